@@ -1,0 +1,1 @@
+"""Alibaba Cloud E-HPC: one module an API, over one signing and one RPC protocol."""

@@ -1,0 +1,489 @@
+"""E-HPC API version 2024-07-30: jobs of Standard Edition clusters on PBS Pro or Slurm.
+
+One function an operation, with its answer's model before it; :class:`EhpcApi` puts them behind the surface
+that all APIs share. Sources: the operations' pages (GetJob last updated 2026-01-14) and the request and
+response models of ``alibabacloud-ehpc20240730`` 2.4.0.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
+from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
+from airflow_provider_ehpc.apis.answer import Flag, Number, PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.array import array_size, array_status
+from airflow_provider_ehpc.apis.call import ApiCall, Flow, InvalidArgument, NotFound, UnexpectedResponse
+from airflow_provider_ehpc.apis.job import (
+    JobRef,
+    JobSpec,
+    JobState,
+    JobStatus,
+    LogBatch,
+    LogChunk,
+    LogCursor,
+    LogLimits,
+)
+
+VERSION = "2024-07-30"
+PAGE_SIZE = 50
+"""The most jobs that one ListJobs page may hold."""
+
+
+class Resources(PascalAnswer):
+    """Resources per node; memory with its unit, as in ``512mb``."""
+
+    nodes: Text = ""
+    cores: Text = ""
+    gpus: Text = ""
+    memory: Text = ""
+
+    def told(self) -> Mapping[str, str]:
+        """Return those that the answer names."""
+        fields = {"nodes": self.nodes, "cores": self.cores, "gpus": self.gpus, "memory": self.memory}
+        return {name: value for name, value in fields.items() if value}
+
+
+class JobInfo(PascalAnswer):
+    """A job as GetJob tells it. Times have no zone; there is neither an exit code nor an end time."""
+
+    job_id: Text = ""
+    job_name: Text = ""
+    runas_user: Text = ""
+    state: Text = ""
+    job_queue: Text = ""
+    create_time: Time = None
+    last_modify_time: Time = None
+    start_time: Time = None
+    output_log: Text = ""
+    """Path of the standard output file (in the 2018 API's GetJobLog, ``OutputLog`` is its content)."""
+    error_log: Text = ""
+    priority: Text = ""
+    command_line: Text = ""
+    node_list: Text = ""
+    array_request: Text = ""
+    """``X-Y:Z`` for an array job; the page's "not in a queue" means "not an array job"."""
+    array_job_id: Text = ""
+    array_job_sub_id: Text = ""
+    resources: Resources | None = None
+    resources_used: Resources | None = None
+    variables: Any = None
+    """A list of Name and Value here; ListJobs has a JSON object in a string."""
+    extra_info: Any = None
+
+
+class GetJobAnswer(PascalAnswer):
+    """Answer of GetJob."""
+
+    request_id: Text = ""
+    success: Flag = None
+    job_info: JobInfo | None = None
+
+
+def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
+    """GetJob: the details of one job. No code is documented for a job that does not exist."""
+    return rpc_call(
+        VERSION,
+        "GetJob",
+        GetJobAnswer,
+        {"ClusterId": cluster_id, "JobId": job_id},
+        subject=str(JobRef(job_id, cluster_id)),
+    )
+
+
+class ListedJobSpec(PascalAnswer):
+    """A job as ListJobs tells it: other names than GetJob's, and times in epoch seconds."""
+
+    id: Text = ""
+    state: Text = ""
+    runas_user: Text = ""
+    job_queue: Text = ""
+    submit_time: Time = None
+    start_time: Time = None
+    last_modify_time: Time = None
+    stdout_path: Text = ""
+    stderr_path: Text = ""
+    priority: Text = ""
+    node_list: Text = ""
+    comment: Text = ""
+    array_request: Text = ""
+    array_job_id: Text = ""
+    array_job_sub_id: Text = ""
+    resources: Resources | None = None
+    resources_actual_occupied: Resources | None = None
+    variables: Any = None
+
+
+class ListedJob(PascalAnswer):
+    """One entry of ListJobs."""
+
+    job_name: Text = ""
+    job_spec: ListedJobSpec = Field(default_factory=ListedJobSpec)
+
+
+class ListJobsAnswer(PascalAnswer):
+    """Answer of ListJobs: one page."""
+
+    request_id: Text = ""
+    success: Flag = None
+    page_number: Number = None
+    page_size: Number = None
+    total_count: Number = None
+    jobs: list[ListedJob] = Field(default_factory=list)
+
+
+def list_jobs(
+    cluster_id: str,
+    *,
+    page_number: int = 1,
+    page_size: int = PAGE_SIZE,
+    job_status: str | None = None,
+    job_name: str | None = None,
+    queues: list[str] | None = None,
+    users: list[str] | None = None,
+    created_from: int | None = None,
+    created_to: int | None = None,
+) -> ApiCall[ListJobsAnswer]:
+    """ListJobs: a page of a cluster's jobs, newest first.
+
+    :param page_size: at most 50.
+    :param job_status: ``all``, ``finished`` or ``notfinish``.
+    :param job_name: a part of the name.
+    :param created_from: epoch seconds, like ``created_to``.
+    """
+    job_filter = {
+        "CreateTimeEnd": None if created_to is None else str(created_to),
+        "CreateTimeStart": None if created_from is None else str(created_from),
+        "JobName": job_name,
+        "JobStatus": job_status,
+        "Queues": queues,
+        "Users": users,
+    }
+    return rpc_call(
+        VERSION,
+        "ListJobs",
+        ListJobsAnswer,
+        {
+            "ClusterId": cluster_id,
+            "JobFilter": _json({name: value for name, value in job_filter.items() if value is not None}),
+            "PageNumber": page_number,
+            "PageSize": page_size,
+        },
+        subject=f"cluster {cluster_id}",
+    )
+
+
+class GetJobLogAnswer(PascalAnswer):
+    """Answer of GetJobLog: pieces of both files in Base64, and the files' sizes in bytes.
+
+    The sizes are documented, but the sample has 0 beside a log that is not empty: do not rely on one
+    before it has proved true.
+    """
+
+    request_id: Text = ""
+    success: Flag = None
+    job_id: Text = ""
+    stdout_log: Text = ""
+    stderr_log: Text = ""
+    stdout_log_size: Number = None
+    stderr_log_size: Number = None
+
+
+def get_job_log(
+    cluster_id: str, job_id: str, *, log_type: str, offset: int, size: int
+) -> ApiCall[GetJobLogAnswer]:
+    """GetJobLog: bytes of a job's output files.
+
+    :param log_type: ``stdout``, ``stderr`` or ``all``; one offset serves both files with ``all``.
+    :param offset: first byte to read.
+    :param size: bytes at most. The upper bound is not documented (2018-04-12: 409,600).
+    """
+    return rpc_call(
+        VERSION,
+        "GetJobLog",
+        GetJobLogAnswer,
+        {"ClusterId": cluster_id, "JobId": job_id, "LogType": log_type, "Offset": offset, "Size": size},
+        subject=str(JobRef(job_id, cluster_id)),
+    )
+
+
+class CreateJobAnswer(PascalAnswer):
+    """Answer of CreateJob."""
+
+    request_id: Text = ""
+    success: Flag = None
+    job_id: Text = ""
+
+
+def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
+    """CreateJob: submit a job. There is no idempotency token: sent twice, it runs twice."""
+    resources = {"Cores": spec.cores, "Gpus": spec.gpus, "Memory": spec.memory, "Nodes": spec.nodes}
+    job_spec = {
+        "ArrayRequest": spec.array,
+        "CommandLine": spec.command,
+        "JobQueue": spec.queue,
+        "Priority": None if spec.priority is None else str(spec.priority),
+        "Resources": {name: value for name, value in resources.items() if value is not None} or None,
+        "RunasUser": spec.user,
+        "RunasUserPassword": spec.password,
+        "StderrPath": spec.stderr_path,
+        "StdoutPath": spec.stdout_path,
+        # A string that holds a JSON array, inside the JSON of JobSpec.
+        "Variables": _json([{"Name": n, "Value": v} for n, v in spec.environment.items()])
+        if spec.environment
+        else None,
+        "WallTime": None if spec.wall_time is None else _clock(spec.wall_time),
+    }
+    return rpc_call(
+        VERSION,
+        "CreateJob",
+        CreateJobAnswer,
+        {
+            "ClusterId": cluster_id,
+            "JobName": spec.name,
+            "JobSpec": _json({name: value for name, value in job_spec.items() if value is not None}),
+        },
+        subject=f"job {spec.name!r} in cluster {cluster_id}",
+        writes=True,
+    )
+
+
+class StopJobsAnswer(PascalAnswer):
+    """Answer of StopJobs."""
+
+    request_id: Text = ""
+    success: Flag = None
+
+
+def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
+    """StopJobs: stop jobs that are queued or running.
+
+    :raises InvalidArgument: for an empty list, which the API does not refuse and does not explain.
+    """
+    if not job_ids:
+        raise InvalidArgument("job_ids: name at least one job to stop")
+    return rpc_call(
+        VERSION,
+        "StopJobs",
+        StopJobsAnswer,
+        {"ClusterId": cluster_id, "JobIds": _json(job_ids)},
+        subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
+        writes=True,
+    )
+
+
+class EhpcApi:
+    """The common surface over E-HPC 2024-07-30."""
+
+    name = "ehpc"
+    log_streams = ("stdout", "stderr")
+    # The upper bound is the 2018 version's; the lower one this version's default.
+    log_limits = LogLimits(largest=400 * 1024, smallest=10240)
+
+    def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
+        """See :class:`~airflow_provider_ehpc.apis.job.JobApi`."""
+        if version_id:
+            raise InvalidArgument(f"version_id: the API {self.name!r} knows no job versions; leave it out")
+        if not job_id.strip():
+            raise InvalidArgument("job_id: an empty text names no job")
+        if not cluster_id:
+            raise InvalidArgument(
+                f"cluster_id: the API {self.name!r} needs the cluster of job {job_id}; give cluster_id, or "
+                "set the connection's default cluster id"
+            )
+        return JobRef(job_id.strip(), cluster_id.strip())
+
+    def job_status(self, ref: JobRef) -> Flow[JobStatus]:
+        """Ask GetJob; for an array job, count its sub-jobs by ListJobs."""
+        answer = yield get_job(_cluster(ref), ref.job_id)
+        job = answer.job_info
+        if job is None or not job.job_id:
+            raise NotFound(f"the cluster knows no {ref}", request_id=answer.request_id)
+        status = _from_get_job(ref, job)
+        if job.array_request and not job.array_job_sub_id:
+            states = yield from self._array_states(ref, job)
+            status = array_status(status, states, array_size(job.array_request))
+        return status
+
+    def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
+        """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
+        found: dict[JobRef, JobStatus | None] = {}
+        if len({ref.cluster_id for ref in refs}) == 1 and len(refs) > 2:
+            found.update((yield from self._unfinished(refs)))
+        for ref in refs:
+            if ref not in found:
+                try:
+                    found[ref] = yield from self.job_status(ref)
+                except NotFound as error:
+                    if error.code == "ClusterNotFound":
+                        raise
+                    found[ref] = None
+        return found
+
+    def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
+        """Read each stream with an offset of its own: the two files have nothing in common."""
+        chunks = []
+        for stream in self.log_streams:
+            position = cursor.position(stream)
+            offset = position if isinstance(position, int) else 0
+            chunks.append((yield from self._read_stream(ref, stream, offset, size)))
+        return LogBatch(tuple(chunks), more=any(len(chunk.data) >= size for chunk in chunks))
+
+    def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
+        """Learn each file's size from a first reading and read its end."""
+        chunks = []
+        for stream in self.log_streams:
+            chunk = yield from self._read_stream(ref, stream, 0, size)
+            if chunk.size is not None and chunk.size > len(chunk.data):
+                end = yield from self._read_stream(ref, stream, max(0, chunk.size - size), size)
+                chunk = end if end.data else chunk
+            chunks.append(chunk)
+        return tuple(chunks)
+
+    def submit(self, spec: JobSpec, cluster_id: str) -> Flow[JobRef]:
+        """Ask CreateJob."""
+        answer = yield create_job(cluster_id, spec)
+        if not answer.job_id:
+            raise UnexpectedResponse(
+                "CreateJob told no job id; look the job up by its name before submitting it again",
+                request_id=answer.request_id,
+            )
+        return JobRef(answer.job_id, cluster_id)
+
+    def stop(self, ref: JobRef) -> Flow[None]:
+        """Ask StopJobs."""
+        yield stop_jobs(_cluster(ref), [ref.job_id])
+
+    def _read_stream(self, ref: JobRef, stream: str, offset: int, size: int) -> Flow[LogChunk]:
+        answer = yield get_job_log(_cluster(ref), ref.job_id, log_type=stream, offset=offset, size=size)
+        content, total = (
+            (answer.stdout_log, answer.stdout_log_size)
+            if stream == "stdout"
+            else (answer.stderr_log, answer.stderr_log_size)
+        )
+        try:
+            data = base64.b64decode("".join(content.split()), validate=True)
+        except binascii.Error:
+            raise UnexpectedResponse(
+                f"GetJobLog's {stream} is not Base64", request_id=answer.request_id
+            ) from None
+        return LogChunk(stream, data, offset + len(data), total)
+
+    def _unfinished(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus]]:
+        """Return what pages of unfinished jobs tell of ``refs``; empty where pages would cost more calls."""
+        by_id = {ref.job_id: ref for ref in refs}
+        found: dict[JobRef, JobStatus] = {}
+        page = 1
+        while True:
+            answer = yield list_jobs(_cluster(refs[0]), page_number=page, job_status="notfinish")
+            for job in answer.jobs:
+                ref = by_id.get(job.job_spec.id)
+                # The whole of an array is told by its parent; a listed entry may be only one sub-job.
+                if ref and not job.job_spec.array_request:
+                    found[ref] = _from_list_jobs(ref, job)
+            pages = -(-(answer.total_count or 0) // PAGE_SIZE)
+            missing = len(refs) - len(found)
+            if page >= pages or not answer.jobs or pages - page > missing:
+                return found
+            page += 1
+
+    def _array_states(self, ref: JobRef, job: JobInfo) -> Flow[dict[str, JobState]]:
+        """Return the states of an array's sub-jobs by their index, as far as ListJobs tells them."""
+        states: dict[str, JobState] = {}
+        parent = _array_parent(ref.job_id)
+        page = 1
+        while True:
+            answer = yield list_jobs(_cluster(ref), page_number=page, job_name=job.job_name or None)
+            for listed in answer.jobs:
+                spec = listed.job_spec
+                if spec.array_job_sub_id and _array_parent(spec.array_job_id) == parent:
+                    states[spec.array_job_sub_id] = scheduler_state(spec.state)
+            if page * PAGE_SIZE >= (answer.total_count or 0) or not answer.jobs:
+                return states
+            page += 1
+
+
+def _cluster(ref: JobRef) -> str:
+    if ref.cluster_id is None:
+        raise InvalidArgument(f"cluster_id: {ref} names no cluster")
+    return ref.cluster_id
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def _array_parent(job_id: str) -> str:
+    """Return the array's number: ``12`` of ``12``, ``12_[1-5]``, ``12[].manager`` and ``12.manager``."""
+    return re.split(r"[\[_.]", job_id.strip(), maxsplit=1)[0]
+
+
+def _nodes(text: str) -> tuple[str, ...]:
+    """Split ``compute000``, ``compute[002,005-007]`` and ``['compute2', 'compute3']`` into names."""
+    nodes: list[str] = []
+    stripped = text.strip()
+    if stripped.startswith("["):
+        stripped = stripped.strip("[]").replace("'", "").replace('"', "")
+    for item in re.findall(r"[^,\s\[\]]+(?:\[[^\]]*\])?", stripped):
+        head, _, ranges = item.rstrip("]").partition("[")
+        for part in ranges.split(",") if ranges else [""]:
+            first, dash, last = part.strip().partition("-")
+            if dash and first.isdigit() and last.isdigit():
+                nodes += [f"{head}{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
+            else:
+                nodes.append(head + part.strip())
+    return tuple(nodes)
+
+
+def _from_get_job(ref: JobRef, job: JobInfo) -> JobStatus:
+    return JobStatus(
+        job_id=ref.job_id,
+        cluster_id=ref.cluster_id,
+        state=scheduler_state(job.state),
+        raw_state=job.state,
+        outcome_assumed=outcome_untold(job.state),
+        name=job.job_name or None,
+        user=job.runas_user or None,
+        queue=job.job_queue or None,
+        submitted_at=job.create_time,
+        started_at=job.start_time,
+        modified_at=job.last_modify_time,
+        nodes=_nodes(job.node_list),
+        resources=job.resources.told() if job.resources else {},
+        resources_used=job.resources_used.told() if job.resources_used else {},
+        stdout_path=job.output_log or None,
+        stderr_path=job.error_log or None,
+    )
+
+
+def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
+    spec = job.job_spec
+    return JobStatus(
+        job_id=ref.job_id,
+        cluster_id=ref.cluster_id,
+        state=scheduler_state(spec.state),
+        raw_state=spec.state,
+        outcome_assumed=outcome_untold(spec.state),
+        name=job.job_name or None,
+        user=spec.runas_user or None,
+        queue=spec.job_queue or None,
+        submitted_at=spec.submit_time,
+        started_at=spec.start_time,
+        modified_at=spec.last_modify_time,
+        nodes=_nodes(spec.node_list),
+        resources=spec.resources.told() if spec.resources else {},
+        resources_used=spec.resources_actual_occupied.told() if spec.resources_actual_occupied else {},
+        stdout_path=spec.stdout_path or None,
+        stderr_path=spec.stderr_path or None,
+    )

@@ -1,0 +1,160 @@
+"""Alibaba Cloud's RPC protocol: every parameter in the query, errors as code and message.
+
+Both E-HPC versions use it; the version and the operation travel as headers (signature V3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from airflow_provider_ehpc.apis.answer import Answer, json_object, read_model
+from airflow_provider_ehpc.apis.call import (
+    ApiCall,
+    ApiError,
+    ApiRequest,
+    ApiResponse,
+    AuthenticationFailed,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    ServiceUnavailable,
+    Throttled,
+)
+
+A = TypeVar("A", bound=Answer)
+
+# The code decides, not the HTTP status: ExecFail is 403 for one operation and 406 for another, and 407
+# means "denied by RAM" here. Collected from the error tables of the operations' pages and the service's
+# common error page; the beginnings cover families such as InvalidAccessKeyId.NotFound.
+_KINDS: dict[str, type[ApiError]] = {
+    "AgentError": ServiceUnavailable,
+    "AgentResponseTimeout": ServiceUnavailable,
+    "AliyunError": ServiceUnavailable,
+    "ClusterNotFound": NotFound,
+    "ComputeNotFound": NotFound,
+    "ConflictOpt": ServiceUnavailable,
+    "DbError": ServiceUnavailable,
+    "EcsError": ServiceUnavailable,
+    "ExecFail": ServiceUnavailable,
+    "Forbidden": PermissionDenied,
+    "InDebt": PermissionDenied,
+    "InternalError": ServiceUnavailable,
+    "ManagerNotFound": NotFound,
+    "NoPermission": PermissionDenied,
+    "NotAuthorized": PermissionDenied,
+    "NotEnabled": PermissionDenied,
+    "RedisError": ServiceUnavailable,
+    "ServiceUnavailable": ServiceUnavailable,
+    "UnknownError": ServiceUnavailable,
+}
+_AUTHENTICATION = (
+    "IncompleteSignature",
+    "IncorrectCredential",
+    "InvalidAccessKeyId",
+    "InvalidSecurityToken",
+    "InvalidTimeStamp",
+    "MissingAccessKeyId",
+    "MissingSecurityToken",
+    "SecurityTokenExpired",
+    "SignatureDoesNotMatch",
+    "SignatureNonceUsed",
+)
+_UNKNOWN_JOB = ("unknown job id", "invalid job id", "job id specified", "job not found", "no such job")
+"""How PBS and Slurm say that they do not know a job; E-HPC documents no code for it."""
+
+_HINTS = {
+    "InvalidAccessKeyId": "Check the connection's login: the access key id.",
+    "SignatureDoesNotMatch": "Check the connection's password: the access key secret.",
+    "SecurityTokenExpired": "The connection's security token has expired: it needs a new one.",
+    "InvalidSecurityToken": "The connection's security token has expired or is not this access key's.",
+    "MissingSecurityToken": "This access key is temporary: set the connection's security token.",
+    "IncorrectCredential": "Check the cluster user and its password.",
+    "ClusterNotFound": "Check cluster_id, and that the connection's region is the cluster's.",
+    "NotAuthorized": "The RAM user or role needs the action ehpc:{operation}.",
+}
+
+
+def rpc_call(
+    version: str,
+    operation: str,
+    model: type[A],
+    parameters: Mapping[str, str | int | None],
+    *,
+    subject: str,
+    method: str = "POST",
+    writes: bool = False,
+) -> ApiCall[A]:
+    """Return the call of one RPC operation; parameters that are None are left out."""
+    request = ApiRequest(
+        method=method,
+        path="/",
+        query={name: str(value) for name, value in parameters.items() if value is not None},
+        headers={"accept": "application/json", "x-acs-action": operation, "x-acs-version": version},
+    )
+    return ApiCall(operation, request, _reader(operation, model), subject, writes)
+
+
+def _reader(operation: str, model: type[A]) -> Callable[[ApiResponse], A]:
+    def read(response: ApiResponse) -> A:
+        if response.status >= 500 and not response.body.lstrip().startswith(b"{"):
+            raise ServiceUnavailable(
+                "the endpoint had a fault and gave no explanation",
+                status=response.status,
+                retry_after=_retry_after(response),
+            )
+        told = json_object(response)
+        # "lower-case key variants" occur too (the SDK accepts both).
+        request_id = told.get("RequestId") or told.get("requestId")
+        # Success says whether the command behind the operation was run, not whether the job succeeded.
+        refused = str(told.get("Success", True)).strip().lower() == "false"
+        if response.status >= 400 or refused:
+            raise _error(operation, response, told, request_id)
+        return read_model(model, told, status=response.status, request_id=request_id)
+
+    return read
+
+
+def _error(
+    operation: str, response: ApiResponse, told: Mapping[str, Any], request_id: str | None
+) -> ApiError:
+    code = str(told.get("Code") or told.get("code") or "")
+    message = str(told.get("Message") or told.get("message") or "no message given")
+    kind = _kind(code, message, response.status)
+    hint = next((hint for start, hint in _HINTS.items() if code.startswith(start)), "")
+    return kind(
+        message,
+        code=code or None,
+        status=response.status,
+        request_id=request_id,
+        retry_after=_retry_after(response),
+        hint=hint.format(operation=operation),
+    )
+
+
+def _kind(code: str, message: str, status: int) -> type[ApiError]:
+    if any(words in message.lower() for words in _UNKNOWN_JOB):
+        return NotFound
+    if code.startswith("Throttling"):
+        return Throttled
+    if code.startswith(_AUTHENTICATION):
+        return AuthenticationFailed
+    # AgentError.Job.StopFailure, Forbidden.RAM: the family decides where the whole code is not known.
+    kind = _KINDS.get(code) or _KINDS.get(code.split(".")[0])
+    if kind:
+        return kind
+    if status == 429:
+        return Throttled
+    if status >= 500:
+        return ServiceUnavailable
+    # Success=false with HTTP 200: the cluster's agent could not run the command or read its result.
+    return InvalidRequest if status >= 400 else ServiceUnavailable
+
+
+def _retry_after(response: ApiResponse) -> float | None:
+    """Return the seconds to wait: x-acs-retry-after is in milliseconds, Retry-After in seconds."""
+    for header, unit in (("x-acs-retry-after", 1000), ("retry-after", 1)):
+        value = response.headers.get(header, "").strip()
+        if value.isdigit():
+            return int(value) / unit
+    return None

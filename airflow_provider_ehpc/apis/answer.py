@@ -1,0 +1,122 @@
+"""Typed answers that bear what the clouds really send.
+
+The documented types and the sample answers disagree, and both drift (``"4096"`` and ``4096``, ``true`` and
+``"true"``, ``"testJob\\n"``). A field is therefore declared as what it means, and what arrives is made
+into that; a field nobody documented is kept, in ``model_extra``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from airflow_provider_ehpc.apis.call import ApiResponse, UnexpectedResponse
+
+_EXCERPT = 200
+"""Characters of an unreadable body that an error shows."""
+
+
+def _text(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _number(value: Any) -> int | None:
+    try:
+        return int(_text(value))
+    except ValueError:
+        return None
+
+
+def _flag(value: Any) -> Any:
+    return value.strip().lower() == "true" if isinstance(value, str) else value
+
+
+def _time(value: Any) -> datetime | None:
+    """Read ISO 8601 with or without a zone, epoch seconds, or epoch milliseconds; as number or text."""
+    text = _text(value)
+    if not text or text == "0":
+        return None
+    if text.isdigit():
+        number = int(text)
+        # Both units occur in one E-HPC answer (DescribeServerlessJobs: StartTime, LastModifyTime).
+        return datetime.fromtimestamp(number / 1000 if number >= 10**11 else number, UTC)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+"""A text without surrounding white space; empty where the answer has null or nothing."""
+Number = Annotated[int | None, BeforeValidator(_number)]
+"""A whole number, sent as one or as its digits; None where it is neither."""
+Flag = Annotated[bool | None, BeforeValidator(_flag)]
+Time = Annotated[datetime | None, BeforeValidator(_time)]
+"""A time; without a zone where the cloud did not tell one, None where there is none or it is unreadable."""
+
+
+def _pascal(name: str) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
+
+
+class Answer(BaseModel):
+    """A part of an answer, read by its field names; what is unknown stays."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True, frozen=True)
+
+
+class PascalAnswer(Answer):
+    """An answer whose fields are spelt ``LikeThis``, as Alibaba Cloud's are."""
+
+    model_config = ConfigDict(alias_generator=_pascal)
+
+
+A = TypeVar("A", bound=Answer)
+
+
+def json_object(response: ApiResponse) -> Mapping[str, Any]:
+    """Return the JSON object that an answer's body holds.
+
+    :raises UnexpectedResponse: for anything else, with the beginning of what came instead.
+    """
+    try:
+        told = json.loads(response.body)
+    except ValueError:
+        told = None
+    if isinstance(told, dict):
+        return told
+    kind = response.headers.get("content-type", "no content type").split(";")[0]
+    excerpt = " ".join(response.body[: 4 * _EXCERPT].decode(errors="replace").split())[:_EXCERPT]
+    raise UnexpectedResponse(
+        f"the endpoint answered {kind} where a JSON object was expected: {excerpt!r}",
+        status=response.status,
+        hint="Something other than the cloud's API may be listening there: check the connection's endpoint "
+        "and proxy.",
+    )
+
+
+def read_model(model: type[A], told: Mapping[str, Any], *, status: int, request_id: str | None) -> A:
+    """Read ``told`` as ``model``.
+
+    :raises UnexpectedResponse: naming the field that does not fit.
+    """
+    try:
+        return model.model_validate(told)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UnexpectedResponse(
+            f"the answer's field {field} is not as documented: {first['msg']}",
+            status=status,
+            request_id=request_id,
+        ) from None

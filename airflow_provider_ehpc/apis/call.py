@@ -1,0 +1,227 @@
+"""An API call as data: the request to sign, how to read the answer, and what can go wrong.
+
+Nothing here sends anything. A hook takes an :class:`ApiCall`, signs and sends its request and hands
+the answer to :attr:`ApiCall.read`; a :data:`Flow` is a generator that yields calls and is sent their
+results, so that the same logic runs under a synchronous and an asynchronous driver (the way
+``httpx.Auth.auth_flow`` works).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A key pair, with a security token where it is temporary. Only the fields' names show in a repr."""
+
+    access_key_id: str = field(repr=False)
+    secret: str = field(repr=False)
+    security_token: str | None = field(default=None, repr=False)
+
+    @property
+    def confidential(self) -> tuple[str, ...]:
+        """Every text that must not stand in a log or an error."""
+        return tuple(text for text in (self.secret, self.security_token, self.access_key_id) if text)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """One HTTP request, without host and signature. ``query`` holds decoded texts."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def target(self) -> str:
+        """Path and query as they go on the wire, percent-encoded after RFC 3986."""
+        return self.path + ("?" + encode_query(self.query) if self.query else "")
+
+
+def percent_encode(text: str) -> str:
+    """Encode all but the unreserved characters of RFC 3986, as every one of these clouds signs it."""
+    return quote(text, safe="-_.~")
+
+
+def encode_query(query: Mapping[str, str]) -> str:
+    """Write ``query`` as ``a=1&b=2`` in the order given; an empty value keeps its ``=``."""
+    return "&".join(f"{percent_encode(name)}={percent_encode(value)}" for name, value in query.items())
+
+
+@dataclass(frozen=True, slots=True)
+class ApiResponse:
+    """One HTTP answer. ``headers`` has lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCall(Generic[T]):
+    """One operation of an API: what to send and how to read what comes back.
+
+    ``read`` returns the typed answer or raises an :class:`ApiError`. ``subject`` names what the call
+    is about ("job 14 in cluster ehpc-hz-1") for messages. ``writes`` marks a call that changes
+    something: it is sent again only when it is certain that it was never received.
+    """
+
+    operation: str
+    request: ApiRequest
+    read: Callable[[ApiResponse], T]
+    subject: str = ""
+    writes: bool = False
+
+
+Flow: TypeAlias = Generator[ApiCall[Any], Any, T]
+
+
+class Signer(Protocol):
+    """Adds a cloud's authentication to a request."""
+
+    def sign(self, request: ApiRequest, *, host: str, now: datetime, nonce: str) -> ApiRequest:
+        """Return ``request`` signed for ``host`` (with its port where it is not the scheme's own).
+
+        :param now: the time of signing, aware.
+        :param nonce: 32 hexadecimal digits that were never used before.
+        """
+
+
+class InvalidArgument(ValueError):
+    """An argument is missing, unknown to the API or out of its range. Raised before any request."""
+
+
+class ApiError(Exception):
+    """A call did not give what was asked. The subclass says of what kind the failure is.
+
+    :param message: the cloud's own message, or ours where it gave none.
+    :param code: the cloud's error code.
+    :param status: the HTTP status, None where no answer came.
+    :param request_id: what the cloud's support asks for.
+    :param retry_after: seconds the cloud asked to wait.
+    :param hint: what the user can do about it.
+    """
+
+    transient: ClassVar[bool] = False
+    """Whether the same call may succeed a little later."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.status = status
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.hint = hint
+        self.where = ""
+        """Operation, subject, connection and endpoint, filled in by the hook."""
+
+    def __str__(self) -> str:
+        facts = [
+            self.code,
+            f"HTTP {self.status}" if self.status else None,
+            f"request id {self.request_id}" if self.request_id else None,
+        ]
+        told = ", ".join(fact for fact in facts if fact)
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        if told:
+            text = f"{text.rstrip('.')} ({told})."
+        return f"{text} {self.hint}" if self.hint else text
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the error as plain data, for a trigger event; :meth:`from_dict` is the way back."""
+        return {
+            "kind": type(self).__name__,
+            "message": self.message,
+            "code": self.code,
+            "status": self.status,
+            "request_id": self.request_id,
+            "hint": self.hint,
+            "where": self.where,
+        }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> ApiError:
+        """Rebuild the error that :meth:`as_dict` described."""
+        fields = dict(told)
+        kind = _KINDS.get(fields.pop("kind"), cls)
+        where = fields.pop("where")
+        error = kind(fields.pop("message"), **fields)
+        error.where = where
+        return error
+
+
+class AuthenticationFailed(ApiError):
+    """The cloud does not accept the key, the signature, the token or the clock."""
+
+
+class PermissionDenied(ApiError):
+    """The key is good but may not do this."""
+
+
+class NotFound(ApiError):
+    """The cluster, the job or the node does not exist, or not yet, or no more."""
+
+
+class InvalidRequest(ApiError):
+    """The cloud refuses the request as it is; sending it again changes nothing."""
+
+
+class Throttled(ApiError):
+    """Too many requests; ``retry_after`` says for how many seconds, where the cloud told."""
+
+    transient = True
+
+
+class ServiceUnavailable(ApiError):
+    """The cloud has a passing fault, or did not answer."""
+
+    transient = True
+
+
+class NotReached(ServiceUnavailable):
+    """The request was never received: no connection came about. Safe to repeat even for a write."""
+
+
+class AnswerLost(ServiceUnavailable):
+    """The request was sent and no answer came: whether it took effect is unknown."""
+
+
+class UnexpectedResponse(ApiError):
+    """The answer is not what the API documents: HTML, broken JSON, a missing field, too many bytes."""
+
+
+_KINDS: dict[str, type[ApiError]] = {
+    kind.__name__: kind
+    for kind in (
+        AuthenticationFailed,
+        PermissionDenied,
+        NotFound,
+        InvalidRequest,
+        Throttled,
+        ServiceUnavailable,
+        NotReached,
+        AnswerLost,
+        UnexpectedResponse,
+    )
+}

@@ -1,0 +1,226 @@
+"""What a job is, whichever cloud runs it: its address, its state, its log.
+
+Plain dataclasses, so that a DAG file which names a state imports neither pydantic models nor a client.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias
+
+from airflow_provider_ehpc.apis.call import Flow
+
+
+class JobState(StrEnum):
+    """Where a job is in its life. The cloud's own word is kept beside it, in ``JobStatus.raw_state``."""
+
+    PENDING = "PENDING"
+    """Accepted; not yet in a queue, or held there."""
+    QUEUED = "QUEUED"
+    """In a queue, waiting for resources."""
+    RUNNING = "RUNNING"
+    """Holds resources: starting, executing or finishing its last steps."""
+    SUSPENDED = "SUSPENDED"
+    """Stopped for a while by the scheduler or a person; it can go on."""
+    CANCELLING = "CANCELLING"
+    """Told to stop, not yet stopped."""
+    SUCCEEDED = "SUCCEEDED"
+    """Ended, and as far as the cloud tells (``JobStatus.outcome_assumed``) without an error."""
+    FAILED = "FAILED"
+    """Ended with an error: its own exit code, a time limit, lost nodes, memory."""
+    CANCELLED = "CANCELLED"
+    """Ended because somebody stopped it."""
+    UNKNOWN = "UNKNOWN"
+    """The cloud said a word that its documentation does not explain. Never counted as an end."""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job can never change its state again."""
+        return self in _TERMINAL
+
+    @classmethod
+    def parse(cls, text: str) -> JobState:
+        """Return the state of that name, in any case.
+
+        :raises ValueError: with the names there are, for any other text.
+        """
+        try:
+            return cls[text.strip().upper()]
+        except KeyError:
+            raise ValueError(f"there is no job state {text!r}; the states are {', '.join(cls)}") from None
+
+
+_TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef:
+    """The address of one job: enough, with a connection, to ask for it."""
+
+    job_id: str
+    cluster_id: str | None = None
+    version_id: str | None = None
+
+    def __str__(self) -> str:
+        version = f" version {self.version_id}" if self.version_id else ""
+        return f"job {self.job_id}{version}" + (f" in cluster {self.cluster_id}" if self.cluster_id else "")
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """What the cloud says of a job at one moment.
+
+    A time without a zone is as the cloud gave it: some of these APIs do not tell their zone.
+    """
+
+    job_id: str
+    state: JobState
+    raw_state: str
+    cluster_id: str | None = None
+    name: str | None = None
+    user: str | None = None
+    queue: str | None = None
+    reason: str | None = None
+    """Why the job is in its state, in the cloud's words."""
+    exit_code: int | None = None
+    outcome_assumed: bool = False
+    """The cloud said only that the job ended; SUCCEEDED is then an assumption, not a report."""
+    submitted_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    modified_at: datetime | None = None
+    nodes: tuple[str, ...] = ()
+    resources: Mapping[str, str] = field(default_factory=dict)
+    """What was asked for, per node: ``nodes``, ``cores``, ``gpus``, ``memory``."""
+    resources_used: Mapping[str, str] = field(default_factory=dict)
+    stdout_path: str | None = None
+    stderr_path: str | None = None
+    array: Mapping[str, int] = field(default_factory=dict)
+    """For an array job, how many of its sub-jobs are in which state."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is known as JSON-ready data, without the empty fields."""
+        told: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, datetime):
+                value = value.isoformat()
+            elif isinstance(value, Mapping):
+                value = dict(value)
+            elif isinstance(value, tuple):
+                value = list(value)
+            elif isinstance(value, JobState):
+                value = value.value
+            if value not in (None, [], {}, False):
+                told[f.name] = value
+        return told
+
+
+LogPosition: TypeAlias = int | str
+"""Where a stream is read on: a byte offset, or a cursor word of the API that only it understands."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogCursor:
+    """How far a job's log was read. A stream that is not named stands at its beginning."""
+
+    positions: Mapping[str, LogPosition] = field(default_factory=dict)
+
+    def position(self, stream: str) -> LogPosition:
+        """Return where reading of ``stream`` goes on."""
+        return self.positions.get(stream, 0)
+
+    def moved(self, stream: str, position: LogPosition) -> LogCursor:
+        """Return a cursor that differs in this one stream."""
+        return LogCursor({**self.positions, stream: position})
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """A piece of one stream of a log: bytes as the job wrote them, perhaps none."""
+
+    stream: str
+    data: bytes
+    next: LogPosition
+    """Where the stream is to be read on."""
+    size: int | None = None
+    """The stream's whole length in bytes, where the cloud tells it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogBatch:
+    """What one reading of a job's log gave: a piece of each stream, and whether more lies ready."""
+
+    chunks: tuple[LogChunk, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """How many bytes of a log one call may ask for: the most, and the least worth asking for."""
+
+    largest: int
+    smallest: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job to submit.
+
+    ``memory`` is a number with a unit (``4GB``); ``wall_time`` is in seconds; ``array`` is ``X-Y:Z``.
+    Cores, GPUs and memory are per node. ``password`` is the cluster user's, where the cluster asks for it.
+    """
+
+    name: str
+    command: str
+    queue: str | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    nodes: int | None = None
+    cores: int | None = None
+    gpus: int | None = None
+    memory: str | None = None
+    wall_time: int | None = None
+    priority: int | None = None
+    array: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stdout_path: str | None = None
+    stderr_path: str | None = None
+
+
+class JobApi(Protocol):
+    """What every API can be asked about jobs; everything above the hooks stands on this."""
+
+    name: str
+    """How ``api=`` calls it."""
+    log_streams: tuple[str, ...]
+    """The streams of a job's log, empty where the API has none."""
+    log_limits: LogLimits
+
+    def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
+        """Return the address of a job.
+
+        :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
+        """
+
+    def job_status(self, ref: JobRef) -> Flow[JobStatus]:
+        """Ask for one job. Raises ``NotFound`` where the cloud does not know it."""
+
+    def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
+        """Ask for many jobs in as few requests as the API allows; None for a job it does not know."""
+
+    def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
+        """Read on from ``cursor``, at most ``size`` bytes a stream."""
+
+    def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
+        """Read the last ``size`` bytes of each stream."""
+
+    def submit(self, spec: JobSpec, cluster_id: str) -> Flow[JobRef]:
+        """Submit a job; never repeated by itself, for no cloud here takes an idempotency token."""
+
+    def stop(self, ref: JobRef) -> Flow[None]:
+        """Ask for the job to be stopped. It is not stopped yet when this returns."""
