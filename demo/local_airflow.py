@@ -210,7 +210,9 @@ class LocalAirflow:
         for component, process in self._processes.items():
             if process.poll() is not None:
                 out = (self.home / f"{component}.out").read_text(errors="replace")
-                raise RuntimeError(f"airflow {component} ended with code {process.returncode}:\n{out[-4000:]}")
+                raise RuntimeError(
+                    f"airflow {component} ended with code {process.returncode}:\n{out[-4000:]}"
+                )
         try:
             with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=5) as answer:
                 health = json.load(answer)

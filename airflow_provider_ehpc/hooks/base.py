@@ -256,7 +256,6 @@ class ApiHook(HttpHook):
                 )
         for secret in account.confidential:
             error.message = error.message.replace(secret, "***")
-            error.hint = error.hint.replace(secret, "***")
 
     # ------------------------------------------------------------------ the common surface
 

@@ -8,6 +8,7 @@ URL, and with it every parameter (passwords too), so no text and no chained exce
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -156,12 +157,13 @@ def _requests_failure(error: BaseException, account: Account) -> ApiError:
         if not isinstance(inner, BaseException):
             break
         cause = inner
+    # urllib3's NewConnectionError is a kind of ConnectTimeoutError, though it is no time-out.
+    if isinstance(cause, NewConnectionError | socket.gaierror):
+        return _not_reached(account, _system_words(cause.__cause__ or cause.__context__ or cause))
     if isinstance(cause, ConnectTimeoutError | requests.ConnectTimeout):
         return _not_reached(account, f"no answer within {account.transport.connect_timeout:g} s")
     if isinstance(cause, SSLError | requests.exceptions.SSLError | ssl.SSLError):
         return _not_reached(account, _tls(cause))
-    if isinstance(cause, NewConnectionError | socket.gaierror):
-        return _not_reached(account, _system_words(cause.__cause__ or cause.__context__ or cause))
     if isinstance(error, requests.exceptions.ProxyError):
         return _not_reached(account, "the proxy refused the connection")
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidProxyURL):
@@ -193,10 +195,9 @@ def _system_words(error: BaseException) -> str:
     """Return what the operating system said, such as "Connection refused"."""
     if isinstance(error, socket.gaierror):
         return "the host name is not known"
-    words = getattr(error, "strerror", None)
-    if isinstance(words, str) and words and "Multiple exceptions" not in words:
-        return words.split(":")[0].split("[")[0].strip() or type(error).__name__
-    return "connection refused" if "refused" in str(error).lower() else type(error).__name__
+    # The number, not the text: asyncio writes the address into the text.
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if isinstance(number, int) and number > 0 else type(error).__name__
 
 
 def _tls(error: BaseException) -> str:
