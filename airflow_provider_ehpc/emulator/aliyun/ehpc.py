@@ -55,6 +55,7 @@ class Ehpc:
             "CreateJob": self.create_job,
             "GetJob": self.get_job,
             "GetJobLog": self.get_job_log,
+            "ListClusters": self.list_clusters,
             "ListJobs": self.list_jobs,
             "StopJobs": self.stop_jobs,
         }
@@ -68,6 +69,14 @@ class Ehpc:
         except SubmissionRefused as refusal:
             raise _agent_error(str(refusal), ".Job.SubmitFailure") from None
         return self._told({"JobId": self._spelling.job_id(job), "Success": True})
+
+    async def list_clusters(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """ListClusters, which clients use to see whether their key is good."""
+        number, size = page(parameters)
+        cluster = {"ClusterId": CLUSTER_ID, "ClusterName": "emulator", "ClusterStatus": "running"}
+        clusters = [cluster] if number == 1 else []
+        told = {"Clusters": clusters, "TotalCount": 1, "PageNumber": number, "PageSize": size}
+        return self._told({**told, "Success": True})
 
     async def get_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """GetJob."""
