@@ -60,11 +60,11 @@ class SlurmScheduler:
         """Give the job to sbatch, whose number it gets; Slurm's refusal is told in its own words."""
         self._home.mkdir(parents=True, exist_ok=True)
         index = "%a" if spec.array else None
-        stdout, stderr = output_paths(self._home, spec, "%A" if spec.array else "%j", index)
+        paths = output_paths(self._home, _without_patterns(spec), "%A" if spec.array else "%j", index)
         options = {
             "job-name": spec.name,
-            "output": str(stdout),
-            "error": str(stderr),
+            "output": str(paths[0]),
+            "error": str(paths[1]),
             "chdir": str(self._home),
             "partition": spec.queue,
             "nodes": spec.nodes,
@@ -112,6 +112,20 @@ class SlurmScheduler:
     def kill(self, jobs: Sequence[Job]) -> None:
         """Tell scancel, which ends a job for certain after KillWait."""
         self.stop(jobs)
+
+
+def _without_patterns(spec: JobSpec) -> JobSpec:
+    """Return ``spec`` with paths that mean what they say: sbatch fills in patterns such as ``%x``."""
+
+    def escaped(text: str | None) -> str | None:
+        return text and text.replace("%", "%%")
+
+    return dataclasses.replace(
+        spec,
+        name=spec.name.replace("%", "%%"),
+        stdout_path=escaped(spec.stdout_path),
+        stderr_path=escaped(spec.stderr_path),
+    )
 
 
 def _script(spec: JobSpec, post_command: str) -> str:
