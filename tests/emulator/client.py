@@ -37,13 +37,13 @@ class Answer:
 
 
 class Client:
-    """Sends signed requests; ``before`` changes one before it is signed, ``after`` when it is."""
+    """Sends requests signed for an account, the emulator's first unless another is given."""
 
     def __init__(self, emulator: Emulator, account: Account | None = None) -> None:
         self.emulator = emulator
         self.account = account or emulator.accounts.first
 
-    def send(
+    def sign(
         self,
         operation: str,
         parameters: Mapping[str, str] | None = None,
@@ -54,17 +54,20 @@ class Client:
         nonce: str = "",
         before: Change | None = None,
         after: Change | None = None,
-    ) -> Answer:
+    ) -> ApiRequest:
+        """Return a signed request; ``before`` changes it before it is signed, ``after`` when it is."""
         query = {"ClusterId": self.emulator.cluster_id, **(parameters or {})}
         request = ApiRequest(method, "/", query, {"x-acs-action": operation, "x-acs-version": version})
-        host = urlsplit(self.emulator.url).netloc
         request = Acs3Signer(self.account.credentials).sign(
             before(request) if before else request,
-            host=host,
+            host=urlsplit(self.emulator.url).netloc,
             now=datetime.now(UTC) + timedelta(seconds=skew),
             nonce=nonce or uuid.uuid4().hex,
         )
-        return self.transmit(after(request) if after else request)
+        return after(request) if after else request
+
+    def send(self, operation: str, parameters: Mapping[str, str] | None = None, **manner: Any) -> Answer:
+        return self.transmit(self.sign(operation, parameters, **manner))
 
     def transmit(self, request: ApiRequest) -> Answer:
         connection = http.client.HTTPConnection(urlsplit(self.emulator.url).netloc, timeout=30)

@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -162,8 +163,6 @@ def test_a_job_is_not_run_twice_when_its_start_was_not_noted(directory: Path, tm
 
 
 def _forget_the_start(directory: Path) -> None:
-    import sqlite3
-
     database = sqlite3.connect(directory / "state.sqlite")
     with database:
         (text,) = database.execute("SELECT record FROM jobs").fetchone()
