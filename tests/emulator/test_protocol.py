@@ -14,7 +14,7 @@ from airflow_provider_ehpc.apis.call import ApiRequest
 from airflow_provider_ehpc.emulator.accounts import Account, Accounts
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.emulator.store import Store
-from tests.emulator.client import Client, with_header, without_header
+from tests.emulator.client import Change, Client, with_header, without_header
 
 
 def test_a_rightly_signed_request_is_answered(client: Client) -> None:
@@ -55,8 +55,8 @@ def _alter_query(request: ApiRequest) -> ApiRequest:
         pytest.param(with_header("host", "127.0.0.1"), id="the-host"),
     ],
 )
-def test_what_was_altered_after_signing_is_refused(client: Client, change: object) -> None:
-    answer = client.send("GetJob", {"JobId": "1.manager"}, after=change)  # type: ignore[arg-type]
+def test_what_was_altered_after_signing_is_refused(client: Client, change: Change) -> None:
+    answer = client.send("GetJob", {"JobId": "1.manager"}, after=change)
 
     assert answer.refusal == (400, "SignatureDoesNotMatch")
     assert answer.told["Message"].startswith("Specified signature is not matched with our calculation.")

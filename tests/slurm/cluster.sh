@@ -88,7 +88,8 @@ start() {
     for daemon in munged slurmctld slurmd; do
         type $daemon >/dev/null 2>&1 || die "there is no $daemon; run: $0 install"
     done
-    configure
+    # The clients of a controller that runs read the file too: it stays as the controller knows it.
+    running slurmctld >/dev/null || configure
     # --force turns munged's doubts about the directories above (a home of mode 700) into warnings.
     running munged >/dev/null || munged --force \
         --key-file="$directory/munge.key" --socket="$directory/munge.socket" \
@@ -102,7 +103,7 @@ start() {
     tries=0
     until answers; do
         tries=$((tries + 1))
-        [ $tries -le 100 ] || die "the node did not come up; see $directory/slurmctld.log and slurmd.log"
+        [ $tries -le 100 ] || die "the node did not come up: is port $port taken? See the logs in $directory"
         sleep 0.2
     done
     echo "export SLURM_CONF=$directory/slurm.conf"

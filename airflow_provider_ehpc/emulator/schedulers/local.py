@@ -85,7 +85,9 @@ class LocalScheduler:
                 seen.append(self._cancelled(job, now))
             else:
                 waiting.append(job)
-        for job in sorted(waiting, key=lambda job: (-(job.spec.priority or 0), job.number, job.index or 0)):
+        if free > 0:
+            waiting.sort(key=lambda job: (-(job.spec.priority or 0), job.number, job.index or 0))
+        for job in waiting:
             if self._cores(job) > free:
                 break
             started = self._start(job, now)
@@ -157,13 +159,11 @@ class LocalScheduler:
         return dataclasses.replace(job, phase=Phase.RUNNING, started_at=now, nodes=nodes)
 
     def _look(self, job: Job, now: float) -> Job:
-        folder = self._folder(job)
-        # Asked before the exit code is read: a shell that is gone has written it, or never will.
-        alive = self._alive(job)
-        code, ended_at = _exit(folder)
-        if code is None and alive:
+        # The exit code is read only then: a shell that is gone has written it, or never will.
+        if self._alive(job):
             self._hasten(job, now)
             return job
+        code, ended_at = _exit(self._folder(job))
         child = self._children.pop(job.key, None)
         if child:
             child.wait()
