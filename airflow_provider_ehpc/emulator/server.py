@@ -31,11 +31,12 @@ from airflow_provider_ehpc.emulator.jobs import Job
 from airflow_provider_ehpc.emulator.journal import Journal
 from airflow_provider_ehpc.emulator.schedulers import Scheduler
 from airflow_provider_ehpc.emulator.schedulers.local import LocalScheduler
+from airflow_provider_ehpc.emulator.schedulers.slurm import SlurmScheduler
 from airflow_provider_ehpc.emulator.store import Store
 
 T = TypeVar("T")
 
-SCHEDULERS = ("local",)
+SCHEDULERS = ("local", "slurm")
 
 _MAX_REQUEST_LINE = 64 * 1024
 """CreateJob's whole job travels in the query."""
@@ -114,9 +115,12 @@ class Emulator:
         self._store = Store(self.directory / "state.sqlite")
         self.accounts = Accounts(self._store)
         home = self.directory / "home"
-        self._cluster = Cluster(self._make_scheduler(home), self._store, home)
+        scheduler = self._make_scheduler(home)
+        queue = await asyncio.to_thread(scheduler.default_queue)
+        self._default_queue = queue or self._spelling.default_queue
+        self._cluster = Cluster(scheduler, self._store, home)
         await self._cluster.open()
-        self._ehpc = ehpc.Ehpc(self._cluster, self._spelling, self.faults)
+        self._ehpc = ehpc.Ehpc(self._cluster, self._spelling, self.faults, self._default_queue)
         service = AliyunService(self.accounts, self.faults, {ehpc.VERSION: self._ehpc.operations})
         app = web.Application()
         Admin(self).add_to(app)
@@ -176,7 +180,7 @@ class Emulator:
         """
         job_spec = dataclasses.replace(
             JobSpec(name=name, command=command, **spec),
-            queue=spec.get("queue") or self._spelling.default_queue,
+            queue=spec.get("queue") or self._default_queue,
             user=spec.get("user") or ehpc.USER,
             priority=spec.get("priority") or 0,
         )
@@ -253,6 +257,8 @@ class Emulator:
     # Inside
 
     def _make_scheduler(self, home: Path) -> Scheduler:
+        if self._scheduler_name == "slurm":
+            return SlurmScheduler(home)
         return LocalScheduler(self.directory / "jobs", home, self._slots)
 
     def _take_directory(self) -> IO[bytes]:

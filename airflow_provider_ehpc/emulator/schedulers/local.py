@@ -56,6 +56,10 @@ class LocalScheduler:
         self._children: dict[tuple[int, int | None], subprocess.Popen[bytes]] = {}
         self._overdue: set[tuple[int, int | None]] = set()
 
+    def default_queue(self) -> None:
+        """Leave it to the API: there is one queue, under any name."""
+        return
+
     def submit(self, spec: JobSpec, post_command: str, next_number: int) -> int:
         """See :class:`~airflow_provider_ehpc.emulator.schedulers.Scheduler`; any job is taken."""
         return next_number
