@@ -67,6 +67,8 @@ def test_the_log_is_seen_while_the_job_runs(where: str, cloud: Emulator, airflow
         assert time.monotonic() < deadline, "the job ran on and its log stayed empty"
         time.sleep(1)
     assert cloud.job(job_id).phase == "RUNNING"
-    assert airflow.task(f"log_{where}", run, "wait")["state"] == ("running" if where == "worker" else "deferred")
+    assert airflow.task(f"log_{where}", run, "wait")["state"] == (
+        "running" if where == "worker" else "deferred"
+    )
     assert airflow.wait_for_task(f"log_{where}", run, "wait")["state"] == "success"
     assert "the last line" in airflow.log_lines(f"log_{where}", run, "wait")
