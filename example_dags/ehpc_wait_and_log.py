@@ -24,7 +24,7 @@ with DAG(
     JobStateSensor(task_id="wait_on_the_worker", poke_interval=5)
 
     # A worker slot is held only while looking: for jobs of hours, looked at each few minutes.
-    JobStateSensor(task_id="wait_rescheduled", mode="reschedule", poke_interval=5)
+    JobStateSensor(task_id="wait_rescheduled", mode="reschedule", poke_interval=10)
 
     # No worker slot is held at all: for many jobs, or long ones.
     JobStateSensor(task_id="wait_deferred", deferrable=True, poke_interval=5)
