@@ -104,8 +104,8 @@ def test_an_ended_job_has_the_word_of_its_cluster(spelling: str, code: int, phas
 def test_a_stopped_job_is_cancelled_on_slurm_and_only_finished_on_pbs(spelling: str, word: str) -> None:
     with Emulator(spelling=spelling) as emulator:
         client = Client(emulator)
-        job_id = client.create("sleep 60")
-        emulator.wait_for(job_id, "RUNNING")
+        job_id = client.create("echo ready; sleep 60")
+        eventually(lambda: _log(client, job_id)[0] == b"ready\n")
         client.call("StopJobs", JobIds=json.dumps([job_id]))
 
         assert emulator.wait_for(job_id, "CANCELLED").exit_code == 128 + 15

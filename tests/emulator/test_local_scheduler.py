@@ -118,6 +118,17 @@ def test_nothing_of_a_job_is_left_behind(ehpc_emulator: Emulator) -> None:
         eventually(lambda pid=pid: not _running(pid))  # type: ignore[misc]
 
 
+def test_a_job_stopped_at_once_ends_at_once(ehpc_emulator: Emulator) -> None:
+    """The signal may come before the job's shell is ready for it; it must not be lost."""
+    ids = []
+    for _ in range(20):
+        ids.append(ehpc_emulator.submit("sleep 600"))
+        ehpc_emulator.wait_for(ids[-1], "RUNNING")
+        ehpc_emulator.stop(ids[-1])
+
+    assert {ehpc_emulator.wait_for(job_id).phase for job_id in ids} == {"CANCELLED"}
+
+
 def test_closing_ends_every_job(tmp_path: Path) -> None:
     with Emulator(tmp_path) as emulator:
         job_id = emulator.submit("echo $$; exec sleep 600")

@@ -82,9 +82,10 @@ def test_output_environment_and_post_processing_are_the_jobs(client: Client) -> 
 
 
 def test_a_job_is_stopped_while_it_runs_and_while_it_waits(client: Client) -> None:
-    running = client.create("sleep 600")
+    running = client.create("echo ready; sleep 600")
     waiting = client.create("sleep 600", Resources={"Cores": 10_000})
-    client.emulator.wait_for(running, "RUNNING")
+    started = client.emulator.wait_for(running, "RUNNING")
+    eventually(lambda: started.stdout_path.read_text() == "ready\n")
     assert client.info(waiting)["State"] == "Pending"
 
     client.call("StopJobs", JobIds=json.dumps([running, waiting]))
