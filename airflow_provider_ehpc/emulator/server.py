@@ -124,10 +124,12 @@ class Emulator:
             self._cluster = Cluster(scheduler, store, home)
             await self._cluster.open()
             undo.push_async_callback(lambda: self._cluster.close(kill_jobs=self._kill_jobs))
-            runner = web.AppRunner(self._application(), access_log=None, max_line_size=_MAX_REQUEST_LINE)
+            runner = web.AppRunner(
+                self._application(), access_log=None, max_line_size=_MAX_REQUEST_LINE, shutdown_timeout=1
+            )
             await runner.setup()
             undo.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, self._host, self._port, shutdown_timeout=1).start()
+            await web.TCPSite(runner, self._host, self._port).start()
             self._port = runner.addresses[0][1]
             self._undo = undo.pop_all()
 

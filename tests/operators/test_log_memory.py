@@ -30,7 +30,12 @@ if where == "worker":
 else:
     job = {"job_id": job_id, "cluster_id": cluster_id}
     trigger = JobLogTrigger(
-        conn_id="aliyun_ehpc_default", api="ehpc", jobs=[job], started=time.time(), poll_interval=0.5, settle=1
+        conn_id="aliyun_ehpc_default",
+        api="ehpc",
+        jobs=[job],
+        started=time.time(),
+        poll_interval=0.5,
+        settle=1,
     )
     async def run():
         try:
