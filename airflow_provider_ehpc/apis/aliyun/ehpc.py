@@ -35,6 +35,7 @@ from airflow_provider_ehpc.apis.job import (
 VERSION = "2024-07-30"
 PAGE_SIZE = 50
 """The most jobs that one ListJobs page may hold."""
+_STREAMS = ("stdout", "stderr")
 
 
 class Resources(PascalAnswer):
@@ -283,7 +284,6 @@ class EhpcApi:
     """The common surface over E-HPC 2024-07-30."""
 
     name = "ehpc"
-    log_streams = ("stdout", "stderr")
     # The upper bound is the 2018 version's; the lower one this version's default.
     log_limits = LogLimits(largest=400 * 1024, smallest=10240)
 
@@ -330,7 +330,7 @@ class EhpcApi:
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each stream with an offset of its own: the two files have nothing in common."""
         chunks = []
-        for stream in self.log_streams:
+        for stream in _STREAMS:
             position = cursor.position(stream)
             offset = position if isinstance(position, int) else 0
             chunks.append((yield from self._read_stream(ref, stream, offset, size)))
@@ -339,7 +339,7 @@ class EhpcApi:
     def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
         """Learn each file's size from a first reading and read its end."""
         chunks = []
-        for stream in self.log_streams:
+        for stream in _STREAMS:
             chunk = yield from self._read_stream(ref, stream, 0, size)
             if chunk.size is not None and chunk.size > len(chunk.data):
                 end = yield from self._read_stream(ref, stream, max(0, chunk.size - size), size)
