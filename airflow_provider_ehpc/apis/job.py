@@ -199,7 +199,7 @@ class JobSpec:
     def refuse(self, api: str, *names: str, hint: str = "leave it out") -> None:
         """Raise :class:`InvalidArgument` for the first of the fields ``names`` that is set.
 
-        For the fields that ``api`` has no place for: dropped in silence, they would promise what never happens.
+        For what ``api`` has no place for: dropped in silence, it would promise what never happens.
         """
         for name in names:
             if getattr(self, name):
