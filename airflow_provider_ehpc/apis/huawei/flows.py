@@ -24,7 +24,7 @@ class ProjectApi:
     def __init__(self, project_id: str) -> None:
         if not project_id.strip():
             raise InvalidArgument(
-                f"project_id: the API {self.name!r} needs the id of the jobs' project; set it in the connection"
+                f"project_id: the API {self.name!r} needs the id of a project; set it in the connection"
             )
         self.project_id = project_id.strip()
 

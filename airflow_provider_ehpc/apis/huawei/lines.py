@@ -118,10 +118,10 @@ def _behind(page: LogLines, base: str) -> tuple[list[str], str]:
         lines.reverse()
         first, last = last, first
     if first and first == base:
-        del lines[0]
+        lines = lines[1:]
     # Lines that end where the last page did, or before it, are none that follow: whoever sends them takes
     # the direction for the other one. They must not be shown again at every look.
-    if last == base or _later(base, last):
+    if not lines or last == base or _later(base, last):
         return [], base
     return lines, last
 

@@ -106,12 +106,9 @@ def _seam(mark: _Mark, data: bytes, unseen: int | None, stream: str) -> tuple[in
         return 0, f"the log of {stream} is shorter than what was read of it: it was begun anew"
     if unseen is not None and unseen > len(data):
         missing = unseen - len(data)
-        return 0, f"{missing:,} bytes of {stream} are missing here: a preview holds the newest 5 MB only"
+        return 0, f"{missing:,} bytes of {stream} are missing here: the preview holds the last {len(data):,}"
     if mark.digest:
-        return (
-            0,
-            f"lines of {stream} may be missing or repeated here: its preview does not hold what was read",
-        )
+        return 0, f"lines of {stream} may be missing or repeated here: its preview lacks what was read last"
     return 0, ""
 
 

@@ -3,7 +3,8 @@
 Offsets count the file's bytes, but what comes is text, so a character that a cut went through cannot
 arrive. No page says whether the server puts U+FFFD in its place, leaves it out or moves the cut. The rule
 here is right for all three: a reading starts at the beginning of a character, and a piece counts only if it
-is as long as its offsets say and does not end in U+FFFD; else up to three bytes less are asked for.
+is as long as its offsets say and does not end in U+FFFD; else up to three bytes less are asked for, and
+where none of these pieces is whole, the log holds no text there and the first piece is taken.
 """
 
 from __future__ import annotations
@@ -48,8 +49,13 @@ class LogSlice(Answer):
         return start + count if self.end_byte is None else self.end_byte
 
     def whole(self, start: int) -> bool:
-        """Whether every byte from ``start`` to the end arrived as it was."""
-        return len(self.data) == self.end(start) - start and not self.log.endswith(_REPLACEMENT)
+        """Whether the text is as long as the bytes it stands for."""
+        return len(self.data) == self.end(start) - start
+
+    @property
+    def ends_replaced(self) -> bool:
+        """Whether the last character may stand for one that was cut: three bytes of four are as long."""
+        return self.log.endswith(_REPLACEMENT)
 
 
 AskSlice = Callable[[int, int], ApiCall[LogSlice]]
@@ -78,14 +84,15 @@ def _read_slice(ask: AskSlice, start: int) -> Flow[LogSlice | None]:
     length = first.end(start) - start
     if length <= 0:
         return None
-    if first.whole(start):
+    if first.whole(start) and not first.ends_replaced:
         return first
     for cut in range(1, min(_LONGEST_REST, length - 1) + 1):
         shorter: LogSlice = yield ask(start, length - cut)
+        # A U+FFFD at this end is the job's own: with the byte that was left out, a cut character would
+        # have been whole.
         if shorter.end(start) > start and shorter.whole(start):
             return shorter
-    if length <= _LONGEST_REST and (not first.log or first.log.endswith(_REPLACEMENT)):
+    if length <= _LONGEST_REST and (not first.log or first.ends_replaced):
         # The log's last bytes so far are the beginning of a character: its rest is yet to be written.
         return None
-    # No text at all: shown as it comes, for it never gets better.
     return first
