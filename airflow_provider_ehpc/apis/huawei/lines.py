@@ -43,7 +43,7 @@ class LogLines(Answer):
         single, double = text.split("\n"), text.split("\n\n")
         # A captured answer holds "lines": 8 with an empty line after each: there, lines that kept their own
         # line feed were joined by another. Only the count tells this from empty lines that the job wrote.
-        return double if len(single) != self.lines and len(double) == self.lines else single
+        return double if len(double) == self.lines else single
 
 
 AskAfter = Callable[[str, int], ApiCall[Any]]

@@ -260,7 +260,7 @@ class TestLog:
 
     def test_more_is_told(self) -> None:
         """One stream that is behind is enough to read again at once."""
-        logs = {"/logs/worker-0": AomLog(["a"]), "/logs/worker-1": AomLog(["x" * 99] * 1000)}
+        logs = {"/logs/worker-0": AomLog(["x" * 99] * 1000), "/logs/worker-1": AomLog(["a"])}
         cloud = Recorder({"/j1": job(tasks=("worker-0", "worker-1")), **logs})
         assert read_log(cloud, size=20_000).more
 

@@ -179,6 +179,7 @@ class TestStatus:
         ]
         assert found[refs[2]].reason == "exit code 1"
         assert len(cloud.requests) == 4
+        assert cloud.requests[0].query["page"] == "1"
 
 
 class TestLog:
@@ -263,6 +264,7 @@ class TestTail:
         assert chunk.data == ("训" * 681 + "end\n").encode()
         assert chunk.next == 6004
         assert cloud.asked("/log")[0].query["start_byte"] == "-1"
+        assert drive(API.log_tail(REF, 4), cloud)[0].data == b"end\n"
 
     def test_by_lines_where_bytes_are_gone(self) -> None:
         """As for reading."""

@@ -63,6 +63,25 @@ def test_half_lines_are_continued(sizes_lie: bool) -> None:
     assert (part.data, second.data, third.data) == (b"start\n10% ", b"20% ", b"done\nend\n")
 
 
+@pytest.mark.parametrize("sizes_lie", [False, True])
+def test_a_log_of_equal_lines_is_not_skipped(sizes_lie: bool) -> None:
+    """Each piece looks like the one before: recognised by its end alone, the new one would pass for seen."""
+    log = Log(b"tick\n" * 300, sizes_lie=sizes_lie)
+    part = log.read(0)
+    log.data += b"tick\n" * 300
+    second = log.read(part.next)
+    assert (len(part.data), len(second.data)) == (1500, 1500)
+
+
+def test_preview_of_which_nearly_all_is_new() -> None:
+    """Too little of the old part is left to be recognised: the sizes say that nothing is missing."""
+    log = Log(lines(0, 1000))
+    part = log.read(0)
+    log.data += lines(1000, 400)
+    second = log.read(part.next)
+    assert (second.data, second.note) == (lines(1000, 400), "")
+
+
 def test_gap_is_told_with_its_size() -> None:
     """A chatty job between two looks: lines are missing, and the reader has to know."""
     log = Log(lines(0, 100))

@@ -133,6 +133,7 @@ def test_v2_failed_job_tells_which_task_failed_and_how() -> None:
         ("Completed", "Completed", [0, 0], None, 0),
         ("Terminated", "TerminatedFailed", [], "TerminatedFailed", None),
         ("Failed", "Lost", [None], "Lost", None),
+        ("Failed", "Failed", [0, 1], "worker-1: exit code 1", 1),
     ],
 )
 def test_v2_reason_and_exit_code(
