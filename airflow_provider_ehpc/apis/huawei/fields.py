@@ -11,7 +11,18 @@ T = TypeVar("T")
 
 
 def _content(value: Any) -> Any:
+    if isinstance(value, str) and not _encodable(value):
+        # Half of a surrogate pair: what is left of a character that was cut in a server's UTF-16.
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return "" if value is None else value
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _many(value: Any) -> Any:

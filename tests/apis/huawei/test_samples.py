@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from airflow_provider_ehpc.apis.answer import Answer
-from airflow_provider_ehpc.apis.call import UnexpectedResponse
+from airflow_provider_ehpc.apis.call import ApiResponse, UnexpectedResponse
 from airflow_provider_ehpc.apis.huawei.iam import CreateTokenAnswer
 from airflow_provider_ehpc.apis.huawei.job_version import JobVersion
 from airflow_provider_ehpc.apis.huawei.lines import LogLines
@@ -241,6 +241,13 @@ def test_v1_log_slice() -> None:
     assert (piece.log, piece.end(0), piece.log_byte_count) == ("Log string", 10, 10)
     other = read_answer(LogSlice, answer({"log": " x\n", "log_byte_count": 3}))
     assert (other.log, other.end(5)) == (" x\n", 8)
+
+
+def test_half_a_surrogate_pair_is_a_replaced_character() -> None:
+    """A server that cuts its own UTF-16 sends such; no UTF-8 can hold it, and the log would end there."""
+    body = rb'{"log": "a\ud83d", "end_byte": 4, "count": 4}'
+    piece = read_answer(LogSlice, ApiResponse(200, {}, body))
+    assert (piece.data, piece.whole(0), piece.ends_replaced) == ("a\ufffd".encode(), True, True)
 
 
 @pytest.mark.parametrize("number", ["1551252759254000002", 1551252759254000002])
