@@ -65,6 +65,11 @@ class JobRef:
     cluster_id: str | None = None
     version_id: str | None = None
 
+    def as_dict(self) -> dict[str, str]:
+        """Return the fields that are set, to build the address again with ``JobRef(**fields)``."""
+        fields = {"job_id": self.job_id, "cluster_id": self.cluster_id, "version_id": self.version_id}
+        return {name: value for name, value in fields.items() if value is not None}
+
     def __str__(self) -> str:
         version = f" version {self.version_id}" if self.version_id else ""
         return f"job {self.job_id}{version}" + (f" in cluster {self.cluster_id}" if self.cluster_id else "")

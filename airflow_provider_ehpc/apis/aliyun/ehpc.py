@@ -280,6 +280,20 @@ def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
     )
 
 
+class ListClustersAnswer(PascalAnswer):
+    """Answer of ListClusters, as far as a test of a connection needs it."""
+
+    request_id: Text = ""
+    total_count: Number = None
+
+
+def list_clusters(*, page_size: int) -> ApiCall[ListClustersAnswer]:
+    """ListClusters: the cheapest read that needs no cluster."""
+    return rpc_call(
+        VERSION, "ListClusters", ListClustersAnswer, {"PageNumber": 1, "PageSize": page_size}, subject=""
+    )
+
+
 class EhpcApi:
     """The common surface over E-HPC 2024-07-30."""
 
@@ -334,7 +348,7 @@ class EhpcApi:
             position = cursor.position(stream)
             offset = position if isinstance(position, int) else 0
             chunks.append((yield from self._read_stream(ref, stream, offset, size)))
-        return LogBatch(tuple(chunks), more=any(len(chunk.data) >= size for chunk in chunks))
+        return LogBatch(tuple(chunks), more=any(_goes_on(chunk, size) for chunk in chunks))
 
     def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
         """Learn each file's size from a first reading and read its end."""
@@ -408,6 +422,12 @@ class EhpcApi:
             if page * PAGE_SIZE >= (answer.total_count or 0) or not answer.jobs:
                 return states
             page += 1
+
+
+def _goes_on(chunk: LogChunk, size: int) -> bool:
+    """Whether more lies ready behind a piece: it is full, or the server gives less at once than is asked."""
+    known_end = chunk.size or 0
+    return bool(chunk.data) and (len(chunk.data) >= size or known_end > int(chunk.next))
 
 
 def _cluster(ref: JobRef) -> str:
