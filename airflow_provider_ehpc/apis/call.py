@@ -35,13 +35,16 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """One HTTP request, without host and signature. ``query`` holds decoded texts."""
+    """One HTTP request, without host and signature. ``query`` holds decoded texts.
+
+    Headers and body may hold tokens and passwords, so neither shows in a repr.
+    """
 
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
 
     @property
     def target(self) -> str:
