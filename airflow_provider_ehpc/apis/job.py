@@ -190,6 +190,8 @@ class JobSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     stdout_path: str | None = None
     stderr_path: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further parameters of the submitting operation, by the names that the API gives them."""
 
 
 class JobApi(Protocol):
