@@ -18,7 +18,6 @@ from airflow_provider_ehpc.apis.job import JobState
 
 _BAD_ENDS = frozenset({"failed", "schedulefailed", "expired"})
 """Words for a container group that has not come to a good end."""
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def _real(value: Any) -> float | None:
@@ -317,7 +316,7 @@ def reason(groups: list[ContainerGroup]) -> str | None:
                 return _sentence(state.reason, state.message)
         warnings = [event for event in group.events if event.type.casefold() == "warning"]
         if warnings:
-            last = max(warnings, key=lambda event: event.last_timestamp or _LONG_AGO)
+            last = max(warnings, key=lambda event: _moment(event.last_timestamp))
             return _sentence(last.reason, last.message)
         if group.status.casefold() in _BAD_ENDS:
             return f"container group {group.status}"
@@ -335,7 +334,12 @@ def resources(groups: list[ContainerGroup]) -> Mapping[str, str]:
 
 
 def _by_age(groups: list[ContainerGroup]) -> list[ContainerGroup]:
-    return sorted(groups, key=lambda group: group.creation_time or _LONG_AGO)
+    return sorted(groups, key=lambda group: _moment(group.creation_time))
+
+
+def _moment(time: datetime | None) -> datetime:
+    """Return a time that can be compared with any other, the earliest there is where none was told."""
+    return time.replace(tzinfo=UTC) if time else datetime.min.replace(tzinfo=UTC)
 
 
 def _sentence(reason: str, message: str) -> str:
