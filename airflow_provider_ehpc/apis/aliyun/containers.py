@@ -288,7 +288,7 @@ class ContainerGroup(PascalAnswer):
 
 
 def exit_code(groups: list[ContainerGroup], state: JobState) -> int | None:
-    """Return the exit code that made a job end in ``state``.
+    """Return the exit code that made a job end in ``state``, None where it has not ended.
 
     A job that is tried again has the containers of earlier attempts too, so the codes are read in the light
     of the state: one that succeeded ended with 0, another with the last code that is not 0.
@@ -301,19 +301,24 @@ def exit_code(groups: list[ContainerGroup], state: JobState) -> int | None:
     ]
     if state is JobState.SUCCEEDED:
         return 0 if 0 in codes else None
-    return next((code for code in reversed(codes) if code), None)
+    return next((code for code in reversed(codes) if code), None) if state.terminal else None
 
 
-def reason(groups: list[ContainerGroup]) -> str | None:
-    """Return why a job failed or does not start, newest container group first.
+def reason(groups: list[ContainerGroup], state: JobState) -> str | None:
+    """Return why a job failed or does not start, None where it succeeded.
 
-    That is what a container says of itself, else the last warning, else the group's own bad end.
+    That is what a container says of itself, else the last warning, else the group's own bad end. Of a job
+    that has not ended only the newest container group is looked at: what became of earlier attempts is
+    not why it runs.
     """
-    for group in reversed(_by_age(groups)):
+    if state is JobState.SUCCEEDED:
+        return None
+    newest_first = _by_age(groups)[::-1]
+    for group in newest_first if state.terminal else newest_first[:1]:
         for container in (*group.init_containers, *group.containers):
-            state = container.current_state
-            if state and (state.waiting or state.ended_with) and (state.reason or state.message):
-                return _sentence(state.reason, state.message)
+            told = container.current_state
+            if told and (told.waiting or told.ended_with) and (told.reason or told.message):
+                return _sentence(told.reason, told.message)
         warnings = [event for event in group.events if event.type.casefold() == "warning"]
         if warnings:
             last = max(warnings, key=lambda event: _moment(event.last_timestamp))

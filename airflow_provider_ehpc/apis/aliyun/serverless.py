@@ -400,8 +400,8 @@ def _from_describe(ref: JobRef, job: ServerlessJob) -> JobStatus:
     status = _from_listed(ref, job)
     return dataclasses.replace(
         status,
-        exit_code=exit_code(job.container_groups, status.state) if status.state.terminal else None,
-        reason=None if status.state is JobState.SUCCEEDED else reason(job.container_groups),
+        exit_code=exit_code(job.container_groups, status.state),
+        reason=reason(job.container_groups, status.state),
         modified_at=job.last_modify_time,
         resources=resources(job.container_groups),
     )

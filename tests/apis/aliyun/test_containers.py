@@ -144,7 +144,7 @@ def test_attempts_are_told_apart():
 def test_an_init_container_can_fail_a_job():
     failed = ContainerGroup.model_validate({"InitContainers": [{"CurrentState": ended(1, Reason="Error")}]})
     assert exit_code([failed], JobState.FAILED) == 1
-    assert reason([failed]) == "Error"
+    assert reason([failed], JobState.FAILED) == "Error"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_an_init_container_can_fail_a_job():
 )
 def test_reason(groups, told):
     """What a container says of itself is nearer to the cause than an event, and an event than a status."""
-    assert reason(groups) == told
+    assert reason(groups, JobState.FAILED) == told
 
 
 def test_the_newest_attempt_gives_the_reason():
@@ -188,7 +188,24 @@ def test_the_newest_attempt_gives_the_reason():
         group(ended(2, Reason="Error", Message="second"), CreationTime="2024-01-01T13:00:00Z"),
         group(ended(1, Reason="Error", Message="first"), CreationTime="2024-01-01T12:00:00Z"),
     ]
-    assert reason(attempts) == "Error: second"
+    assert reason(attempts, JobState.FAILED) == "Error: second"
+
+
+def test_earlier_attempts_are_no_reason_for_what_goes_on_or_went_well():
+    """A job that is at its second attempt must not look like one that has just failed."""
+    attempts = [
+        group(ended(1, Reason="Error"), CreationTime="2024-01-01T12:00:00Z"),
+        group({"State": "Running"}, CreationTime="2024-01-01T13:00:00Z"),
+    ]
+    assert reason(attempts, JobState.RUNNING) is None
+    assert reason(attempts, JobState.SUCCEEDED) is None
+    assert reason(attempts, JobState.CANCELLED) == "Error"
+    assert exit_code(attempts, JobState.RUNNING) is None
+
+
+def test_why_a_job_does_not_start():
+    waiting = group({"State": "Waiting", "Reason": "ImagePullBackOff"})
+    assert reason([waiting], JobState.QUEUED) == "ImagePullBackOff"
 
 
 def test_resources_of_the_newest_attempt():

@@ -311,7 +311,9 @@ def array_job(*states: str, parent: str = "Running", request: str = "1-5:2") -> 
     jobs = {"12[].manager": Job(parent, name="sweep", array_request=request)}
     for index, state in zip((1, 3, 5), states, strict=False):
         jobs[f"12[{index}].manager"] = Job(state, "sweep", request, "12[].manager", str(index))
-    jobs["13.manager"] = Job("FAILED", name="sweep-other")
+    # Names are matched in parts and need not be unique: neither of these belongs to the array.
+    jobs["11[7].manager"] = Job("Failed", "sweep", "7-7", "11[].manager", "7")
+    jobs["13.manager"] = Job("Failed", name="sweep-other")
     return Cluster(jobs)
 
 

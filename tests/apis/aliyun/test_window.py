@@ -158,6 +158,14 @@ def test_no_piece_is_larger_than_asked_or_allowed(asked):
         assert batch.more
 
 
+def test_more_of_the_stream_ahead_is_known_of_though_its_window_was_shared():
+    """The shared window is cut at what the API allows: the rest must be read in this turn, not the next."""
+    files = Files(bytes_of(1_000_000), b"")
+    batch = files.read_on({"stdout": 3000, "stderr": 0})
+    assert batch.chunks[0].next < 1_000_000
+    assert batch.more
+
+
 @pytest.mark.parametrize(
     "length",
     [0, 1, 1000, LARGEST - 1, LARGEST, LARGEST + 1, LARGEST + 500, 2 * LARGEST, 5_000_000],
