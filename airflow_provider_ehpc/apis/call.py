@@ -148,8 +148,7 @@ class ApiError(Exception):
         ]
         told = ", ".join(fact for fact in facts if fact)
         text = f"{self.where}: {self.message}" if self.where else self.message
-        if told:
-            text = f"{text.rstrip('.')} ({told})."
+        text = text.rstrip(".") + (f" ({told})." if told else ".")
         return f"{text} {self.hint}" if self.hint else text
 
     def as_dict(self) -> dict[str, Any]:

@@ -65,6 +65,11 @@ class JobRef:
     cluster_id: str | None = None
     version_id: str | None = None
 
+    def as_dict(self) -> dict[str, str]:
+        """Return the fields that are set, to build the address again with ``JobRef(**fields)``."""
+        fields = {"job_id": self.job_id, "cluster_id": self.cluster_id, "version_id": self.version_id}
+        return {name: value for name, value in fields.items() if value is not None}
+
     def __str__(self) -> str:
         version = f" version {self.version_id}" if self.version_id else ""
         return f"job {self.job_id}{version}" + (f" in cluster {self.cluster_id}" if self.cluster_id else "")
@@ -197,11 +202,13 @@ class JobSpec:
 class JobApi(Protocol):
     """What every API can be asked about jobs; everything above the hooks stands on this."""
 
-    name: str
-    """How ``api=`` calls it."""
-    log_streams: tuple[str, ...]
-    """The streams of a job's log, empty where the API has none."""
-    log_limits: LogLimits
+    @property
+    def name(self) -> str:
+        """How ``api=`` calls it."""
+
+    @property
+    def log_limits(self) -> LogLimits:
+        """How many bytes one reading of a log may ask for."""
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
         """Return the address of a job.

@@ -42,6 +42,7 @@ from airflow_provider_ehpc.apis.job import (
 )
 
 VERSION = "2024-07-30"
+_STREAMS = ("stdout", "stderr")
 
 
 class Resources(PascalAnswer):
@@ -179,9 +180,7 @@ def list_jobs(
         ListJobsAnswer,
         {
             "ClusterId": cluster_id,
-            "JobFilter": compact_json(
-                {name: value for name, value in job_filter.items() if value is not None}
-            ),
+            "JobFilter": _object(job_filter),
             "PageNumber": page_number,
             "PageSize": page_size,
         },
@@ -289,11 +288,24 @@ def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
     )
 
 
+class ListClustersAnswer(PascalAnswer):
+    """Answer of ListClusters, as far as a test of a connection needs it."""
+
+    request_id: Text = ""
+    total_count: Number = None
+
+
+def list_clusters(*, page_size: int) -> ApiCall[ListClustersAnswer]:
+    """ListClusters: the cheapest read that needs no cluster."""
+    return rpc_call(
+        VERSION, "ListClusters", ListClustersAnswer, {"PageNumber": 1, "PageSize": page_size}, subject=""
+    )
+
+
 class EhpcApi:
     """The common surface over E-HPC 2024-07-30."""
 
     name = "ehpc"
-    log_streams = ("stdout", "stderr")
     # The upper bound is the 2018 version's; the lower one this version's default.
     log_limits = LogLimits(largest=400 * 1024, smallest=10240)
 
@@ -320,16 +332,16 @@ class EhpcApi:
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each stream with an offset of its own: the two files have nothing in common."""
         chunks = []
-        for stream in self.log_streams:
+        for stream in _STREAMS:
             position = cursor.position(stream)
             offset = position if isinstance(position, int) else 0
             chunks.append((yield from self._read_stream(ref, stream, offset, size)))
-        return LogBatch(tuple(chunks), more=any(len(chunk.data) >= size for chunk in chunks))
+        return LogBatch(tuple(chunks), more=any(_goes_on(chunk, size) for chunk in chunks))
 
     def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
         """Learn each file's size from a first reading and read its end."""
         chunks = []
-        for stream in self.log_streams:
+        for stream in _STREAMS:
             chunk = yield from self._read_stream(ref, stream, 0, size)
             if chunk.size is not None and chunk.size > len(chunk.data):
                 end = yield from self._read_stream(ref, stream, max(0, chunk.size - size), size)
@@ -385,6 +397,12 @@ class EhpcApi:
             if page * PAGE_SIZE >= (answer.total_count or 0) or not answer.jobs:
                 return states
             page += 1
+
+
+def _goes_on(chunk: LogChunk, size: int) -> bool:
+    """Whether more lies ready behind a piece: it is full, or the server gives less at once than is asked."""
+    known_end = chunk.size or 0
+    return bool(chunk.data) and (len(chunk.data) >= size or known_end > int(chunk.next))
 
 
 def _object(fields: Mapping[str, Any]) -> str:

@@ -131,7 +131,9 @@ def _error(
     operation: str, response: ApiResponse, told: Mapping[str, Any], request_id: str | None
 ) -> ApiError:
     code = str(told.get("Code") or told.get("code") or "")
-    message = str(told.get("Message") or told.get("message") or "no message given")
+    message = " ".join(str(told.get("Message") or told.get("message") or "no message given").split())
+    # SignatureDoesNotMatch goes on with what was signed, which is of no use to a person.
+    message = message.partition("server string to sign")[0].strip()
     kind = _kind(code, message, response.status)
     hint = next((hint for start, hint in _HINTS.items() if code.startswith(start)), "")
     return kind(

@@ -1,0 +1,65 @@
+"""``python -m airflow_provider_ehpc.emulator``: run the local cloud until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shlex
+import signal
+from pathlib import Path
+
+from airflow_provider_ehpc.emulator.aliyun.spelling import SPELLINGS
+from airflow_provider_ehpc.emulator.server import SCHEDULERS, Emulator
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_ehpc.emulator",
+        description="A local cloud for airflow-provider-ehpc: E-HPC's API over HTTP, with real jobs behind.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        help="where jobs, logs and keys are kept; jobs then outlive the emulator "
+        "(default: a temporary directory, removed at the end with all jobs)",
+    )
+    parser.add_argument(
+        "--scheduler", choices=SCHEDULERS, default="local", help="what runs the jobs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--spelling",
+        choices=sorted(SPELLINGS),
+        help="whose job ids and states E-HPC uses (default: slurm with --scheduler slurm, else pbs)",
+    )
+    parser.add_argument(
+        "--slots", type=int, default=16, help="cores of the local scheduler (default: %(default)s)"
+    )
+    return parser.parse_args()
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    emulator = Emulator(
+        arguments.directory,
+        host=arguments.host,
+        port=arguments.port,
+        scheduler=arguments.scheduler,
+        spelling=arguments.spelling,
+        slots=arguments.slots,
+    )
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    await emulator.open()
+    try:
+        print(f"The emulator answers at {emulator.url}", flush=True)
+        print(f"export AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT={shlex.quote(emulator.connection_json)}", flush=True)
+        await stopped.wait()
+    finally:
+        await emulator.shut(kill_jobs=False)
+
+
+if __name__ == "__main__":
+    asyncio.run(_run(_arguments()))

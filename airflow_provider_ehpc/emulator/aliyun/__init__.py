@@ -1,0 +1,1 @@
+"""Alibaba Cloud: the protocol of its gateway, and one module an API version."""

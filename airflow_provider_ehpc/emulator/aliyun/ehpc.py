@@ -1,0 +1,318 @@
+"""E-HPC API version 2024-07-30 over the emulated cluster.
+
+Fields and forms are those of the operations' pages (GetJob last updated 2026-01-14): numbers as in
+GetJob's sample, strings in ListJobs; times without a zone in the one and epoch seconds in the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
+from airflow_provider_ehpc.emulator.aliyun.requests import (
+    job_filter,
+    job_spec,
+    log_request,
+    page,
+    required,
+    string_list,
+)
+from airflow_provider_ehpc.emulator.aliyun.spelling import Spelling
+from airflow_provider_ehpc.emulator.cluster import Cluster
+from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
+from airflow_provider_ehpc.emulator.gateway import Refused
+from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
+
+VERSION = "2024-07-30"
+CLUSTER_ID = "ehpc-hz-emulator"
+USER = "testuser"
+
+
+class Ehpc:
+    """The operations on jobs."""
+
+    def __init__(self, cluster: Cluster, spelling: Spelling, faults: Faults, default_queue: str) -> None:
+        self._cluster = cluster
+        self._spelling = spelling
+        self._faults = faults
+        self._default_queue = default_queue
+        self._told_sizes: dict[Path, int] = {}
+        self._answers = 0
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        """The operations by their names."""
+        return {
+            "CreateJob": self.create_job,
+            "GetJob": self.get_job,
+            "GetJobLog": self.get_job_log,
+            "ListClusters": self.list_clusters,
+            "ListJobs": self.list_jobs,
+            "StopJobs": self.stop_jobs,
+        }
+
+    async def create_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """CreateJob."""
+        _check_cluster(parameters)
+        spec, post_command = job_spec(parameters, self._default_queue, USER)
+        try:
+            job = await self._cluster.submit(spec, post_command)
+        except SubmissionRefused as refusal:
+            raise _agent_error(str(refusal), ".Job.SubmitFailure") from None
+        return self._told({"JobId": self._spelling.job_id(job), "Success": True})
+
+    async def list_clusters(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """ListClusters, which clients use to see whether their key is good."""
+        number, size = page(parameters)
+        cluster = {"ClusterId": CLUSTER_ID, "ClusterName": "emulator", "ClusterStatus": "running"}
+        clusters = [cluster] if number == 1 else []
+        told = {"Clusters": clusters, "TotalCount": 1, "PageNumber": number, "PageSize": size}
+        return self._told({**told, "Success": True})
+
+    async def get_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """GetJob."""
+        _check_cluster(parameters)
+        job = self.find(required(parameters, "JobId"))
+        spec = job.spec
+        resources = {
+            "Nodes": spec.nodes or 1,
+            "Cores": spec.cores or 1,
+            "Memory": spec.memory or "",
+            "Gpus": spec.gpus or 0,
+        }
+        used = {"Nodes": len(job.nodes), "Cores": spec.cores or 1, "Memory": "0mb"} if job.nodes else {}
+        info = {
+            "JobId": self._spelling.job_id(job),
+            "JobName": spec.name,
+            "RunasUser": spec.user,
+            "State": self._state(job),
+            "JobQueue": spec.queue,
+            "CreateTime": _local_time(job.submission.submitted_at),
+            "LastModifyTime": _local_time(job.modified_at),
+            "StartTime": _local_time(job.started_at),
+            "OutputLog": str(job.stdout_path),
+            "ErrorLog": str(job.stderr_path),
+            "Priority": spec.priority,
+            "CommandLine": spec.command,
+            "NodeList": _node_list(job.nodes),
+            "Resources": resources,
+            "ResourcesUsed": used,
+            "Variables": [{"Name": name, "Value": value} for name, value in spec.environment.items()],
+            "ExtraInfo": {},
+            **_array_fields(job),
+        }
+        return self._told({"JobInfo": info, "Success": True})
+
+    async def get_job_log(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """GetJobLog."""
+        _check_cluster(parameters)
+        job_id = required(parameters, "JobId")
+        job = self.find(job_id)
+        wanted = log_request(parameters)
+        told: dict[str, Any] = {"JobId": job_id, "Success": True}
+        for stream, field in (("stdout", "Stdout"), ("stderr", "Stderr")):
+            data, size = b"", 0
+            if stream in wanted.streams:
+                path = job.stdout_path if stream == "stdout" else job.stderr_path
+                data, size = await asyncio.to_thread(_read_piece, path, wanted.offset, wanted.size)
+                size = self._size_told(job_id, path, size)
+            told[f"{field}Log"] = base64.b64encode(data).decode()
+            told[f"{field}LogSize"] = str(size)
+        return self._told(told)
+
+    async def list_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """ListJobs."""
+        _check_cluster(parameters)
+        number, size = page(parameters)
+        wanted = job_filter(parameters)
+        jobs = [job for job in self._cluster.jobs() if wanted.wants(job) and not self._invisible(job)]
+        jobs.sort(key=wanted.order, reverse=wanted.newest_first)
+        listed = [self._listed(job) for job in jobs[(number - 1) * size : number * size]]
+        return self._told(
+            {
+                "Jobs": listed,
+                "PageNumber": number,
+                "PageSize": size,
+                "TotalCount": len(jobs),
+                "Success": True,
+            }
+        )
+
+    async def stop_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """StopJobs: stops those that can be stopped, then tells of the first that could not."""
+        _check_cluster(parameters)
+        failure: Refused | None = None
+        for job_id in string_list(parameters, "JobIds"):
+            try:
+                job = self.find(job_id)
+                if job.phase.ended:
+                    message = self._spelling.ended_job.format(job_id=job_id)
+                    raise _agent_error(message, ".Job.StopFailure")
+                await self._cluster.stop(job)
+            except Refused as refusal:
+                failure = failure or refusal
+        if failure:
+            raise failure
+        return self._told({"Success": True})
+
+    def find(self, job_id: str) -> Job:
+        """Return a job.
+
+        :raises Refused: as the cluster's agent words it, for an id that its scheduler does not know.
+        """
+        key = self._spelling.read(job_id)
+        job = self._cluster.get(*key) if key else None
+        if job is None or self._invisible(job):
+            raise _agent_error(self._spelling.unknown_job.format(job_id=job_id))
+        return job
+
+    def _listed(self, job: Job) -> Mapping[str, Any]:
+        spec = job.spec
+        resources = {
+            "Nodes": str(spec.nodes or 1),
+            "Cores": str(spec.cores or 1),
+            "Memory": spec.memory or "",
+            "Gpus": str(spec.gpus or 0),
+        }
+        return {
+            "JobName": spec.name,
+            "JobSpec": {
+                "Id": self._spelling.job_id(job),
+                "State": self._state(job),
+                "RunasUser": spec.user,
+                "JobQueue": spec.queue,
+                "SubmitTime": _epoch(job.submission.submitted_at),
+                "StartTime": _epoch(job.started_at),
+                "LastModifyTime": _epoch(job.modified_at),
+                "StdoutPath": str(job.stdout_path),
+                "StderrPath": str(job.stderr_path),
+                "Priority": str(spec.priority),
+                "NodeList": _node_list(job.nodes),
+                "Comment": "",
+                "Resources": resources,
+                "ResourcesActualOccupied": resources if job.phase is Phase.RUNNING else {},
+                "Variables": json.dumps(dict(spec.environment), ensure_ascii=False),
+                **_array_fields(job),
+            },
+        }
+
+    def _state(self, job: Job) -> str:
+        strange = self._faults.standing(FaultKind.STATE, self._spelling.job_id(job))
+        if strange:
+            return strange.word
+        hidden = job.phase.ended and self._faults.standing(FaultKind.FINISHED_HIDES_FAILURE)
+        return "FINISHED" if hidden else self._spelling.state(job.phase)
+
+    def _invisible(self, job: Job) -> bool:
+        fault = self._faults.standing(FaultKind.INVISIBLE, self._spelling.job_id(job))
+        return fault is not None and time.time() - job.submission.submitted_at < fault.seconds
+
+    def _size_told(self, job_id: str, path: Path, size: int) -> int:
+        fault = self._faults.standing(FaultKind.LOG_SIZE, job_id)
+        if fault is None:
+            return size
+        before = self._told_sizes.get(path, 0)
+        self._told_sizes[path] = size
+        return before if fault.word == "stale" else 0
+
+    def _told(self, answer: dict[str, Any]) -> Mapping[str, Any]:
+        if not self._faults.standing(FaultKind.DRIFT):
+            return answer
+        self._answers += 1
+        drifted: Mapping[str, Any] = _as_texts(answer) if self._answers % 2 else _as_numbers(answer)
+        return drifted
+
+
+def _check_cluster(parameters: Mapping[str, str]) -> None:
+    if required(parameters, "ClusterId") != CLUSTER_ID:
+        raise Refused(404, "ClusterNotFound", "The specified cluster does not exist.")
+
+
+def _agent_error(message: str, family: str = "") -> Refused:
+    return Refused(406, f"AgentError{family}", f"The agent service request failed: {message}")
+
+
+def _array_fields(job: Job) -> Mapping[str, str]:
+    sub_job = job.index is not None
+    return {
+        "ArrayRequest": job.spec.array or "",
+        "ArrayJobId": str(job.number) if job.spec.array else "",
+        "ArrayJobSubId": str(job.index) if sub_job else "",
+    }
+
+
+def _local_time(at: float | None) -> str:
+    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _epoch(at: float | None) -> str:
+    return "" if at is None else str(int(at))
+
+
+def _node_list(nodes: Sequence[str]) -> str:
+    """Write ``compute[000,001]`` where the names differ only in their numbers, as the sample does."""
+    heads = {node.rstrip("0123456789") for node in nodes}
+    if len(nodes) < 2 or len(heads) > 1:
+        return ",".join(nodes)
+    head = heads.pop()
+    return f"{head}[{','.join(node.removeprefix(head) for node in nodes)}]"
+
+
+def _read_piece(path: Path, offset: int, size: int) -> tuple[bytes, int]:
+    """Return at most ``size`` bytes from ``offset`` on, and the file's whole size; 0 where there is none."""
+    try:
+        with path.open("rb") as file:
+            whole = os.fstat(file.fileno()).st_size
+            return os.pread(file.fileno(), size, offset), whole
+    except (FileNotFoundError, NotADirectoryError):
+        return b"", 0
+    except OSError as error:
+        raise _agent_error(f"{path}: {error.strerror}") from None
+
+
+_NUMBERS = frozenset(
+    {
+        "ArrayJobId",
+        "ArrayJobSubId",
+        "Cores",
+        "Gpus",
+        "LastModifyTime",
+        "Nodes",
+        "Priority",
+        "StderrLogSize",
+        "StdoutLogSize",
+        "SubmitTime",
+    }
+)
+
+
+def _as_texts(value: Any, name: str = "") -> Any:
+    """Return an answer with every scalar as a string, and names and states with a line's end."""
+    if isinstance(value, dict) and name == "ExtraInfo":
+        return json.dumps(value)
+    if isinstance(value, dict):
+        return {key: _as_texts(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_as_texts(item) for item in value]
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = "" if value is None else str(value)
+    return f"{text}\n" if name in ("JobName", "State") else text
+
+
+def _as_numbers(value: Any, name: str = "") -> Any:
+    """Return an answer with numbers wherever a documentation page shows one."""
+    if isinstance(value, dict):
+        return {key: _as_numbers(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_as_numbers(item) for item in value]
+    return int(value) if name in _NUMBERS and isinstance(value, str) and value.isdigit() else value

@@ -1,0 +1,269 @@
+"""Reading the parameters of E-HPC 2024-07-30; what is not as documented is InvalidParams."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_ehpc.apis.array import array_size
+from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.gateway import Refused
+from airflow_provider_ehpc.emulator.jobs import Job
+
+_MAX_PAGE_SIZE = 50
+_MAX_LOG_SIZE = 400 * 1024
+"""Not documented for this version; 2018-04-12 has it."""
+_MAX_ARRAY = 10_000
+"""The default of PBS's max_array_size."""
+
+
+def invalid(parameter: str) -> Refused:
+    """Return the refusal of a parameter."""
+    return Refused(400, "InvalidParams", f"The specified parameter {parameter} is invalid.")
+
+
+def required(parameters: Mapping[str, str], name: str) -> str:
+    """Return a parameter that has to be there."""
+    value = parameters.get(name, "")
+    if not value:
+        raise invalid(name)
+    return value
+
+
+def string_list(parameters: Mapping[str, str], name: str) -> list[str]:
+    """Return a parameter that holds a JSON array of strings; empty where it is left out."""
+    return _strings(_json(parameters[name], name), name) if name in parameters else []
+
+
+def page(parameters: Mapping[str, str]) -> tuple[int, int]:
+    """Return page number and page size."""
+    number = _whole(parameters.get("PageNumber", "1"), "PageNumber")
+    size = _whole(parameters.get("PageSize", "10"), "PageSize")
+    if number < 1:
+        raise invalid("PageNumber")
+    if not 1 <= size <= _MAX_PAGE_SIZE:
+        raise invalid("PageSize")
+    return number, size
+
+
+@dataclass(frozen=True, slots=True)
+class LogRequest:
+    """Which bytes of which files GetJobLog wants."""
+
+    streams: tuple[str, ...]
+    offset: int
+    size: int
+
+
+def log_request(parameters: Mapping[str, str]) -> LogRequest:
+    """Read the parameters of GetJobLog."""
+    log_type = parameters.get("LogType", "all")
+    if log_type not in ("all", "stdout", "stderr"):
+        raise invalid("LogType")
+    size = _whole(parameters.get("Size", "10240"), "Size")
+    if not 0 < size <= _MAX_LOG_SIZE:
+        raise invalid("Size")
+    streams = ("stdout", "stderr") if log_type == "all" else (log_type,)
+    return LogRequest(streams, _whole(parameters.get("Offset", "0"), "Offset"), size)
+
+
+def job_spec(parameters: Mapping[str, str], default_queue: str, default_user: str) -> tuple[JobSpec, str]:
+    """Read the parameters of CreateJob: the job, and its post-processing command."""
+    told = _object(parameters.get("JobSpec", ""), "JobSpec")
+    resources = told.get("Resources") or {}
+    if not isinstance(resources, dict):
+        raise invalid("JobSpec.Resources")
+    command = _text(told, "CommandLine").strip()
+    if not command.removeprefix("--").strip():
+        raise invalid("JobSpec.CommandLine")
+    spec = JobSpec(
+        name=parameters.get("JobName", "").strip() or "STDIN",
+        command=command,
+        queue=_text(told, "JobQueue") or default_queue,
+        user=_text(told, "RunasUser") or default_user,
+        nodes=_count(resources, "Nodes"),
+        cores=_count(resources, "Cores"),
+        gpus=_count(resources, "Gpus"),
+        memory=_memory(resources),
+        wall_time=_wall_time(_text(told, "WallTime")),
+        priority=_whole(_text(told, "Priority") or "0", "JobSpec.Priority"),
+        array=_array(_text(told, "ArrayRequest")),
+        environment=_variables(_text(told, "Variables")),
+        stdout_path=_path(told, "StdoutPath"),
+        stderr_path=_path(told, "StderrPath"),
+    )
+    return spec, _text(told, "PostCmdLine")
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs ListJobs wants, and in which order."""
+
+    status: str
+    name: str
+    users: Sequence[str]
+    queues: Sequence[str]
+    nodes: Sequence[str]
+    created_from: int | None
+    created_to: int | None
+    order: Callable[[Job], tuple[float, int, int]]
+    newest_first: bool
+
+    def wants(self, job: Job) -> bool:
+        """Whether a job is listed. Names match where they contain what is asked for."""
+        submitted_at = int(job.submission.submitted_at)
+        return (
+            (self.status == "all" or job.phase.ended == (self.status == "finished"))
+            and self.name in job.spec.name
+            and _any(self.users, [job.spec.user or ""])
+            and _any(self.queues, [job.spec.queue or ""])
+            and _any(self.nodes, job.nodes)
+            and (self.created_from is None or submitted_at >= self.created_from)
+            and (self.created_to is None or submitted_at <= self.created_to)
+        )
+
+
+def job_filter(parameters: Mapping[str, str]) -> JobFilter:
+    """Read ListJobs' JobFilter."""
+    told = _object(parameters["JobFilter"], "JobFilter") if "JobFilter" in parameters else {}
+    status = _text(told, "JobStatus", "JobFilter") or "all"
+    if status not in ("all", "finished", "notfinish"):
+        raise invalid("JobFilter.JobStatus")
+    # Its metrics and their units are not documented: better refused than ignored.
+    if told.get("Diagnosis"):
+        raise invalid("JobFilter.Diagnosis")
+    order, newest_first = _order(told.get("SortBy") or {})
+    return JobFilter(
+        status=status,
+        name=_text(told, "JobName", "JobFilter"),
+        users=_strings(told.get("Users") or [], "JobFilter.Users"),
+        queues=_strings(told.get("Queues") or [], "JobFilter.Queues"),
+        nodes=_strings(told.get("Nodes") or [], "JobFilter.Nodes"),
+        created_from=_seconds(told, "CreateTimeStart"),
+        created_to=_seconds(told, "CreateTimeEnd"),
+        order=order,
+        newest_first=newest_first,
+    )
+
+
+_ORDERS: Mapping[str, Callable[[Job], float]] = {
+    "SubmitOrder": lambda job: job.submission.submitted_at,
+    "ExecuteOrder": lambda job: (job.ended_at or job.modified_at) - job.started_at if job.started_at else 0.0,
+    "PendOrder": lambda job: (job.started_at or job.modified_at) - job.submission.submitted_at,
+}
+
+
+def _order(told: Any) -> tuple[Callable[[Job], tuple[float, int, int]], bool]:
+    name, direction = (
+        next(iter(told.items()), ("SubmitOrder", "desc")) if isinstance(told, dict) else ("", "")
+    )
+    if name not in _ORDERS or direction not in ("asc", "desc"):
+        raise invalid("JobFilter.SortBy")
+    measure = _ORDERS[name]
+    newest_first = direction == "desc"
+    # Sub-jobs stand in the order of their indexes behind the array, whichever way the jobs are sorted.
+    sign = -1 if newest_first else 1
+
+    def order(job: Job) -> tuple[float, int, int]:
+        return measure(job), job.number, sign * (-1 if job.index is None else job.index)
+
+    return order, newest_first
+
+
+def _any(wanted: Sequence[str], had: Sequence[str]) -> bool:
+    return not wanted or any(want in have for want in wanted for have in had)
+
+
+def _json(text: str, parameter: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise invalid(parameter) from None
+
+
+def _object(text: str, parameter: str) -> dict[str, Any]:
+    told = _json(text, parameter)
+    if not isinstance(told, dict):
+        raise invalid(parameter)
+    return told
+
+
+def _strings(told: Any, parameter: str) -> list[str]:
+    if not isinstance(told, list) or not all(isinstance(item, str) for item in told):
+        raise invalid(parameter)
+    return told
+
+
+def _text(told: Mapping[str, Any], name: str, parent: str = "JobSpec") -> str:
+    value = told.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise invalid(f"{parent}.{name}")
+    return value
+
+
+def _whole(text: str, parameter: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise invalid(parameter)
+    return int(text)
+
+
+def _seconds(told: Mapping[str, Any], name: str) -> int | None:
+    text = _text(told, name, "JobFilter")
+    return _whole(text, f"JobFilter.{name}") if text else None
+
+
+def _count(resources: Mapping[str, Any], name: str) -> int | None:
+    value = resources.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise invalid(f"JobSpec.Resources.{name}")
+    return value
+
+
+def _memory(resources: Mapping[str, Any]) -> str | None:
+    value = resources.get("Memory")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not re.fullmatch(r"(?i)[0-9]+ ?[mg]b?", value):
+        raise invalid("JobSpec.Resources.Memory")
+    return value
+
+
+def _wall_time(text: str) -> int | None:
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d{1,6}):([0-5]?\d):([0-5]?\d)", text)
+    if not match:
+        raise invalid("JobSpec.WallTime")
+    hours, minutes, seconds = map(int, match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _array(text: str) -> str | None:
+    if text and not 0 < array_size(text) <= _MAX_ARRAY:
+        raise invalid("JobSpec.ArrayRequest")
+    return text or None
+
+
+def _variables(text: str) -> dict[str, str]:
+    told = _json(text, "JobSpec.Variables") if text else []
+    try:
+        pairs = {item["Name"]: item["Value"] for item in told}
+    except (TypeError, KeyError):
+        raise invalid("JobSpec.Variables") from None
+    if not all(isinstance(part, str) for pair in pairs.items() for part in pair):
+        raise invalid("JobSpec.Variables")
+    return pairs
+
+
+def _path(told: Mapping[str, Any], name: str) -> str | None:
+    path = _text(told, name)
+    if path and not path.startswith("/"):
+        raise invalid(f"JobSpec.{name}")
+    return path or None

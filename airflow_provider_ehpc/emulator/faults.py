@@ -1,0 +1,126 @@
+"""Faults that a test or a user asks for, to see what a client makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FaultKind(StrEnum):
+    """What goes wrong. Each docstring names the fields of :class:`Fault` that the kind reads."""
+
+    LATENCY = "latency"
+    """The answer comes ``seconds`` later."""
+    ERROR = "error"
+    """The API answers ``status`` with ``code`` and ``message``; nothing was done."""
+    THROTTLE = "throttle"
+    """As ERROR, by default 429 Throttling.User, with x-acs-retry-after of ``retry_after_ms`` milliseconds
+    or Retry-After of ``retry_after`` seconds where given."""
+    RESET = "reset"
+    """The connection is reset instead of an answer; with ``effect`` the operation was done before."""
+    TRUNCATE = "truncate"
+    """The connection ends in the middle of the answer's body; the operation was done."""
+    HTML = "html"
+    """A proxy's HTML page comes with ``status`` (200 where 0); nothing was done."""
+    HUGE = "huge"
+    """The answer carries ``size`` more bytes in a field that no client knows."""
+    CLOCK = "clock"
+    """The cloud's clock is ``seconds`` ahead, in its checks and in its Date header."""
+    INVISIBLE = "invisible"
+    """A job is unknown in its first ``seconds``."""
+    STATE = "state"
+    """A job's state is ``word``."""
+    LOG_SIZE = "log_size"
+    """A log's sizes are all 0, or with ``word="stale"`` those that the request before should have told."""
+    DRIFT = "drift"
+    """Types and white space vary from one answer to the next, as they do between documentation pages."""
+    FINISHED_HIDES_FAILURE = "finished_hides_failure"
+    """Every job that has ended is FINISHED, whatever its exit code."""
+
+
+_STANDING = frozenset(
+    {
+        FaultKind.CLOCK,
+        FaultKind.INVISIBLE,
+        FaultKind.STATE,
+        FaultKind.LOG_SIZE,
+        FaultKind.DRIFT,
+        FaultKind.FINISHED_HIDES_FAILURE,
+    }
+)
+"""Kinds that hold until they are cleared; the others strike ``times`` requests."""
+
+
+@dataclass
+class Fault:
+    """One fault to come. Left out, ``operation`` and ``job_id`` mean any."""
+
+    kind: FaultKind
+    operation: str = ""
+    job_id: str = ""
+    times: int = 1
+    """How many requests it still strikes; not read of kinds that hold until cleared."""
+    seconds: float = 0.0
+    status: int = 0
+    code: str = ""
+    message: str = ""
+    retry_after_ms: int | None = None
+    retry_after: int | None = None
+    effect: bool = False
+    size: int = 64 * 1024 * 1024
+    word: str = ""
+
+    def __post_init__(self) -> None:
+        self.kind = FaultKind(self.kind)
+
+    def strikes(self, operation: str, job_id: str) -> bool:
+        """Whether a request for this operation and job is meant."""
+        return self.operation in ("", operation) and self.job_id in ("", job_id)
+
+
+class Faults:
+    """The faults to come, in the order they were asked for."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        """Let a fault happen."""
+        self._faults.append(fault)
+
+    def clear(self) -> None:
+        """Forget all faults."""
+        self._faults.clear()
+
+    def pending(self) -> list[Fault]:
+        """Return the faults that may still happen."""
+        return list(self._faults)
+
+    def standing(self, kind: FaultKind, job_id: str = "") -> Fault | None:
+        """Return the fault of a kind that holds now, for a job where one is named."""
+        return next(
+            (fault for fault in self._faults if fault.kind is kind and fault.job_id in ("", job_id)), None
+        )
+
+    def take(self, operation: str, job_id: str) -> list[Fault]:
+        """Return what strikes this request: each latency, and the first of the faults that end it."""
+        struck: list[Fault] = []
+        for fault in self.pending():
+            ending = fault.kind is not FaultKind.LATENCY
+            if (
+                fault.kind in _STANDING
+                or not fault.strikes(operation, job_id)
+                or (ending and any(other.kind is not FaultKind.LATENCY for other in struck))
+            ):
+                continue
+            struck.append(fault)
+            fault.times -= 1
+            if fault.times <= 0:
+                self._faults.remove(fault)
+        return struck
+
+    @property
+    def clock_shift(self) -> float:
+        """Seconds by which the cloud's clock is ahead."""
+        fault = self.standing(FaultKind.CLOCK)
+        return fault.seconds if fault else 0.0

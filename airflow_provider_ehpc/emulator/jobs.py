@@ -1,0 +1,113 @@
+"""A job as the emulator's cluster keeps it, whichever scheduler runs it and whichever API asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from airflow_provider_ehpc.apis.array import array_size
+from airflow_provider_ehpc.apis.job import JobSpec
+
+
+class Phase(StrEnum):
+    """Where a job is, in the words of ``squeue(1)``: of all schedulers, Slurm tells the most apart."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
+    COMPLETING = "COMPLETING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMEOUT = "TIMEOUT"
+    NODE_FAIL = "NODE_FAIL"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    PREEMPTED = "PREEMPTED"
+    DEADLINE = "DEADLINE"
+    BOOT_FAIL = "BOOT_FAIL"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job can never change again."""
+        return self not in _UNFINISHED
+
+
+_UNFINISHED = frozenset({Phase.PENDING, Phase.RUNNING, Phase.SUSPENDED, Phase.COMPLETING})
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What was asked for: one job, or an array of jobs under one number. The password is not kept."""
+
+    number: int
+    spec: JobSpec
+    post_command: str
+    submitted_at: float
+    """Epoch seconds, as all times here."""
+
+    @property
+    def indexes(self) -> tuple[int | None, ...]:
+        """The sub-jobs' indexes; a single None for a job that is not an array."""
+        if not self.spec.array:
+            return (None,)
+        return array_indexes(self.spec.array)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job, or one sub-job of an array, or (:attr:`whole_array`) an array as a whole."""
+
+    submission: Submission
+    index: int | None
+    stdout_path: Path
+    stderr_path: Path
+    phase: Phase = Phase.PENDING
+    exit_code: int | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    modified_at: float = 0.0
+    stopped_at: float | None = None
+    """When somebody asked for its end."""
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """The job's number, which all sub-jobs of an array share."""
+        return self.submission.number
+
+    @property
+    def spec(self) -> JobSpec:
+        """What was asked for."""
+        return self.submission.spec
+
+    @property
+    def key(self) -> tuple[int, int | None]:
+        """Number and index: what identifies the job."""
+        return (self.number, self.index)
+
+    @property
+    def whole_array(self) -> bool:
+        """Whether this stands for an array and not for one of its sub-jobs."""
+        return bool(self.spec.array) and self.index is None
+
+
+def array_indexes(request: str) -> tuple[int, ...]:
+    """Return the indexes that ``X-Y:Z`` names; none where it is of another form."""
+    if not array_size(request):
+        return ()
+    indexes, _, step = request.partition(":")
+    first, _, last = indexes.partition("-")
+    return tuple(range(int(first), int(last) + 1, max(1, int(step or 1))))
+
+
+def output_paths(home: Path, spec: JobSpec, number: str, index: str | None) -> tuple[Path, Path]:
+    """Return where a job writes: as asked, else as PBS names it (``STDIN.o1``, of a sub-job ``STDIN.o1.3``).
+
+    ``number`` and ``index`` are texts, so that a scheduler's own patterns can stand for them.
+    """
+    suffix = "" if index is None else f".{index}"
+    name = spec.name.replace("/", "_")
+    stdout = spec.stdout_path or str(home / f"{name}.o{number}")
+    stderr = spec.stderr_path or str(home / f"{name}.e{number}")
+    return Path(stdout + suffix), Path(stderr + suffix)

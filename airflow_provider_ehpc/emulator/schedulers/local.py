@@ -1,0 +1,266 @@
+"""Jobs as processes of this machine, which outlive the emulator and are found again.
+
+Each job is a session of its own under a small shell that writes the exit code. What is known of it lies in
+a directory: ``lock``, held by that shell while it lives (so a number that the system has given to another
+process is never mistaken for it); ``pid``, its process group; ``exit``, renamed into place at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import math
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.jobs import Job, Phase
+
+_SHELL = "/bin/sh"
+# The lock is the shell's standard input. A trapped signal is the default one again in what the shell
+# starts, so a stopped job dies of it while the shell lives on to write down how. Its last act ends what the
+# command left behind in the background, as a node does after a job.
+_WRAPPER = """
+trap : TERM INT HUP
+echo $$ >"$1/pid.new" && /bin/mv "$1/pid.new" "$1/pid"
+/bin/sh -c "$2" </dev/null
+code=$?
+[ -z "$3" ] || /bin/sh -c "$3" </dev/null
+echo $code >"$1/exit.new" && /bin/mv "$1/exit.new" "$1/exit"
+kill -s KILL -- -$$
+"""
+_GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL; Slurm's KillWait is 30, too long for a test."""
+_FILE_CLOCK_LAG = 0.1
+"""Seconds that a file's time may lie before the moment it was written: the kernel dates by its last tick."""
+_KILLED = 128 + signal.SIGKILL
+
+
+class LocalScheduler:
+    """Runs jobs in the order of priority and number on a given number of cores.
+
+    A job that asks for more cores than there are gets all of them, so that no job waits for ever.
+    """
+
+    interval = 0.05
+
+    def __init__(self, directory: Path, home: Path, slots: int) -> None:
+        self._directory = directory
+        self._home = home
+        self._slots = slots
+        self._children: dict[tuple[int, int | None], subprocess.Popen[bytes]] = {}
+        self._overdue: set[tuple[int, int | None]] = set()
+
+    def default_queue(self) -> None:
+        """Leave it to the API: there is one queue, under any name."""
+        return
+
+    def submit(self, spec: JobSpec, post_command: str, next_number: int) -> int:
+        """See :class:`~airflow_provider_ehpc.emulator.schedulers.Scheduler`; any job is taken."""
+        return next_number
+
+    def stop(self, jobs: Sequence[Job]) -> None:
+        """Send SIGTERM; :meth:`poll` sends SIGKILL where it was of no use."""
+        for job in jobs:
+            if job.phase is not Phase.PENDING:
+                self._signal(job, signal.SIGTERM)
+
+    def poll(self, jobs: Sequence[Job]) -> list[Job]:
+        """See what has ended, end what is overdue, and start what there are cores for."""
+        now = time.time()
+        free = self._slots
+        seen: list[Job] = []
+        waiting: list[Job] = []
+        for job in jobs:
+            if job.phase is not Phase.PENDING:
+                current = self._look(job, now)
+                free -= 0 if current.phase.ended else self._cores(job)
+                seen.append(current)
+            elif job.stopped_at is not None:
+                seen.append(self._cancelled(job, now))
+            else:
+                waiting.append(job)
+        for job in sorted(waiting, key=lambda job: (-(job.spec.priority or 0), job.number, job.index or 0)):
+            if self._cores(job) > free:
+                break
+            started = self._start(job, now)
+            free -= 0 if started.phase.ended else self._cores(job)
+            seen.append(started)
+        return seen
+
+    def kill(self, jobs: Sequence[Job]) -> None:
+        """Send SIGKILL to every job's processes and wait for those that are ours."""
+        for job in jobs:
+            self._signal(job, signal.SIGKILL)
+        for child in self._children.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=5)
+
+    def _cores(self, job: Job) -> int:
+        return min(self._slots, max(1, (job.spec.nodes or 1) * (job.spec.cores or 1)))
+
+    def _folder(self, job: Job) -> Path:
+        return self._directory / (str(job.number) if job.index is None else f"{job.number}_{job.index}")
+
+    def _cancelled(self, job: Job, now: float) -> Job:
+        """End a job that waits, unless an earlier emulator started it and was killed before it said so."""
+        if self._begun(self._folder(job)):
+            running = self._running(job, now)
+            self._signal(running, signal.SIGTERM)
+            return running
+        return dataclasses.replace(job, phase=Phase.CANCELLED, ended_at=now)
+
+    def _start(self, job: Job, now: float) -> Job:
+        folder = self._folder(job)
+        if self._begun(folder):
+            return self._running(job, now)
+        folder.mkdir(parents=True, exist_ok=True)
+        home = self._home
+        home.mkdir(parents=True, exist_ok=True)
+        try:
+            with contextlib.ExitStack() as files:
+                lock = files.enter_context((folder / "lock").open("ab"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Appending, so that a log truncated under a running job begins again at its start.
+                outputs = [
+                    files.enter_context(open(path, "ab", buffering=0))
+                    for path in (job.stdout_path, job.stderr_path)
+                ]
+                for output in outputs:
+                    output.truncate(0)
+                self._children[job.key] = subprocess.Popen(  # noqa: S603 - running what is asked is the purpose
+                    [_SHELL, "-c", _WRAPPER, "job", str(folder), _command(job), job.submission.post_command],
+                    stdin=lock,
+                    stdout=outputs[0],
+                    stderr=outputs[1],
+                    cwd=home,
+                    env=self._environment(job),
+                    start_new_session=True,
+                )
+        except BlockingIOError:
+            return job
+        except (OSError, ValueError):
+            # An output path that cannot be written, a variable with a zero byte: the job fails, as it does
+            # on a node; the scheduler goes on.
+            return dataclasses.replace(job, phase=Phase.FAILED, exit_code=1, started_at=now, ended_at=now)
+        return self._running(job, now)
+
+    def _running(self, job: Job, now: float) -> Job:
+        nodes = tuple(f"compute{n:03}" for n in range(job.spec.nodes or 1))
+        with contextlib.suppress(FileNotFoundError):
+            now = (self._folder(job) / "pid").stat().st_mtime
+        return dataclasses.replace(job, phase=Phase.RUNNING, started_at=now, nodes=nodes)
+
+    def _look(self, job: Job, now: float) -> Job:
+        folder = self._folder(job)
+        # Asked before the exit code is read: a shell that is gone has written it, or never will.
+        alive = self._alive(job)
+        code, ended_at = _exit(folder)
+        if code is None and alive:
+            self._hasten(job, now)
+            return job
+        child = self._children.pop(job.key, None)
+        if child:
+            child.wait()
+        ended_at = now if ended_at is None else ended_at
+        latest = ended_at + _FILE_CLOCK_LAG
+        code = _KILLED if code is None else code
+        if job.stopped_at is not None and latest >= job.stopped_at:
+            phase = Phase.CANCELLED
+        elif code > 128 and latest >= _time_up(job):
+            phase = Phase.TIMEOUT
+        else:
+            phase = Phase.FAILED if code else Phase.COMPLETED
+        return dataclasses.replace(job, phase=phase, exit_code=code, ended_at=ended_at)
+
+    def _hasten(self, job: Job, now: float) -> None:
+        """Signal a running job that was told to stop or whose time is up."""
+        told_at = _time_up(job) if job.stopped_at is None else job.stopped_at
+        if now >= told_at + _GRACE:
+            self._signal(job, signal.SIGKILL)
+        elif now >= _time_up(job) and job.key not in self._overdue:
+            self._overdue.add(job.key)
+            self._signal(job, signal.SIGTERM)
+
+    def _begun(self, folder: Path) -> bool:
+        return any((folder / name).exists() for name in ("pid", "exit")) or _held(folder / "lock")
+
+    def _alive(self, job: Job) -> bool:
+        child = self._children.get(job.key)
+        return child.poll() is None if child else _held(self._folder(job) / "lock")
+
+    def _signal(self, job: Job, number: signal.Signals) -> None:
+        """Signal the job's process group while its shell lives: until then no other group has its number."""
+        folder = self._folder(job)
+        if not self._alive(job):
+            return
+        child = self._children.get(job.key)
+        try:
+            group = child.pid if child else int((folder / "pid").read_text())
+            os.killpg(group, number)
+        except (OSError, ValueError):
+            return
+
+    def _environment(self, job: Job) -> dict[str, str]:
+        user = job.spec.user or ""
+        spec = job.spec
+        pbs_id = f"{job.number}.manager" if job.index is None else f"{job.number}[{job.index}].manager"
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": os.environ.get("LANG", "C.UTF-8"),
+            "HOME": str(self._home),
+            "USER": user,
+            "LOGNAME": user,
+            "PBS_ENVIRONMENT": "PBS_BATCH",
+            "PBS_JOBID": pbs_id,
+            "PBS_JOBNAME": spec.name,
+            "PBS_O_WORKDIR": str(self._home),
+            "PBS_QUEUE": spec.queue or "",
+            "SLURM_JOB_ID": str(job.number),
+            "SLURM_JOB_NAME": spec.name,
+            "SLURM_JOB_PARTITION": spec.queue or "",
+        }
+        if job.index is not None:
+            environment |= {
+                "PBS_ARRAY_ID": f"{job.number}[].manager",
+                "PBS_ARRAY_INDEX": str(job.index),
+                "SLURM_ARRAY_JOB_ID": str(job.number),
+                "SLURM_ARRAY_TASK_ID": str(job.index),
+            }
+        return environment | dict(spec.environment)
+
+
+def _command(job: Job) -> str:
+    """Return the command without the ``-- `` that tells qsub and E-HPC that it is no script."""
+    return job.spec.command.lstrip().removeprefix("-- ")
+
+
+def _time_up(job: Job) -> float:
+    """Return when a running job reaches its time limit."""
+    return (job.started_at or 0) + job.spec.wall_time if job.spec.wall_time else math.inf
+
+
+def _exit(folder: Path) -> tuple[int | None, float | None]:
+    """Return the exit code and the time it was written, or Nones while there is none."""
+    try:
+        file = folder / "exit"
+        return int(file.read_text()), file.stat().st_mtime
+    except (OSError, ValueError):
+        return None, None
+
+
+def _held(lock: Path) -> bool:
+    """Whether a process holds the lock."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

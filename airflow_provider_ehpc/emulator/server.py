@@ -1,0 +1,291 @@
+"""The emulator as one object: start it, ask it, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from aiohttp import web
+
+from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.accounts import Account, Accounts
+from airflow_provider_ehpc.emulator.admin import Admin
+from airflow_provider_ehpc.emulator.aliyun import ehpc
+from airflow_provider_ehpc.emulator.aliyun.protocol import AliyunService
+from airflow_provider_ehpc.emulator.aliyun.spelling import SPELLINGS
+from airflow_provider_ehpc.emulator.cluster import Cluster
+from airflow_provider_ehpc.emulator.faults import Fault, FaultKind, Faults
+from airflow_provider_ehpc.emulator.gateway import Gateway
+from airflow_provider_ehpc.emulator.jobs import Job
+from airflow_provider_ehpc.emulator.journal import Journal
+from airflow_provider_ehpc.emulator.schedulers import Scheduler
+from airflow_provider_ehpc.emulator.schedulers.local import LocalScheduler
+from airflow_provider_ehpc.emulator.schedulers.slurm import SlurmScheduler
+from airflow_provider_ehpc.emulator.store import Store
+
+T = TypeVar("T")
+
+SCHEDULERS = ("local", "slurm")
+
+_MAX_REQUEST_LINE = 64 * 1024
+"""CreateJob's whole job travels in the query."""
+_CALL_TIMEOUT = 60.0
+
+
+class Emulator:
+    """A local cloud. :meth:`start` runs it in a thread; the other methods may be called from any thread.
+
+    :param directory: where everything is kept; a temporary one, gone at the end with all jobs, where
+        none is given.
+    :param port: 0 takes a free one.
+    :param scheduler: ``local`` runs jobs as processes of this machine, ``slurm`` gives them to its Slurm.
+    :param spelling: whether E-HPC talks as on a ``pbs`` or on a ``slurm`` cluster; that of a real Slurm
+        where it is one, else of PBS.
+    :param slots: cores of the local scheduler.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        scheduler: str = "local",
+        spelling: str | None = None,
+        slots: int = 16,
+    ) -> None:
+        self.faults = Faults()
+        self.requests = Journal()
+        self.cluster_id = ehpc.CLUSTER_ID
+        self._temporary = directory is None
+        self.directory = Path(directory or tempfile.mkdtemp(prefix="ehpc-emulator-")).resolve()
+        self._host = host
+        self._port = port
+        self._scheduler_name = scheduler
+        self._spelling = SPELLINGS[spelling or ("slurm" if scheduler == "slurm" else "pbs")]
+        self._slots = slots
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # Life
+
+    def start(self) -> Emulator:
+        """Serve from a thread of its own; return when requests are answered.
+
+        :raises OSError: where the port or the directory is taken.
+        """
+        loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=loop.run_forever, name="ehpc-emulator", daemon=True)
+        self._thread.start()
+        self._loop = loop
+        try:
+            self._call(self.open())
+        except BaseException:
+            self._end_thread()
+            raise
+        return self
+
+    def close(self, *, kill_jobs: bool = True) -> None:
+        """Stop serving. Jobs end too, unless they are to go on for an emulator started later."""
+        if self._thread:
+            self._call(self.shut(kill_jobs=kill_jobs))
+            self._end_thread()
+
+    def __enter__(self) -> Emulator:
+        return self.start()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    async def open(self) -> None:
+        """Serve from the running event loop."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._guard = self._take_directory()
+        self._store = Store(self.directory / "state.sqlite")
+        self.accounts = Accounts(self._store)
+        home = self.directory / "home"
+        scheduler = self._make_scheduler(home)
+        queue = await asyncio.to_thread(scheduler.default_queue)
+        self._default_queue = queue or self._spelling.default_queue
+        self._cluster = Cluster(scheduler, self._store, home)
+        await self._cluster.open()
+        self._ehpc = ehpc.Ehpc(self._cluster, self._spelling, self.faults, self._default_queue)
+        service = AliyunService(self.accounts, self.faults, {ehpc.VERSION: self._ehpc.operations})
+        app = web.Application()
+        Admin(self).add_to(app)
+        app.router.add_route("*", "/", Gateway(service, self.faults, self.requests).handle)
+        self._runner = web.AppRunner(app, access_log=None, max_line_size=_MAX_REQUEST_LINE)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port, shutdown_timeout=1)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def shut(self, *, kill_jobs: bool) -> None:
+        """Undo :meth:`open`."""
+        await self._runner.cleanup()
+        await self._cluster.close(kill_jobs=kill_jobs or self._temporary)
+        self._store.close()
+        self._guard.close()
+        if self._temporary:
+            await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
+
+    # What a client needs to know
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """An Airflow connection to the emulated E-HPC, as ``AIRFLOW_CONN_*`` takes it in JSON."""
+        return self.connection_of(self.accounts.first)
+
+    @property
+    def connection_json(self) -> str:
+        """:attr:`connection` as the text for ``AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT``."""
+        return json.dumps(self.connection)
+
+    def connection_of(self, account: Account) -> dict[str, Any]:
+        """Return the Airflow connection that uses another account."""
+        extra = {"region": "cn-hangzhou", "cluster_id": self.cluster_id}
+        if account.security_token:
+            extra["security_token"] = account.security_token
+        return {
+            "conn_type": "aliyun_ehpc",
+            "login": account.access_key_id,
+            "password": account.secret,
+            "host": self.url,
+            "extra": extra,
+        }
+
+    # Jobs
+
+    def submit(self, command: str, *, name: str = "job", **spec: Any) -> str:
+        """Submit a shell command past the API and return the job's id.
+
+        :param spec: further fields of :class:`~airflow_provider_ehpc.apis.job.JobSpec`.
+        """
+        job_spec = dataclasses.replace(
+            JobSpec(name=name, command=command, **spec),
+            queue=spec.get("queue") or self._default_queue,
+            user=spec.get("user") or ehpc.USER,
+            priority=spec.get("priority") or 0,
+        )
+        return self._spelling.job_id(self._call(self._cluster.submit(job_spec)))
+
+    def job(self, job_id: str) -> Job:
+        """Return a job as the cluster knows it, whatever faults make the API say.
+
+        :raises KeyError: where there is none of this id.
+        """
+        key = self._spelling.read(job_id)
+        job = self._cluster.get(*key) if key else None
+        if job is None:
+            raise KeyError(job_id)
+        return job
+
+    def stop(self, job_id: str) -> None:
+        """Ask for a job's end past the API."""
+        self._call(self._cluster.stop(self.job(job_id)))
+
+    def wait_for(self, job_id: str, *phases: str, timeout: float = 30.0) -> Job:
+        """Wait until a job is in one of ``phases`` (of no phase named: until it has ended) and return it.
+
+        :param timeout: seconds.
+        :raises TimeoutError: where it does not come to that in time, or ended otherwise.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            job = self.job(job_id)
+            if job.phase in phases or (not phases and job.phase.ended):
+                return job
+            if job.phase.ended or time.monotonic() > deadline:
+                raise TimeoutError(f"job {job_id} is {job.phase}, not {' or '.join(phases) or 'ended'}")
+            time.sleep(0.01)
+
+    def write_log(self, job_id: str, data: bytes, stream: str = "stdout") -> None:
+        """Append to a job's log, as if the job had written it."""
+        self.change_log(job_id, "append", data, stream)
+
+    def change_log(self, job_id: str, change: str, data: bytes = b"", stream: str = "stdout") -> None:
+        """Do to a job's log what happens to logs.
+
+        ``append`` adds ``data``. ``truncate`` empties the file; the job's next line is its first.
+        ``rotate`` puts a file that holds ``data`` in the place of the old one, which becomes ``*.1``
+        and takes what the job goes on to write.
+        """
+        job = self.job(job_id)
+        path = {"stdout": job.stdout_path, "stderr": job.stderr_path}[stream]
+        if change == "append":
+            with path.open("ab") as file:
+                file.write(data)
+        elif change == "truncate":
+            os.truncate(path, 0)
+        elif change == "rotate":
+            path.rename(path.with_name(path.name + ".1"))
+            path.write_bytes(data)
+        else:
+            raise ValueError(f"there is no change {change!r}; there are append, truncate and rotate")
+
+    # Trouble
+
+    def fault(self, kind: FaultKind | str, **settings: Any) -> None:
+        """Let something go wrong; see :class:`~airflow_provider_ehpc.emulator.faults.FaultKind`."""
+        self.faults.add(Fault(FaultKind(kind), **settings))
+
+    def issue_token(self, *, seconds: float = 3600, denied: tuple[str, ...] = ()) -> Account:
+        """Make a temporary key with a security token; negative ``seconds`` make an expired one."""
+        return self._call(_done(lambda: self.accounts.issue_token(seconds=seconds, denied=denied)))
+
+    def deny(self, *operations: str) -> None:
+        """Take the right to operations from the account of :attr:`connection`; none gives all back."""
+        self._call(_done(lambda: self.accounts.deny(*operations)))
+
+    # Inside
+
+    def _make_scheduler(self, home: Path) -> Scheduler:
+        if self._scheduler_name == "slurm":
+            return SlurmScheduler(home)
+        return LocalScheduler(self.directory / "jobs", home, self._slots)
+
+    def _take_directory(self) -> IO[bytes]:
+        """Keep a second emulator out of the directory: both would run the same jobs."""
+        guard = (self.directory / "lock").open("ab")
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            guard.close()
+            raise OSError(f"another emulator runs in {self.directory}") from None
+        return guard
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            work.close()
+            raise RuntimeError("the emulator does not run in a thread")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_CALL_TIMEOUT)
+
+    def _end_thread(self) -> None:
+        if self._loop and self._thread:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            with contextlib.suppress(RuntimeError):
+                self._loop.close()
+        self._thread = self._loop = None
+
+
+async def _done(work: Callable[[], T]) -> T:
+    """Do something short in the event loop's thread, where the store may be used."""
+    return work()

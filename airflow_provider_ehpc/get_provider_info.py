@@ -1,0 +1,89 @@
+"""What Airflow discovers of this package, through the entry point ``apache_airflow_provider``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_ehpc import __version__
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description, in the form of Airflow's ``provider_info.schema.json``."""
+    return {
+        "package-name": "airflow-provider-ehpc",
+        "name": "Managed HPC",
+        "description": "Jobs on managed HPC: Alibaba Cloud E-HPC, Huawei Cloud ModelArts, QingCloud HPC",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": "Alibaba Cloud E-HPC",
+                "external-doc-url": "https://www.alibabacloud.com/help/en/e-hpc/",
+                "tags": ["service"],
+            }
+        ],
+        "connection-types": [_ALIYUN_EHPC],
+        "hooks": [
+            {
+                "integration-name": "Alibaba Cloud E-HPC",
+                "python-modules": ["airflow_provider_ehpc.hooks.aliyun"],
+            }
+        ],
+        "sensors": [
+            {
+                "integration-name": "Alibaba Cloud E-HPC",
+                "python-modules": ["airflow_provider_ehpc.sensors.job_state"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": "Alibaba Cloud E-HPC",
+                "python-modules": ["airflow_provider_ehpc.operators.job_log"],
+            }
+        ],
+        "triggers": [
+            {
+                "integration-name": "Alibaba Cloud E-HPC",
+                "python-modules": [
+                    "airflow_provider_ehpc.triggers.job_state",
+                    "airflow_provider_ehpc.triggers.job_log",
+                ],
+            }
+        ],
+    }
+
+
+_ALIYUN_EHPC: dict[str, Any] = {
+    "connection-type": "aliyun_ehpc",
+    "hook-class-name": "airflow_provider_ehpc.hooks.aliyun.EhpcHook",
+    "hook-name": "Alibaba Cloud E-HPC",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "port"],
+        "relabeling": {
+            "login": "Access Key ID",
+            "password": "Access Key Secret",
+            "host": "Endpoint",
+        },
+        "placeholders": {
+            "host": "left empty: ehpc.<region>.aliyuncs.com",
+            "region": "cn-hangzhou",
+            "cluster_id": "ehpc-hz-…",
+        },
+    },
+    "conn-fields": {
+        "region": {
+            "label": "Region",
+            "description": "The cluster's region, such as cn-hangzhou. Needed where no endpoint is given.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "security_token": {
+            "label": "Security Token",
+            "description": "Only for temporary keys of the Security Token Service.",
+            "schema": {"type": ["string", "null"], "format": "password"},
+        },
+        "cluster_id": {
+            "label": "Default Cluster ID",
+            "description": "The cluster of tasks that name none.",
+            "schema": {"type": ["string", "null"]},
+        },
+    },
+}

@@ -1,0 +1,69 @@
+"""Airflow hooks, one an API: from a connection to typed answers.
+
+:func:`job_hook` finds the hook for ``api=`` or, where that is left out, for the connection's type.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from airflow_provider_ehpc.apis.call import InvalidArgument
+
+if TYPE_CHECKING:
+    from airflow_provider_ehpc.hooks.base import ApiHook
+
+HOOKS = {
+    "ehpc": ("airflow_provider_ehpc.hooks.aliyun", "EhpcHook"),
+}
+"""Where the hook of each API lives; imported only when it is used."""
+
+DEFAULT_APIS = {
+    "aliyun_ehpc": "ehpc",
+    "alibaba_cloud": "ehpc",
+}
+"""Which API a connection type stands for where none is named."""
+
+
+def job_hook(conn_id: str, api: str | None = None) -> ApiHook:
+    """Return the hook for an API.
+
+    :param api: one of :data:`HOOKS`; None reads the connection and takes its type's.
+    :raises InvalidArgument: for an API there is not, or a connection of another cloud.
+    """
+    if api is None:
+        from airflow_provider_ehpc.compat import read_connection
+
+        connection, _ = read_connection(conn_id)
+        api = api_of_connection_type(conn_id, connection.conn_type)
+    return _hook_class(api)(conn_id)
+
+
+async def ajob_hook(conn_id: str, api: str | None = None) -> ApiHook:
+    """Return the hook for an API, without blocking the event loop. See :func:`job_hook`."""
+    if api is None:
+        from airflow_provider_ehpc.compat import aread_connection
+
+        connection, _ = await aread_connection(conn_id)
+        api = api_of_connection_type(conn_id, connection.conn_type)
+    return _hook_class(api)(conn_id)
+
+
+def api_of_connection_type(conn_id: str, conn_type: str | None) -> str:
+    """Return the API that a connection type stands for."""
+    try:
+        return DEFAULT_APIS[conn_type or ""]
+    except KeyError:
+        raise InvalidArgument(
+            f"connection {conn_id!r} is of type {conn_type!r}, which no API here uses; "
+            f"make it one of {', '.join(DEFAULT_APIS)}, or name another connection in conn_id"
+        ) from None
+
+
+def _hook_class(api: str) -> type[ApiHook]:
+    try:
+        module, name = HOOKS[api]
+    except KeyError:
+        raise InvalidArgument(f"api: there is no API {api!r}; the APIs are {', '.join(HOOKS)}") from None
+    hook: type[ApiHook] = getattr(import_module(module), name)
+    return hook

@@ -1,0 +1,347 @@
+"""What all hooks share: a connection becomes an account, a call is signed, sent, retried and read.
+
+Each operation exists twice, ``get_job`` and ``aget_job``, but only as two one-line drivers over the same
+:class:`~airflow_provider_ehpc.apis.call.ApiCall`. Nothing that decides anything is written twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from airflow.providers.http.hooks.http import HttpHook
+from tenacity import AsyncRetrying, Retrying
+
+from airflow_provider_ehpc import __version__
+from airflow_provider_ehpc.apis.call import (
+    ApiCall,
+    ApiError,
+    ApiRequest,
+    ApiResponse,
+    AuthenticationFailed,
+    InvalidArgument,
+)
+from airflow_provider_ehpc.apis.job import (
+    JobApi,
+    JobRef,
+    JobSpec,
+    JobStatus,
+    LogBatch,
+    LogChunk,
+    LogCursor,
+    LogLimits,
+)
+from airflow_provider_ehpc.compat import aread_connection, read_connection
+from airflow_provider_ehpc.hooks.account import Account
+from airflow_provider_ehpc.hooks.retry import retry_arguments
+from airflow_provider_ehpc.hooks.transport import asend, configure_session, new_async_session, send
+
+if TYPE_CHECKING:
+    import aiohttp
+    import requests
+    from airflow.providers.common.compat.sdk import Connection
+
+T = TypeVar("T")
+
+_SKEW = 60.0
+"""Seconds that a clock may be off before it is named as the likely cause of a refused signature."""
+
+
+class ApiHook(HttpHook):
+    """A hook for one API of one cloud; the http provider's hook supplies the session.
+
+    Of that hook only the session is used: it would send every unknown extra field as a header, the key
+    pair as Basic auth, and log answers whole.
+
+    :param conn_id: the connection, one an account.
+    """
+
+    conn_name_attr = "conn_id"
+    conn_types: ClassVar[tuple[str, ...]]
+    """Connection types that this hook understands."""
+    api: JobApi
+
+    def __init__(self, conn_id: str) -> None:
+        super().__init__(http_conn_id=conn_id)
+        self.conn_id = conn_id
+        self.requests: Counter[str] = Counter()
+        """Requests sent so far, by operation."""
+        self._account: Account | None = None
+        self._session: requests.Session | None = None
+        self._async_session: aiohttp.ClientSession | None = None
+        self._async_loop: asyncio.AbstractEventLoop | None = None
+
+    # ------------------------------------------------------------------ the connection
+
+    @abstractmethod
+    def _understand(self, connection: Connection, extra: dict[str, Any]) -> Account:
+        """Return the account that a connection of the right type describes."""
+
+    @property
+    def account(self) -> Account:
+        """The connection, read once."""
+        if self._account is None:
+            self._account = self._read(*read_connection(self.conn_id))
+        return self._account
+
+    async def aaccount(self) -> Account:
+        """Return the connection, read once, without blocking the event loop."""
+        if self._account is None:
+            self._account = self._read(*await aread_connection(self.conn_id))
+        return self._account
+
+    def _read(self, connection: Connection, extra: dict[str, Any]) -> Account:
+        if connection.conn_type not in self.conn_types:
+            raise InvalidArgument(
+                f"connection {self.conn_id!r} is of type {connection.conn_type!r}; {type(self).__name__} "
+                f"needs one of type {' or '.join(self.conn_types)}"
+            )
+        return self._understand(connection, extra)
+
+    def get_conn(self, headers: Any = None, extra_options: Any = None) -> requests.Session:
+        """Return the session for synchronous calls, made once."""
+        if self._session is None:
+            self._session = super().get_conn(headers, extra_options)
+        return self._session
+
+    def _set_base_url(self, connection: Connection) -> None:
+        self.base_url = self.account.base_url
+        self._base_url_initialized = True
+
+    def _configure_session_from_auth(
+        self, session: requests.Session, connection: Connection
+    ) -> requests.Session:
+        return session
+
+    def _configure_session_from_extra(
+        self, session: requests.Session, connection: Connection, extra_options: dict[str, Any]
+    ) -> requests.Session:
+        return session
+
+    def _configure_session_from_mount_adapters(self, session: requests.Session) -> requests.Session:
+        configure_session(session, self.account.transport)
+        return session
+
+    def _get_async_session(self, account: Account) -> aiohttp.ClientSession:
+        # dag.test() makes a new loop at every deferral; a session belongs to the loop it was made in.
+        loop = asyncio.get_running_loop()
+        if self._async_session is None or self._async_loop is not loop or self._async_session.closed:
+            self._async_session = new_async_session(account.transport)
+            self._async_loop = loop
+        return self._async_session
+
+    def close(self) -> None:
+        """Close the connections that synchronous calls hold."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    async def aclose(self) -> None:
+        """Close the connections that asynchronous calls hold."""
+        if self._async_session is not None and self._async_loop is asyncio.get_running_loop():
+            await self._async_session.close()
+        self._async_session = None
+
+    # ------------------------------------------------------------------ calls
+
+    def call(self, call: ApiCall[T]) -> T:
+        """Send a call and return its typed answer. What may pass is tried again (``hooks.retry``).
+
+        :raises ApiError: of the kind that says what went wrong.
+        """
+        account = self.account
+        result: T = Retrying(**retry_arguments(call))(self._exchange, account, call)
+        return result
+
+    async def acall(self, call: ApiCall[T]) -> T:
+        """Send a call and return its typed answer, without blocking the event loop. See :meth:`call`."""
+        account = await self.aaccount()
+        result: T = await AsyncRetrying(**retry_arguments(call))(self._aexchange, account, call)
+        return result
+
+    def drive(self, flow: Generator[Any, Any, T], handle: Callable[[Any], None] | None = None) -> T:
+        """Run logic of several calls to its end.
+
+        :param handle: does what the logic yields besides calls (:mod:`airflow_provider_ehpc.logs.follow`).
+        """
+        try:
+            step = next(flow)
+            while True:
+                if not isinstance(step, ApiCall):
+                    if handle:
+                        handle(step)
+                    step = next(flow)
+                    continue
+                try:
+                    answer = self.call(step)
+                except ApiError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def adrive(
+        self, flow: Generator[Any, Any, T], handle: Callable[[Any], Awaitable[None]] | None = None
+    ) -> T:
+        """Run logic of several calls to its end, without blocking the event loop. See :meth:`drive`."""
+        try:
+            step = next(flow)
+            while True:
+                if not isinstance(step, ApiCall):
+                    if handle:
+                        await handle(step)
+                    step = next(flow)
+                    continue
+                try:
+                    answer = await self.acall(step)
+                except ApiError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _exchange(self, account: Account, call: ApiCall[T]) -> T:
+        session = self.get_conn()
+        response = None
+        try:
+            response = send(session, account, self._sign(account, call))
+            return call.read(response)
+        except ApiError as error:
+            self._locate(error, call, account, response)
+            raise
+
+    async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
+        session = self._get_async_session(account)
+        response = None
+        try:
+            response = await asend(session, account, self._sign(account, call))
+            return call.read(response)
+        except ApiError as error:
+            self._locate(error, call, account, response)
+            raise
+
+    def _sign(self, account: Account, call: ApiCall[Any]) -> ApiRequest:
+        """Sign an attempt: each has its own time and nonce, for a nonce is accepted only once."""
+        self.requests[call.operation] += 1
+        signed = account.signer.sign(
+            call.request, host=account.host, now=datetime.now(UTC), nonce=uuid.uuid4().hex
+        )
+        headers = {**signed.headers, "user-agent": f"airflow-provider-ehpc/{__version__}"}
+        return ApiRequest(signed.method, signed.path, signed.query, headers, signed.body)
+
+    def _locate(
+        self, error: ApiError, call: ApiCall[Any], account: Account, response: ApiResponse | None
+    ) -> None:
+        """Say where an error happened, blame the clock where it is wrong, and take out every secret."""
+        subject = f" of {call.subject}" if call.subject else ""
+        error.where = f"{call.operation}{subject} (connection {self.conn_id!r}, {account.base_url})"
+        if isinstance(error, AuthenticationFailed) and response is not None:
+            skew = _clock_skew(response)
+            if abs(skew) > _SKEW:
+                early = "behind" if skew > 0 else "ahead of"
+                error.hint = (
+                    f"This machine's clock is {abs(skew) / 60:.0f} minutes {early} the endpoint's: "
+                    "set it right."
+                )
+        for secret in account.confidential:
+            error.message = error.message.replace(secret, "***")
+
+    # ------------------------------------------------------------------ the common surface
+
+    def job_ref(self, job_id: str, cluster_id: str | None = None, version_id: str | None = None) -> JobRef:
+        """Return the address of a job; the connection's default cluster is taken where none is given.
+
+        :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
+        """
+        return self.api.job_ref(job_id, cluster_id or self.account.cluster_id, version_id)
+
+    def job_status(self, ref: JobRef) -> JobStatus:
+        """Return what the cloud says of a job.
+
+        :raises NotFound: where it does not know the job.
+        """
+        return self.drive(self.api.job_status(ref))
+
+    async def ajob_status(self, ref: JobRef) -> JobStatus:
+        """Return what the cloud says of a job. See :meth:`job_status`."""
+        return await self.adrive(self.api.job_status(ref))
+
+    def job_statuses(self, refs: Iterable[JobRef]) -> dict[JobRef, JobStatus | None]:
+        """Return what the cloud says of many jobs, with few requests; None for one it does not know."""
+        return self.drive(self.api.job_statuses(list(refs)))
+
+    async def ajob_statuses(self, refs: Iterable[JobRef]) -> dict[JobRef, JobStatus | None]:
+        """Return what the cloud says of many jobs. See :meth:`job_statuses`."""
+        return await self.adrive(self.api.job_statuses(list(refs)))
+
+    @property
+    def log_limits(self) -> LogLimits:
+        """How many bytes one reading of a log may ask for."""
+        return self.api.log_limits
+
+    def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> LogBatch:
+        """Read a job's log on from ``cursor``, at most ``size`` bytes a stream."""
+        return self.drive(self.api.read_log(ref, cursor, size))
+
+    async def aread_log(self, ref: JobRef, cursor: LogCursor, size: int) -> LogBatch:
+        """Read a job's log on from ``cursor``. See :meth:`read_log`."""
+        return await self.adrive(self.api.read_log(ref, cursor, size))
+
+    def log_tail(self, ref: JobRef, size: int) -> tuple[LogChunk, ...]:
+        """Read the last ``size`` bytes of each stream of a job's log."""
+        return self.drive(self.api.log_tail(ref, size))
+
+    def submit(self, spec: JobSpec, cluster_id: str | None = None) -> JobRef:
+        """Submit a job. After :class:`AnswerLost` look it up by name: it may have been accepted."""
+        return self.drive(self.api.submit(spec, cluster_id or self.account.cluster_id or ""))
+
+    async def asubmit(self, spec: JobSpec, cluster_id: str | None = None) -> JobRef:
+        """Submit a job. See :meth:`submit`."""
+        account = await self.aaccount()
+        return await self.adrive(self.api.submit(spec, cluster_id or account.cluster_id or ""))
+
+    def stop(self, ref: JobRef) -> None:
+        """Ask for a job to be stopped; it goes on until the cloud has done so."""
+        self.drive(self.api.stop(ref))
+
+    async def astop(self, ref: JobRef) -> None:
+        """Ask for a job to be stopped. See :meth:`stop`."""
+        await self.adrive(self.api.stop(ref))
+
+    # ------------------------------------------------------------------ Airflow's connection test
+
+    @abstractmethod
+    def _probe(self, account: Account) -> ApiCall[Any]:
+        """Return a cheap, signed read that any valid account may do."""
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Say whether the endpoint answers and accepts the key (``airflow connections test``)."""
+        started = time.monotonic()
+        try:
+            self._exchange(self.account, self._probe(self.account))
+        except (ApiError, InvalidArgument) as error:
+            return False, str(error)
+        finally:
+            self.close()
+        took = time.monotonic() - started
+        return True, f"{self.account.base_url} accepts the key; it answered in {took:.2f} s."
+
+
+def _clock_skew(response: ApiResponse) -> float:
+    """Return by how many seconds the endpoint's clock is ahead of this machine's."""
+    try:
+        told = parsedate_to_datetime(response.headers["date"])
+    except (KeyError, ValueError):
+        return 0.0
+    return (told - datetime.now(UTC)).total_seconds()

@@ -1,0 +1,58 @@
+"""When a call is sent again, and after how long: one policy for both transports.
+
+tenacity (which the http provider brings) drives it. Only what may pass is repeated, and a write only where
+the request was certainly never received, for none of these clouds takes an idempotency token.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity.wait import wait_random_exponential
+
+from airflow_provider_ehpc.apis.call import ApiCall, ApiError, AuthenticationFailed, NotReached, Throttled
+
+ATTEMPTS = 5
+LONGEST_RETRY = 90.0
+"""Seconds after which a failing call is given back to whoever waits: a wait has its own patience."""
+LONGEST_PAUSE = 60.0
+
+log = logging.getLogger(__name__)
+# Full jitter, as in "Exponential Backoff And Jitter" (AWS Architecture Blog): clients that failed together
+# do not come back together.
+_backoff = wait_random_exponential(multiplier=0.5, max=20)
+
+
+def repeatable(call: ApiCall[Any], error: BaseException) -> bool:
+    """Whether sending ``call`` again after ``error`` is safe and may help."""
+    if isinstance(error, AuthenticationFailed) or not isinstance(error, ApiError) or not error.transient:
+        return False
+    if error.retry_after is not None and error.retry_after > LONGEST_PAUSE:
+        return False
+    # Throttled calls were refused at the gateway, before anything was done.
+    return not call.writes or isinstance(error, NotReached | Throttled)
+
+
+def retry_arguments(call: ApiCall[Any]) -> dict[str, Any]:
+    """Return the arguments for ``tenacity.Retrying`` and ``tenacity.AsyncRetrying``."""
+    return {
+        "retry": retry_if_exception(lambda error: repeatable(call, error)),
+        "stop": stop_after_attempt(ATTEMPTS) | stop_after_delay(LONGEST_RETRY),
+        "wait": _wait,
+        "before_sleep": _tell,
+        "reraise": True,
+    }
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, ApiError) else None
+    return max(asked or 0.0, _backoff(state))
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    pause = state.next_action.sleep if state.next_action else 0.0
+    log.debug("%s; attempt %d of %d, again in %.1f s", error, state.attempt_number, ATTEMPTS, pause)

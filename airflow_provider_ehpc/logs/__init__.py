@@ -1,0 +1,1 @@
+"""Following the log of a remote job: pure, as generators that a hook drives."""

@@ -1,0 +1,241 @@
+"""Following a job to its end and its log with it: one generator for the worker and for the triggerer.
+
+It yields what has to be done (an :class:`ApiCall`, :class:`Emit`, :class:`Note`, :class:`Pause`) and is
+sent the answers of the calls. Nothing here waits, sends or logs, so each driver is a few lines.
+
+Invariants:
+
+* In a turn the state is looked at before the log is read: a turn that saw the end has read the log after it.
+* Bytes are passed on in order, each once; a cursor moves by the bytes received, never by those asked for.
+* After the end the log is read until nothing came for ``settle`` seconds: what a node wrote last takes a
+  while to arrive where the cloud reads it.
+* A fault in reading the log never ends the wait. It is counted, and said when it begins and when it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from airflow_provider_ehpc.apis.call import ApiCall, ApiError, NotFound
+from airflow_provider_ehpc.apis.job import JobApi, JobRef, LogBatch, LogChunk
+from airflow_provider_ehpc.logs.lines import LineAssembler
+from airflow_provider_ehpc.logs.reader import LogReader
+from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome, Patience, Verdict
+
+LOG_OUTAGE = 300.0
+"""Seconds for which an ended job's log is asked for in vain before its end is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Complete lines of one stream, in order."""
+
+    stream: str
+    lines: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing to do for so many seconds."""
+
+    seconds: float
+
+
+Step: TypeAlias = ApiCall[Any] | Emit | Note | Pause
+Steps: TypeAlias = Generator[Step, Any, Verdict]
+
+
+@dataclass(slots=True)
+class LogTotals:
+    """What was read of a log."""
+
+    bytes: int = 0
+    lines: int = 0
+    cut_lines: int = 0
+    errors: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.lines:,} lines, {self.bytes:,} bytes"
+        if self.cut_lines:
+            text += f", {self.cut_lines:,} of the lines cut"
+        return text + (f", {self.errors:,} failed readings" if self.errors else "")
+
+
+class _Stream:
+    """One stream: its lines, and whether the sizes that the cloud tells of it can be believed."""
+
+    def __init__(self) -> None:
+        self.assembler = LineAssembler()
+        self.size_proved = False
+        self.seems_shorter = False
+
+    def truncated(self, chunk: LogChunk, position: int) -> bool:
+        """Whether the file has become shorter than what was read of it: twice told, by a size that was true.
+
+        Sizes in the documentation's own samples are wrong, and a file system on the network may show an old
+        one for a moment.
+        """
+        if chunk.data or chunk.size is None:
+            self.size_proved = self.size_proved or (
+                chunk.size is not None and isinstance(chunk.next, int) and chunk.size >= chunk.next
+            )
+            self.seems_shorter = False
+            return False
+        shorter = self.size_proved and chunk.size < position
+        confirmed = shorter and self.seems_shorter
+        self.seems_shorter = shorter and not confirmed
+        return confirmed
+
+
+class LogFollower:
+    """Follows one job.
+
+    :param api: whose job it is.
+    :param watch: judges the states.
+    :param clock: epoch seconds.
+    :param interval: seconds between two turns.
+    :param settle: seconds without a new byte after which an ended job's log counts as complete.
+    :param first_pause: seconds before the first turn.
+    """
+
+    def __init__(
+        self,
+        api: JobApi,
+        ref: JobRef,
+        watch: JobWatch,
+        *,
+        clock: Callable[[], float],
+        interval: float,
+        settle: float,
+        first_pause: float = 0.0,
+    ) -> None:
+        self.totals = LogTotals()
+        self._api = api
+        self._ref = ref
+        self._watch = watch
+        self._patience = Patience()
+        self._clock = clock
+        self._interval = interval
+        self._settle = settle
+        self._first_pause = first_pause
+        self._reader = LogReader(api, ref)
+        self._streams: dict[str, _Stream] = {}
+        self._log_fault = False
+        self._last_byte = 0.0
+
+    def steps(self) -> Steps:
+        """Follow the job until its end is reached and its log is drained, or the wait is over."""
+        if self._first_pause:
+            yield Pause(self._first_pause)
+        while True:
+            verdict, notes = yield from self._look()
+            if verdict is not None:
+                break
+            yield from notes
+            behind = yield from self._read_log()
+            verdict, notes = self._watch.expired(self._clock()), []
+            if verdict is not None:
+                break
+            if not behind:
+                yield Pause(self._until_next_turn())
+        if verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
+            yield from self._drain()
+        yield from self._flush()
+        # The news of the end comes last, below the lines that the job wrote before it.
+        yield from notes
+        yield Note(f"log of {self._ref}: {self.totals}")
+        return verdict
+
+    def _look(self) -> Generator[Step, Any, tuple[Verdict | None, list[Note]]]:
+        try:
+            status = yield from self._api.job_status(self._ref)
+        except NotFound as error:
+            if error.code == "ClusterNotFound":
+                return Verdict(Outcome.ERROR, str(error), error=error.as_dict()), []
+            return self._watch.saw(None, self._clock())
+        except ApiError as error:
+            return self._patience.failed(error, self._clock())
+        news = self._patience.answered(self._clock())
+        verdict, notes = self._watch.saw(status, self._clock())
+        if verdict is None:
+            notes += self._watch.sign_of_life(self._clock(), f"; log so far: {self.totals}")
+        return verdict, news + notes
+
+    def _read_log(self) -> Generator[Step, Any, bool]:
+        """Pass on what is new; return whether the turn's time was over before all of it was read."""
+        begun = self._clock()
+        while True:
+            batch = yield from self._read_batch()
+            if batch is None or not batch.more:
+                return False
+            if self._clock() - begun > self._interval:
+                return True
+
+    def _read_batch(self) -> Generator[Step, Any, LogBatch | None]:
+        try:
+            batch = yield from self._reader.read()
+        except ApiError as error:
+            yield from self._log_failed(error)
+            return None
+        if self._log_fault:
+            self._log_fault = False
+            yield Note("the log can be read again, from where reading stopped")
+        for chunk in batch.chunks:
+            yield from self._take(chunk)
+        return batch
+
+    def _take(self, chunk: LogChunk) -> Generator[Step, Any, None]:
+        stream = self._streams.setdefault(chunk.stream, _Stream())
+        position = self._reader.cursor.position(chunk.stream)
+        if isinstance(position, int) and stream.truncated(chunk, position):
+            yield from self._emit(chunk.stream, stream.assembler.flush())
+            yield Note(
+                f"--- {chunk.stream} is now {chunk.size:,} bytes long where {position:,} were read: it was "
+                "cut or replaced, and is read again from its beginning ---",
+                warning=True,
+            )
+            self._reader.cursor = self._reader.cursor.moved(chunk.stream, 0)
+            return
+        if chunk.data:
+            self._last_byte = self._clock()
+            self.totals.bytes += len(chunk.data)
+        yield from self._emit(chunk.stream, stream.assembler.feed(chunk.data))
+        self._reader.cursor = self._reader.cursor.moved(chunk.stream, chunk.next)
+
+    def _emit(self, stream: str, lines: list[str]) -> Generator[Step, Any, None]:
+        if lines:
+            self.totals.lines += len(lines)
+            self.totals.cut_lines = sum(s.assembler.cut for s in self._streams.values())
+            yield Emit(stream, lines)
+
+    def _flush(self) -> Generator[Step, Any, None]:
+        for name, stream in self._streams.items():
+            yield from self._emit(name, stream.assembler.flush())
+
+    def _drain(self) -> Generator[Step, Any, None]:
+        ended = self._last_byte = self._clock()
+        while True:
+            yield from self._read_log()
+            now = self._clock()
+            if self._log_fault and now - ended > LOG_OUTAGE:
+                yield Note(
+                    "the log could not be read to its end; its last lines are missing here", warning=True
+                )
+                return
+            if not self._log_fault and now - self._last_byte >= self._settle:
+                return
+            yield Pause(min(self._interval, max(0.2, self._settle / 2)))
+
+    def _log_failed(self, error: ApiError) -> Generator[Step, Any, None]:
+        self.totals.errors += 1
+        if not self._log_fault:
+            self._log_fault = True
+            yield Note(f"{error} The job goes on; its log is asked for again.", warning=True)
+
+    def _until_next_turn(self) -> float:
+        deadline = self._watch.terms.deadline
+        if deadline is None:
+            return self._interval
+        return max(0.2, min(self._interval, deadline - self._clock()))

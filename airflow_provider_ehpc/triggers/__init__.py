@@ -1,0 +1,1 @@
+"""Waiting in the triggerer: no worker slot is held, and nothing blocks the event loop."""

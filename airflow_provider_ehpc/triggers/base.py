@@ -1,0 +1,115 @@
+"""What the triggers of this provider share: how they travel, when they poll, how they stop a job."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger
+
+from airflow_provider_ehpc.apis.call import ApiError
+from airflow_provider_ehpc.apis.job import JobRef
+from airflow_provider_ehpc.hooks import ajob_hook
+from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.polling.terms import WaitTerms
+from airflow_provider_ehpc.polling.watch import Note
+
+FIRST_POLL = 5.0
+"""Seconds from a deferral to the first request. The worker has just looked; and a task that is resumed within
+about five seconds of its deferral can be marked as failed by the executor (GH-71580)."""
+
+
+class JobTrigger(BaseTrigger):
+    """A trigger that waits for jobs of one API.
+
+    :param conn_id: the connection.
+    :param api: the API, as ``api=`` of the operator names it.
+    :param jobs: the jobs' addresses, as the fields of :class:`~airflow_provider_ehpc.apis.job.JobRef`.
+    :param started: epoch seconds at which the wait began; kept when the triggerer restarts.
+    :param poll_interval: seconds between two looks.
+    :param terms: :class:`~airflow_provider_ehpc.polling.watch.WaitTerms` as a dict.
+    :param stop_job_on_kill: stop the jobs when a user ends the task.
+    """
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        api: str,
+        jobs: list[dict[str, Any]],
+        started: float,
+        poll_interval: float,
+        terms: dict[str, Any] | None = None,
+        stop_job_on_kill: bool = False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.conn_id = conn_id
+        self.api = api
+        self.jobs = jobs
+        self.started = started
+        self.poll_interval = poll_interval
+        self.terms = terms or {}
+        self.stop_job_on_kill = stop_job_on_kill
+        self._hook: ApiHook | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what rebuilds the trigger, without defaults: an older triggerer may not know a new one."""
+        kwargs: dict[str, Any] = {
+            "conn_id": self.conn_id,
+            "api": self.api,
+            "jobs": self.jobs,
+            "started": self.started,
+            "poll_interval": self.poll_interval,
+        }
+        if self.terms:
+            kwargs["terms"] = self.terms
+        if self.stop_job_on_kill:
+            kwargs["stop_job_on_kill"] = True
+        return f"{type(self).__module__}.{type(self).__qualname__}", kwargs
+
+    @property
+    def refs(self) -> list[JobRef]:
+        """The jobs' addresses."""
+        return [JobRef(**job) for job in self.jobs]
+
+    @property
+    def wait_terms(self) -> WaitTerms:
+        """What is waited for."""
+        return WaitTerms.from_dict(self.terms)
+
+    async def hook(self) -> ApiHook:
+        """Return the hook, made once; its connection is read once."""
+        if self._hook is None:
+            self._hook = await ajob_hook(self.conn_id, self.api)
+        return self._hook
+
+    def first_pause(self) -> float:
+        """Return the seconds until the first look: triggers that begin together do not ask together."""
+        return FIRST_POLL + random.uniform(0, min(self.poll_interval, 10.0))
+
+    def pause(self) -> float:
+        """Return the seconds until the next look."""
+        return self.poll_interval * random.uniform(0.9, 1.1)
+
+    def tell(self, notes: list[Note]) -> None:
+        """Write notes to the task log."""
+        for note in notes:
+            (self.log.warning if note.warning else self.log.info)("%s", note.text)
+
+    async def cleanup(self) -> None:
+        """Close the connections."""
+        if self._hook is not None:
+            await self._hook.aclose()
+
+    async def on_kill(self) -> None:
+        """Stop the jobs, where that was asked for. Airflow calls this when a user ends a deferred task."""
+        if not self.stop_job_on_kill:
+            return
+        hook = await self.hook()
+        for ref in self.refs:
+            try:
+                await hook.astop(ref)
+            except ApiError as error:
+                self.log.warning("%s could not be stopped: %s", ref, error)
+            else:
+                self.log.info("asked the cloud to stop %s", ref)

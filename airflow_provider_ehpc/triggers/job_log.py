@@ -1,0 +1,61 @@
+"""Following a job and its log, in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_ehpc.logs.emission import emission_budget, records, stream_prefix
+from airflow_provider_ehpc.logs.follow import Emit, LogFollower, Pause, Step
+from airflow_provider_ehpc.polling.watch import JobWatch, Note
+from airflow_provider_ehpc.triggers.base import JobTrigger
+
+
+class JobLogTrigger(JobTrigger):
+    """Streams a job's log into the task log and fires once, when the job has ended and its log is drained.
+
+    The whole life of the job is one deferral: Airflow truncates a trigger's log at every new one.
+
+    :param settle: seconds without a new byte after which an ended job's log counts as complete.
+    """
+
+    def __init__(self, *, settle: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settle = settle
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what rebuilds the trigger."""
+        path, kwargs = super().serialize()
+        return path, {**kwargs, "settle": self.settle}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Follow the job."""
+        hook = await self.hook()
+        (ref,) = self.refs
+        follower = LogFollower(
+            hook.api,
+            ref,
+            JobWatch(ref, self.wait_terms, self.started),
+            clock=time.time,
+            interval=self.poll_interval,
+            settle=self.settle,
+            first_pause=self.first_pause(),
+        )
+        verdict = await hook.adrive(follower.steps(), self._do)
+        yield TriggerEvent({**verdict.as_event(), "log": dataclasses.asdict(follower.totals)})
+
+    async def _do(self, step: Step) -> None:
+        if isinstance(step, Emit):
+            budget = emission_budget()
+            for record in records(step.lines, stream_prefix(step.stream)):
+                await budget.take(len(record))
+                self.log.info("%s", record)
+        elif isinstance(step, Note):
+            self.tell([step])
+        elif isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
