@@ -29,6 +29,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     parameter,
     some_job_ids,
     statuses_by_page_or_job,
+    with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
 from airflow_provider_ehpc.apis.aliyun.pbs import SchedulerJob, scheduler_status
@@ -213,7 +214,7 @@ def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:
 
     ``spec.options`` are further parameters, for instance ``Task``, ``PostCmdLine`` or ``JobRetry.Count``.
 
-    :raises InvalidArgument: where the spec names no cluster user.
+    :raises InvalidArgument: where the spec names no cluster user, or an option contradicts another field.
     """
     if not spec.user:
         raise InvalidArgument("user: SubmitJob needs the cluster user that the job is to run as")
@@ -243,7 +244,7 @@ def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:
         VERSION,
         "SubmitJob",
         SubmitJobAnswer,
-        {**parameters, **{name: parameter(value) for name, value in spec.options.items()}},
+        {name: parameter(value) for name, value in with_options(parameters, spec.options).items()},
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         method="GET",
         writes=True,

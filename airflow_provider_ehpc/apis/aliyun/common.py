@@ -86,6 +86,17 @@ def parameter(value: Any) -> str | None:
     return compact_json(value) if isinstance(value, Mapping | list | tuple) else str(value)
 
 
+def with_options(fields: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job's own fields say together with its :attr:`~.job.JobSpec.options`.
+
+    :raises InvalidArgument: where both give the same parameter another value.
+    """
+    for name, value in options.items():
+        if fields.get(name) not in (None, value):
+            raise InvalidArgument(f"options: {name} contradicts what the job's own fields say; give it once")
+    return {**fields, **options}
+
+
 def clock(seconds: int) -> str:
     """Write a duration as ``hh:mm:ss``."""
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"

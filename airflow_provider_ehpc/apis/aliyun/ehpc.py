@@ -24,6 +24,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     node_names,
     some_job_ids,
     statuses_by_page_or_job,
+    with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
@@ -234,6 +235,8 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
     """CreateJob: submit a job. There is no idempotency token: sent twice, it runs twice.
 
     ``spec.options`` goes into the parameter JobSpec, for instance ``PostCmdLine``.
+
+    :raises InvalidArgument: where an option contradicts another field of the spec.
     """
     resources = {"Cores": spec.cores, "Gpus": spec.gpus, "Memory": spec.memory, "Nodes": spec.nodes}
     job_spec = {
@@ -259,7 +262,7 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
         {
             "ClusterId": cluster_id,
             "JobName": spec.name,
-            "JobSpec": _object({**job_spec, **spec.options}),
+            "JobSpec": _object(with_options(job_spec, spec.options)),
         },
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         writes=True,

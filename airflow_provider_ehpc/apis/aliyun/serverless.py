@@ -23,6 +23,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     job_is_unknown,
     parameter,
     some_job_ids,
+    with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.containers import ContainerGroup, exit_code, reason, resources
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
@@ -51,6 +52,7 @@ from airflow_provider_ehpc.apis.job import (
 )
 
 VERSION = "2018-04-12"
+_NAME = "ehpc-serverless"
 PAGE_SIZE = 100
 """The most jobs that one page of ListServerlessJobs may hold, and the most ids that are asked for at once."""
 
@@ -169,30 +171,27 @@ class SubmitServerlessJobAnswer(PascalAnswer):
 def submit_serverless_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitServerlessJobAnswer]:
     """SubmitServerlessJob: submit a job. There is no idempotency token: sent twice, it runs twice.
 
-    The command runs in the container's ``/bin/sh``; an empty one leaves the image's own. ``spec.options``
-    are further parameters, of which ``Container`` with an ``Image`` is needed; what it says of the container
-    goes before what the spec says::
+    The command runs in the container's ``/bin/sh``, or in the ``Command`` that the options name; an empty
+    command leaves the image's own. ``spec.options`` are further parameters, of which ``Container`` with an
+    ``Image`` is needed::
 
         options={"Container": {"Image": "...", "WorkingDir": "/data"}, "VSwitchId": ["vsw-..."]}
 
-    :raises InvalidArgument: where there is no image, or for a field of the spec that the API does not know.
+    :raises InvalidArgument: where there is no image, for a field of the spec that the API has no place for,
+        or where an option contradicts another field.
     """
-    for field in ("queue", "user", "password", "nodes", "stdout_path", "stderr_path"):
-        if getattr(spec, field) is not None:
-            raise InvalidArgument(f"{field}: a serverless job of E-HPC has none; leave it out")
-    options = dict(spec.options)
-    container = _container(spec, options.pop("Container", {}))
+    spec.refuse(_NAME, "queue", "user", "password", "nodes", "stdout_path", "stderr_path")
     parameters = {
         "ArrayProperties": _array_properties(spec.array) if spec.array else None,
         "ClusterId": cluster_id,
-        "Container": container,
         "Cpu": None if spec.cores is None else float(spec.cores),
         "JobName": spec.name,
         "JobPriority": spec.priority,
         "Memory": None if spec.memory is None else _gib(spec.memory),
         "Timeout": spec.wall_time,
-        **options,
     }
+    parameters = with_options(parameters, spec.options)
+    parameters["Container"] = _container(spec)
     return rpc_call(
         VERSION,
         "SubmitServerlessJob",
@@ -203,20 +202,21 @@ def submit_serverless_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitServe
     )
 
 
-def _container(spec: JobSpec, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    container: dict[str, Any] = {}
-    if spec.command:
-        container |= {"Arg": [spec.command], "Command": ["/bin/sh", "-c"]}
-    if spec.environment:
-        container["EnvironmentVar"] = [{"Key": n, "Value": v} for n, v in spec.environment.items()]
-    if spec.gpus is not None:
-        container["Gpu"] = spec.gpus
-    container |= options
+def _container(spec: JobSpec) -> Mapping[str, Any]:
+    environment = [{"Key": name, "Value": value} for name, value in spec.environment.items()]
+    fields = {
+        "Arg": [spec.command] if spec.command else None,
+        "EnvironmentVar": environment or None,
+        "Gpu": spec.gpus,
+    }
+    container = with_options(fields, spec.options.get("Container") or {})
     if not container.get("Image"):
         raise InvalidArgument(
             'options: a serverless job needs a container image, as in {"Container": {"Image": "..."}}'
         )
-    return dict(sorted(container.items()))
+    if spec.command:
+        container.setdefault("Command", ["/bin/sh", "-c"])
+    return {name: value for name, value in sorted(container.items()) if value is not None}
 
 
 def _array_properties(array: str) -> Mapping[str, int]:
@@ -258,7 +258,7 @@ def stop_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopSer
 class EhpcServerlessApi:
     """The common surface over E-HPC 2018-04-12 for serverless jobs."""
 
-    name = "ehpc-serverless"
+    name = _NAME
     log_limits = LogLimits(largest=0, smallest=0)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:

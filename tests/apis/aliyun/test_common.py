@@ -14,6 +14,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     log_bytes,
     node_names,
     parameter,
+    with_options,
 )
 from airflow_provider_ehpc.apis.answer import PascalAnswer, Text
 from airflow_provider_ehpc.apis.call import InvalidArgument, UnexpectedResponse
@@ -62,6 +63,24 @@ def test_clock_does_not_wrap_at_a_day(seconds, text):
 )
 def test_option_values(value, text):
     assert parameter(value) == text
+
+
+def test_options_add_to_the_jobs_own_fields():
+    fields = {"Name": "j", "Cpu": None, "Node": 2}
+    assert with_options(fields, {"Cpu": 1, "Node": 2, "Task": 3}) == {
+        "Name": "j",
+        "Cpu": 1,
+        "Node": 2,
+        "Task": 3,
+    }
+
+
+def test_an_option_that_contradicts_is_refused_without_its_value():
+    """Which of two values the user meant is unknown; a password among them must not stand in the error."""
+    with pytest.raises(InvalidArgument, match=r"^options: RunasUserPassword ") as caught:
+        with_options({"RunasUserPassword": "s3cret"}, {"RunasUserPassword": "0ther"})
+    assert "s3cret" not in str(caught.value)
+    assert "0ther" not in str(caught.value)
 
 
 class Node(PascalAnswer):

@@ -208,10 +208,11 @@ def test_an_empty_command_leaves_the_images_own():
     assert submitted(command="")["Container"] == '{"Image":"i"}'
 
 
-def test_options_go_before_the_spec():
+def test_another_shell_and_half_a_core():
     options = {"Container": {"Image": "i", "Command": ["/bin/bash", "-lc"]}, "Cpu": 0.5}
-    query = submitted(options=options, cores=4)
+    query = submitted(options=options)
     assert json.loads(query["Container"])["Command"] == ["/bin/bash", "-lc"]
+    assert json.loads(query["Container"])["Arg"] == ["true"]
     assert query["Cpu"] == "0.5"
 
 
@@ -245,6 +246,8 @@ def test_array_indexes(array, indexes):
         ({"memory": "4"}, "memory"),
         ({"memory": "lots"}, "memory"),
         ({"array": "1,2,3"}, "array"),
+        ({"cores": 4, "options": {"Container": {"Image": "i"}, "Cpu": 2}}, "options"),
+        ({"options": {"Container": {"Image": "i", "Arg": ["false"]}}}, "options"),
     ],
 )
 def test_what_the_api_does_not_know_is_refused_by_name(fields, argument):
