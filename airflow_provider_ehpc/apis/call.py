@@ -102,6 +102,10 @@ class InvalidArgument(ValueError):
     """An argument is missing, unknown to the API or out of its range. Raised before any request."""
 
 
+class NotSupported(InvalidArgument):
+    """The API has no operation for what is asked, or a job of it no such property."""
+
+
 class ApiError(Exception):
     """A call did not give what was asked. The subclass says of what kind the failure is.
 
