@@ -78,6 +78,12 @@ class OperationRecord:
         return {name: value for name, value in told.items() if value not in (None, "", [], {})}
 
 
+def stamp(time: datetime) -> str:
+    """Return a moment as a part of a file name: ``20260101T000000Z``."""
+    fraction = f".{time.microsecond:06}" if time.microsecond else ""
+    return f"{time.astimezone(UTC):%Y%m%dT%H%M%S}{fraction}Z"
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A stretch of time, ``start`` included and ``end`` not. Windows that meet neither overlap nor gap.
@@ -112,6 +118,11 @@ class Window:
 
     def __str__(self) -> str:
         return f"{self.start.isoformat()}/{self.end.isoformat()}"
+
+    @property
+    def name(self) -> str:
+        """The window as a part of a file name: ``20260101T000000Z_20260102T000000Z``."""
+        return f"{stamp(self.start)}_{stamp(self.end)}"
 
     @property
     def seconds(self) -> tuple[int, int]:
