@@ -140,11 +140,15 @@ class EhpcOperations:
         """Ask, zone by zone, for the second that the log's time then is; the right one holds the log."""
         for zone in _ZONES:
             began = int(_moment(log, zone).timestamp())
-            answer = yield list_common_logs(
-                began - 1, began + 1, cluster_id=self._cluster_id, log_request_id=log.request_id
-            )
-            if any(found.request_id == log.request_id for found in answer.logs):
-                return zone
+            # Not by LogRequestId: with it, the server might look beyond the time that is to be proved.
+            number, total = 1, 1
+            while (number - 1) * PAGE_SIZE < total:
+                answer = yield list_common_logs(
+                    began - 1, began + 1, cluster_id=self._cluster_id, page_number=number
+                )
+                if any(found.request_id == log.request_id for found in answer.logs):
+                    return zone
+                number, total = number + 1, answer.total_count or 0
         raise UnexpectedResponse(
             f"the time of operation {log.request_id}, {log.raw.get('Time')!r}, is neither Beijing's nor "
             "universal time: asked for it, the server does not name the operation"
