@@ -162,12 +162,20 @@ class Violation:
         )
 
 
-def judge(rules: Sequence[Rule], records: Iterable[OperationRecord]) -> tuple[Violation, ...]:
-    """Hold every operation against every rule."""
+def judge(
+    rules: Sequence[Rule], records: Iterable[OperationRecord], ended: Iterable[OperationRecord] = ()
+) -> tuple[Violation, ...]:
+    """Hold every operation against every rule.
+
+    :param ended: operations of earlier windows that have ended since. They were judged when they were in
+        progress; now only the rules count that were not about them then.
+    """
+    now_only = [rule for rule in rules if OperationStatus.IN_PROGRESS not in rule.statuses]
     return tuple(
         Violation(rule.name, rule.effect, record, breach)
-        for record in records
-        for rule in rules
+        for some, theirs in ((records, rules), (ended, now_only))
+        for record in some
+        for rule in theirs
         if (breach := rule.breach(record))
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -71,14 +71,16 @@ class LogServer:
     arrivals: list[tuple[float, OperationRecord]] = field(default_factory=list)
     """Rows that appear so many seconds after the first request."""
     changes: list[tuple[float, OperationRecord]] = field(default_factory=list)
+    departures: list[tuple[float, OperationRecord]] = field(default_factory=list)
+    """Rows that the cloud's retention takes away so many seconds after the first request."""
     page_size: int = 100
     clock: float = 0.0
 
     def __post_init__(self) -> None:
         self._rows = sorted(self.rows, key=lambda row: row.time)
         self._seconds = [_second(row) for row in self._rows]
-        self.arrivals.sort(key=lambda arrival: -arrival[0])
-        self.changes.sort(key=lambda change: -change[0])
+        for events in (self.arrivals, self.changes, self.departures):
+            events.sort(key=lambda event: -event[0])
 
     def visible(self, window: Window) -> dict[str, OperationRecord]:
         """What an all-knowing reader would find at this moment."""
@@ -93,15 +95,20 @@ class LogServer:
             self._seconds.insert(at, _second(row))
         while self.changes and self.changes[-1][0] <= self.clock:
             row = self.changes.pop()[1]
-            first, last = self._span(_second(row), _second(row) + 1)
-            at = next(at for at in range(first, last) if self._rows[at].uid == row.uid)
-            self._rows[at] = row
+            self._rows[self._at(row)] = row
+        while self.departures and self.departures[-1][0] <= self.clock:
+            at = self._at(self.departures.pop()[1])
+            del self._rows[at], self._seconds[at]
         first, last = self._span(
             start if self.inclusive[0] else start + 1, end + 1 if self.inclusive[1] else end
         )
         low = first + number * self.page_size
         high = min(low + self.page_size, last)
         return OperationPage(tuple(self._served(low, high)), last - first)
+
+    def _at(self, row: OperationRecord) -> int:
+        first, last = self._span(_second(row), _second(row) + 1)
+        return next(at for at in range(first, last) if self._rows[at].uid == row.uid)
 
     def _span(self, begin: int, end: int) -> tuple[int, int]:
         return bisect.bisect_left(self._seconds, begin), bisect.bisect_left(self._seconds, end)
@@ -127,13 +134,13 @@ class LogSource:
         self._server = server
         self.page_size = server.page_size
 
-    def page(self, start: int, end: int, number: int) -> Generator[Callable[[], Any], Any, OperationPage]:
+    def page(self, start: int, end: int, number: int) -> Generator[Any, Any, OperationPage]:
         page: OperationPage = yield lambda: self._server.page(start, end, number)
         return page
 
     def find(
         self, uid: str, operation_id: str, time: datetime
-    ) -> Generator[Callable[[], Any], Any, OperationRecord | None]:
+    ) -> Generator[Any, Any, OperationRecord | None]:
         window = Window(time, time + timedelta(seconds=1))
         row: OperationRecord | None = yield lambda: self._server.visible(window).get(uid)
         return row

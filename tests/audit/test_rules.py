@@ -88,6 +88,17 @@ def test_a_violation_says_who_did_what_to_what_and_when() -> None:
     assert "out of hours" in str(second)
 
 
+def test_an_operation_that_ended_later_breaks_a_rule_once() -> None:
+    """Its beginning was judged with its own window; what is new is how it ended."""
+    rules = [
+        Rule.parse({"name": "removals", "action": "*Remove*"}),
+        Rule.parse({"name": "failures", "status": "failed"}),
+    ]
+    failed = operation(1, 0, status=OperationStatus.FAILED)
+    assert [violation.rule for violation in judge(rules, [failed])] == ["removals", "failures"]
+    assert [violation.rule for violation in judge(rules, [], [failed])] == ["failures"]
+
+
 @pytest.mark.parametrize(
     ("told", "named"),
     [

@@ -229,7 +229,7 @@ class QingCloudHpcApi:
     """
 
     name = "qingcloud"
-    log_streams = ()
+    log_streams: tuple[str, ...] = ()
     log_limits = LogLimits(largest=0, smallest=0)
 
     def __init__(self, zone: str) -> None:

@@ -80,7 +80,7 @@ def test_an_expired_request_says_what_to_look_at() -> None:
 def test_a_used_up_quota_asks_for_a_long_pause() -> None:
     """A tight loop of retries would keep the quota used up for every task of the account."""
     assert _error({"message": "QuotasExceeded", "ret_code": 2500}).retry_after == 300
-    assert _error({"message": "", "ret_code": 2500}, **{"retry-after": "7"}).retry_after == 7
+    assert _error({"message": "", "ret_code": 2500}, 200, **{"retry-after": "7"}).retry_after == 7
 
 
 @pytest.mark.parametrize(
