@@ -62,7 +62,7 @@ class OperationRecord:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Whether two records tell of one operation; the later one then replaces the earlier."""
+        """What two records of one operation share; the one that changed later replaces the other."""
         return self.zone, self.uid
 
     def as_dict(self) -> dict[str, Any]:

@@ -204,7 +204,7 @@ class _Reader:
         return page
 
 
-def newer(one: OperationRecord, other: OperationRecord) -> OperationRecord:
+def _newer(one: OperationRecord, other: OperationRecord) -> OperationRecord:
     """Return the one of two records of an operation that tells more: the later changed, else ``other``."""
     return one if (one.changed_at or one.time) > (other.changed_at or other.time) else other
 
@@ -212,4 +212,4 @@ def newer(one: OperationRecord, other: OperationRecord) -> OperationRecord:
 def _merge(found: dict[str, OperationRecord], records: Iterable[OperationRecord]) -> None:
     for record in records:
         known = found.get(record.uid)
-        found[record.uid] = newer(known, record) if known else record
+        found[record.uid] = _newer(known, record) if known else record

@@ -83,33 +83,26 @@ def hpc_call(
     :param operation: the documented action, as ``job/list``.
     :param body: for a POST; a GET has none.
     :param path: what follows the action in the path.
-    :raises InvalidArgument: for a limit that the cloud would lower in silence; and for a space in the query,
-        which the documentation signs as ``%20`` in its text and as ``+`` in its code, so that such a request
-        could be refused as wrongly signed.
+    :raises InvalidArgument: for a missing zone; for a limit that the cloud would lower in silence; and for a
+        space in the query, which the documentation signs as ``%20`` in its text and as ``+`` in its code, so
+        that the request could be refused as wrongly signed.
     """
     told = {name: str(value) for name, value in query.items() if value is not None}
+    if not told.get("zone"):
+        raise InvalidArgument("zone: QingCloud needs the zone of the cluster; set the connection's zone")
     limit = query.get("limit")
     if limit is not None and not 1 <= int(limit) <= PAGE_SIZE:
         raise InvalidArgument(f"limit: {limit} is not between 1 and {PAGE_SIZE}")
     for name, value in told.items():
         if " " in value:
             raise InvalidArgument(f"{name}: QingCloud does not say how it signs a space; use a text without")
-    request = ApiRequest(
-        method="GET" if body is None else "POST",
-        path=f"/api/{operation}{path}",
-        query=told,
-        headers={"accept": "application/json"},
-    )
+    headers, sent = {"accept": "application/json"}, b""
     if body is not None:
-        request = ApiRequest(
-            request.method,
-            request.path,
-            request.query,
-            {**request.headers, "content-type": "application/json"},
-            # Written as the documentation's code writes it before hashing: a server that hashes its own
-            # rendering of the object instead of the bytes received comes to the same digest.
-            json.dumps({name: value for name, value in body.items() if value is not None}).encode(),
-        )
+        headers["content-type"] = "application/json"
+        # Written as the documentation's code writes it before hashing: a server that hashes its own rendering
+        # of the object instead of the bytes received comes to the same digest.
+        sent = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
+    request = ApiRequest("GET" if body is None else "POST", f"/api/{operation}{path}", told, headers, sent)
     return ApiCall(operation, request, _reader(model), subject, writes)
 
 

@@ -154,6 +154,12 @@ def test_a_job_that_could_not_be_stopped_is_an_error_beside_a_ret_code_of_0() ->
     call.read(response(broken))
 
 
+def test_a_connection_without_a_zone_is_told_so() -> None:
+    """Every operation needs one; the cloud would answer with a general error about the message's format."""
+    with pytest.raises(InvalidArgument, match="zone"):
+        list_operations("")
+
+
 def test_stopping_no_job_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="job_ids"):
         stop_jobs("jn1a", "ehpc-8jqdq0mz", [])
