@@ -22,8 +22,9 @@ from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.accounts import Account, Accounts
 from airflow_provider_ehpc.emulator.admin import Admin
 from airflow_provider_ehpc.emulator.aliyun import ehpc
-from airflow_provider_ehpc.emulator.aliyun.protocol import AliyunService
+from airflow_provider_ehpc.emulator.aliyun.protocol import AliyunService, Version
 from airflow_provider_ehpc.emulator.aliyun.spelling import SPELLINGS
+from airflow_provider_ehpc.emulator.aliyun.view import CLUSTER_ID, USER, ClusterView
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import Fault, FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Gateway
@@ -67,7 +68,7 @@ class Emulator:
     ) -> None:
         self.faults = Faults()
         self.requests = Journal()
-        self.cluster_id = ehpc.CLUSTER_ID
+        self.cluster_id = CLUSTER_ID
         self._temporary = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="ehpc-emulator-")).resolve()
         self._host = host
@@ -181,7 +182,7 @@ class Emulator:
         job_spec = dataclasses.replace(
             JobSpec(name=name, command=command, **spec),
             queue=spec.get("queue") or self._default_queue,
-            user=spec.get("user") or ehpc.USER,
+            user=spec.get("user") or USER,
             priority=spec.get("priority") or 0,
         )
         return self._spelling.job_id(self._call(self._cluster.submit(job_spec)))
@@ -257,8 +258,9 @@ class Emulator:
     # Inside
 
     def _application(self) -> web.Application:
-        operations = ehpc.Ehpc(self._cluster, self._spelling, self.faults, self._default_queue).operations
-        service = AliyunService(self.accounts, self.faults, {ehpc.VERSION: operations})
+        view = ClusterView(self._cluster, self._spelling, self.faults)
+        current = Version(ehpc.Ehpc(view, self._default_queue).operations)
+        service = AliyunService(self.accounts, self.faults, {ehpc.VERSION: current})
         app = web.Application()
         Admin(self).add_to(app)
         app.router.add_route("*", "/", Gateway(service, self.faults, self.requests).handle)
