@@ -25,7 +25,7 @@ class ClusterView:
     """The jobs of a cluster under the ids and words of its spelling, with the faults that change them."""
 
     def __init__(self, cluster: Cluster, spelling: Spelling, faults: Faults) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
         self.spelling = spelling
         self.faults = faults
         self._answers = 0
@@ -33,7 +33,7 @@ class ClusterView:
     def get(self, job_id: str) -> Job | None:
         """Return a job; None for an id that the cluster does not know, or does not know yet."""
         key = self.spelling.read(job_id)
-        job = self._cluster.get(*key) if key else None
+        job = self.cluster.get(*key) if key else None
         return None if job is None or self._invisible(job) else job
 
     def find(self, job_id: str) -> Job:
@@ -48,7 +48,7 @@ class ClusterView:
 
     def jobs(self) -> Iterator[Job]:
         """Go through the jobs that can be seen."""
-        return (job for job in self._cluster.jobs() if not self._invisible(job))
+        return (job for job in self.cluster.jobs() if not self._invisible(job))
 
     async def submit(self, spec: JobSpec, post_command: str = "") -> Job:
         """Give a job to the scheduler.
@@ -56,7 +56,7 @@ class ClusterView:
         :raises Refused: where it does not take it.
         """
         try:
-            return await self._cluster.submit(spec, post_command)
+            return await self.cluster.submit(spec, post_command)
         except SubmissionRefused as refusal:
             raise agent_error(str(refusal), ".Job.SubmitFailure") from None
 
@@ -72,7 +72,7 @@ class ClusterView:
                 if job.phase.ended:
                     message = self.spelling.ended_job.format(job_id=job_id)
                     raise agent_error(message, ".Job.StopFailure")
-                await self._cluster.stop(job)
+                await self.cluster.stop(job)
             except Refused as refusal:
                 failure = failure or refusal
         if failure:
