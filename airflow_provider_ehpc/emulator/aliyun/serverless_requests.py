@@ -52,7 +52,7 @@ def submission(parameters: Mapping[str, str], queue: str, user: str) -> Request:
         raise invalid("JobName")
     container = _container(parameters)
     # Jobs here do not wait for each other: better refused than ignored.
-    if parameters.get("DependsOn"):
+    if json_value(parameters.get("DependsOn") or "[]", "DependsOn"):
         raise invalid("DependsOn")
     priority = whole(parameters.get("JobPriority") or "0", "JobPriority")
     if priority > 999:
