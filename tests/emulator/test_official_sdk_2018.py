@@ -1,4 +1,4 @@
-"""The vendor's own SDK for E-HPC 2018-04-12 as judge: it must not be able to tell the emulator from the cloud."""
+"""The vendor's own SDK for E-HPC 2018-04-12 as judge: it must take the emulator for the cloud."""
 
 from __future__ import annotations
 
