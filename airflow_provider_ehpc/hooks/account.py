@@ -82,6 +82,11 @@ class Account:
         return name if parts.port in (None, own) else f"{name}:{parts.port}"
 
 
+def is_host(text: str) -> bool:
+    """Whether a text has the form of a host name or of an IP address."""
+    return ":" in text or _HOST_NAME.fullmatch(text) is not None
+
+
 def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: int | None = None) -> str:
     """Return ``scheme://host[:port]`` for an endpoint given with or without a scheme; https by default.
 
@@ -95,7 +100,7 @@ def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: in
         port = parts.port or port
         host = parts.hostname or ""
         valid = parts.scheme in ("http", "https") and not parts.query and not parts.path
-        valid = valid and (":" in host or _HOST_NAME.fullmatch(host) is not None)
+        valid = valid and is_host(host)
     except ValueError:
         valid = False
     if not valid:
