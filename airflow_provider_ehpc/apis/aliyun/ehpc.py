@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -242,7 +243,7 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
         else None,
         "WallTime": None if spec.wall_time is None else _clock(spec.wall_time),
     }
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "CreateJob",
         CreateJobAnswer,
@@ -254,6 +255,7 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         writes=True,
     )
+    return dataclasses.replace(call, confidential=(spec.password,) if spec.password else ())
 
 
 class StopJobsAnswer(PascalAnswer):
