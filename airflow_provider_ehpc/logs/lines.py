@@ -44,10 +44,7 @@ class LineAssembler:
         return [self._line()] if self._length else []
 
     def _take(self, piece: bytes) -> None:
-        # One byte more than is shown: it may turn out to be the CR of a CRLF.
-        room = LONGEST_LINE + 1 - len(self._head)
-        if room > 0:
-            self._head += piece[:room]
+        self._head += piece[: LONGEST_LINE - len(self._head)]
         self._length += len(piece)
         self._last = piece[-1:] or self._last
 
@@ -61,7 +58,7 @@ class LineAssembler:
         if length <= LONGEST_LINE:
             return head.decode(errors="backslashreplace")
         self.cut += 1
-        shown = _whole_characters(head[:LONGEST_LINE])
+        shown = _whole_characters(head)
         return f"{shown.decode(errors='backslashreplace')} …[+{length - len(shown)} bytes]"
 
 
