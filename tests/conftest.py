@@ -15,6 +15,7 @@ os.environ["AIRFLOW_HOME"] = _home
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 import asyncio  # noqa: E402
+import logging  # noqa: E402
 from collections.abc import Callable, Generator, Mapping  # noqa: E402
 from typing import TYPE_CHECKING, Any, Protocol  # noqa: E402
 
@@ -115,3 +116,47 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 
 def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+@pytest.fixture
+def quick_triggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let triggers look at once and then all the time."""
+    from airflow_provider_ehpc.triggers import base
+
+    monkeypatch.setattr(base, "FIRST_POLL", 0.0)
+
+
+class TaskLog(logging.Handler):
+    """What a task or a trigger wrote to its log. Airflow's own loggers do not go through ``logging``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def lines(self) -> list[str]:
+        """All messages."""
+        return [record.getMessage() for record in self.records]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The messages of warnings and errors."""
+        return [record.getMessage() for record in self.records if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture
+def task_log(monkeypatch: pytest.MonkeyPatch) -> TaskLog:
+    """Collect what operators, sensors and triggers of this package write."""
+    from airflow_provider_ehpc.operators.job_log import JobLogOperator
+    from airflow_provider_ehpc.sensors.job_state import JobStateSensor
+    from airflow_provider_ehpc.triggers.base import JobTrigger
+
+    collected = TaskLog()
+    logger = logging.Logger("task", logging.DEBUG)
+    logger.addHandler(collected)
+    for kind in (JobLogOperator, JobStateSensor, JobTrigger):
+        monkeypatch.setattr(kind, "log", logger)
+    return collected
