@@ -220,14 +220,18 @@ class LogFollower:
         # ended just before it has its last lines read.
         give_up = max(ended + LOG_OUTAGE, self._watch.terms.deadline or math.inf)
         while True:
-            yield from self._read_log()
+            asked, before = self._clock(), self.totals.bytes
+            behind = yield from self._read_log()
             now = self._clock()
             if self._log_fault and now - ended > LOG_OUTAGE:
                 yield Note(
                     "the log could not be read to its end; its last lines are missing here", warning=True
                 )
                 return
-            if not self._log_fault and now - self._last_byte >= self._settle:
+            # Only a reading that gave nothing shows the end: writing what the one before gave may have taken
+            # longer than the log needs to settle.
+            quiet = not self._log_fault and self.totals.bytes == before
+            if quiet and asked - self._last_byte >= self._settle:
                 return
             if now > give_up:
                 yield Note(
@@ -235,7 +239,8 @@ class LogFollower:
                     warning=True,
                 )
                 return
-            yield Pause(min(self._interval, max(0.2, self._settle / 2)))
+            if not behind:
+                yield Pause(min(self._interval, max(0.2, self._settle / 2)))
 
     def _log_failed(self, error: ApiError) -> Generator[Step, Any, None]:
         self.totals.errors += 1

@@ -155,9 +155,15 @@ class Followed:
 
 
 def follow(
-    cloud: Cloud, *, interval: float = 10.0, settle: float = 5.0, first_pause: float = 0.0, **terms: Any
+    cloud: Cloud,
+    *,
+    interval: float = 10.0,
+    settle: float = 5.0,
+    first_pause: float = 0.0,
+    emit_cost: float = 0.0,
+    **terms: Any,
 ) -> Followed:
-    """Follow the job to its end; pauses take no time but the cloud's."""
+    """Follow the job to its end; pauses take no time but the cloud's, and so does writing lines."""
     clock = cloud.clock
     watch = JobWatch(REF, WaitTerms(**terms), clock())
     follower = LogFollower(
@@ -178,4 +184,6 @@ def follow(
         if isinstance(step, Pause):
             assert step.seconds > 0
             clock.now += step.seconds
+        elif isinstance(step, Emit):
+            clock.now += emit_cost
     raise AssertionError("the follower goes on for ever")

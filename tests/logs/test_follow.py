@@ -80,6 +80,21 @@ def test_an_ended_log_settles() -> None:
     assert 5 <= cloud.clock.passed < 10
 
 
+def test_lines_that_take_long_to_write_do_not_cut_the_log() -> None:
+    """In a busy triggerer the lines of one reading can wait longer for their turn than the log settles."""
+    cloud = Cloud(states=[(0, "SUCCEEDED")])
+    cloud.files["stdout"] = b"".join(b"%08d\n" % n for n in range(1000))
+    seen = follow(cloud, interval=10, settle=5, emit_cost=12)
+    assert len(seen.lines()) == 1000
+
+
+def test_what_comes_while_the_last_lines_are_written_is_read() -> None:
+    cloud = Cloud(states=[(0, "SUCCEEDED")])
+    cloud.write(0, b"first\n")
+    cloud.write(4, b"last\n")
+    assert follow(cloud, settle=5, emit_cost=12).lines() == ["first", "last"]
+
+
 def test_settle_zero_reads_once() -> None:
     cloud = Cloud(states=[(0, "SUCCEEDED")])
     follow(cloud, settle=0)
