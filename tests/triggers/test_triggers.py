@@ -74,7 +74,8 @@ def test_a_trigger_survives_its_way_through_the_database(
     module, _, name = path.rpartition(".")
     rebuilt = getattr(importlib.import_module(module), name)(**json.loads(json.dumps(kwargs)))
     assert rebuilt.serialize() == trigger.serialize()
-    assert rebuilt.wait_terms == trigger.wait_terms
+    for name in ("conn_id", "api", "started", "poll_interval", "wait_terms", "stop_job_on_kill"):
+        assert getattr(rebuilt, name) == getattr(trigger, name)
     assert rebuilt.refs == trigger.refs
 
 
