@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -54,8 +55,8 @@ class LocalAirflow:
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__API__SECRET_KEY": "only-on-loopback-and-only-for-a-moment",
-            "AIRFLOW__API_AUTH__JWT_SECRET": "only-on-loopback-and-only-for-a-moment-0123456789abcdef0123456789",
+            "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
@@ -126,7 +127,7 @@ class LocalAirflow:
         for process in self._processes.values():
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 6
         for process in self._processes.values():
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))
@@ -188,9 +189,13 @@ class LocalAirflow:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         request = self._request("GET", f"{path}?full_content=true")
         request.add_header("Accept", "application/x-ndjson")
-        with urllib.request.urlopen(request, timeout=300) as answer:
-            for line in answer:
-                yield json.loads(line)
+        try:
+            with urllib.request.urlopen(request, timeout=300) as answer:
+                for line in answer:
+                    yield json.loads(line)
+        except urllib.error.HTTPError as error:
+            if error.code != 404:  # the task has not begun this try
+                raise
 
     def log_lines(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> list[str]:
         """Return the lines of a task's log, without times and levels."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from airflow_provider_ehpc.apis.call import ApiResponse, UnexpectedResponse
 
@@ -79,6 +79,17 @@ class PascalAnswer(Answer):
     """An answer whose fields are spelt ``LikeThis``, as Alibaba Cloud's are."""
 
     model_config = ConfigDict(alias_generator=_pascal)
+
+
+class VerbatimAnswer(Answer):
+    """A part of an answer that also keeps what arrived, word for word, for a record that must not differ."""
+
+    raw: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep(cls, told: Any) -> Any:
+        return {**told, "raw": dict(told)} if isinstance(told, dict) else told
 
 
 A = TypeVar("A", bound=Answer)

@@ -107,6 +107,10 @@ class InvalidArgument(ValueError):
     """An argument is missing, unknown to the API or out of its range. Raised before any request."""
 
 
+class NotSupported(InvalidArgument):
+    """An API cannot do what was asked; raised before any request."""
+
+
 class ApiError(Exception):
     """A call did not give what was asked. The subclass says of what kind the failure is.
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
-from airflow_provider_ehpc.apis.call import Flow
+from airflow_provider_ehpc.apis.call import Flow, InvalidArgument
 
 
 class JobState(StrEnum):
@@ -162,6 +162,8 @@ class LogBatch:
 
     chunks: tuple[LogChunk, ...]
     more: bool
+    notes: tuple[str, ...] = ()
+    """What a reader of the log has to know: a piece that is missing, a beginning that was read anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,8 @@ class JobSpec:
 
     ``memory`` is a number with a unit (``4GB``); ``wall_time`` is in seconds; ``array`` is ``X-Y:Z``.
     Cores, GPUs and memory are per node. ``password`` is the cluster user's, where the cluster asks for it.
+    ``options`` holds what one API alone has, in that API's words: they are merged into the request's body
+    (ModelArts: algorithm, flavor, inputs). They may add to the fields above, never contradict them.
     """
 
     name: str
@@ -195,6 +199,16 @@ class JobSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     stdout_path: str | None = None
     stderr_path: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def refuse(self, api: str, *names: str, hint: str = "leave it out") -> None:
+        """Raise :class:`InvalidArgument` for the first of the fields ``names`` that is set.
+
+        For what ``api`` has no place for: dropped in silence, it would promise what never happens.
+        """
+        for name in names:
+            if getattr(self, name):
+                raise InvalidArgument(f"{name}: the API {api!r} has no place for it; {hint}")
 
 
 class JobApi(Protocol):

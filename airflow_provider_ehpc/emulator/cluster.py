@@ -115,8 +115,8 @@ class Cluster:
     async def _look(self) -> None:
         try:
             seen = await asyncio.to_thread(self._scheduler.poll, list(self._unfinished.values()))
-        except OSError:
-            # A full disk or a scheduler that is down for a moment must not end the watch for good.
+        except Exception:
+            # Whatever went wrong for a moment (a full disk, a scheduler that is down) must not end the watch.
             log.exception("The scheduler could not be asked; it is asked again.")
             return
         now = time.time()

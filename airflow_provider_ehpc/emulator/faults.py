@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -79,44 +80,49 @@ class Fault:
 
 
 class Faults:
-    """The faults to come, in the order they were asked for."""
+    """The faults to come, in the order they were asked for. To be used from any thread."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
         """Let a fault happen."""
-        self._faults.append(fault)
+        with self._lock:
+            self._faults.append(fault)
 
     def clear(self) -> None:
         """Forget all faults."""
-        self._faults.clear()
+        with self._lock:
+            self._faults.clear()
 
     def pending(self) -> list[Fault]:
         """Return the faults that may still happen."""
-        return list(self._faults)
+        with self._lock:
+            return list(self._faults)
 
     def standing(self, kind: FaultKind, job_id: str = "") -> Fault | None:
         """Return the fault of a kind that holds now, for a job where one is named."""
         return next(
-            (fault for fault in self._faults if fault.kind is kind and fault.job_id in ("", job_id)), None
+            (fault for fault in self.pending() if fault.kind is kind and fault.job_id in ("", job_id)), None
         )
 
     def take(self, operation: str, job_id: str) -> list[Fault]:
         """Return what strikes this request: each latency, and the first of the faults that end it."""
         struck: list[Fault] = []
-        for fault in self.pending():
-            ending = fault.kind is not FaultKind.LATENCY
-            if (
-                fault.kind in _STANDING
-                or not fault.strikes(operation, job_id)
-                or (ending and any(other.kind is not FaultKind.LATENCY for other in struck))
-            ):
-                continue
-            struck.append(fault)
-            fault.times -= 1
-            if fault.times <= 0:
-                self._faults.remove(fault)
+        with self._lock:
+            for fault in list(self._faults):
+                ending = fault.kind is not FaultKind.LATENCY
+                if (
+                    fault.kind in _STANDING
+                    or not fault.strikes(operation, job_id)
+                    or (ending and any(other.kind is not FaultKind.LATENCY for other in struck))
+                ):
+                    continue
+                struck.append(fault)
+                fault.times -= 1
+                if fault.times <= 0:
+                    self._faults.remove(fault)
         return struck
 
     @property

@@ -107,7 +107,8 @@ def output_paths(home: Path, spec: JobSpec, number: str, index: str | None) -> t
     ``number`` and ``index`` are texts, so that a scheduler's own patterns can stand for them.
     """
     suffix = "" if index is None else f".{index}"
-    name = spec.name.replace("/", "_")
+    # A file name holds 255 bytes; a job's name may be longer, and in any script.
+    name = spec.name.replace("/", "_").encode()[:200].decode(errors="ignore")
     stdout = spec.stdout_path or str(home / f"{name}.o{number}")
     stderr = spec.stderr_path or str(home / f"{name}.e{number}")
     return Path(stdout + suffix), Path(stderr + suffix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 from dataclasses import dataclass
 
@@ -24,32 +25,36 @@ class RequestRecord:
 
 
 class Journal:
-    """Counts of all requests, and the last ten thousand of them."""
+    """Counts of all requests, and the last ten thousand of them. To be used from any thread."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._recent: deque[RequestRecord] = deque(maxlen=_RECENT)
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, record: RequestRecord) -> None:
         """Note a request."""
-        self._recent.append(record)
-        self._counts[record.operation, record.outcome] += 1
+        with self._lock:
+            self._recent.append(record)
+            self._counts[record.operation, record.outcome] += 1
 
     def clear(self) -> None:
         """Forget all requests."""
-        self._recent.clear()
-        self._counts.clear()
+        with self._lock:
+            self._recent.clear()
+            self._counts.clear()
 
     @property
     def recent(self) -> list[RequestRecord]:
         """The last requests, oldest first."""
-        return list(self._recent)
+        with self._lock:
+            return list(self._recent)
 
     def count(self, operation: str = "", outcome: str = "") -> int:
         """Return how many requests there were for an operation, with an outcome; empty means any."""
         return sum(
             count
-            for (asked, came), count in self._counts.items()
+            for (asked, came), count in self._snapshot()
             if operation in ("", asked) and outcome in ("", came)
         )
 
@@ -57,6 +62,10 @@ class Journal:
     def counts(self) -> dict[str, dict[str, int]]:
         """How many requests there were, by operation and outcome."""
         told: dict[str, dict[str, int]] = {}
-        for (operation, outcome), count in sorted(self._counts.items()):
+        for (operation, outcome), count in sorted(self._snapshot()):
             told.setdefault(operation, {})[outcome] = count
         return told
+
+    def _snapshot(self) -> list[tuple[tuple[str, str], int]]:
+        with self._lock:
+            return list(self._counts.items())

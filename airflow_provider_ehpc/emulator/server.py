@@ -31,11 +31,12 @@ from airflow_provider_ehpc.emulator.jobs import Job
 from airflow_provider_ehpc.emulator.journal import Journal
 from airflow_provider_ehpc.emulator.schedulers import Scheduler
 from airflow_provider_ehpc.emulator.schedulers.local import LocalScheduler
+from airflow_provider_ehpc.emulator.schedulers.slurm import SlurmScheduler
 from airflow_provider_ehpc.emulator.store import Store
 
 T = TypeVar("T")
 
-SCHEDULERS = ("local",)
+SCHEDULERS = ("local", "slurm")
 
 _MAX_REQUEST_LINE = 64 * 1024
 """CreateJob's whole job travels in the query."""
@@ -109,30 +110,33 @@ class Emulator:
 
     async def open(self) -> None:
         """Serve from the running event loop."""
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._guard = self._take_directory()
-        self._store = Store(self.directory / "state.sqlite")
-        self.accounts = Accounts(self._store)
-        home = self.directory / "home"
-        self._cluster = Cluster(self._make_scheduler(home), self._store, home)
-        await self._cluster.open()
-        self._ehpc = ehpc.Ehpc(self._cluster, self._spelling, self.faults)
-        service = AliyunService(self.accounts, self.faults, {ehpc.VERSION: self._ehpc.operations})
-        app = web.Application()
-        Admin(self).add_to(app)
-        app.router.add_route("*", "/", Gateway(service, self.faults, self.requests).handle)
-        self._runner = web.AppRunner(app, access_log=None, max_line_size=_MAX_REQUEST_LINE)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port, shutdown_timeout=1)
-        await site.start()
-        self._port = self._runner.addresses[0][1]
+        self._kill_jobs = self._temporary
+        async with contextlib.AsyncExitStack() as undo:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            undo.callback(self._take_directory().close)
+            store = Store(self.directory / "state.sqlite")
+            undo.callback(store.close)
+            self.accounts = Accounts(store)
+            home = self.directory / "home"
+            scheduler = self._make_scheduler(home)
+            queue = await asyncio.to_thread(scheduler.default_queue)
+            self._default_queue = queue or self._spelling.default_queue
+            self._cluster = Cluster(scheduler, store, home)
+            await self._cluster.open()
+            undo.push_async_callback(lambda: self._cluster.close(kill_jobs=self._kill_jobs))
+            runner = web.AppRunner(
+                self._application(), access_log=None, max_line_size=_MAX_REQUEST_LINE, shutdown_timeout=1
+            )
+            await runner.setup()
+            undo.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, self._host, self._port).start()
+            self._port = runner.addresses[0][1]
+            self._undo = undo.pop_all()
 
     async def shut(self, *, kill_jobs: bool) -> None:
         """Undo :meth:`open`."""
-        await self._runner.cleanup()
-        await self._cluster.close(kill_jobs=kill_jobs or self._temporary)
-        self._store.close()
-        self._guard.close()
+        self._kill_jobs = kill_jobs or self._temporary
+        await self._undo.aclose()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
 
@@ -176,7 +180,7 @@ class Emulator:
         """
         job_spec = dataclasses.replace(
             JobSpec(name=name, command=command, **spec),
-            queue=spec.get("queue") or self._spelling.default_queue,
+            queue=spec.get("queue") or self._default_queue,
             user=spec.get("user") or ehpc.USER,
             priority=spec.get("priority") or 0,
         )
@@ -252,7 +256,17 @@ class Emulator:
 
     # Inside
 
+    def _application(self) -> web.Application:
+        operations = ehpc.Ehpc(self._cluster, self._spelling, self.faults, self._default_queue).operations
+        service = AliyunService(self.accounts, self.faults, {ehpc.VERSION: operations})
+        app = web.Application()
+        Admin(self).add_to(app)
+        app.router.add_route("*", "/", Gateway(service, self.faults, self.requests).handle)
+        return app
+
     def _make_scheduler(self, home: Path) -> Scheduler:
+        if self._scheduler_name == "slurm":
+            return SlurmScheduler(home)
         return LocalScheduler(self.directory / "jobs", home, self._slots)
 
     def _take_directory(self) -> IO[bytes]:

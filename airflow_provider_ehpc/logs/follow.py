@@ -132,11 +132,13 @@ class LogFollower:
         if self._first_pause:
             yield Pause(self._first_pause)
         while True:
-            verdict = yield from self._look()
-            if verdict is None:
-                # A job that is not known yet has no log: asking for it would only bring a second error.
-                behind = (yield from self._read_log()) if self._watch.status else False
-                verdict = self._watch.expired(self._clock())
+            verdict, notes = yield from self._look()
+            if verdict is not None:
+                break
+            yield from notes
+            # A job that is not known yet has no log: asking for it would only bring a second error.
+            behind = (yield from self._read_log()) if self._watch.status else False
+            verdict, notes = self._watch.expired(self._clock()), []
             if verdict is not None:
                 break
             if not behind:
@@ -144,24 +146,25 @@ class LogFollower:
         if verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
             yield from self._drain()
         yield from self._flush()
+        # The news of the end comes last, below the lines that the job wrote before it.
+        yield from notes
+        yield Note(f"log of {self._ref}: {self.totals}")
         return verdict
 
-    def _look(self) -> Generator[Step, Any, Verdict | None]:
+    def _look(self) -> Generator[Step, Any, tuple[Verdict | None, list[Note]]]:
         try:
             status = yield from self._api.job_status(self._ref)
         except NotFound as error:
             if error.code == "ClusterNotFound":
-                return Verdict(Outcome.ERROR, str(error), error=error.as_dict())
-            verdict, notes = self._watch.saw(None, self._clock())
+                return Verdict(Outcome.ERROR, str(error), error=error.as_dict()), []
+            return self._watch.saw(None, self._clock())
         except ApiError as error:
-            verdict, notes = self._patience.failed(error, self._clock())
-        else:
-            yield from self._patience.answered(self._clock())
-            verdict, notes = self._watch.saw(status, self._clock())
-            if verdict is None:
-                notes += self._watch.sign_of_life(self._clock(), f"; log so far: {self.totals}")
-        yield from notes
-        return verdict
+            return self._patience.failed(error, self._clock())
+        news = self._patience.answered(self._clock())
+        verdict, notes = self._watch.saw(status, self._clock())
+        if verdict is None:
+            notes += self._watch.sign_of_life(self._clock(), f"; log so far: {self.totals}")
+        return verdict, news + notes
 
     def _read_log(self) -> Generator[Step, Any, bool]:
         """Pass on what is new; return whether the turn's time was over before all of it was read."""
@@ -182,6 +185,7 @@ class LogFollower:
         if self._log_fault:
             self._log_fault = False
             yield Note("the log can be read again, from where reading stopped")
+        yield from (Note(text, warning=True) for text in batch.notes)
         for chunk in batch.chunks:
             yield from self._take(chunk)
         return batch

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_ehpc.hooks.base import ApiHook
 
+SHORTEST_RESCHEDULE = 10.0
+"""Seconds. Airflow's scheduler can take the executor's "done" of one look for the end of the next, and then
+marks the task as failed, where a task is back within some seconds (GH-71580; seen here at 6 s)."""
 DEFER_SLACK = timedelta(minutes=5)
 """The trigger keeps the deadline itself and can say what it saw; Airflow's own time-out comes behind it."""
 
@@ -51,7 +54,8 @@ class JobStateSensor(BaseSensorOperator):
     :param not_found_grace: seconds in which a job that was just submitted may not be known yet.
     :param stop_job_on_kill: stop the jobs when the task is killed.
     :param deferrable: wait in the triggerer.
-    :param poke_interval: seconds between two looks.
+    :param poke_interval: seconds between two looks; at least 10 in ``reschedule`` mode, where Airflow fails
+        tasks that come back too soon.
     :param timeout: seconds for the whole wait.
     """
 
@@ -74,6 +78,8 @@ class JobStateSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if self.reschedule:
+            self.poke_interval = max(self.poke_interval, SHORTEST_RESCHEDULE)
         self.conn_id = conn_id
         self.job_id = job_id
         self.cluster_id = cluster_id

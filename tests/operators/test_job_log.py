@@ -37,7 +37,7 @@ def make(conn_id: str) -> Make:
 
 def written(task_log: TaskLog) -> list[str]:
     """The lines of the job's log, without what the operator says itself."""
-    return [line for line in task_log.lines if not line.startswith("job ")]
+    return [line for line in task_log.lines if not line.startswith(("job ", "log of job "))]
 
 
 def test_the_log_is_what_the_job_wrote(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:

@@ -7,21 +7,31 @@ response models of ``alibabacloud-ehpc20240730`` 2.4.0.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
+from airflow_provider_ehpc.apis.aliyun.common import (
+    PAGE_SIZE,
+    JobsPage,
+    clock,
+    cluster_job_ref,
+    cluster_of,
+    compact_json,
+    log_bytes,
+    node_names,
+    some_job_ids,
+    statuses_by_page_or_job,
+    with_options,
+)
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
 from airflow_provider_ehpc.apis.answer import Flag, Number, PascalAnswer, Text, Time
 from airflow_provider_ehpc.apis.array import array_size, array_status
-from airflow_provider_ehpc.apis.call import ApiCall, Flow, InvalidArgument, NotFound, UnexpectedResponse
+from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
     JobRef,
     JobSpec,
@@ -34,8 +44,6 @@ from airflow_provider_ehpc.apis.job import (
 )
 
 VERSION = "2024-07-30"
-PAGE_SIZE = 50
-"""The most jobs that one ListJobs page may hold."""
 _STREAMS = ("stdout", "stderr")
 
 
@@ -174,7 +182,7 @@ def list_jobs(
         ListJobsAnswer,
         {
             "ClusterId": cluster_id,
-            "JobFilter": _json({name: value for name, value in job_filter.items() if value is not None}),
+            "JobFilter": _object(job_filter),
             "PageNumber": page_number,
             "PageSize": page_size,
         },
@@ -225,7 +233,12 @@ class CreateJobAnswer(PascalAnswer):
 
 
 def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
-    """CreateJob: submit a job. There is no idempotency token: sent twice, it runs twice."""
+    """CreateJob: submit a job. There is no idempotency token: sent twice, it runs twice.
+
+    ``spec.options`` goes into the parameter JobSpec, for instance ``PostCmdLine``.
+
+    :raises InvalidArgument: where an option contradicts another field of the spec.
+    """
     resources = {"Cores": spec.cores, "Gpus": spec.gpus, "Memory": spec.memory, "Nodes": spec.nodes}
     job_spec = {
         "ArrayRequest": spec.array,
@@ -238,10 +251,10 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
         "StderrPath": spec.stderr_path,
         "StdoutPath": spec.stdout_path,
         # A string that holds a JSON array, inside the JSON of JobSpec.
-        "Variables": _json([{"Name": n, "Value": v} for n, v in spec.environment.items()])
+        "Variables": compact_json([{"Name": n, "Value": v} for n, v in spec.environment.items()])
         if spec.environment
         else None,
-        "WallTime": None if spec.wall_time is None else _clock(spec.wall_time),
+        "WallTime": None if spec.wall_time is None else clock(spec.wall_time),
     }
     call = rpc_call(
         VERSION,
@@ -250,7 +263,7 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
         {
             "ClusterId": cluster_id,
             "JobName": spec.name,
-            "JobSpec": _json({name: value for name, value in job_spec.items() if value is not None}),
+            "JobSpec": _object(with_options(job_spec, spec.options)),
         },
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         writes=True,
@@ -270,13 +283,11 @@ def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
 
     :raises InvalidArgument: for an empty list, which the API does not refuse and does not explain.
     """
-    if not job_ids:
-        raise InvalidArgument("job_ids: name at least one job to stop")
     return rpc_call(
         VERSION,
         "StopJobs",
         StopJobsAnswer,
-        {"ClusterId": cluster_id, "JobIds": _json(job_ids)},
+        {"ClusterId": cluster_id, "JobIds": compact_json(some_job_ids(job_ids))},
         subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
         writes=True,
     )
@@ -305,20 +316,11 @@ class EhpcApi:
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
         """See :class:`~airflow_provider_ehpc.apis.job.JobApi`."""
-        if version_id:
-            raise InvalidArgument(f"version_id: the API {self.name!r} knows no job versions; leave it out")
-        if not job_id.strip():
-            raise InvalidArgument("job_id: an empty text names no job")
-        if not cluster_id:
-            raise InvalidArgument(
-                f"cluster_id: the API {self.name!r} needs the cluster of job {job_id}; give cluster_id, or "
-                "set the connection's default cluster id"
-            )
-        return JobRef(job_id.strip(), cluster_id.strip())
+        return cluster_job_ref(self.name, job_id, cluster_id, version_id)
 
     def job_status(self, ref: JobRef) -> Flow[JobStatus]:
         """Ask GetJob; for an array job, count its sub-jobs by ListJobs."""
-        answer = yield get_job(_cluster(ref), ref.job_id)
+        answer = yield get_job(cluster_of(ref), ref.job_id)
         job = answer.job_info
         if job is None or not job.job_id:
             raise NotFound(f"the cluster knows no {ref}", request_id=answer.request_id)
@@ -330,18 +332,7 @@ class EhpcApi:
 
     def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
         """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
-        found: dict[JobRef, JobStatus | None] = {}
-        if len({ref.cluster_id for ref in refs}) == 1 and len(refs) > 2:
-            found.update((yield from self._unfinished(refs)))
-        for ref in refs:
-            if ref not in found:
-                try:
-                    found[ref] = yield from self.job_status(ref)
-                except NotFound as error:
-                    if error.code == "ClusterNotFound":
-                        raise
-                    found[ref] = None
-        return found
+        return (yield from statuses_by_page_or_job(refs, self._unfinished, self.job_status))
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each stream with an offset of its own: the two files have nothing in common."""
@@ -375,40 +366,27 @@ class EhpcApi:
 
     def stop(self, ref: JobRef) -> Flow[None]:
         """Ask StopJobs."""
-        yield stop_jobs(_cluster(ref), [ref.job_id])
+        yield stop_jobs(cluster_of(ref), [ref.job_id])
 
     def _read_stream(self, ref: JobRef, stream: str, offset: int, size: int) -> Flow[LogChunk]:
-        answer = yield get_job_log(_cluster(ref), ref.job_id, log_type=stream, offset=offset, size=size)
+        answer = yield get_job_log(cluster_of(ref), ref.job_id, log_type=stream, offset=offset, size=size)
         content, total = (
             (answer.stdout_log, answer.stdout_log_size)
             if stream == "stdout"
             else (answer.stderr_log, answer.stderr_log_size)
         )
-        try:
-            data = base64.b64decode("".join(content.split()), validate=True)
-        except binascii.Error:
-            raise UnexpectedResponse(
-                f"GetJobLog's {stream} is not Base64", request_id=answer.request_id
-            ) from None
+        data = log_bytes(content, stream, answer.request_id)
         return LogChunk(stream, data, offset + len(data), total)
 
-    def _unfinished(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus]]:
-        """Return what pages of unfinished jobs tell of ``refs``; empty where pages would cost more calls."""
-        by_id = {ref.job_id: ref for ref in refs}
-        found: dict[JobRef, JobStatus] = {}
-        page = 1
-        while True:
-            answer = yield list_jobs(_cluster(refs[0]), page_number=page, job_status="notfinish")
-            for job in answer.jobs:
-                ref = by_id.get(job.job_spec.id)
-                # The whole of an array is told by its parent; a listed entry may be only one sub-job.
-                if ref and not job.job_spec.array_request:
-                    found[ref] = _from_list_jobs(ref, job)
-            pages = -(-(answer.total_count or 0) // PAGE_SIZE)
-            missing = len(refs) - len(found)
-            if page >= pages or not answer.jobs or pages - page > missing:
-                return found
-            page += 1
+    def _unfinished(self, cluster_id: str, page: int) -> Flow[JobsPage]:
+        answer = yield list_jobs(cluster_id, page_number=page, job_status="notfinish")
+        told = {
+            job.job_spec.id: _from_list_jobs(JobRef(job.job_spec.id, cluster_id), job)
+            for job in answer.jobs
+            # The whole of an array is told by its parent; a listed entry may be only one sub-job.
+            if not job.job_spec.array_request
+        }
+        return told, (answer.total_count or 0) if answer.jobs else 0
 
     def _array_states(self, ref: JobRef, job: JobInfo) -> Flow[dict[str, JobState]]:
         """Return the states of an array's sub-jobs by their index, as far as ListJobs tells them."""
@@ -416,7 +394,7 @@ class EhpcApi:
         parent = _array_parent(ref.job_id)
         page = 1
         while True:
-            answer = yield list_jobs(_cluster(ref), page_number=page, job_name=job.job_name or None)
+            answer = yield list_jobs(cluster_of(ref), page_number=page, job_name=job.job_name or None)
             for listed in answer.jobs:
                 spec = listed.job_spec
                 if spec.array_job_sub_id and _array_parent(spec.array_job_id) == parent:
@@ -432,40 +410,14 @@ def _goes_on(chunk: LogChunk, size: int) -> bool:
     return bool(chunk.data) and (len(chunk.data) >= size or known_end > int(chunk.next))
 
 
-def _cluster(ref: JobRef) -> str:
-    if ref.cluster_id is None:
-        raise InvalidArgument(f"cluster_id: {ref} names no cluster")
-    return ref.cluster_id
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _clock(seconds: int) -> str:
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+def _object(fields: Mapping[str, Any]) -> str:
+    """Write the fields that have a value as a JSON object."""
+    return compact_json({name: value for name, value in fields.items() if value is not None})
 
 
 def _array_parent(job_id: str) -> str:
     """Return the array's number: ``12`` of ``12``, ``12_[1-5]``, ``12[].manager`` and ``12.manager``."""
     return re.split(r"[\[_.]", job_id.strip(), maxsplit=1)[0]
-
-
-def _nodes(text: str) -> tuple[str, ...]:
-    """Split ``compute000``, ``compute[002,005-007]`` and ``['compute2', 'compute3']`` into names."""
-    nodes: list[str] = []
-    stripped = text.strip()
-    if stripped.startswith("["):
-        stripped = stripped.strip("[]").replace("'", "").replace('"', "")
-    for item in re.findall(r"[^,\s\[\]]+(?:\[[^\]]*\])?", stripped):
-        head, _, ranges = item.rstrip("]").partition("[")
-        for part in ranges.split(",") if ranges else [""]:
-            first, dash, last = part.strip().partition("-")
-            if dash and first.isdigit() and last.isdigit():
-                nodes += [f"{head}{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
-            else:
-                nodes.append(head + part.strip())
-    return tuple(nodes)
 
 
 def _from_get_job(ref: JobRef, job: JobInfo) -> JobStatus:
@@ -481,7 +433,7 @@ def _from_get_job(ref: JobRef, job: JobInfo) -> JobStatus:
         submitted_at=job.create_time,
         started_at=job.start_time,
         modified_at=job.last_modify_time,
-        nodes=_nodes(job.node_list),
+        nodes=node_names(job.node_list),
         resources=job.resources.told() if job.resources else {},
         resources_used=job.resources_used.told() if job.resources_used else {},
         stdout_path=job.output_log or None,
@@ -503,7 +455,7 @@ def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
         submitted_at=spec.submit_time,
         started_at=spec.start_time,
         modified_at=spec.last_modify_time,
-        nodes=_nodes(spec.node_list),
+        nodes=node_names(spec.node_list),
         resources=spec.resources.told() if spec.resources else {},
         resources_used=spec.resources_actual_occupied.told() if spec.resources_actual_occupied else {},
         stdout_path=spec.stdout_path or None,

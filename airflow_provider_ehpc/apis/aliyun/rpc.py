@@ -28,7 +28,10 @@ A = TypeVar("A", bound=Answer)
 # means "denied by RAM" here. Collected from the error tables of the operations' pages and the service's
 # common error page; the beginnings cover families such as InvalidAccessKeyId.NotFound.
 _KINDS: dict[str, type[ApiError]] = {
+    "AckError": ServiceUnavailable,
     "AgentError": ServiceUnavailable,
+    "AgentError.Account.ValidateCredentialFailure": AuthenticationFailed,
+    "AgentError.Job.InvalidContainerType": InvalidRequest,
     "AgentResponseTimeout": ServiceUnavailable,
     "AliyunError": ServiceUnavailable,
     "ClusterNotFound": NotFound,
@@ -40,7 +43,8 @@ _KINDS: dict[str, type[ApiError]] = {
     "Forbidden": PermissionDenied,
     "InDebt": PermissionDenied,
     "InternalError": ServiceUnavailable,
-    "ManagerNotFound": NotFound,
+    # "The manager nodes do not exist or their status is abnormal": this says nothing of a job.
+    "ManagerNotFound": ServiceUnavailable,
     "NoPermission": PermissionDenied,
     "NotAuthorized": PermissionDenied,
     "NotEnabled": PermissionDenied,
@@ -60,8 +64,15 @@ _AUTHENTICATION = (
     "SignatureDoesNotMatch",
     "SignatureNonceUsed",
 )
-_UNKNOWN_JOB = ("unknown job id", "invalid job id", "job id specified", "job not found", "no such job")
-"""How PBS and Slurm say that they do not know a job; E-HPC documents no code for it."""
+_UNKNOWN_JOB = (
+    "unknown job id",
+    "invalid job id",
+    "job id specified",
+    "job not found",
+    "no such job",
+    "job has finished",
+)
+"""How PBS and Slurm say that they do not know a job, or no more; E-HPC documents no code for it."""
 
 _HINTS = {
     "InvalidAccessKeyId": "Check the connection's login: the access key id.",
@@ -70,6 +81,7 @@ _HINTS = {
     "InvalidSecurityToken": "The connection's security token has expired or is not this access key's.",
     "MissingSecurityToken": "This access key is temporary: set the connection's security token.",
     "IncorrectCredential": "Check the cluster user and its password.",
+    "AgentError.Account.ValidateCredentialFailure": "Check the cluster user and its password.",
     "ClusterNotFound": "Check cluster_id, and that the connection's region is the cluster's.",
     "NotAuthorized": "The RAM user or role needs the action ehpc:{operation}.",
 }

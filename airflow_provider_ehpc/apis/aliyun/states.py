@@ -23,7 +23,7 @@ _WORDS: dict[JobState, tuple[str, ...]] = {
     JobState.RUNNING: ("RUNNING", "R", "BEGUN", "B", "COMPLETING", "EXITING", "E", "RESIZING", "STAGE_OUT"),
     JobState.SUSPENDED: ("SUSPENDED", "S", "U", "STOPPED"),
     JobState.CANCELLING: ("SIGNALING", "CANCELLING", "CANCELING"),
-    JobState.SUCCEEDED: ("FINISHED", "COMPLETED", "F"),
+    JobState.SUCCEEDED: ("FINISHED", "COMPLETED", "F", "X"),
     JobState.FAILED: (
         "FAILED",
         "BOOT_FAIL",
@@ -36,8 +36,19 @@ _WORDS: dict[JobState, tuple[str, ...]] = {
     JobState.CANCELLED: ("CANCELLED", "CANCELED", "PREEMPTED"),
 }
 _STATES = {word.casefold(): state for state, words in _WORDS.items() for word in words}
-_OUTCOME_UNTOLD = frozenset({"finished", "f"})
-"""PBS says of a job only that it is over: its F covers an exit code of 0 and any other."""
+_OUTCOME_UNTOLD = frozenset({"finished", "f", "x"})
+"""PBS says of a job only that it is over: its F (a sub-job's X) covers an exit code of 0 and any other."""
+
+# DescribeServerlessJobs and ListServerlessJobs document these six. What is being initialised holds its
+# resources already.
+_SERVERLESS = {
+    "pending": JobState.QUEUED,
+    "initing": JobState.RUNNING,
+    "running": JobState.RUNNING,
+    "succeeded": JobState.SUCCEEDED,
+    "canceled": JobState.CANCELLED,
+    "failed": JobState.FAILED,
+}
 
 
 def scheduler_state(raw_state: str) -> JobState:
@@ -50,3 +61,8 @@ def scheduler_state(raw_state: str) -> JobState:
 def outcome_untold(raw_state: str) -> bool:
     """Whether the word says that the job is over but not how it ended."""
     return raw_state.strip().casefold() in _OUTCOME_UNTOLD
+
+
+def serverless_state(raw_state: str) -> JobState:
+    """Return the state for a word of E-HPC on a serverless job; UNKNOWN for one that nobody documents."""
+    return _SERVERLESS.get(raw_state.strip().casefold(), JobState.UNKNOWN)

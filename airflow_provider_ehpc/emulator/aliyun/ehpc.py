@@ -40,10 +40,11 @@ USER = "testuser"
 class Ehpc:
     """The operations on jobs."""
 
-    def __init__(self, cluster: Cluster, spelling: Spelling, faults: Faults) -> None:
+    def __init__(self, cluster: Cluster, spelling: Spelling, faults: Faults, default_queue: str) -> None:
         self._cluster = cluster
         self._spelling = spelling
         self._faults = faults
+        self._default_queue = default_queue
         self._told_sizes: dict[Path, int] = {}
         self._answers = 0
 
@@ -62,7 +63,7 @@ class Ehpc:
     async def create_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """CreateJob."""
         _check_cluster(parameters)
-        spec, post_command = job_spec(parameters, self._spelling.default_queue, USER)
+        spec, post_command = job_spec(parameters, self._default_queue, USER)
         try:
             job = await self._cluster.submit(spec, post_command)
         except SubmissionRefused as refusal:

@@ -86,7 +86,8 @@ class AliyunService:
             "HostId": request.host,
             "Code": refusal.code,
             "Message": refusal.message,
-            "Recommend": f"https://api.aliyun.com/troubleshoot?q={refusal.code}&product=EHPC",
+            "Recommend": f"https://api.aliyun.com/troubleshoot?q={refusal.code}&product=EHPC"
+            f"&requestId={request_id}",
         }
         return Reply(refusal.status, body, {"x-acs-request-id": request_id, **refusal.headers})
 
@@ -119,7 +120,7 @@ class AliyunService:
             raise Refused(
                 400,
                 "SignatureDoesNotMatch",
-                "Specified signature does not match our calculation. server string to sign is:"
+                "Specified signature is not matched with our calculation. server string to sign is:"
                 f"{signing.ALGORITHM}\n{digest}",
             )
         self._use_nonce(f"{account.access_key_id} {headers['x-acs-signature-nonce']}", now)

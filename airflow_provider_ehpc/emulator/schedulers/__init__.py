@@ -19,6 +19,12 @@ class Scheduler(Protocol):
     interval: float
     """Seconds between two calls of :meth:`poll`."""
 
+    def default_queue(self) -> str | None:
+        """Return the queue of a job that names none; None where the API may name it as it likes.
+
+        :raises OSError: where the scheduler does not answer.
+        """
+
     def submit(self, spec: JobSpec, post_command: str, next_number: int) -> int:
         """Take a job or an array of jobs and return its number, ``next_number`` or one of its own.
 

@@ -23,13 +23,14 @@ from airflow_provider_ehpc.emulator.jobs import Job, Phase
 
 _SHELL = "/bin/sh"
 # The lock is the shell's standard input. A trapped signal is the default one again in what the shell
-# starts, so a stopped job dies of it while the shell lives on to write down how. Its last act ends what the
-# command left behind in the background, as a node does after a job.
+# starts, so a stopped job dies of it while the shell lives on to write down how; told before, it starts
+# nothing. Its last act ends what the command left behind in the background, as a node does after a job.
 _WRAPPER = """
-trap : TERM INT HUP
+told=
+trap told=1 TERM INT HUP
 echo $$ >"$1/pid.new" && /bin/mv "$1/pid.new" "$1/pid"
-/bin/sh -c "$2" </dev/null
-code=$?
+code=143
+[ -n "$told" ] || { /bin/sh -c "$2" </dev/null; code=$?; }
 [ -z "$3" ] || /bin/sh -c "$3" </dev/null
 echo $code >"$1/exit.new" && /bin/mv "$1/exit.new" "$1/exit"
 kill -s KILL -- -$$
@@ -38,7 +39,6 @@ _GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL; Slurm's KillWait is 30, too long for a test."""
 _FILE_CLOCK_LAG = 0.1
 """Seconds that a file's time may lie before the moment it was written: the kernel dates by its last tick."""
-_KILLED = 128 + signal.SIGKILL
 
 
 class LocalScheduler:
@@ -55,6 +55,10 @@ class LocalScheduler:
         self._slots = slots
         self._children: dict[tuple[int, int | None], subprocess.Popen[bytes]] = {}
         self._overdue: set[tuple[int, int | None]] = set()
+
+    def default_queue(self) -> None:
+        """Leave it to the API: there is one queue, under any name."""
+        return
 
     def submit(self, spec: JobSpec, post_command: str, next_number: int) -> int:
         """See :class:`~airflow_provider_ehpc.emulator.schedulers.Scheduler`; any job is taken."""
@@ -81,7 +85,9 @@ class LocalScheduler:
                 seen.append(self._cancelled(job, now))
             else:
                 waiting.append(job)
-        for job in sorted(waiting, key=lambda job: (-(job.spec.priority or 0), job.number, job.index or 0)):
+        if free > 0:
+            waiting.sort(key=lambda job: (-(job.spec.priority or 0), job.number, job.index or 0))
+        for job in waiting:
             if self._cores(job) > free:
                 break
             started = self._start(job, now)
@@ -153,19 +159,18 @@ class LocalScheduler:
         return dataclasses.replace(job, phase=Phase.RUNNING, started_at=now, nodes=nodes)
 
     def _look(self, job: Job, now: float) -> Job:
-        folder = self._folder(job)
-        # Asked before the exit code is read: a shell that is gone has written it, or never will.
-        alive = self._alive(job)
-        code, ended_at = _exit(folder)
-        if code is None and alive:
+        # The exit code is read only then: a shell that is gone has written it, or never will.
+        if self._alive(job):
             self._hasten(job, now)
             return job
+        code, ended_at = _exit(self._folder(job))
         child = self._children.pop(job.key, None)
-        if child:
-            child.wait()
+        if code is None:
+            # The shell itself was killed, before it could catch a signal or by one that it cannot catch.
+            status = child.wait() if child else -signal.SIGKILL
+            code = 128 - status if status < 0 else 1
         ended_at = now if ended_at is None else ended_at
         latest = ended_at + _FILE_CLOCK_LAG
-        code = _KILLED if code is None else code
         if job.stopped_at is not None and latest >= job.stopped_at:
             phase = Phase.CANCELLED
         elif code > 128 and latest >= _time_up(job):

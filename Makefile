@@ -1,0 +1,57 @@
+# make demo        a real job, followed by a real Airflow, in about a minute
+# make standalone  the same, and Airflow's UI stays open
+# make test        the tests, on the newest Airflow
+# make test-matrix checks and tests on Airflow 3.1 and on the newest
+# make slurm       a private Slurm for the tests that want one (Debian; make slurm-stop ends it)
+
+PYTHON ?= python3
+NEWEST := 3.3
+OLDEST := 3.1
+SLURM_DIR := $(CURDIR)/.slurm
+
+# Where make slurm has started one, the tests find it.
+ifneq ($(wildcard $(SLURM_DIR)/slurm.conf),)
+export SLURM_CONF ?= $(SLURM_DIR)/slurm.conf
+endif
+
+.PHONY: demo standalone test test-matrix check check-% test-% lint slurm slurm-stop constraints clean
+
+demo: .venv/installed
+	.venv/bin/python -m demo
+
+standalone: .venv/installed
+	.venv/bin/python -m demo --stay --port 8080
+
+test: .venv/installed
+	.venv/bin/python -m pytest
+
+test-matrix: check-$(OLDEST) check-$(NEWEST)
+
+# What must be green on a version of Airflow: types, style, tests.
+check-%: .venv-%/installed
+	.venv-$*/bin/ruff check .
+	.venv-$*/bin/ruff format --check .
+	.venv-$*/bin/mypy
+	.venv-$*/bin/python -m pytest
+
+.venv/installed: pyproject.toml constraints/airflow-$(NEWEST).txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q --upgrade pip
+	.venv/bin/python -m pip install -q -c constraints/airflow-$(NEWEST).txt -e '.[dev]'
+	touch $@
+
+.venv-%/installed: pyproject.toml constraints/airflow-%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install -q --upgrade pip
+	.venv-$*/bin/python -m pip install -q -c constraints/airflow-$*.txt -e '.[dev]'
+	touch $@
+
+slurm:
+	command -v slurmctld >/dev/null || sh tests/slurm/cluster.sh install
+	sh tests/slurm/cluster.sh start $(SLURM_DIR)
+
+slurm-stop:
+	sh tests/slurm/cluster.sh stop $(SLURM_DIR)
+
+clean:
+	rm -rf .venv .venv-* .demo

@@ -1,0 +1,394 @@
+"""E-HPC API version 2018-04-12: jobs of E-HPC 1.0 clusters, mostly on PBS.
+
+One function an operation, with its answer's model before it; :class:`EhpcClassicApi` puts them behind the
+surface that all APIs share. Every operation here is a GET. Sources: the operations' pages (GetJobLog last
+updated 2025-07-31) and the request and response models of ``alibabacloud-ehpc20180412`` 4.0.0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from airflow_provider_ehpc.apis.aliyun import window
+from airflow_provider_ehpc.apis.aliyun.common import (
+    PAGE_SIZE,
+    Items,
+    JobsPage,
+    Part,
+    clock,
+    cluster_job_ref,
+    cluster_of,
+    compact_json,
+    job_is_unknown,
+    log_bytes,
+    node_names,
+    parameter,
+    some_job_ids,
+    statuses_by_page_or_job,
+    with_options,
+)
+from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
+from airflow_provider_ehpc.apis.aliyun.pbs import SchedulerJob, scheduler_status
+from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
+from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
+from airflow_provider_ehpc.apis.answer import Number, PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.call import (
+    ApiCall,
+    ApiError,
+    Flow,
+    InvalidArgument,
+    NotFound,
+    UnexpectedResponse,
+)
+from airflow_provider_ehpc.apis.job import (
+    JobRef,
+    JobSpec,
+    JobState,
+    JobStatus,
+    LogBatch,
+    LogChunk,
+    LogCursor,
+    LogLimits,
+)
+
+VERSION = "2018-04-12"
+
+_NOT_STARTED = frozenset({JobState.PENDING, JobState.QUEUED})
+_STREAMS = ("stdout", "stderr")
+
+
+class ListedJob(PascalAnswer):
+    """A job as ListJobs tells it. Times have no zone; ``state`` is FINISHED, RUNNING or QUEUED."""
+
+    id: Text = ""
+    name: Text = ""
+    owner: Text = ""
+    state: Text = ""
+    submit_time: Time = None
+    start_time: Time = None
+    last_modify_time: Time = None
+    priority: Text = ""
+    node_list: Text = ""
+    resources: Part[Resources] = None
+    stdout: Text = ""
+    """Path of the standard output file."""
+    stderr: Text = ""
+    shell_path: Text = ""
+    comment: Text = ""
+    array_request: Text = ""
+    """``X-Y:Z`` for an array job."""
+
+
+class ListJobsAnswer(PascalAnswer):
+    """Answer of ListJobs: one page."""
+
+    request_id: Text = ""
+    page_number: Number = None
+    page_size: Number = None
+    total_count: Number = None
+    jobs: Items[ListedJob] = Field(default_factory=list)
+
+
+def list_jobs(
+    cluster_id: str,
+    *,
+    page_number: int = 1,
+    page_size: int = PAGE_SIZE,
+    state: str | None = None,
+    owner: str | None = None,
+) -> ApiCall[ListJobsAnswer]:
+    """ListJobs: a page of a cluster's jobs, in an order that is not documented.
+
+    :param page_size: at most 50.
+    :param state: ``all``, ``finished`` or ``notfinish``.
+    :param owner: the cluster user whose jobs are meant.
+    """
+    return rpc_call(
+        VERSION,
+        "ListJobs",
+        ListJobsAnswer,
+        {
+            "ClusterId": cluster_id,
+            "Owner": owner,
+            "PageNumber": page_number,
+            "PageSize": page_size,
+            "State": state,
+        },
+        subject=f"cluster {cluster_id}",
+        method="GET",
+    )
+
+
+class DescribedJobs(PascalAnswer):
+    """The one field of DescribeJob's answer."""
+
+    job_info: Any = None
+    """Documented as a string, shown as an object: the attributes of the scheduler by job id."""
+
+
+class DescribeJobAnswer(PascalAnswer):
+    """Answer of DescribeJob."""
+
+    request_id: Text = ""
+    message: Part[DescribedJobs] = None
+
+    def job(self, job_id: str) -> SchedulerJob:
+        """Return the attributes of the job, none where the answer has none or in another form."""
+        told = self.message.job_info if self.message else None
+        if isinstance(told, str):
+            try:
+                told = json.loads(told)
+            except ValueError:
+                told = None
+        if not isinstance(told, dict):
+            return SchedulerJob()
+        job = told.get(job_id)
+        if not isinstance(job, dict):
+            # The key is the scheduler's full id ("2.scheduler"), which need not be what the user gave.
+            only = next(iter(told.values())) if len(told) == 1 else None
+            job = only if isinstance(only, dict) else told
+        return SchedulerJob.model_validate(job)
+
+
+def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobAnswer]:
+    """DescribeJob: the attributes that the cluster's scheduler has of a job."""
+    return rpc_call(
+        VERSION,
+        "DescribeJob",
+        DescribeJobAnswer,
+        {"ClusterId": cluster_id, "JobId": job_id},
+        subject=str(JobRef(job_id, cluster_id)),
+        method="GET",
+    )
+
+
+class GetJobLogAnswer(PascalAnswer):
+    """Answer of GetJobLog: pieces of both files in Base64. Neither file's length is told."""
+
+    request_id: Text = ""
+    job_id: Text = ""
+    output_log: Text = ""
+    """Content of the standard output (in the 2024 API's GetJob, ``OutputLog`` is the file's path)."""
+    error_log: Text = ""
+
+
+def get_job_log(
+    cluster_id: str,
+    job_id: str,
+    *,
+    exec_host: str | None = None,
+    offset: int = 0,
+    size: int = window.SMALLEST,
+) -> ApiCall[GetJobLogAnswer]:
+    """GetJobLog: bytes of a job's two output files, from one offset that serves both.
+
+    The English page calls the unit of ``offset`` and ``size`` bits; the Chinese one says bytes, and so does
+    the 2024 version.
+
+    :param exec_host: the node that the job runs on: needed while it runs, not afterwards.
+    :param size: bytes at most, up to 409,600.
+    """
+    return rpc_call(
+        VERSION,
+        "GetJobLog",
+        GetJobLogAnswer,
+        {"ClusterId": cluster_id, "ExecHost": exec_host, "JobId": job_id, "Offset": offset, "Size": size},
+        subject=str(JobRef(job_id, cluster_id)),
+        method="GET",
+    )
+
+
+class SubmitJobAnswer(PascalAnswer):
+    """Answer of SubmitJob."""
+
+    request_id: Text = ""
+    job_id: Text = ""
+
+
+def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:
+    """SubmitJob: submit a job. There is no idempotency token: sent twice, it runs twice.
+
+    ``spec.options`` are further parameters, for instance ``Task``, ``PostCmdLine`` or ``JobRetry.Count``.
+
+    :raises InvalidArgument: where the spec names no cluster user, or an option contradicts another field.
+    """
+    if not spec.user:
+        raise InvalidArgument("user: SubmitJob needs the cluster user that the job is to run as")
+    # Without Node, "the Cpu, Task, Thread, Mem, and Gpu parameters become invalid" (the operation's page).
+    nodes = 1 if spec.nodes is None and (spec.cores or spec.gpus or spec.memory) else spec.nodes
+    parameters = {
+        "ArrayRequest": spec.array,
+        "ClockTime": None if spec.wall_time is None else clock(spec.wall_time),
+        "ClusterId": cluster_id,
+        "CommandLine": spec.command,
+        "Cpu": spec.cores,
+        "Gpu": spec.gpus,
+        "JobQueue": spec.queue,
+        "Mem": spec.memory,
+        "Name": spec.name,
+        "Node": nodes,
+        "Priority": spec.priority,
+        "RunasUser": spec.user,
+        "RunasUserPassword": spec.password,
+        "StderrRedirectPath": spec.stderr_path,
+        "StdoutRedirectPath": spec.stdout_path,
+        "Variables": compact_json([{"Name": n, "Value": v} for n, v in spec.environment.items()])
+        if spec.environment
+        else None,
+    }
+    return rpc_call(
+        VERSION,
+        "SubmitJob",
+        SubmitJobAnswer,
+        {name: parameter(value) for name, value in with_options(parameters, spec.options).items()},
+        subject=f"job {spec.name!r} in cluster {cluster_id}",
+        method="GET",
+        writes=True,
+    )
+
+
+class StopJobsAnswer(PascalAnswer):
+    """Answer of StopJobs."""
+
+    request_id: Text = ""
+
+
+def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
+    """StopJobs: stop up to 100 jobs.
+
+    :raises InvalidArgument: for an empty list.
+    """
+    return rpc_call(
+        VERSION,
+        "StopJobs",
+        StopJobsAnswer,
+        {"ClusterId": cluster_id, "Jobs": compact_json([{"Id": job_id} for job_id in some_job_ids(job_ids)])},
+        subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
+        method="GET",
+        writes=True,
+    )
+
+
+class EhpcClassicApi:
+    """The common surface over E-HPC 2018-04-12 for jobs of a scheduler."""
+
+    name = "ehpc-classic"
+    log_limits = LogLimits(largest=window.LARGEST, smallest=window.SMALLEST)
+
+    def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
+        """See :class:`~airflow_provider_ehpc.apis.job.JobApi`."""
+        return cluster_job_ref(self.name, job_id, cluster_id, version_id)
+
+    def job_status(self, ref: JobRef) -> Flow[JobStatus]:
+        """Ask DescribeJob; where it tells no state, look for the job in the pages of ListJobs.
+
+        Only DescribeJob can tell how a job ended, and it asks for one job where ListJobs has no filter by
+        id. But what it answers is the scheduler's own, documented by a fragment of PBS, and a scheduler
+        forgets its jobs.
+        """
+        try:
+            answer = yield describe_job(cluster_of(ref), ref.job_id)
+        except ApiError as error:
+            # ExecFail: the scheduler's command failed, as qstat does for a job that is only history to it.
+            if not (isinstance(error, NotFound) and job_is_unknown(error)) and error.code != "ExecFail":
+                raise
+        else:
+            job = answer.job(ref.job_id)
+            if job.job_state:
+                return scheduler_status(ref, job)
+        return (yield from self._listed_status(ref))
+
+    def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
+        """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
+        return (yield from statuses_by_page_or_job(refs, self._unfinished, self.job_status))
+
+    def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
+        """Read both streams on, each from its own position; a job that has not started has no log yet."""
+        positions = {stream: cursor.position(stream) for stream in _STREAMS}
+        offsets = {s: position if isinstance(position, int) else 0 for s, position in positions.items()}
+        status = yield from self._known_status(ref)
+        if status and status.state in _NOT_STARTED:
+            return LogBatch(tuple(LogChunk(s, b"", offset) for s, offset in offsets.items()), more=False)
+        return (yield from window.read_on(_log_window(ref, status), offsets, size))
+
+    def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
+        """Search for each file's end and read it; a job that has not started has no log yet."""
+        status = yield from self._known_status(ref)
+        if status and status.state in _NOT_STARTED:
+            return tuple(LogChunk(stream, b"", 0) for stream in _STREAMS)
+        return (yield from window.tail(_log_window(ref, status), size))
+
+    def submit(self, spec: JobSpec, cluster_id: str) -> Flow[JobRef]:
+        """Ask SubmitJob."""
+        answer = yield submit_job(cluster_id, spec)
+        if not answer.job_id:
+            raise UnexpectedResponse(
+                "SubmitJob told no job id; look the job up by its name before submitting it again",
+                request_id=answer.request_id,
+            )
+        return JobRef(answer.job_id, cluster_id)
+
+    def stop(self, ref: JobRef) -> Flow[None]:
+        """Ask StopJobs."""
+        yield stop_jobs(cluster_of(ref), [ref.job_id])
+
+    def _unfinished(self, cluster_id: str, page: int) -> Flow[JobsPage]:
+        answer = yield list_jobs(cluster_id, page_number=page, state="notfinish")
+        told = {job.id: _from_list_jobs(JobRef(job.id, cluster_id), job) for job in answer.jobs}
+        return told, (answer.total_count or 0) if answer.jobs else 0
+
+    def _listed_status(self, ref: JobRef) -> Flow[JobStatus]:
+        number = 1
+        while True:
+            page = yield list_jobs(cluster_of(ref), page_number=number, state="all")
+            for job in page.jobs:
+                if job.id == ref.job_id:
+                    return _from_list_jobs(ref, job)
+            if number * PAGE_SIZE >= (page.total_count or 0) or not page.jobs:
+                raise NotFound(f"the cluster knows no {ref}", request_id=page.request_id)
+            number += 1
+
+    def _known_status(self, ref: JobRef) -> Flow[JobStatus | None]:
+        """Return the job's status; None where the scheduler has forgotten it, whose files may remain."""
+        try:
+            return (yield from self.job_status(ref))
+        except NotFound as error:
+            if not job_is_unknown(error):
+                raise
+            return None
+
+
+def _log_window(ref: JobRef, status: JobStatus | None) -> window.Window:
+    # Only while the job runs: afterwards its node may be gone, and its files are on the cluster's disk.
+    running = status is not None and not status.state.terminal
+    exec_host = next(iter(status.nodes), None) if status and running else None
+
+    def read(offset: int, size: int) -> Flow[Mapping[str, bytes]]:
+        answer = yield get_job_log(cluster_of(ref), ref.job_id, exec_host=exec_host, offset=offset, size=size)
+        contents = zip(_STREAMS, (answer.output_log, answer.error_log), strict=True)
+        return {stream: log_bytes(content, stream, answer.request_id) for stream, content in contents}
+
+    return read
+
+
+def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
+    return JobStatus(
+        job_id=ref.job_id,
+        cluster_id=ref.cluster_id,
+        state=scheduler_state(job.state),
+        raw_state=job.state,
+        outcome_assumed=outcome_untold(job.state),
+        name=job.name or None,
+        user=job.owner or None,
+        submitted_at=job.submit_time,
+        started_at=job.start_time,
+        modified_at=job.last_modify_time,
+        nodes=node_names(job.node_list),
+        resources=job.resources.told() if job.resources else {},
+        stdout_path=job.stdout or None,
+        stderr_path=job.stderr or None,
+    )

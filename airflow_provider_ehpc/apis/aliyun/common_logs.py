@@ -1,0 +1,183 @@
+"""E-HPC API version 2024-07-30, ListCommonLogs: what was done to clusters.
+
+Sources: the operation's page (last updated 2026-06-29) and ``alibabacloud-ehpc20240730`` 2.4.0.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+
+from pydantic import Field
+
+from airflow_provider_ehpc.apis.aliyun.ehpc import VERSION
+from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
+from airflow_provider_ehpc.apis.answer import Number, PascalAnswer, Text, Time, VerbatimAnswer
+from airflow_provider_ehpc.apis.call import ApiCall, Flow, UnexpectedResponse
+from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord, OperationStatus
+
+PAGE_SIZE = 100
+"""The most logs that one page may hold."""
+
+_STATUSES = {
+    "inprogress": OperationStatus.IN_PROGRESS,
+    "finished": OperationStatus.SUCCEEDED,  # Failed stands beside it, so it says that all went well
+    "failed": OperationStatus.FAILED,
+}
+# A log's time is told without its zone (2024-08-22 14:21:54), and no page names it. These are tried on the
+# server, Beijing first: the console shows its times in it.
+_ZONES = (timezone(timedelta(hours=8)), UTC)
+
+
+class CommonLog(VerbatimAnswer, PascalAnswer):
+    """One operation, in brief."""
+
+    request_id: Text = ""
+    """Of the operation; GetCommonLogDetail takes it as LogRequestId."""
+    time: Time = None
+    """Without a zone."""
+    action: Text = ""
+    status: Text = ""
+    """``InProgress``, ``Finished`` or ``Failed``."""
+    message: Text = ""
+    operator_uid: Text = ""
+    cluster_id: Text = ""
+    target: Text = ""
+    log_type: Text = ""
+
+
+class ListCommonLogsAnswer(PascalAnswer):
+    """Answer of ListCommonLogs: one page."""
+
+    request_id: Text = ""
+    uid: Text = ""
+    page_number: Number = None
+    page_size: Number = None
+    total_count: Number = None
+    logs: list[CommonLog] = Field(default_factory=list)
+
+
+def list_common_logs(
+    time_from: int,
+    time_to: int,
+    *,
+    cluster_id: str | None = None,
+    action_names: list[str] | None = None,
+    action_status: str | None = None,
+    operator_uid: str | None = None,
+    log_request_id: str | None = None,
+    log_type: str | None = None,
+    page_number: int = 1,
+    page_size: int = PAGE_SIZE,
+    is_reverse: bool = False,
+) -> ApiCall[ListCommonLogsAnswer]:
+    """ListCommonLogs: a page of the operations of a stretch of time.
+
+    :param time_from: epoch seconds, like ``time_to``.
+    :param action_status: ``InProgress``, ``Finished`` or ``Failed``.
+    :param log_type: ``Operation``; spelt in lower case on another page.
+    :param page_size: 1 to 100.
+    :param is_reverse: the newest first, the API's own default.
+    """
+    return rpc_call(
+        VERSION,
+        "ListCommonLogs",
+        ListCommonLogsAnswer,
+        {
+            "From": time_from,
+            "To": time_to,
+            "ClusterId": cluster_id,
+            "ActionName": None if action_names is None else json.dumps(action_names, separators=(",", ":")),
+            "ActionStatus": action_status,
+            "OperatorUid": operator_uid,
+            "LogRequestId": log_request_id,
+            "LogType": log_type,
+            "PageNumber": page_number,
+            "PageSize": page_size,
+            "IsReverse": "true" if is_reverse else "false",
+        },
+        subject=f"cluster {cluster_id}" if cluster_id else "all clusters",
+    )
+
+
+class EhpcOperations:
+    """The operation log of a region, or of one of its clusters, for the audit."""
+
+    page_size = PAGE_SIZE
+
+    def __init__(self, region: str, cluster_id: str | None = None) -> None:
+        self.scope = "-".join(part for part in ("aliyun", region, cluster_id) if part)
+        self._region = region
+        self._cluster_id = cluster_id
+        self._zone: tzinfo | None = None
+
+    def page(self, start: int, end: int, number: int) -> Flow[OperationPage]:
+        """See :class:`~airflow_provider_ehpc.apis.operation.OperationSource`."""
+        answer = yield list_common_logs(start, end, cluster_id=self._cluster_id, page_number=number + 1)
+        if answer.total_count is None:
+            raise UnexpectedResponse(
+                "the answer does not tell how many operations there are (TotalCount)",
+                request_id=answer.request_id,
+            )
+        records = yield from self._records(answer)
+        return OperationPage(records, answer.total_count)
+
+    def find(self, uid: str, operation_id: str, time: datetime) -> Flow[OperationRecord | None]:
+        """See :class:`~airflow_provider_ehpc.apis.operation.OperationSource`."""
+        began = int(time.timestamp())
+        answer = yield list_common_logs(
+            began - 1, began + 1, cluster_id=self._cluster_id, log_request_id=operation_id
+        )
+        records = yield from self._records(answer)
+        return next((record for record in records if record.uid == uid), None)
+
+    def _records(self, answer: ListCommonLogsAnswer) -> Flow[tuple[OperationRecord, ...]]:
+        if answer.logs and self._zone is None:
+            self._zone = yield from self._find_zone(answer.logs[0])
+        return tuple(self._record(log) for log in answer.logs)
+
+    def _find_zone(self, log: CommonLog) -> Flow[tzinfo]:
+        """Ask, zone by zone, for the second that the log's time then is; the right one holds the log."""
+        for zone in _ZONES:
+            began = int(_moment(log, zone).timestamp())
+            # Not by LogRequestId: with it, the server might look beyond the time that is to be proved.
+            number, total = 1, 1
+            while (number - 1) * PAGE_SIZE < total:
+                answer = yield list_common_logs(
+                    began - 1, began + 1, cluster_id=self._cluster_id, page_number=number
+                )
+                if any(found.request_id == log.request_id for found in answer.logs):
+                    return zone
+                number, total = number + 1, answer.total_count or 0
+        raise UnexpectedResponse(
+            f"the time of operation {log.request_id}, {log.raw.get('Time')!r}, is neither Beijing's nor "
+            "universal time: asked for it, the server does not name the operation"
+        )
+
+    def _record(self, log: CommonLog) -> OperationRecord:
+        status = _STATUSES.get(log.status.casefold(), OperationStatus.UNKNOWN)
+        return OperationRecord(
+            cloud="aliyun",
+            zone=self._region,
+            # One request may act on several targets; nothing says that a log has an id of its own.
+            uid="/".join(part for part in (log.request_id, log.action, log.target) if part),
+            operation_id=log.request_id,
+            time=_moment(log, self._zone),
+            action=log.action,
+            status=status,
+            raw_status=log.status,
+            operator=log.operator_uid,
+            description=log.message,
+            resources=tuple(dict.fromkeys(part for part in (log.cluster_id, *log.target.split()) if part)),
+            error=log.message if status is OperationStatus.FAILED else "",
+            raw=log.raw,
+        )
+
+
+def _moment(log: CommonLog, zone: tzinfo | None) -> datetime:
+    if not log.request_id or log.time is None:
+        raise UnexpectedResponse(
+            f"an operation has no RequestId or no readable Time: {log.request_id or 'no id'}, "
+            f"{log.raw.get('Time')!r}"
+        )
+    return log.time if log.time.tzinfo else log.time.replace(tzinfo=zone)

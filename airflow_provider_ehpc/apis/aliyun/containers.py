@@ -1,0 +1,351 @@
+"""The container groups that a serverless job runs in, as DescribeServerlessJobs tells them.
+
+They are Elastic Container Instance's, fields and words alike. Times are RFC 3339 in UTC; memory and storage
+are in GiB. Source: the operation's page and the response model of ``alibabacloud-ehpc20180412`` 4.0.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BeforeValidator, Field
+
+from airflow_provider_ehpc.apis.aliyun.common import Items, Part
+from airflow_provider_ehpc.apis.answer import Flag, Number, PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.job import JobState
+
+_BAD_ENDS = frozenset({"failed", "schedulefailed", "expired"})
+"""Words for a container group that has not come to a good end."""
+
+
+def _real(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+Real = Annotated[float | None, BeforeValidator(_real)]
+"""A number, sent as one or as its digits; None where it is neither."""
+
+
+class ContainerState(PascalAnswer):
+    """Where a container is, or was before its last restart."""
+
+    state: Text = ""
+    """Waiting, Running or Terminated."""
+    detail_status: Text = ""
+    reason: Text = ""
+    message: Text = ""
+    exit_code: Number = None
+    """Means something in the state Terminated only: the documented sample has 0 beside Running too."""
+    signal: Number = None
+    start_time: Time = None
+    finish_time: Time = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the container is still being started."""
+        return self.state.casefold() == "waiting"
+
+    @property
+    def ended_with(self) -> int | None:
+        """The exit code of a container that has ended."""
+        return self.exit_code if self.state.casefold() == "terminated" else None
+
+
+class FieldRef(PascalAnswer):
+    """A field that an environment variable takes its value from."""
+
+    field_path: Text = ""
+
+
+class ValueFrom(PascalAnswer):
+    """The source of an environment variable's value."""
+
+    field_ref: Part[FieldRef] = None
+
+
+class EnvironmentVar(PascalAnswer):
+    """An environment variable of a container."""
+
+    key: Text = ""
+    value: Text = ""
+    value_from: Part[ValueFrom] = None
+
+
+class HttpGet(PascalAnswer):
+    """A probe by HTTP."""
+
+    path: Text = ""
+    port: Number = None
+    scheme: Text = ""
+
+
+class TcpSocket(PascalAnswer):
+    """A probe by a TCP connection."""
+
+    host: Text = ""
+    port: Number = None
+
+
+class Probe(PascalAnswer):
+    """How a container's health is checked; times in seconds."""
+
+    execs: Items[Text] = Field(default_factory=list)
+    """Commands, each of which may be a JSON array in a string."""
+    http_get: Part[HttpGet] = None
+    tcp_socket: Part[TcpSocket] = None
+    initial_delay_seconds: Number = None
+    period_seconds: Number = None
+    timeout_seconds: Number = None
+    failure_threshold: Number = None
+    success_threshold: Number = None
+
+
+class Capability(PascalAnswer):
+    """Linux capabilities of a container's processes."""
+
+    adds: Items[Text] = Field(default_factory=list)
+
+
+class SecurityContext(PascalAnswer):
+    """What a container may do."""
+
+    capability: Part[Capability] = None
+    read_only_root_filesystem: Flag = None
+    run_as_user: Number = None
+
+
+class Port(PascalAnswer):
+    """An exposed port."""
+
+    port: Number = None
+    protocol: Text = ""
+
+
+class VolumeMount(PascalAnswer):
+    """Where a volume stands in a container."""
+
+    name: Text = ""
+    mount_path: Text = ""
+    mount_propagation: Text = ""
+    read_only: Flag = None
+    sub_path: Text = ""
+
+
+class Container(PascalAnswer):
+    """A container; one that runs first (``InitContainers``) has no probes and no standard input."""
+
+    name: Text = ""
+    image: Text = ""
+    image_pull_policy: Text = ""
+    # Containers have Commands, InitContainers have Command.
+    commands: Items[Text] = Field(
+        default_factory=list, validation_alias=AliasChoices("Commands", "Command", "commands")
+    )
+    args: Items[Text] = Field(default_factory=list)
+    working_dir: Text = ""
+    cpu: Real = None
+    gpu: Number = None
+    memory: Real = None
+    environment_vars: Items[EnvironmentVar] = Field(default_factory=list)
+    ports: Items[Port] = Field(default_factory=list)
+    volume_mounts: Items[VolumeMount] = Field(default_factory=list)
+    security_context: Part[SecurityContext] = None
+    current_state: Part[ContainerState] = None
+    previous_state: Part[ContainerState] = None
+    ready: Flag = None
+    restart_count: Number = None
+    liveness_probe: Part[Probe] = None
+    readiness_probe: Part[Probe] = None
+    stdin: Flag = None
+    stdin_once: Flag = None
+    tty: Flag = None
+
+
+class ConfigFile(PascalAnswer):
+    """A file of a configuration volume."""
+
+    path: Text = ""
+    content: Text = ""
+
+
+class Volume(PascalAnswer):
+    """A volume of a container group; which fields are told depends on its type."""
+
+    name: Text = ""
+    type: Text = ""
+    """EmptyDirVolume, NFSVolume, ConfigFileVolume, FlexVolume or DiskVolume."""
+    config_file_volume_config_file_to_paths: Items[ConfigFile] = Field(default_factory=list)
+    disk_volume_disk_id: Text = ""
+    disk_volume_fs_type: Text = ""
+    empty_dir_volume_medium: Text = ""
+    empty_dir_volume_size_limit: Text = ""
+    flex_volume_driver: Text = ""
+    flex_volume_fs_type: Text = ""
+    flex_volume_options: Text = ""
+    nfs_volume_path: Text = Field("", alias="NFSVolumePath")
+    nfs_volume_read_only: Flag = Field(None, alias="NFSVolumeReadOnly")
+    nfs_volume_server: Text = Field("", alias="NFSVolumeServer")
+
+
+class Event(PascalAnswer):
+    """Something that happened to a container group, so many times between two moments."""
+
+    type: Text = ""
+    """Normal or Warning."""
+    name: Text = ""
+    reason: Text = ""
+    message: Text = ""
+    count: Number = None
+    first_timestamp: Time = None
+    last_timestamp: Time = None
+
+
+class NameValue(PascalAnswer):
+    """An option, or a kernel parameter."""
+
+    name: Text = ""
+    value: Text = ""
+
+
+class DnsConfig(PascalAnswer):
+    """How a container group resolves names."""
+
+    name_servers: Items[Text] = Field(default_factory=list)
+    options: Items[NameValue] = Field(default_factory=list)
+    searches: Items[Text] = Field(default_factory=list)
+
+
+class EciSecurityContext(PascalAnswer):
+    """Kernel parameters of a container group."""
+
+    sysctls: Items[NameValue] = Field(default_factory=list)
+
+
+class HostAlias(PascalAnswer):
+    """An entry of the containers' hosts file."""
+
+    ip: Text = ""
+    hostnames: Items[Text] = Field(default_factory=list)
+
+
+class Tag(PascalAnswer):
+    """A tag of a container group."""
+
+    key: Text = ""
+    value: Text = ""
+
+
+class ContainerGroup(PascalAnswer):
+    """A container group: one instance that a serverless job, or one attempt at it, runs in."""
+
+    container_group_id: Text = ""
+    container_group_name: Text = ""
+    status: Text = ""
+    """Scheduling, ScheduleFailed, Pending, Running, Restarting, Updating, Terminating, Succeeded, Failed or
+    Expired."""
+    instance_type: Text = ""
+    cpu: Real = None
+    memory: Real = None
+    ephemeral_storage: Number = None
+    spot_strategy: Text = ""
+    spot_price_limit: Real = None
+    discount: Number = None
+    containers: Items[Container] = Field(default_factory=list)
+    init_containers: Items[Container] = Field(default_factory=list)
+    events: Items[Event] = Field(default_factory=list)
+    """At most 50."""
+    volumes: Items[Volume] = Field(default_factory=list)
+    restart_policy: Text = ""
+    """Always, Never or OnFailure."""
+    creation_time: Time = None
+    succeeded_time: Time = None
+    failed_time: Time = None
+    expired_time: Time = None
+    dns_config: Part[DnsConfig] = None
+    eci_security_context: Part[EciSecurityContext] = None
+    host_aliases: Items[HostAlias] = Field(default_factory=list)
+    ram_role_name: Text = ""
+    resource_group_id: Text = ""
+    tags: Items[Tag] = Field(default_factory=list)
+    region_id: Text = ""
+    zone_id: Text = ""
+    vpc_id: Text = ""
+    v_switch_id: Text = ""
+    security_group_id: Text = ""
+    eni_instance_id: Text = ""
+    internet_ip: Text = ""
+    intranet_ip: Text = ""
+    ipv6_address: Text = ""
+    tenant_eni_instance_id: Text = ""
+    tenant_eni_ip: Text = ""
+    tenant_security_group_id: Text = ""
+    tenant_v_switch_id: Text = ""
+
+
+def exit_code(groups: list[ContainerGroup], state: JobState) -> int | None:
+    """Return the exit code that made a job end in ``state``, None where it has not ended.
+
+    A job that is tried again has the containers of earlier attempts too, so the codes are read in the light
+    of the state: one that succeeded ended with 0, another with the last code that is not 0.
+    """
+    codes = [
+        container.current_state.ended_with
+        for group in _by_age(groups)
+        for container in (*group.init_containers, *group.containers)
+        if container.current_state
+    ]
+    if state is JobState.SUCCEEDED:
+        return 0 if 0 in codes else None
+    return next((code for code in reversed(codes) if code), None) if state.terminal else None
+
+
+def reason(groups: list[ContainerGroup], state: JobState) -> str | None:
+    """Return why a job failed or does not start, None where it succeeded.
+
+    That is what a container says of itself, else the last warning, else the group's own bad end. Of a job
+    that has not ended only the newest container group is looked at: what became of earlier attempts is
+    not why it runs.
+    """
+    if state is JobState.SUCCEEDED:
+        return None
+    newest_first = _by_age(groups)[::-1]
+    for group in newest_first if state.terminal else newest_first[:1]:
+        for container in (*group.init_containers, *group.containers):
+            told = container.current_state
+            if told and (told.waiting or told.ended_with) and (told.reason or told.message):
+                return _sentence(told.reason, told.message)
+        warnings = [event for event in group.events if event.type.casefold() == "warning"]
+        if warnings:
+            last = max(warnings, key=lambda event: _moment(event.last_timestamp))
+            return _sentence(last.reason, last.message)
+        if group.status.casefold() in _BAD_ENDS:
+            return f"container group {group.status}"
+    return None
+
+
+def resources(groups: list[ContainerGroup]) -> Mapping[str, str]:
+    """Return what the newest container group was given."""
+    if not groups:
+        return {}
+    newest = _by_age(groups)[-1]
+    told = {"cores": newest.cpu, "memory": newest.memory}
+    units = {"cores": "", "memory": "GiB"}
+    return {name: f"{value:g}{units[name]}" for name, value in told.items() if value is not None}
+
+
+def _by_age(groups: list[ContainerGroup]) -> list[ContainerGroup]:
+    return sorted(groups, key=lambda group: _moment(group.creation_time))
+
+
+def _moment(time: datetime | None) -> datetime:
+    """Return a time that can be compared with any other, the earliest there is where none was told."""
+    return time.replace(tzinfo=UTC) if time else datetime.min.replace(tzinfo=UTC)
+
+
+def _sentence(reason: str, message: str) -> str:
+    return ": ".join(text for text in (reason, message) if text)

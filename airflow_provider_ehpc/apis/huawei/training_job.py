@@ -1,0 +1,275 @@
+"""A training job as API v2 tells it: the answer of show, create and terminate, and an item of a search.
+
+Source: ShowTrainingJobDetails and CreateTrainingJob (2026-01-30), and the models of
+``huaweicloudsdkmodelarts`` 3.1.219. What a job computes (algorithm, tasks) is kept as it comes; what says
+where it runs and how it fares is typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from airflow_provider_ehpc.apis.answer import Answer, Flag, Number, Text, Time
+from airflow_provider_ehpc.apis.huawei.fields import Content, Many
+from airflow_provider_ehpc.apis.huawei.states import phase_state
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+
+
+class JobMetadata(Answer):
+    """Who made the job, when, and how it is called."""
+
+    id: Text = ""
+    name: Text = ""
+    workspace_id: Text = ""
+    description: Text = ""
+    create_time: Time = None
+    """Sent in milliseconds."""
+    user_name: Text = ""
+    annotations: dict[str, Any] | None = None
+    training_experiment_reference: Any = None
+
+
+class TaskStatus(Answer):
+    """How a task (a process on a node) ended."""
+
+    task: Text = ""
+    exit_code: Number = None
+    message: Text = ""
+
+
+class RunningRecord(Answer):
+    """One of a job's runs: fault tolerance starts a job again by itself.
+
+    The sample's first run ends before it starts, so nothing is computed from these times.
+    """
+
+    start_at: Time = None
+    """Sent in seconds, as is ``end_at``."""
+    end_at: Time = None
+    xpu_start_at: Time = None
+    start_type: Text = ""
+    end_reason: Text = ""
+    end_related_task: Text = ""
+    end_recover: Text = ""
+    end_recover_before_downgrade: Text = ""
+    recover_records: Any = None
+
+
+class TaskIp(Answer):
+    """Where a task runs. Told in a search by ``host_ips`` only, and by ListTrainingJobTasks."""
+
+    task: Text = ""
+    ip: Text = ""
+    host_ip: Text = ""
+    schedule_count: Number = None
+
+
+class Status(Answer):
+    """How the job fares."""
+
+    phase: Text = ""
+    secondary_phase: Text = ""
+    """Internal: the vendor adds and removes words, and advises against relying on it."""
+    duration: Number = None
+    """Milliseconds."""
+    start_time: Time = None
+    """Sent in milliseconds; 0 for a job that has not started."""
+    node_count_metrics: Any = None
+    tasks: Many[Text] = Field(default_factory=list)
+    task_statuses: Many[TaskStatus] = Field(default_factory=list)
+    running_records: Many[RunningRecord] = Field(default_factory=list)
+    retention_time: Number = None
+    task_ips: Many[TaskIp] = Field(default_factory=list)
+
+
+class Engine(Answer):
+    """The framework or image that runs the algorithm."""
+
+    engine_id: Text = ""
+    engine_name: Text = ""
+    engine_version: Text = ""
+    image_url: Text = ""
+    install_sys_packages: Flag = None
+    image_repo_id: Text = ""
+
+
+class Algorithm(Answer):
+    """What is run."""
+
+    id: Text = ""
+    name: Text = ""
+    subscription_id: Text = ""
+    item_version_id: Text = ""
+    code_dir: Text = ""
+    boot_file: Text = ""
+    autosearch_config_path: Text = ""
+    autosearch_framework_path: Text = ""
+    command: Content = ""
+    parameters: Any = None
+    policies: Any = None
+    inputs: Any = None
+    outputs: Any = None
+    engine: Engine | None = None
+    local_code_dir: Text = ""
+    working_dir: Text = ""
+    environments: Any = Field(default=None, repr=False)
+    """People put passwords here."""
+    summary: Any = None
+
+
+class Amount(Answer):
+    """A size with its unit."""
+
+    size: Text = ""
+    unit: Text = ""
+
+
+class Cpu(Answer):
+    """Processors of a node."""
+
+    arch: Text = ""
+    core_num: Number = None
+
+
+class Accelerator(Answer):
+    """GPUs or NPUs of a node."""
+
+    unit_num: Number = None
+    product_name: Text = ""
+    memory: Text = ""
+
+
+class FlavorInfo(Answer):
+    """What a node of the flavor has."""
+
+    max_num: Number = None
+    cpu: Cpu | None = None
+    gpu: Accelerator | None = None
+    npu: Accelerator | None = None
+    memory: Amount | None = None
+    disk: Amount | None = None
+
+
+class Billing(Answer):
+    """What is charged for a node."""
+
+    code: Text = ""
+    unit_num: Number = None
+
+
+class FlavorDetail(Answer):
+    """The flavor of a public pool's node; not told for dedicated pools."""
+
+    flavor_type: Text = ""
+    billing: Billing | None = None
+    flavor_info: FlavorInfo | None = None
+
+
+class Resource(Answer):
+    """Where the job runs, and on how many nodes."""
+
+    policy: Text = ""
+    flavor_id: Text = ""
+    flavor_name: Text = ""
+    node_count: Number = None
+    pool_id: Text = ""
+    pool_name: Text = ""
+    pool_group_id: Text = ""
+    flavor_detail: FlavorDetail | None = None
+    main_container_allocated_resources: Any = None
+    main_container_customized_flavor: Any = None
+
+    def told(self) -> Mapping[str, str]:
+        """Return what was asked for, per node, as far as the answer names it."""
+        info = (self.flavor_detail and self.flavor_detail.flavor_info) or FlavorInfo()
+        devices = info.gpu or info.npu
+        fields = {
+            "nodes": self.node_count,
+            "cores": info.cpu and info.cpu.core_num,
+            "gpus": devices and devices.unit_num,
+            "memory": info.memory and info.memory.size + info.memory.unit,
+            "flavor": self.flavor_id,
+        }
+        return {name: str(value) for name, value in fields.items() if value}
+
+
+class LogExportPath(Answer):
+    """Where the log is kept for longer than 30 days."""
+
+    obs_url: Text = ""
+    host_path: Text = ""
+
+
+class Spec(Answer):
+    """What was asked for."""
+
+    resource: Resource | None = None
+    volumes: Any = None
+    log_export_path: LogExportPath | None = None
+    auto_stop: Any = None
+    schedule_policy: Any = None
+    custom_metrics: Any = None
+    output_model: Any = None
+    asset_model: Any = None
+
+
+class TrainingJob(Answer):
+    """A training job."""
+
+    kind: Text = ""
+    metadata: JobMetadata = Field(default_factory=JobMetadata)
+    status: Status = Field(default_factory=Status)
+    algorithm: Algorithm | None = None
+    tasks: Any = None
+    spec: Spec | None = None
+    endpoints: Any = Field(default=None, repr=False)
+    """Holds the tokens of the job's notebooks."""
+    ftjob_config: Any = None
+
+    @property
+    def failed_tasks(self) -> list[str]:
+        """The tasks that ended with an error, as far as the cloud tells them."""
+        return [status.task for status in self.status.task_statuses if status.exit_code]
+
+    def job_status(self, ref: JobRef) -> JobStatus:
+        """Return the job in the words that all APIs share."""
+        status = self.status
+        state = phase_state(status.phase)
+        codes = [task.exit_code for task in status.task_statuses if task.exit_code is not None]
+        resource = (self.spec and self.spec.resource) or Resource()
+        export = (self.spec and self.spec.log_export_path) or LogExportPath()
+        return JobStatus(
+            job_id=ref.job_id,
+            state=state,
+            raw_state=status.phase,
+            name=self.metadata.name or None,
+            user=self.metadata.user_name or None,
+            queue=resource.pool_id or None,
+            reason=_reason(status, state),
+            exit_code=next((code for code in codes if code), codes[0] if codes else None),
+            submitted_at=self.metadata.create_time,
+            started_at=status.start_time,
+            resources=resource.told(),
+            stdout_path=export.obs_url or None,
+        )
+
+
+def _reason(status: Status, state: JobState) -> str | None:
+    told = []
+    if state is JobState.FAILED:
+        for task in status.task_statuses:
+            if task.exit_code or task.message:
+                code = f"exit code {task.exit_code}" if task.exit_code is not None else ""
+                told.append(f"{task.task}: " + ", ".join(part for part in (code, task.message) if part))
+    # A run that was taken up again has an end of its own: only the last one's says why the job ended.
+    if status.running_records and state.terminal:
+        last = status.running_records[-1]
+        task_name = f"{last.end_related_task}: " if last.end_related_task else ""
+        if last.end_reason:
+            told.append(task_name + last.end_reason)
+    if status.secondary_phase.casefold() != status.phase.casefold() and status.secondary_phase:
+        told.append(status.secondary_phase)
+    return "; ".join(told) or None

@@ -1,0 +1,1 @@
+"""QingCloud HPC: one API, its signature and its protocol."""

@@ -1,0 +1,211 @@
+"""QingCloud HPC's ``/operation``: what was done to clusters, and how far each asynchronous call is.
+
+Source: the page on operation of the HPC API reference (2023-09-06), whose sample is not JSON and whose
+filters are partly unexplained; QingCloud's DescribeJobs, from which it descends, fills some gaps.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import Field
+
+from airflow_provider_ehpc.apis.answer import Answer, Number, Text, Time, VerbatimAnswer
+from airflow_provider_ehpc.apis.call import ApiCall, Flow, InvalidArgument, NotFound, UnexpectedResponse
+from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord
+from airflow_provider_ehpc.apis.qingcloud.protocol import PAGE_SIZE, hpc_call
+from airflow_provider_ehpc.apis.qingcloud.signing import TIME_FORMAT
+from airflow_provider_ehpc.apis.qingcloud.states import operation_status
+
+
+class Operation(VerbatimAnswer):
+    """One operation. Its row changes: from pending to successful or failed."""
+
+    job_id: Text = ""
+    """Of the operation (``j-…``); the asynchronous calls return it. A compute job is an ``hpcjob-…``."""
+    job_action: Text = ""
+    action_describe: Text = ""
+    create_time: Time = None
+    status: Text = ""
+    status_time: Time = None
+    error_codes: Text = ""
+    owner: Text = ""
+    resource_ids: Text = ""
+    """Ids of cluster, queue and nodes with spaces between."""
+    submitter: Text = ""
+    """The node that carried the operation out, not the person."""
+
+
+class ListOperationsAnswer(Answer):
+    """Answer of operation: one page."""
+
+    total_count: Number = None
+    job_set: list[Operation] = Field(default_factory=list)
+
+
+def list_operations(
+    zone: str,
+    *,
+    jobs: str | None = None,
+    job_ids: str | None = None,
+    status: str | None = None,
+    job_action: str | None = None,
+    action_describe: str | None = None,
+    directive: str | None = None,
+    resource_ids: str | None = None,
+    owner: str | None = None,
+    search_word: str | None = None,
+    verbose: int | None = None,
+    start_time: datetime | None = None,
+    end_time: datetime | None = None,
+    offset: int = 0,
+    limit: int = PAGE_SIZE,
+    reverse: int = 0,
+) -> ApiCall[ListOperationsAnswer]:
+    """List operations of clusters.
+
+    :param jobs: id of an operation; ``job_ids`` is explained alike.
+    :param status: ``pending``, ``successful`` or ``failed``.
+    :param resource_ids: id of a resource or a cluster; without it, all of the zone's operations.
+    :param start_time: aware, like ``end_time``. Which of a row's two times is meant is not documented.
+    :param limit: 1 to 100.
+    :param reverse: 0 for the oldest first, 1 for the newest. The default is not documented.
+    :raises InvalidArgument: for a time without a zone.
+    """
+    return hpc_call(
+        "operation",
+        ListOperationsAnswer,
+        {
+            "zone": zone,
+            "jobs": jobs,
+            "job_ids": job_ids,
+            "status": status,
+            "job_action": job_action,
+            "action_describe": action_describe,
+            "directive": directive,
+            "resource_ids": resource_ids,
+            "owner": owner,
+            "search_word": search_word,
+            "verbose": verbose,
+            "start_time": _text("start_time", start_time),
+            "end_time": _text("end_time", end_time),
+            "offset": offset,
+            "limit": limit,
+            "reverse": reverse,
+        },
+        subject=f"zone {zone}",
+    )
+
+
+def find_operation(zone: str, operation_id: str) -> Flow[Operation]:
+    """Ask for one operation.
+
+    :raises NotFound: where the cloud does not list it.
+    """
+    # Two filters have the same explanation: both are sent, and whichever the server heeds, or neither, the
+    # row is looked for by its own id.
+    call = list_operations(zone, jobs=operation_id, job_ids=operation_id, reverse=1)
+    answer: ListOperationsAnswer = yield call
+    for operation in answer.job_set:
+        if operation.job_id == operation_id:
+            return operation
+    raise NotFound(f"the zone {zone} knows no operation {operation_id}")
+
+
+class QingCloudOperations:
+    """The operation log of a zone, or of one of its clusters, for the audit."""
+
+    page_size = PAGE_SIZE
+
+    def __init__(self, zone: str, cluster_id: str | None = None) -> None:
+        self.scope = "-".join(part for part in ("qingcloud", zone, cluster_id) if part)
+        self._zone = zone
+        self._cluster_id = cluster_id
+        self._column_proved = False
+
+    def page(self, start: int, end: int, number: int) -> Flow[OperationPage]:
+        """See :class:`~airflow_provider_ehpc.apis.operation.OperationSource`."""
+        answer = yield self._list(start, end, number * PAGE_SIZE)
+        if answer.total_count is None:
+            raise UnexpectedResponse("the answer does not tell how many operations there are (total_count)")
+        records = tuple(self._record(operation) for operation in answer.job_set)
+        if records and not self._column_proved:
+            yield from self._prove_column(records)
+        return OperationPage(records, answer.total_count)
+
+    def find(self, uid: str, operation_id: str, time: datetime) -> Flow[OperationRecord | None]:
+        """See :class:`~airflow_provider_ehpc.apis.operation.OperationSource`."""
+        try:
+            operation = yield from find_operation(self._zone, operation_id)
+        except NotFound:
+            return None
+        return self._record(operation)
+
+    def _list(self, start: int, end: int, offset: int) -> ApiCall[ListOperationsAnswer]:
+        return list_operations(
+            self._zone,
+            resource_ids=self._cluster_id,
+            start_time=datetime.fromtimestamp(start, UTC),
+            end_time=datetime.fromtimestamp(end, UTC),
+            offset=offset,
+        )
+
+    def _prove_column(self, records: tuple[OperationRecord, ...]) -> Flow[None]:
+        """Prove that the server filters by the time at which operations began.
+
+        If it filtered by the time of their last change, those that began in a window and ended after it would
+        be missing without a sign. So the one whose times lie farthest apart must be found by its beginning.
+        """
+        witness = max(records, key=_seconds_until_changed)
+        if _seconds_until_changed(witness) <= 2:
+            return  # the question below would find it by either of its times
+        began = int(witness.time.timestamp())
+        answer = yield self._list(began - 1, began + 1, 0)
+        if any(operation.job_id == witness.operation_id for operation in answer.job_set):
+            self._column_proved = True
+        elif len(answer.job_set) >= (answer.total_count or 0):
+            raise UnexpectedResponse(
+                f"asked for the second in which operation {witness.operation_id} began, the server does not "
+                "name it: start_time and end_time mean another time there, so no window can be read"
+            )
+
+    def _record(self, operation: Operation) -> OperationRecord:
+        if not operation.job_id or operation.create_time is None:
+            raise UnexpectedResponse(
+                f"an operation has no id or no readable create_time: {operation.job_id or 'no id'}, "
+                f"{operation.raw.get('create_time')!r}"
+            )
+        return OperationRecord(
+            cloud="qingcloud",
+            zone=self._zone,
+            uid=operation.job_id,
+            operation_id=operation.job_id,
+            time=_aware(operation.create_time),
+            action=operation.job_action,
+            status=operation_status(operation.status),
+            raw_status=operation.status,
+            operator=operation.owner,
+            description=operation.action_describe,
+            resources=tuple(operation.resource_ids.split()),
+            changed_at=_aware(operation.status_time) if operation.status_time else None,
+            error=operation.error_codes,
+            node=operation.submitter,
+            raw=operation.raw,
+        )
+
+
+def _seconds_until_changed(record: OperationRecord) -> float:
+    return ((record.changed_at or record.time) - record.time).total_seconds()
+
+
+def _aware(time: datetime) -> datetime:
+    # Every documented time of an operation ends in Z; one without would be the same clock.
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _text(name: str, time: datetime | None) -> str | None:
+    if time is None:
+        return None
+    if time.tzinfo is None:
+        raise InvalidArgument(f"{name}: {time.isoformat()} has no time zone, so it names no moment")
+    return time.astimezone(UTC).strftime(TIME_FORMAT)

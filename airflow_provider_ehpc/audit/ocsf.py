@@ -1,0 +1,117 @@
+"""An operation as an event of the Open Cybersecurity Schema Framework: API Activity, class 6003.
+
+Version 1.5.0 (2025-04-28), in which ``metadata.uid`` is the source's own id of the event; from 1.7.0 on it is
+another one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_ehpc.apis.operation import OperationRecord, OperationStatus
+
+VERSION = "1.5.0"
+_CATEGORY = 6
+_CLASS = 6003
+_INFORMATIONAL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Cloud:
+    vendor: str
+    product: str
+    service: str
+    log: str
+    time_field: str
+    place: str
+    """Whether an :attr:`OperationRecord.zone` of it is a zone or a region."""
+
+
+_CLOUDS = {
+    "qingcloud": _Cloud("QingCloud", "QingCloud HPC", "hpc", "/api/operation", "create_time", "zone"),
+    "aliyun": _Cloud("Alibaba Cloud", "E-HPC", "ehpc", "ListCommonLogs", "Time", "region"),
+}
+_ACTIVITIES: dict[int, tuple[str, tuple[str, ...]]] = {
+    1: ("Create", ("Add", "Bind", "Create", "Install", "Submit")),
+    2: ("Read", ("Describe", "Get", "List", "Query")),
+    3: ("Update", ("Attach", "Detach", "Modify", "Resize", "Restart", "Set", "Start", "Stop", "Update")),
+    4: ("Delete", ("Del", "Delete", "Remove", "Unbind", "Uninstall")),
+}
+_VERBS = {verb: number for number, (_, verbs) in _ACTIVITIES.items() for verb in verbs}
+_OTHER = (99, "Other")
+_STATUS_IDS = {OperationStatus.SUCCEEDED: 1, OperationStatus.FAILED: 2}
+# By the ids' prefixes, as both clouds' samples have them.
+_RESOURCE_TYPES = {
+    "cln": "node",
+    "ehpc": "cluster",
+    "ehpcq": "queue",
+    "hpc": "cluster",
+    "hpcjob": "job",
+    "hpcq": "queue",
+    "i": "node",
+    "usr": "user",
+}
+
+
+def api_activity(record: OperationRecord) -> dict[str, Any]:
+    """Return the event that tells of ``record``."""
+    cloud = _CLOUDS[record.cloud]
+    activity, activity_name = _activity(record.action)
+    event: dict[str, Any] = {
+        "activity_id": activity,
+        "activity_name": activity_name,
+        "category_uid": _CATEGORY,
+        "category_name": "Application Activity",
+        "class_uid": _CLASS,
+        "class_name": "API Activity",
+        "type_uid": _CLASS * 100 + activity,
+        "severity_id": _INFORMATIONAL,
+        "time": _milliseconds(record.time),
+        "status_id": _STATUS_IDS.get(record.status, 99),
+        "status": record.raw_status,
+        "message": record.description,
+        "metadata": {
+            "version": VERSION,
+            "profiles": ["cloud"],
+            "product": {"name": cloud.product, "vendor_name": cloud.vendor},
+            "log_name": cloud.log,
+            "uid": record.uid,
+            "original_time": str(record.raw.get(cloud.time_field, record.time.isoformat())),
+        },
+        "cloud": {"provider": cloud.vendor, cloud.place: record.zone},
+        "api": {"operation": record.action, "service": {"name": cloud.service}},
+        "actor": {"user": {"uid": record.operator} if record.operator else {"name": "unknown"}},
+        # Required, and neither log has it: where the request came from. QingCloud names the machine that
+        # carried the operation out.
+        "src_endpoint": {"name": record.node or "unknown"},
+        "resources": [_resource(uid) for uid in record.resources],
+        "raw_data": json.dumps(dict(record.raw), ensure_ascii=False),
+    }
+    if record.error:
+        event["status_code"] = record.error
+    if record.changed_at and record.status.final:
+        event["start_time"] = event["time"]
+        event["end_time"] = _milliseconds(record.changed_at)
+        event["duration"] = event["end_time"] - event["time"]
+    return event
+
+
+def _activity(action: str) -> tuple[int, str]:
+    # The verb comes first (CreateCluster) or after the module (HpcQueueRemoveEhpcQueueNodes).
+    for word in re.findall(r"[A-Z][a-z]*", action):
+        if word in _VERBS:
+            return _VERBS[word], _ACTIVITIES[_VERBS[word]][0]
+    return _OTHER
+
+
+def _resource(uid: str) -> dict[str, str]:
+    kind = _RESOURCE_TYPES.get(uid.split("-")[0])
+    return {"uid": uid, "type": kind} if kind else {"uid": uid}
+
+
+def _milliseconds(time: datetime) -> int:
+    return round(time.timestamp() * 1000)

@@ -1,0 +1,205 @@
+"""Who may do what: rules that operations are held against, written as plain data in a DAG file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, tzinfo
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.operation import OperationRecord, OperationStatus
+
+E = TypeVar("E", bound=StrEnum)
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_ANY = ("*",)
+
+
+class Effect(StrEnum):
+    """What a broken rule does to the task."""
+
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Hours of the week: ``mon-fri 08:00-18:00``. The end is not included; a night may span midnight."""
+
+    begin: time
+    end: time
+    days: frozenset[int]
+    zone: tzinfo
+
+    @classmethod
+    def parse(cls, text: str, zone: tzinfo) -> Hours:
+        """Read ``08:00-18:00`` or ``mon-fri 08:00-18:00``.
+
+        :raises InvalidArgument: for any other text.
+        """
+        match = re.fullmatch(
+            r"(?:([a-z]{3})(?:-([a-z]{3}))?\s+)?(\d\d:\d\d)-(\d\d:\d\d)", text.strip().lower()
+        )
+        try:
+            if match is None:
+                raise ValueError
+            first, last, begin, end = match.groups()
+            days = range(7)
+            if first:
+                start = _DAYS.index(first)
+                days = range(start, start + 1 + (_DAYS.index(last or first) - start) % 7)
+            midnight = time(0)
+            return cls(
+                time.fromisoformat(begin),
+                midnight if end == "24:00" else time.fromisoformat(end),
+                frozenset(day % 7 for day in days),
+                zone,
+            )
+        except ValueError:
+            raise InvalidArgument(
+                f"hours: {text!r} is not of the form '08:00-18:00' or 'mon-fri 08:00-18:00'"
+            ) from None
+
+    def __contains__(self, moment: datetime) -> bool:
+        local = moment.astimezone(self.zone)
+        clock, day = local.time(), local.weekday()
+        if self.begin < self.end:
+            return day in self.days and self.begin <= clock < self.end
+        # After midnight the hours are still those of the day before.
+        return (day in self.days and clock >= self.begin) or ((day - 1) % 7 in self.days and clock < self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule on the operations that its globs and statuses select.
+
+    One of them breaks it if its operator is not among ``operators`` or its time not within ``hours``; a rule
+    that gives neither forbids what it selects. Globs are those of a shell and mind the case.
+    """
+
+    name: str
+    actions: tuple[str, ...] = _ANY
+    resources: tuple[str, ...] = _ANY
+    """The operation is selected if one of its resources matches."""
+    statuses: frozenset[OperationStatus] = frozenset(OperationStatus)
+    operators: tuple[str, ...] | None = None
+    hours: Hours | None = None
+    effect: Effect = Effect.FAIL
+
+    @classmethod
+    def parse(cls, told: Mapping[str, Any]) -> Rule:
+        """Read a rule from plain data.
+
+        ``name``; ``action``, ``resource``, ``operator``: a glob or a list of them; ``status``: one or a list
+        of in_progress, succeeded, failed, unknown; ``hours`` with ``time_zone`` (UTC if not given);
+        ``effect``: warn or fail.
+
+        :raises InvalidArgument: naming the key that is missing, unknown or unreadable.
+        """
+        known = {"name", "action", "resource", "status", "operator", "hours", "time_zone", "effect"}
+        unknown = sorted(told.keys() - known)
+        if unknown:
+            raise InvalidArgument(
+                f"rules: there is no {unknown[0]!r} in a rule, only {', '.join(sorted(known))}"
+            )
+        name = str(told.get("name") or "")
+        if not name:
+            raise InvalidArgument("rules: a rule needs a name, for its messages")
+        return cls(
+            name=name,
+            actions=_globs(told, "action") or _ANY,
+            resources=_globs(told, "resource") or _ANY,
+            statuses=frozenset(_word(OperationStatus, "status", word) for word in _globs(told, "status"))
+            or frozenset(OperationStatus),
+            operators=_globs(told, "operator") if "operator" in told else None,
+            hours=Hours.parse(str(told["hours"]), _zone(told)) if told.get("hours") else None,
+            effect=_word(Effect, "effect", told.get("effect", Effect.FAIL)),
+        )
+
+    def selects(self, record: OperationRecord) -> bool:
+        """Whether the rule is about this operation."""
+        return (
+            record.status in self.statuses
+            and _matches(record.action, self.actions)
+            # An operation that names no resource is only within a rule on all of them.
+            and any(_matches(resource, self.resources) for resource in record.resources or ("",))
+        )
+
+    def breach(self, record: OperationRecord) -> str:
+        """Return in words how an operation breaks the rule; empty where it does not."""
+        if not self.selects(record):
+            return ""
+        who = record.operator or "somebody unnamed"
+        if self.operators is None and self.hours is None:
+            return f"{who} did what nobody may"
+        if self.operators is not None and not _matches(record.operator, self.operators):
+            return f"{who} may not do it"
+        if self.hours is not None and record.time not in self.hours:
+            return f"{who} did it at {record.time.astimezone(self.hours.zone).isoformat()}, out of hours"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """An operation that breaks a rule."""
+
+    rule: str
+    effect: Effect
+    record: OperationRecord
+    breach: str
+
+    def __str__(self) -> str:
+        record = self.record
+        on = f" on {', '.join(record.resources)}" if record.resources else ""
+        return (
+            f"rule {self.rule!r}: {record.action} ({record.operation_id}){on} at {record.time.isoformat()}, "
+            f"{record.raw_status}: {self.breach}"
+        )
+
+
+def judge(
+    rules: Sequence[Rule], records: Iterable[OperationRecord], ended: Iterable[OperationRecord] = ()
+) -> tuple[Violation, ...]:
+    """Hold every operation against every rule.
+
+    :param ended: operations of earlier windows that have ended since. They were judged when they were in
+        progress; now only the rules count that were not about them then.
+    """
+    now_only = [rule for rule in rules if OperationStatus.IN_PROGRESS not in rule.statuses]
+    return tuple(
+        Violation(rule.name, rule.effect, record, breach)
+        for some, theirs in ((records, rules), (ended, now_only))
+        for record in some
+        for rule in theirs
+        if (breach := rule.breach(record))
+    )
+
+
+def _matches(text: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(text, glob) for glob in globs)
+
+
+def _globs(told: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = told.get(key) or ()
+    return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
+
+
+def _word(kind: type[E], key: str, word: Any) -> E:
+    for member in kind:
+        if str(word).strip().casefold() == member.value.casefold():
+            return member
+    words = ", ".join(member.value.lower() for member in kind)
+    raise InvalidArgument(f"{key}: there is no {word!r}, only {words}")
+
+
+def _zone(told: Mapping[str, Any]) -> tzinfo:
+    name = str(told.get("time_zone") or "UTC")
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise InvalidArgument(f"time_zone: there is no {name!r}") from None

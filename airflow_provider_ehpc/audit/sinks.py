@@ -1,0 +1,190 @@
+"""Writing an audited window down, so that a reader finds all of it or nothing.
+
+A window has a data file a format and a manifest, named after the log and the window: a rerun replaces them.
+Each appears whole or not at all. The manifest comes last and holds the data files' SHA-256; a data file that
+does not match its manifest was written by a run that did not come to its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.operation import OperationRecord, Window, stamp
+from airflow_provider_ehpc.audit.ocsf import api_activity
+from airflow_provider_ehpc.audit.pending import Completion, PendingOperation, pending_of
+from airflow_provider_ehpc.audit.rules import Violation
+from airflow_provider_ehpc.audit.window import Reading
+
+FORMATS: dict[str, Callable[[OperationRecord], dict[str, Any]]] = {
+    "jsonl": OperationRecord.as_dict,
+    "ocsf": api_activity,
+}
+"""One JSON object a line: the operation with its row as it arrived, or an OCSF event."""
+
+_SUFFIXES = {"jsonl": ".jsonl", "ocsf": ".ocsf.jsonl"}
+_MANIFEST = ".manifest.json"
+
+# Stores in which an object appears when it was sent whole. There is no renaming in them, only copying and
+# deleting, and deleting is what a bucket for audits often forbids.
+_WHOLE_OBJECT_STORES = frozenset(
+    {"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oss", "s3", "s3a", "wasb", "wasbs"}
+)
+
+
+class StorePath(Protocol):
+    """What is used of a ``pathlib.Path`` or an ``ObjectStoragePath``."""
+
+    @property
+    def name(self) -> str: ...
+    def __truediv__(self, key: str, /) -> Any: ...
+    def glob(self, pattern: str, /) -> Iterable[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A data file; ``size`` in bytes."""
+
+    path: str
+    format: str
+    lines: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSummary:
+    """What an audit found and where it wrote it. The counts are of the window's own operations."""
+
+    scope: str
+    window: Window
+    records: int
+    completed: int
+    """Operations of earlier windows that have ended since; written to the same files."""
+    pending: int
+    """Operations, of this window and earlier ones, that the next window's run asks for again."""
+    lost: int
+    """Operations of earlier windows whose end will not be known."""
+    by_status: Mapping[str, int] = field(default_factory=dict)
+    by_action: Mapping[str, int] = field(default_factory=dict)
+    by_operator: Mapping[str, int] = field(default_factory=dict)
+    violations: Mapping[str, int] = field(default_factory=dict)
+    """How often each rule was broken."""
+    requests: int = 0
+    files: tuple[WrittenFile, ...] = ()
+    manifest: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
+        told = asdict(self)
+        told["window"] = {"start": self.window.start.isoformat(), "end": self.window.end.isoformat()}
+        told["files"] = list(told["files"])
+        return told
+
+
+def carried_operations(directory: StorePath, scope: str, window: Window) -> tuple[PendingOperation, ...]:
+    """Return the operations that the window before left unfinished: by its manifest in ``directory``.
+
+    The window before is the one that ends where this one starts. If it was not audited, nothing is carried.
+    """
+    found: dict[str, PendingOperation] = {}
+    for path in directory.glob(f"{_file_name(scope)}_*_{stamp(window.start)}{_MANIFEST}"):
+        told = json.loads(path.read_bytes())
+        for operation in map(PendingOperation.from_dict, told["pending_operations"]):
+            found[operation.uid] = operation
+    return tuple(sorted(found.values(), key=lambda operation: (operation.time, operation.uid)))
+
+
+def write_audit(
+    directory: StorePath,
+    scope: str,
+    reading: Reading,
+    *,
+    completion: Completion | None = None,
+    violations: Sequence[Violation] = (),
+    formats: Sequence[str] = ("jsonl",),
+) -> AuditSummary:
+    """Write what was read to ``directory``, and say what it was.
+
+    :param scope: the source's.
+    :param formats: of :data:`FORMATS`; one data file each.
+    :raises InvalidArgument: for an unknown format, or none.
+    """
+    for name in formats or ("",):
+        if name not in FORMATS:
+            raise InvalidArgument(f"formats: there is no {name!r}, only {', '.join(FORMATS)}")
+    completion = completion or Completion()
+    records = reading.records
+    pending = (*completion.pending, *pending_of(records))
+    base = f"{_file_name(scope)}_{reading.window.name}"
+    _make(directory)
+    files = [
+        _write_lines(directory / (base + _SUFFIXES[name]), name, (*completion.ended, *records))
+        for name in formats
+    ]
+    manifest = directory / (base + _MANIFEST)
+    summary = AuditSummary(
+        scope=scope,
+        window=reading.window,
+        records=len(records),
+        completed=len(completion.ended),
+        pending=len(pending),
+        lost=len(completion.lost),
+        by_status=_counts(record.status.value for record in records),
+        by_action=_counts(record.action for record in records),
+        by_operator=_counts(record.operator for record in records),
+        violations=_counts(violation.rule for violation in violations),
+        requests=reading.requests + completion.requests,
+        files=tuple(files),
+        manifest=str(manifest),
+    )
+    told = {
+        **summary.as_dict(),
+        "pending_operations": [operation.as_dict() for operation in pending],
+        "lost_operations": [operation.as_dict() for operation in completion.lost],
+        "violation_messages": [str(violation) for violation in violations],
+    }
+    write_whole(manifest, json.dumps(told, ensure_ascii=False, indent=1).encode())
+    return summary
+
+
+def write_whole(path: Any, data: bytes) -> None:
+    """Write a file so that there is, at every moment and whatever dies, the old one or the new one."""
+    if getattr(path, "protocol", "") in _WHOLE_OBJECT_STORES:
+        path.write_bytes(data)
+        return
+    # A name of its own: a run that was given up and its retry may be writing at the same time.
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _write_lines(path: Any, name: str, records: Iterable[OperationRecord]) -> WrittenFile:
+    lines = [json.dumps(FORMATS[name](record), ensure_ascii=False) + "\n" for record in records]
+    data = "".join(lines).encode()
+    write_whole(path, data)
+    return WrittenFile(str(path), name, len(lines), len(data), hashlib.sha256(data).hexdigest())
+
+
+def _make(directory: Any) -> None:
+    if getattr(directory, "protocol", "") not in _WHOLE_OBJECT_STORES:
+        directory.mkdir(parents=True, exist_ok=True)
+
+
+def _file_name(scope: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", scope)
+
+
+def _counts(words: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(words).items()))

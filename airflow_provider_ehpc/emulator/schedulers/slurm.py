@@ -1,0 +1,218 @@
+"""Jobs on the Slurm of this machine, found by its tools as any user finds it (``SLURM_CONF``).
+
+No accounting is needed: ``squeue`` tells of ended jobs too, until slurmctld forgets them after MinJobAge;
+what it told last is kept by the cluster. Formats as of Slurm 22.05.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.jobs import Job, Phase, output_paths
+from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
+
+_TIMEOUT = 30.0
+"""Seconds that one of Slurm's tools may take."""
+# No field holds free text, so that no job's name can be taken for one.
+_FIELDS = ("ArrayJobID", "ArrayTaskID", "State", "exit_code", "StartTime", "EndTime", "NodeList")
+_SEPARATOR = "|"
+# Words of squeue that are no phase of ours, and the phase a job is in then.
+_PHASES = {
+    "CONFIGURING": Phase.PENDING,
+    "REQUEUED": Phase.PENDING,
+    "REQUEUE_FED": Phase.PENDING,
+    "REQUEUE_HOLD": Phase.PENDING,
+    "RESV_DEL_HOLD": Phase.PENDING,
+    "SPECIAL_EXIT": Phase.PENDING,
+    "STOPPED": Phase.SUSPENDED,
+    "REVOKED": Phase.CANCELLED,
+}
+
+
+class SlurmScheduler:
+    """Submits with sbatch, watches with one squeue for all jobs, stops with scancel."""
+
+    interval = 1.0
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def default_queue(self) -> str:
+        """Return the default partition.
+
+        :raises OSError: where Slurm does not answer.
+        """
+        done = _run(["sinfo", "--noheader", "--format=%P"])
+        partitions = done.stdout.split()
+        if done.returncode or not partitions:
+            raise OSError(f"Slurm does not answer: {' '.join(done.stderr.split())}")
+        marked = [partition for partition in partitions if partition.endswith("*")]
+        return (marked or partitions)[0].rstrip("*")
+
+    def submit(self, spec: JobSpec, post_command: str, next_number: int) -> int:
+        """Give the job to sbatch, whose number it gets; Slurm's refusal is told in its own words."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        index = "%a" if spec.array else None
+        paths = output_paths(self._home, _without_patterns(spec), "%A" if spec.array else "%j", index)
+        options = {
+            "job-name": spec.name,
+            "output": str(paths[0]),
+            "error": str(paths[1]),
+            "chdir": str(self._home),
+            "partition": spec.queue,
+            "nodes": spec.nodes,
+            "cpus-per-task": spec.cores,
+            "gpus-per-node": spec.gpus or None,
+            "mem": spec.memory and spec.memory.replace(" ", "").upper().removesuffix("B"),
+            "time": spec.wall_time and _clock(spec.wall_time),
+            "array": spec.array,
+        }
+        arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
+        done = _run(
+            ["sbatch", "--parsable", *arguments],
+            script=_script(spec, post_command),
+            environment=dict(spec.environment) | {"HOME": str(self._home)},
+        )
+        if done.returncode:
+            raise SubmissionRefused(" ".join(done.stderr.split()))
+        return int(done.stdout.strip().split(";")[0])
+
+    def stop(self, jobs: Sequence[Job]) -> None:
+        """Tell scancel; it does not mind jobs that have ended meanwhile."""
+        if jobs:
+            _run(["scancel", *(_slurm_id(job) for job in jobs)])
+
+    def poll(self, jobs: Sequence[Job]) -> list[Job]:
+        """Ask squeue for everything and return what it says of these jobs.
+
+        :raises OSError: where slurmctld does not answer.
+        """
+        done = _run(
+            [
+                "squeue",
+                "--noheader",
+                "--array",
+                "--states=all",
+                "--Format=" + ",".join(f"{field}:{_SEPARATOR}" for field in _FIELDS),
+            ],
+            environment={"SLURM_TIME_FORMAT": "%s"},
+        )
+        if done.returncode:
+            raise OSError(f"squeue: {' '.join(done.stderr.split())}")
+        rows = _rows(done.stdout)
+        return [_seen(job, rows.get(job.key)) for job in jobs]
+
+    def kill(self, jobs: Sequence[Job]) -> None:
+        """Tell scancel, which ends a job for certain after KillWait."""
+        self.stop(jobs)
+
+
+def _without_patterns(spec: JobSpec) -> JobSpec:
+    """Return ``spec`` with paths that mean what they say: sbatch fills in patterns such as ``%x``."""
+
+    def escaped(text: str | None) -> str | None:
+        return text and text.replace("%", "%%")
+
+    return dataclasses.replace(
+        spec,
+        name=spec.name.replace("%", "%%"),
+        stdout_path=escaped(spec.stdout_path),
+        stderr_path=escaped(spec.stderr_path),
+    )
+
+
+def _script(spec: JobSpec, post_command: str) -> str:
+    """Return the batch script; the quotes keep lines of the command from being read as ``#SBATCH``."""
+    command = f"/bin/sh -c {shlex.quote(spec.command.lstrip().removeprefix('-- '))}"
+    if post_command:
+        command = f"{command}\ncode=$?\n/bin/sh -c {shlex.quote(post_command)}\nexit $code"
+    return f"#!/bin/sh\n{command}\n"
+
+
+def _run(
+    command: Sequence[str], *, script: str = "", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one of Slurm's tools; jobs inherit nothing of the emulator's environment but where programs are."""
+    needed = {name: os.environ[name] for name in ("PATH", "SLURM_CONF") if name in os.environ}
+    try:
+        return subprocess.run(  # noqa: S603 - the tools are Slurm's, the arguments no shell's
+            command,
+            input=script,
+            env={"LANG": "C.UTF-8", **(environment or {}), **needed},
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise OSError(f"there is no {command[0]} on this machine: install Slurm's client tools") from None
+    except subprocess.TimeoutExpired:
+        raise OSError(f"{command[0]} did not answer within {_TIMEOUT:.0f} seconds") from None
+
+
+def _rows(text: str) -> dict[tuple[int, int | None], list[str]]:
+    """Return squeue's lines by the number and index of their jobs."""
+    rows = {}
+    for line in text.splitlines():
+        number, index, *fields = line.strip().split(_SEPARATOR)
+        rows[int(number), int(index) if index.isdigit() else None] = fields
+    return rows
+
+
+def _seen(job: Job, fields: Sequence[str] | None) -> Job:
+    if fields is None:
+        return _vanished(job)
+    state, wait_status, start, end, nodes = fields[:5]
+    phase = _phase(state)
+    return dataclasses.replace(
+        job,
+        phase=phase,
+        exit_code=_exit_code(int(wait_status)) if phase.ended else None,
+        # A waiting job has the time of its expected start there.
+        started_at=None if phase is Phase.PENDING or not nodes else _time(start),
+        ended_at=_time(end) if phase.ended else None,
+        nodes=(nodes,) if nodes else (),
+    )
+
+
+def _vanished(job: Job) -> Job:
+    """End a job that slurmctld no longer lists.
+
+    It forgets at once a sub-job that was cancelled while it waited. Any other was forgotten while nobody
+    looked: how it ended cannot be known, and a failure is the safe thing to say.
+    """
+    phase = Phase.FAILED if job.stopped_at is None else Phase.CANCELLED
+    return dataclasses.replace(job, phase=phase, ended_at=time.time())
+
+
+def _phase(state: str) -> Phase:
+    if state in _PHASES:
+        return _PHASES[state]
+    # What remains of squeue's words (SIGNALING, RESIZING, STAGE_OUT) is said of jobs that hold nodes.
+    return Phase(state) if state in Phase.__members__ else Phase.RUNNING
+
+
+def _exit_code(wait_status: int) -> int:
+    """Return the code as a shell tells it: squeue has the status of wait(2) there."""
+    signal = wait_status & 0x7F
+    return 128 + signal if signal else wait_status >> 8
+
+
+def _time(text: str) -> float | None:
+    return float(text) if text.isdigit() else None
+
+
+def _slurm_id(job: Job) -> str:
+    return str(job.number) if job.index is None else f"{job.number}_{job.index}"
+
+
+def _clock(seconds: int) -> str:
+    """Return a time limit; Slurm rounds it up to whole minutes."""
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

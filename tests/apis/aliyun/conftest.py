@@ -1,0 +1,71 @@
+"""Flows driven without a network: a test answers each request itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_ehpc.apis.call import ApiCall, ApiError, ApiRequest, ApiResponse, Flow
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+
+
+@pytest.fixture
+def sample() -> Callable[[str], ApiResponse]:
+    """Return the documented sample answer of that name, as it would arrive."""
+
+    def load(name: str) -> ApiResponse:
+        return ApiResponse(200, {"content-type": "application/json"}, (SAMPLES / f"{name}.json").read_bytes())
+
+    return load
+
+
+@pytest.fixture
+def reply() -> Callable[..., ApiResponse]:
+    """Return an answer with a JSON body."""
+
+    def make(
+        told: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> ApiResponse:
+        body = json.dumps(dict(told)).encode()
+        return ApiResponse(status, {"content-type": "application/json", **(headers or {})}, body)
+
+    return make
+
+
+class Driven:
+    """What a flow returned and what it asked for on the way."""
+
+    def __init__(self, flow: Flow[Any], cloud: Callable[[ApiRequest], ApiResponse]) -> None:
+        self.requests: list[ApiRequest] = []
+        self.calls: list[ApiCall[Any]] = []
+        self.result = self._run(flow, cloud)
+
+    @property
+    def operations(self) -> list[str]:
+        return [call.operation for call in self.calls]
+
+    def _run(self, flow: Flow[Any], cloud: Callable[[ApiRequest], ApiResponse]) -> Any:
+        try:
+            call = next(flow)
+            while True:
+                self.calls.append(call)
+                self.requests.append(call.request)
+                try:
+                    told = call.read(cloud(call.request))
+                except ApiError as error:
+                    call = flow.throw(error)
+                else:
+                    call = flow.send(told)
+        except StopIteration as stop:
+            return stop.value
+
+
+@pytest.fixture
+def drive() -> Callable[[Flow[Any], Callable[[ApiRequest], ApiResponse]], Driven]:
+    """Run a flow against a function that answers requests."""
+    return Driven

@@ -1,0 +1,150 @@
+"""Following a log by previews of which only the end is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from airflow_provider_ehpc.apis.huawei.preview import LogPreview, NewPart, is_preview, new_part
+from airflow_provider_ehpc.apis.job import LogPosition
+
+
+@dataclass
+class Log:
+    """A log of which a preview holds the last ``limit`` bytes."""
+
+    data: bytes = b""
+    limit: int = 5000
+    sizes_lie: bool = False
+
+    def preview(self) -> LogPreview:
+        kept = self.data[-self.limit :]
+        # Previews are text: a character that the limit cuts through is replaced.
+        content = kept.decode(errors="replace")
+        if self.sizes_lie:
+            return LogPreview(content=content, current_size=126548, full_size=5242880)
+        return LogPreview(content=content, current_size=len(kept), full_size=len(self.data))
+
+    def read(self, position: LogPosition) -> NewPart:
+        return new_part(position, self.preview(), "worker-0")
+
+
+def lines(first: int, count: int) -> bytes:
+    return b"".join(b"step %06d\n" % n for n in range(first, first + count))
+
+
+@pytest.mark.parametrize("sizes_lie", [False, True])
+def test_each_byte_comes_once(sizes_lie: bool) -> None:
+    """Through the time the preview holds all, when it begins to slide, and after."""
+    log = Log(sizes_lie=sizes_lie)
+    position: LogPosition = 0
+    read = b""
+    for turn in range(60):
+        log.data += lines(turn * 30, 30)[: -5 if turn % 3 == 0 else None]
+        part = log.read(position)
+        assert part.note == ""
+        assert is_preview(part.next)
+        read += part.data
+        position = part.next
+        assert log.read(position).data == b""
+    assert read == log.data
+
+
+@pytest.mark.parametrize("sizes_lie", [False, True])
+def test_half_lines_are_continued(sizes_lie: bool) -> None:
+    """A progress bar without line feeds: what was shown of it is not shown again."""
+    log = Log(b"start\n10% ", sizes_lie=sizes_lie)
+    part = log.read(0)
+    log.data += b"20% "
+    second = log.read(part.next)
+    log.data += b"done\nend\n"
+    third = log.read(second.next)
+    assert (part.data, second.data, third.data) == (b"start\n10% ", b"20% ", b"done\nend\n")
+
+
+@pytest.mark.parametrize("sizes_lie", [False, True])
+def test_a_log_of_equal_lines_is_not_skipped(sizes_lie: bool) -> None:
+    """Each piece looks like the one before: recognised by its end alone, the new one would pass for seen."""
+    log = Log(b"tick\n" * 300, sizes_lie=sizes_lie)
+    part = log.read(0)
+    log.data += b"tick\n" * 300
+    second = log.read(part.next)
+    assert (len(part.data), len(second.data)) == (1500, 1500)
+
+
+def test_preview_of_which_nearly_all_is_new() -> None:
+    """Too little of the old part is left to be recognised: the sizes say that nothing is missing."""
+    log = Log(lines(0, 1000))
+    part = log.read(0)
+    log.data += lines(1000, 400)
+    second = log.read(part.next)
+    assert (second.data, second.note) == (lines(1000, 400), "")
+
+
+def test_gap_is_told_with_its_size() -> None:
+    """A chatty job between two looks: lines are missing, and the reader has to know."""
+    log = Log(lines(0, 100))
+    part = log.read(0)
+    log.data += lines(100, 1000)
+    second = log.read(part.next)
+    assert second.data == log.data[-5000:]
+    assert second.note == "7,000 bytes of worker-0 are missing here: the preview holds the last 5,000"
+    assert log.read(second.next).data == b""
+
+
+def test_beginning_that_is_no_longer_there_is_told() -> None:
+    """A task that starts to read late must not pretend to have the whole log."""
+    log = Log(lines(0, 1000))
+    assert log.read(0).note == "7,000 bytes of worker-0 are missing here: the preview holds the last 5,000"
+
+
+def test_gap_is_told_where_sizes_lie() -> None:
+    """Its size is not known then, but that there is one."""
+    log = Log(lines(0, 100), sizes_lie=True)
+    part = log.read(0)
+    log.data += lines(100, 1000)
+    second = log.read(part.next)
+    assert second.data == log.data[-5000:]
+    assert "may be missing or repeated" in second.note
+    log.data += b"more\n"
+    third = log.read(second.next)
+    assert (third.data, third.note) == (b"more\n", "")
+
+
+def test_log_that_began_anew_is_read_anew() -> None:
+    """Fault tolerance starts a job again by itself, and its log may start again with it."""
+    log = Log(lines(0, 400))
+    part = log.read(0)
+    log.data = b"second attempt\n"
+    second = log.read(part.next)
+    assert second.data == b"second attempt\n"
+    assert second.note == "the log of worker-0 is shorter than what was read of it: it was begun anew"
+
+
+def test_characters_cut_at_the_previews_beginning() -> None:
+    """The limit cuts anywhere: sizes do not fit then, and lines are recognised instead."""
+    log = Log("训练作业\n".encode() * 100, limit=1000)
+    part = log.read(0)
+    for _ in range(20):
+        log.data += "下一步 🚀\n".encode()
+        part = log.read(part.next)
+        assert (part.data, part.note) == ("下一步 🚀\n".encode(), "")
+
+
+def test_empty_preview_keeps_the_place() -> None:
+    """Answered with 204 before the job writes: the next look starts at the beginning."""
+    part = new_part(0, LogPreview(), "worker-0")
+    assert part.data == b""
+    assert is_preview(part.next)
+    assert Log(b"first\n").read(part.next).data == b"first\n"
+
+
+def test_positions_hold_nothing_of_the_log() -> None:
+    """They travel through XCom and the task state store, where no log text belongs."""
+    part = Log(b"password=hunter2\nkey").read(0)
+    assert isinstance(part.next, str)
+    assert "hunter2" not in part.next
+    assert len(part.next) < 60
+    assert not is_preview(0)
+    assert not is_preview("1609121886518240330")

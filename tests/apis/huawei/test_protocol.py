@@ -1,0 +1,260 @@
+"""What an answer that is no success means."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_ehpc.apis.answer import Answer, Number, Text
+from airflow_provider_ehpc.apis.call import (
+    ApiError,
+    ApiResponse,
+    AuthenticationFailed,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    ServiceUnavailable,
+    Throttled,
+    UnexpectedResponse,
+)
+from airflow_provider_ehpc.apis.huawei.protocol import (
+    LOG_NOT_READY,
+    modelarts_call,
+    project_path,
+    read_answer,
+)
+from tests.apis.huawei.drive import answer, refusal, sample
+
+
+class Told(Answer):
+    content: Text = ""
+    size: Number = None
+
+
+def error_of(response: ApiResponse) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        read_answer(Told, response)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (401, "ModelArts.0201", AuthenticationFailed),
+        (401, "ModelArts.0202", AuthenticationFailed),
+        (401, "ModelArts.0212", AuthenticationFailed),
+        (401, "ModelArts.0112", AuthenticationFailed),
+        (401, "APIG.0301", AuthenticationFailed),
+        (401, "APIGW.0301", AuthenticationFailed),
+        (403, "ModelArts.0203", AuthenticationFailed),
+        (403, "ModelArts.0206", AuthenticationFailed),
+        (403, "ModelArts.2784", AuthenticationFailed),
+        (400, "ModelArts.0206", InvalidRequest),
+        (403, "ModelArts.0108", PermissionDenied),
+        (403, "ModelArts.0210", PermissionDenied),
+        (403, "ModelArts.2785", PermissionDenied),
+        (403, "APIG.0802", PermissionDenied),
+        (400, "ModelArts.2837", PermissionDenied),
+        (400, "ModelArts.2775", NotFound),
+        (404, "", NotFound),
+        (404, "APIG.0101", InvalidRequest),
+        (404, "APIGW.0101", InvalidRequest),
+        (404, "ModelArts.2786", InvalidRequest),
+        (404, "ModelArts.2836", InvalidRequest),
+        (400, "ModelArts.2751", InvalidRequest),
+        (400, "ModelArts.2780", InvalidRequest),
+        (400, "ModelArts.2819", InvalidRequest),
+        (409, "ModelArts.2796", InvalidRequest),
+        (409, "ModelArts.2878", ServiceUnavailable),
+        (429, "ModelArts.2799", Throttled),
+        (429, "APIG.0308", Throttled),
+        (429, "APIGW.0308", Throttled),
+        (500, "ModelArts.0010", ServiceUnavailable),
+        (500, "ModelArts.5000", ServiceUnavailable),
+        (503, "ModelArts.4700", ServiceUnavailable),
+        (504, "APIG.0203", ServiceUnavailable),
+        (408, "", ServiceUnavailable),
+        # v1 refuses with 200 and is_success=false too, and its 01xx numbers mean other things than today's.
+        (200, "ModelArts.0010", ServiceUnavailable),
+        (200, "ModelArts.0012", ServiceUnavailable),
+        (200, "ModelArts.0013", ServiceUnavailable),
+        (200, "ModelArts.0102", InvalidRequest),
+        (200, "ModelArts.0105", InvalidRequest),
+    ],
+)
+def test_kinds(status: int, code: str, kind: type[ApiError]) -> None:
+    """The kind decides whether a call is repeated, a wait goes on, or the key gets locked."""
+    error = error_of(answer({"is_success": False, "error_code": code, "error_msg": "why"}, status))
+    assert type(error) is kind
+    assert (error.message, error.code, error.status) == ("why", code or None, status)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Training job (ID: 5f0c) not found.",
+        "The job does not exist.",
+        "The training job 10 does not exist",
+        "The resource does not exist.",
+    ],
+)
+def test_v1_says_in_words_that_a_job_is_unknown(message: str) -> None:
+    """Else a job that was deleted fails the wait as a bad request, without its grace after a submission."""
+    told = {"is_success": False, "error_code": "ModelArts.0102", "error_msg": message}
+    assert type(error_of(answer(told))) is NotFound
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "The workspace does not exist.",
+        "Flavor (x) not found.",
+        "algorithm not found.",
+        "Job name:X is existed",
+    ],
+)
+def test_other_things_that_are_missing_are_no_missing_job(message: str) -> None:
+    """A wrong flavor would be taken for a job that is not known yet."""
+    assert type(error_of(refusal("ModelArts.0102", 400, message))) is InvalidRequest
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (sample("v1-log-failed"), "Error string"),
+        (sample("v1-failed"), "Error string"),
+        ({"is_success": "false", "error_message": "in words"}, "in words"),
+        ({"is_success": False}, "no message given"),
+    ],
+)
+def test_a_refusal_with_200_is_an_error(told: dict[str, object], message: str) -> None:
+    """Read as a success, an empty log would be taken for the whole one."""
+    assert error_of(answer(told)).message == message
+
+
+def test_missing_is_success_counts_as_success() -> None:
+    """v2 has no such field."""
+    assert read_answer(Told, answer({"content": "x", "size": "10"})) == Told(content="x", size=10)
+
+
+def test_204_is_an_empty_answer() -> None:
+    """NotReadyToFetchLog has no body: no log yet, and no error."""
+    assert read_answer(Told, answer(None, 204)) == Told()
+
+
+def test_codes_for_nothing_yet_are_an_empty_answer() -> None:
+    """LogFileNotGenerated comes with 400 where another region sends 204."""
+    assert read_answer(Told, refusal("ModelArts.2818"), nothing=LOG_NOT_READY) == Told()
+    with pytest.raises(InvalidRequest, match="refused"):
+        read_answer(Told, refusal("ModelArts.2818"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "seconds"),
+    [
+        ({"retry_after": "7"}, "slow down", 7),
+        ({}, "policy user over ratelimit,limit:20,time:1 second", 1),
+        (
+            {},
+            "The throttling threshold has been reached: policy ip over ratelimit,limit:60,time:1 minute",
+            60,
+        ),
+        ({"retry_after": "3"}, "policy ip over ratelimit,limit:60,time:1 minute", 3),
+        ({}, "too many requests", None),
+    ],
+)
+def test_how_long_to_wait_when_throttled(
+    headers: dict[str, str], message: str, seconds: float | None
+) -> None:
+    """Asked again too early, the limit is hit again, for every waiting task."""
+    told = {"error_code": "APIG.0308", "error_msg": message}
+    error = error_of(answer(told, 429, **headers))
+    assert error.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, b"<html>no</html>", AuthenticationFailed),
+        (429, b"", Throttled),
+        (502, b"<html>bad gateway</html>", ServiceUnavailable),
+        (404, b"<html>not here</html>", UnexpectedResponse),
+        (302, b"<html>moved</html>", UnexpectedResponse),
+        (302, b'{"phase": "Completed"}', UnexpectedResponse),
+        (200, b"<html>login</html>", UnexpectedResponse),
+        (200, b"", UnexpectedResponse),
+        (200, b"[]", UnexpectedResponse),
+    ],
+)
+def test_answers_that_are_no_json_object(status: int, body: bytes, kind: type[ApiError]) -> None:
+    """The vendor's SDK takes 200 with HTML for an empty success, and a page's 404 for a missing job."""
+    assert type(error_of(ApiResponse(status, {"content-type": "text/html"}, body))) is kind
+
+
+def test_a_refused_signature_is_not_repeated_in_the_message() -> None:
+    """The gateway tells what it signed: the authorization and the security token would be in the task log."""
+    message = (
+        "Incorrect IAM authentication information: verify aksk signature fail,canonicalRequest:GET|/v2/p/||"
+        "authorization:SDK-HMAC-SHA256 Access=AK, Signature=0123|x-security-token:TEMPTOKEN|"
+    )
+    error = error_of(refusal("APIGW.0301", 401, message))
+    assert str(error) == (
+        "Incorrect IAM authentication information: verify aksk signature fail (APIGW.0301, HTTP 401). "
+        "Check the connection's password: the secret access key."
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "message", "hint"),
+    [
+        ("APIG.0301", 401, "AK access failed to reach the limit,forbidden.", "locked for five minutes"),
+        ("APIG.0301", 401, "calc ak sk signature fail:signature expired", "clock"),
+        ("APIG.0301", 401, "Get secretKey failed,ak:AKEXAMPLE,err:ak not exist", "login"),
+        ("APIG.0301", 401, "decrypt token fail", "token is not good"),
+        ("ModelArts.2785", 403, "not authorized", "Settings page"),
+        ("ModelArts.2786", 404, "project mismatch", "project_id"),
+        ("APIGW.0101", 404, "The API does not exist", "2023-06-30"),
+    ],
+)
+def test_hints(code: str, status: int, message: str, hint: str) -> None:
+    """The cloud's words alone leave a user with "signature fail"."""
+    error = error_of(refusal(code, status, message))
+    assert hint in error.hint
+    assert "AKEXAMPLE" not in str(error)
+
+
+def test_the_clouds_own_advice_is_the_hint_where_we_have_none() -> None:
+    """New answers carry error_solution; the existing provider drops it."""
+    error = error_of(answer(sample("v2-create-failed"), 400))
+    assert str(error) == (
+        "algorithm not found (ModelArts.2755, HTTP 400). Check whether the training project information in "
+        "the request is valid."
+    )
+
+
+def test_request_id_is_kept() -> None:
+    """The cloud's support asks for it; the gateway puts it into the body, the service into a header."""
+    assert error_of(answer({"error_code": "APIG.0301", "request_id": "a1"}, 401)).request_id == "a1"
+    assert error_of(answer({"error_code": "x"}, 400, x_request_id="b2")).request_id == "b2"
+
+
+def test_request() -> None:
+    """Content-Type is mandatory for every request, and the project's id is part of path and headers."""
+    call = modelarts_call(
+        "Op",
+        Told,
+        "POST",
+        project_path("v2", "p1", "training-jobs", "a/b 训"),
+        project_id="p1",
+        query={"lines": 5, "base_line": None},
+        body={"k": "训"},
+        subject="job 1",
+        writes=True,
+    )
+    assert call.request.target == "/v2/p1/training-jobs/a%2Fb%20%E8%AE%AD?lines=5"
+    assert call.request.headers == {
+        "accept": "application/json",
+        "content-type": "application/json",
+        "x-project-id": "p1",
+    }
+    assert call.request.body == '{"k": "训"}'.encode()
+    assert (call.operation, call.subject, call.writes) == ("Op", "job 1", True)

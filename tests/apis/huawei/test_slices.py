@@ -1,0 +1,186 @@
+"""Reading a log by bytes, against servers that treat a split character in each of the three ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_ehpc.apis.call import ApiCall, ApiRequest, ApiResponse
+from airflow_provider_ehpc.apis.huawei.modelarts_v1 import show_log_slice
+from airflow_provider_ehpc.apis.huawei.slices import SLICE, read_slices
+from airflow_provider_ehpc.apis.job import JobRef
+from tests.apis.huawei.drive import answer, drive
+
+REF = JobRef("10", version_id="10")
+MANY = 10**6
+
+
+def replaced(data: bytes) -> tuple[str, int]:
+    return data.decode(errors="replace"), len(data)
+
+
+def ignored(data: bytes) -> tuple[str, int]:
+    return data.decode(errors="ignore"), len(data)
+
+
+def aligned(data: bytes) -> tuple[str, int]:
+    """Move the cut before a character that is not whole; garbage elsewhere is replaced."""
+    for cut in range(min(3, len(data)) + 1):
+        try:
+            return data[: len(data) - cut].decode(), len(data) - cut
+        except UnicodeDecodeError:
+            continue
+    return replaced(data)
+
+
+class LogServer:
+    """The v1 API's /log over bytes that a test may append to."""
+
+    def __init__(self, data: bytes, cut: Callable[[bytes], tuple[str, int]], *, counts: bool = True) -> None:
+        self.data = data
+        self.cut = cut
+        self.counts = counts
+        self.calls = 0
+
+    def __call__(self, request: ApiRequest) -> ApiResponse:
+        self.calls += 1
+        start, length = int(request.query["start_byte"]), int(request.query["offset"])
+        assert start >= 0
+        assert 1 <= length <= SLICE
+        log, count = self.cut(self.data[start : start + length])
+        told: dict[str, Any] = {"is_success": True, "log": log, "end_byte": str(min(start, MANY) + count)}
+        if self.counts:
+            told["count"] = str(count)
+        return answer(told)
+
+    def read(self, start: int = 0, size: int = MANY) -> tuple[bytes, int, bool]:
+        def ask(at: int, length: int) -> ApiCall[Any]:
+            return show_log_slice("p", REF, "f.0", start_byte=at, offset=length)
+
+        return drive(read_slices(ask, start, size), self)
+
+
+SERVERS = pytest.mark.parametrize("cut", [replaced, ignored, aligned])
+TEXTS = {
+    "ascii": "step 1 loss 0.25\n" * 500,
+    "three bytes": "训练作业正在运行\n" * 400,
+    "three bytes, other seams": "x" + "训练作业正在运行\n" * 400,
+    "four bytes": "🚀" * 2000,
+    "four bytes, other seams": "ab" + "🚀" * 2000 + "\n",
+    "mixed": ("é训🚀a\n" * 1000),
+    "replacement characters of the job's own": "\ufffd" * 3000 + "\n",
+}
+
+
+@SERVERS
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+def test_text_arrives_as_it_was_written(cut: Callable[[bytes], tuple[str, int]], text: str) -> None:
+    """Read naively, a Chinese log has a broken character every 2 KiB, and under two servers loses bytes."""
+    data = text.encode()
+    assert LogServer(data, cut).read() == (data, len(data), False)
+
+
+@SERVERS
+@settings(max_examples=100, deadline=None)
+@given(
+    ascii_first=st.integers(2000, 2100),
+    text=st.text(alphabet="aé训🚀\ufffd", max_size=60),
+    times=st.integers(1, 60),
+    counts=st.booleans(),
+)
+def test_any_text_arrives(
+    cut: Callable[[bytes], tuple[str, int]], ascii_first: int, text: str, times: int, counts: bool
+) -> None:
+    """Wherever the seams fall."""
+    data = ("a" * ascii_first + text * times + "\n").encode()
+    assert LogServer(data, cut, counts=counts).read() == (data, len(data), False)
+
+
+@SERVERS
+@settings(max_examples=100, deadline=None)
+@given(piece=st.binary(max_size=100), times=st.integers(0, 70))
+def test_garbage_ends(cut: Callable[[bytes], tuple[str, int]], piece: bytes, times: int) -> None:
+    """A job that writes a picture to its log must not hang the task or its trigger."""
+    data = piece * times
+    server = LogServer(data, cut)
+    _, end, more = server.read()
+    assert not more
+    assert len(data) - 3 <= end <= len(data)
+    # Each slice is asked for at most four times, and each advances by all but three bytes at least.
+    assert server.calls <= 4 * (len(data) // (SLICE - 3) + 2)
+
+
+@SERVERS
+def test_text_behind_garbage_arrives(cut: Callable[[bytes], tuple[str, int]]) -> None:
+    """One bad byte must not spoil what comes after it."""
+    server = LogServer(b"\xff" * 3000 + b"a" * 3000 + b"the end\n", cut)
+    data, end, _ = server.read()
+    assert data.endswith(b"a" * 1000 + b"the end\n")
+    assert end == len(server.data)
+
+
+@SERVERS
+def test_a_character_that_is_half_written_waits_for_its_rest(cut: Callable[[bytes], tuple[str, int]]) -> None:
+    """A program's buffer is written out every 8 KiB, in the middle of a character as likely as not."""
+    whole = "进度 🚀\n".encode()
+    for split in range(1, len(whole)):
+        server = LogServer(whole[:split], cut)
+        first, position, more = server.read()
+        assert not more
+        server.data = whole
+        second, end, _ = server.read(position)
+        assert first + second == whole, split
+        assert end == len(whole)
+
+
+@SERVERS
+def test_ascii_costs_no_call_more_than_needed(cut: Callable[[bytes], tuple[str, int]]) -> None:
+    """At 2 KiB a call every further one counts: a megabyte takes 512."""
+    server = LogServer(b"x" * 10 * SLICE, cut)
+    server.read()
+    assert server.calls == 11
+
+
+def test_size_bounds_a_reading() -> None:
+    """One chatty job must not hold up the others: the rest comes with the next reading."""
+    server = LogServer(b"x" * 10 * SLICE, replaced)
+    assert server.read(size=3 * SLICE) == (b"x" * 3 * SLICE, 3 * SLICE, True)
+    assert server.calls == 3
+    assert server.read(start=3 * SLICE, size=1) == (b"x" * SLICE, 4 * SLICE, True)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"log": "", "end_byte": 100},
+        {"log": None, "end_byte": "100", "count": "0"},
+        {"log": "", "end_byte": "2148", "count": "0"},
+        {"log": "", "end_byte": "2148"},
+        {"log": "x", "end_byte": "100"},
+        {},
+    ],
+)
+def test_nothing_new(told: dict[str, object]) -> None:
+    """No page says what the end of a log looks like: no progress means that nothing is there yet."""
+
+    def ask(at: int, length: int) -> ApiCall[Any]:
+        return show_log_slice("p", REF, "f.0", start_byte=at, offset=length)
+
+    assert drive(read_slices(ask, 100, MANY), lambda request: answer(told)) == (b"", 100, False)
+
+
+def test_end_byte_may_be_missing() -> None:
+    """The length of what came says as much."""
+    server = LogServer("训练\n".encode(), replaced)
+
+    def without_end(request: ApiRequest) -> ApiResponse:
+        return answer({"log": server.cut(server.data[int(request.query["start_byte"]) :])[0]})
+
+    def ask(at: int, length: int) -> ApiCall[Any]:
+        return show_log_slice("p", REF, "f.0", start_byte=at, offset=length)
+
+    assert drive(read_slices(ask, 0, MANY), without_end) == (server.data, len(server.data), False)
