@@ -7,6 +7,7 @@ response models of ``alibabacloud-ehpc20240730`` 2.4.0.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -255,7 +256,7 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
         else None,
         "WallTime": None if spec.wall_time is None else clock(spec.wall_time),
     }
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "CreateJob",
         CreateJobAnswer,
@@ -267,6 +268,7 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         writes=True,
     )
+    return dataclasses.replace(call, confidential=(spec.password,) if spec.password else ())
 
 
 class StopJobsAnswer(PascalAnswer):
