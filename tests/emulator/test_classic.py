@@ -93,7 +93,7 @@ def test_a_job_runs_and_is_told_by_every_operation(client: Client) -> None:
     assert client.info(job_id)["State"] == "FINISHED"
 
 
-def test_there_is_no_word_for_a_job_that_failed(client: Client) -> None:
+def test_there_is_no_word_for_a_job_that_failed() -> None:
     """The version knows FINISHED, RUNNING and QUEUED: whoever reads success out of FINISHED is wrong."""
     with Emulator(slots=1) as emulator:
         busy = Client(emulator)
