@@ -214,7 +214,9 @@ class TestClassicLog:
     ) -> None:
         """Two streams grow unevenly under one window, cut within characters, while the job runs and after."""
         noisy = f"{sys.executable} {NOISY_JOB}"
-        job_id = ehpc_emulator.submit(f"{noisy} 3000000 & {noisy} 1100000 >&2; wait")
+        # What comes before the pause is read alone, so that the streams stand a byte apart from then on.
+        before = "echo a; echo bb >&2; sleep 1"
+        job_id = ehpc_emulator.submit(f"{before}; {noisy} 3000000 & {noisy} 1100000 >&2; wait")
         ref = JobRef(job_id, ehpc_emulator.cluster_id)
         watch = JobWatch(ref, WaitTerms(), time.time())
         follower = LogFollower(classic.api, ref, watch, clock=time.time, interval=0.2, settle=0.5)
