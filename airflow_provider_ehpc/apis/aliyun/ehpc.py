@@ -7,7 +7,6 @@ response models of ``alibabacloud-ehpc20240730`` 2.4.0.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -256,7 +255,7 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
         else None,
         "WallTime": None if spec.wall_time is None else clock(spec.wall_time),
     }
-    call = rpc_call(
+    return rpc_call(
         VERSION,
         "CreateJob",
         CreateJobAnswer,
@@ -267,8 +266,8 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
         },
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         writes=True,
+        password=spec.password,
     )
-    return dataclasses.replace(call, confidential=(spec.password,) if spec.password else ())
 
 
 class StopJobsAnswer(PascalAnswer):
