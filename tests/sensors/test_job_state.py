@@ -60,7 +60,7 @@ def test_it_waits_for_success(ehpc_emulator: Emulator, make: Make, task_log: Tas
     assert (job["state"], job["raw_state"], job["name"]) == ("SUCCEEDED", "FINISHED", "md")
     assert job["outcome_assumed"] is True
     assert len(job["nodes"]) == 2
-    ending = f"job {job_id} in cluster ehpc-hz-emulator is SUCCEEDED ('FINISHED'), after 0:00:0"
+    ending = f"job {job_id} in cluster ehpc-hz-emulator is SUCCEEDED ('FINISHED')"
     assert any(line.startswith(ending) for line in task_log.lines)
     assert "it counts as SUCCEEDED" in task_log.warnings[0]
 
@@ -330,7 +330,7 @@ def test_reschedule_counts_from_the_first_look(ehpc_emulator: Emulator, make: Ma
     # Its place differs between the versions of Airflow.
     assert type(caught.value).__name__ == "AirflowRescheduleException"
     first = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=101)
-    with pytest.raises(AirflowSensorTimeout, match="the wait of 0:01:41 is over"):
+    with pytest.raises(AirflowSensorTimeout, match=r"the wait of 0:01:4\d is over"):
         make(job_id, mode="reschedule", timeout=100).execute({"ti": _TaskInstance(first)})  # type: ignore[typeddict-item]
 
 
