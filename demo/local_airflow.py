@@ -82,10 +82,10 @@ class LocalAirflow:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def cli(self, *arguments: str, timeout: float = 300, fails: bool = False) -> str:
+    def cli(self, *arguments: str, timeout: float = 300, check: bool = True) -> str:
         """Run the ``airflow`` command and return what it printed.
 
-        :param fails: whether it is meant to end with an error.
+        :param check: whether an exit code other than 0 is an error.
         """
         done = subprocess.run(
             [sys.executable, "-m", "airflow", *arguments],
@@ -95,7 +95,7 @@ class LocalAirflow:
             timeout=timeout,
             check=False,
         )
-        if bool(done.returncode) != fails:
+        if done.returncode and check:
             said = f"{done.stdout}\n{done.stderr}"
             raise RuntimeError(f"airflow {' '.join(arguments)} ended with code {done.returncode}:\n{said}")
         return done.stdout

@@ -131,7 +131,7 @@ def new_async_session(options: TransportOptions) -> aiohttp.ClientSession:
         verify = ssl.create_default_context(cafile=options.verify)
     elif not options.verify:
         verify = False
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=verify),
         timeout=aiohttp.ClientTimeout(
             total=None, sock_connect=options.connect_timeout, sock_read=options.read_timeout
@@ -141,6 +141,10 @@ def new_async_session(options: TransportOptions) -> aiohttp.ClientSession:
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
+    # aiohttp sends a GET again whose answer was lost, with a nonce that is used up; and E-HPC 2018-04-12
+    # submits jobs by GET. There is no public name for this switch (3.14).
+    session._retry_connection = False
+    return session
 
 
 def configure_session(session: requests.Session, options: TransportOptions) -> None:

@@ -194,3 +194,28 @@ def test_a_hook_survives_a_second_event_loop(hook: EhpcHook, ehpc_emulator: Emul
     assert ehpc_emulator.requests.count("GetJob", "ok") == 2
     asyncio.run(hook.aclose())
     gc.collect()
+
+
+def test_the_end_of_a_long_log_is_found_though_its_size_is_told_as_0(
+    hook: EhpcHook, ehpc_emulator: Emulator
+) -> None:
+    """The page's own sample has a size of 0: a failure's "last lines" must not be the log's first ones."""
+    job_id = ehpc_emulator.submit("seq 1 200000")
+    ehpc_emulator.wait_for(job_id)
+    ref = hook.job_ref(job_id)
+    for lying in (False, True):
+        if lying:
+            ehpc_emulator.fault("log_size")
+        out = hook.log_tail(ref, 4096)[0]
+        assert out.data.endswith(b"199999\n200000\n")
+        assert len(out.data) == 4096
+
+
+def test_an_array_that_pbs_calls_finished_is_assumed_to_have_succeeded(
+    hook: EhpcHook, ehpc_emulator: Emulator
+) -> None:
+    """finished_without_exit_code must hold for arrays as well: nobody has told how the sub-jobs ended."""
+    job_id = ehpc_emulator.submit("true", array="1-3")
+    ehpc_emulator.wait_for(job_id)
+    status = hook.job_status(hook.job_ref(job_id))
+    assert (status.state, status.outcome_assumed, status.array) == ("SUCCEEDED", True, {"SUCCEEDED": 3})

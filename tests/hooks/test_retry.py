@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
-from airflow_provider_ehpc.apis.aliyun import ehpc
+from airflow_provider_ehpc.apis.aliyun import classic, ehpc
 from airflow_provider_ehpc.apis.call import (
     AnswerLost,
     ApiError,
     AuthenticationFailed,
+    Flow,
     InvalidRequest,
     NotReached,
     ServiceUnavailable,
@@ -232,6 +234,39 @@ def test_pauses_grow_and_are_jittered() -> None:
     assert longest == sorted(longest)
     assert all(len(set(pauses)) > 150 for pauses in taken)
     assert longest[-1] <= 20
+
+
+@pytest.mark.parametrize("operation", ["call", "reused"])
+def test_no_library_repeats_a_request_by_itself(
+    endpoint: Endpoint, connect: Connect, pauses: Pauses, ask: Ask, operation: str
+) -> None:
+    """aiohttp sends a GET again when its answer was lost; E-HPC 2018-04-12 submits jobs by GET."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if operation == "reused" and len(endpoint.seen) == 1:
+            return send_json(handler, {"RequestId": "R", "JobId": "1"})
+        handler.close_connection = True
+        handler.connection.shutdown(socket.SHUT_RDWR)
+        return None
+
+    endpoint.answer = answer
+    hook = EhpcHook(connect(endpoint.connection))
+    call = classic.submit_job("ehpc-hz-1", JobSpec("once", "true", user="me"))
+    assert call.request.method == "GET"
+    expected = 1
+    if operation == "reused":
+        expected = 2
+
+        def both() -> Flow[None]:
+            yield call
+            yield call
+
+        with pytest.raises(AnswerLost):
+            ask(hook, "drive", both())
+    else:
+        with pytest.raises(AnswerLost):
+            ask(hook, "call", call)
+    assert len(endpoint.seen) == expected
 
 
 def test_each_attempt_is_signed_anew(endpoint: Endpoint, connect: Connect, ask: Ask, pauses: Pauses) -> None:

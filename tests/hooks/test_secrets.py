@@ -14,8 +14,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from airflow_provider_ehpc.apis.aliyun import ehpc
-from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
+from airflow_provider_ehpc.apis.aliyun import classic, ehpc
+from airflow_provider_ehpc.apis.call import ApiCall, ApiError, InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 from tests.conftest import Ask, Connect, Pauses
@@ -202,6 +202,16 @@ def test_success_shows_no_secret(
     endpoint.answer = lambda handler: send_json(handler, {"RequestId": "R", "JobId": "1.manager"})
     ask(planted, "create_job", "ehpc-hz-1", SPEC)
     assert_clean(written())
+
+
+@pytest.mark.parametrize("submit", [ehpc.create_job, classic.submit_job])
+def test_no_submission_shows_its_password(
+    endpoint: Endpoint, planted: EhpcHook, ask: Ask, submit: Callable[[str, JobSpec], ApiCall[Any]]
+) -> None:
+    endpoint.answer = echo_target
+    with pytest.raises(ApiError) as caught:
+        ask(planted, "call", submit("ehpc-hz-1", SPEC))
+    assert_clean(everything_of(caught.value))
 
 
 def test_other_users_of_urllib3_keep_their_log(

@@ -28,7 +28,7 @@ def test_a_connection_is_tested_from_the_command_line(airflow: LocalAirflow, clo
 
     wrong = cloud.connection | {"password": "not-the-secret-of-this-key"}
     airflow.environment["AIRFLOW_CONN_WRONG"] = json.dumps(wrong)
-    told = airflow.cli("connections", "test", "wrong", fails=True)
+    told = airflow.cli("connections", "test", "wrong", check=False)
     assert "Connection failed!" in told
     assert "Check the connection's password: the access key secret." in " ".join(told.split())
     assert "not-the-secret-of-this-key" not in told

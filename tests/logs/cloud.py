@@ -57,6 +57,8 @@ class Cloud:
     told_size: Callable[[str, int], int | None] = lambda stream, size: size
     read_cost: float = 0.0
     """Seconds that one reading of the log takes."""
+    reading_notes: list[str] = field(default_factory=list)
+    """What the next reading says of itself."""
     made: list[str] = field(default_factory=list)
     """What was asked, in order."""
     sizes: list[int] = field(default_factory=list)
@@ -112,7 +114,8 @@ class Cloud:
             told = self.told_size(stream, len(content))
             chunks.append(LogChunk(stream, data, position + len(data), told))
         more = any(len(chunk.data) >= size for chunk in chunks)
-        return LogBatch(tuple(chunks), more)
+        notes, self.reading_notes = tuple(self.reading_notes), []
+        return LogBatch(tuple(chunks), more, notes)
         yield
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:

@@ -148,6 +148,13 @@ def test_answers_that_make_no_sense_do_not_end_the_wait() -> None:
     assert follow(cloud).lines() == ["line"]
 
 
+def test_what_the_api_says_of_a_reading_is_told() -> None:
+    """ModelArts cuts its previews: the lines that are missing must not be missing in silence."""
+    cloud = Cloud(states=ends(5), reading_notes=["--- 5,000 lines are missing here ---"])
+    cloud.write(0, b"line\n")
+    assert follow(cloud).notes(warning=True) == ["--- 5,000 lines are missing here ---"]
+
+
 def test_a_size_that_is_refused_is_lowered() -> None:
     """How much GetJobLog gives at once is not documented; asking for too much must not be the end."""
     cloud = Cloud(states=ends(15), refuses_above=100)

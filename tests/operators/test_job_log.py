@@ -209,7 +209,7 @@ def test_a_storage_that_cannot_be_written_does_not_fail_the_task(
 
 
 def deferral(operator: JobLogOperator) -> Any:
-    from airflow.sdk.exceptions import TaskDeferred
+    from airflow.providers.common.compat.sdk import TaskDeferred
 
     with pytest.raises(TaskDeferred) as caught:
         operator.execute({})

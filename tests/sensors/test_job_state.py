@@ -60,7 +60,7 @@ def test_it_waits_for_success(ehpc_emulator: Emulator, make: Make, task_log: Tas
     assert (job["state"], job["raw_state"], job["name"]) == ("SUCCEEDED", "FINISHED", "md")
     assert job["outcome_assumed"] is True
     assert len(job["nodes"]) == 2
-    ending = f"job {job_id} in cluster ehpc-hz-emulator is SUCCEEDED ('FINISHED'), after 0:00:0"
+    ending = f"job {job_id} in cluster ehpc-hz-emulator is SUCCEEDED ('FINISHED')"
     assert any(line.startswith(ending) for line in task_log.lines)
     assert "it counts as SUCCEEDED" in task_log.warnings[0]
 
@@ -269,7 +269,7 @@ def test_a_failed_sub_job_fails_the_array_when_all_are_over(ehpc_emulator: Emula
 
 
 def deferral(sensor: JobStateSensor) -> Any:
-    from airflow.sdk.exceptions import TaskDeferred
+    from airflow.providers.common.compat.sdk import TaskDeferred
 
     with pytest.raises(TaskDeferred) as caught:
         sensor.execute({})
@@ -324,13 +324,13 @@ def test_a_strange_event_is_no_success(make: Make, event: Any) -> None:
 
 def test_reschedule_counts_from_the_first_look(ehpc_emulator: Emulator, make: Make) -> None:
     """Each look is a process of its own: counted from itself, no timeout would ever come."""
-    from airflow.sdk.exceptions import AirflowRescheduleException
-
     job_id = ehpc_emulator.submit("sleep 60")
-    with pytest.raises(AirflowRescheduleException):
+    with pytest.raises(AirflowException) as caught:
         make(job_id, mode="reschedule", timeout=100).execute({"ti": _TaskInstance()})  # type: ignore[typeddict-item]
+    # Its place differs between the versions of Airflow.
+    assert type(caught.value).__name__ == "AirflowRescheduleException"
     first = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=101)
-    with pytest.raises(AirflowSensorTimeout, match="the wait of 0:01:41 is over"):
+    with pytest.raises(AirflowSensorTimeout, match=r"the wait of 0:01:4\d is over"):
         make(job_id, mode="reschedule", timeout=100).execute({"ti": _TaskInstance(first)})  # type: ignore[typeddict-item]
 
 
