@@ -15,8 +15,8 @@ class FaultKind(StrEnum):
     ERROR = "error"
     """The API answers ``status`` with ``code`` and ``message``; nothing was done."""
     THROTTLE = "throttle"
-    """As ERROR, by default 429 Throttling.User, with x-acs-retry-after of ``retry_after_ms`` milliseconds
-    or Retry-After of ``retry_after`` seconds where given."""
+    """As ERROR, by default 429 with the cloud's own code, with x-acs-retry-after of ``retry_after_ms``
+    milliseconds or Retry-After of ``retry_after`` seconds where given."""
     RESET = "reset"
     """The connection is reset instead of an answer; with ``effect`` the operation was done before."""
     TRUNCATE = "truncate"
@@ -37,6 +37,11 @@ class FaultKind(StrEnum):
     """Types and white space vary from one answer to the next, as they do between documentation pages."""
     FINISHED_HIDES_FAILURE = "finished_hides_failure"
     """Every job that has ended is FINISHED, whatever its exit code."""
+    SPLIT = "split"
+    """What is left of a character that ModelArts v1 cut in two: ``word`` is ``replaced`` (as without the
+    fault), ``dropped``, or ``aligned`` where the cut is moved to the character's beginning."""
+    TOKEN_LIFE = "token_life"
+    """IAM gives tokens that are good for ``seconds``."""
 
 
 _STANDING = frozenset(
@@ -47,6 +52,8 @@ _STANDING = frozenset(
         FaultKind.LOG_SIZE,
         FaultKind.DRIFT,
         FaultKind.FINISHED_HIDES_FAILURE,
+        FaultKind.SPLIT,
+        FaultKind.TOKEN_LIFE,
     }
 )
 """Kinds that hold until they are cleared; the others strike ``times`` requests."""
