@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,7 +41,7 @@ class FaultKind(StrEnum):
     SPLIT = "split"
     """What is left of a character that ModelArts v1 cut in two: ``word`` is ``replaced`` (as without the
     fault), ``dropped``, or ``aligned`` where the cut is moved to the character's beginning."""
-    TOKEN_LIFE = "token_life"
+    LIFETIME = "lifetime"
     """IAM gives tokens that are good for ``seconds``."""
 
 
@@ -53,7 +54,7 @@ _STANDING = frozenset(
         FaultKind.DRIFT,
         FaultKind.FINISHED_HIDES_FAILURE,
         FaultKind.SPLIT,
-        FaultKind.TOKEN_LIFE,
+        FaultKind.LIFETIME,
     }
 )
 """Kinds that hold until they are cleared; the others strike ``times`` requests."""
@@ -113,6 +114,11 @@ class Faults:
         return next(
             (fault for fault in self.pending() if fault.kind is kind and fault.job_id in ("", job_id)), None
         )
+
+    def hides(self, job_id: str, submitted_at: float) -> bool:
+        """Whether a job is not known yet."""
+        fault = self.standing(FaultKind.INVISIBLE, job_id)
+        return fault is not None and time.time() - submitted_at < fault.seconds
 
     def take(self, operation: str, job_id: str) -> list[Fault]:
         """Return what strikes this request: each latency, and the first of the faults that end it."""

@@ -10,7 +10,6 @@ import asyncio
 import base64
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -213,8 +212,7 @@ class Ehpc:
         return "FINISHED" if hidden else self._spelling.state(job.phase)
 
     def _invisible(self, job: Job) -> bool:
-        fault = self._faults.standing(FaultKind.INVISIBLE, self._spelling.job_id(job))
-        return fault is not None and time.time() - job.submission.submitted_at < fault.seconds
+        return self._faults.hides(self._spelling.job_id(job), job.submission.submitted_at)
 
     def _size_told(self, job_id: str, path: Path, size: int) -> int:
         fault = self._faults.standing(FaultKind.LOG_SIZE, job_id)

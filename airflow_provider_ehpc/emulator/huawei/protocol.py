@@ -84,9 +84,7 @@ def route(name: str, method: str, path: str, operation: Operation, *, signed: bo
 class HuaweiService:
     """The gateway in front of IAM and of ModelArts in one project."""
 
-    def __init__(
-        self, accounts: Accounts, faults: Faults, tokens: Tokens, routes: Sequence[Route]
-    ) -> None:
+    def __init__(self, accounts: Accounts, faults: Faults, tokens: Tokens, routes: Sequence[Route]) -> None:
         self._accounts = accounts
         self._faults = faults
         self._tokens = tokens
@@ -153,7 +151,8 @@ class HuaweiService:
             return Refused(
                 429,
                 "APIG.0308",
-                "The throttling threshold has been reached: policy user over ratelimit,limit:20,time:1 second",
+                "The throttling threshold has been reached: "
+                "policy user over ratelimit,limit:20,time:1 second",
             )
         return Refused(500, "ModelArts.0010", "Internal error.")
 
@@ -215,7 +214,8 @@ class HuaweiService:
             raise Refused(
                 404,
                 "ModelArts.2786",
-                f"The project ID ({project_id}) in the request does not match that({PROJECT_ID}) in the token.",
+                f"The project ID ({project_id}) in the request does not match that({PROJECT_ID}) "
+                "in the token.",
             )
         raise Refused(400, "ModelArts.0210", "Invalid project ID.")
 
