@@ -16,7 +16,7 @@ from airflow_provider_ehpc.emulator.server import SCHEDULERS, Emulator
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_ehpc.emulator",
-        description="A local cloud for airflow-provider-ehpc: the clouds' APIs over HTTP, on real jobs.",
+        description="A local cloud for airflow-provider-ehpc: APIs over HTTP, with real jobs behind.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
@@ -56,9 +56,9 @@ async def _run(arguments: argparse.Namespace) -> None:
     await emulator.open()
     try:
         print(f"The emulator answers at {emulator.url}", flush=True)
-        for conn_type, connection in emulator.connections.items():
-            name = f"AIRFLOW_CONN_{conn_type.upper()}_DEFAULT"
-            print(f"export {name}={shlex.quote(json.dumps(connection))}", flush=True)
+        for kind, connection in emulator.connections.items():
+            value = shlex.quote(json.dumps(connection))
+            print(f"export AIRFLOW_CONN_{kind.upper()}_DEFAULT={value}", flush=True)
         await stopped.wait()
     finally:
         await emulator.shut(kill_jobs=False)

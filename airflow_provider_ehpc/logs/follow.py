@@ -182,6 +182,8 @@ class LogFollower:
         if self._log_fault:
             self._log_fault = False
             yield Note("the log can be read again, from where reading stopped")
+        for note in batch.notes:
+            yield Note(note, warning=True)
         for chunk in batch.chunks:
             yield from self._take(chunk)
         return batch
