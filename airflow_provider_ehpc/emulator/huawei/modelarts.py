@@ -259,7 +259,7 @@ def _ending(job: Job) -> Mapping[str, Any]:
         task, code = next(iter(codes.items()))
         record |= {"end_reason": f"exit with {code}", "end_related_task": task}
     statuses = [
-        {"task": task, "exit_code": code, "message": f"the task exited with code {code}"}
+        {"task": task, "exit_code": code, "message": "the training process ended with an error"}
         for task, code in codes.items()
     ]
     return {"task_statuses": statuses, "running_records": [record]}
