@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from weakref import WeakKeyDictionary
 
 from airflow_provider_ehpc.apis.call import (
+    ApiError,
     ApiRequest,
     AuthenticationFailed,
     NotReached,
@@ -101,7 +102,8 @@ def token_trouble() -> Iterator[None]:
         raise
     except ServiceUnavailable as error:
         # The call itself was not sent, so even one that writes may be tried again.
-        trouble = NotReached(**{**error.as_dict(), "retry_after": error.retry_after})
+        trouble = ApiError.from_dict({**error.as_dict(), "kind": NotReached.__name__})
+        trouble.retry_after = error.retry_after
     else:
         return
     raise trouble
