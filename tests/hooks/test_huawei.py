@@ -125,7 +125,9 @@ def test_a_failed_job_tells_exit_code_and_task(
     ehpc_emulator: Emulator, hook: ModelArtsHook, ask: Ask
 ) -> None:
     """Of two nodes, a user has to learn which one failed, and how."""
-    ref = ask(hook, "submit", spec("two-nodes", "echo node $VC_TASK_INDEX; exit $((VC_TASK_INDEX * 7))", nodes=2))
+    ref = ask(
+        hook, "submit", spec("two-nodes", "echo node $VC_TASK_INDEX; exit $((VC_TASK_INDEX * 7))", nodes=2)
+    )
     ehpc_emulator.wait_for(ref.job_id)
 
     status = ask(hook, "job_status", ref)

@@ -2,13 +2,14 @@
 
 The rule that is tested: ModelArts gives text, so bytes that are no UTF-8 are U+FFFD before they leave the
 server, and a reader sees the lines of the text that is left. No other character may be lost, doubled or
-damaged, wherever pieces are cut. Over v1's API of 2 KiB pieces the log is text only: beside bytes that are
-none, a client cannot know what a cut has done to a character.
+damaged, wherever pieces are cut. v1's API of 2 KiB pieces may also cut through bytes that are no text, so
+there only how many U+FFFD stand in a row is left open.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Generator
@@ -89,17 +90,15 @@ def as_text(raw: bytes) -> bytes:
     return raw.decode(errors="replace").encode()
 
 
-def text_noise(size: int) -> bytes:
-    """Return about ``size`` bytes of noise that is text, without its line of a megabyte."""
-    pieces = []
-    for piece in noisy_job.noise(1_300_000)[1:]:
-        try:
-            pieces.append(piece.decode())
-        except UnicodeDecodeError:
-            continue
-        if sum(map(len, pieces)) > size:
+def noise(size: int, *, binary: bool = False) -> bytes:
+    """Return about ``size`` bytes of noise without its line of a megabyte, and without what is no text."""
+    data = bytearray()
+    for piece in noisy_job.noise(1_000_000 + 2 * size)[1:]:
+        if binary or "\ufffd" not in piece.decode(errors="replace"):
+            data += piece
+        if len(data) > size:
             break
-    return ("".join(pieces) + "最后一行没有换行").encode()
+    return bytes(data) + "最后一行没有换行".encode()
 
 
 def written(cloud: Emulator, ref: JobRef) -> bytes:
@@ -152,7 +151,7 @@ def test_noise_by_previews_where_there_are_no_lines(
     if sizes == "wrong":
         ehpc_emulator.fault("log_size")
     file = tmp_path / "noise"
-    file.write_bytes(text_noise(2_000_000 if sizes == "right" else 300_000))
+    file.write_bytes(noise(2_000_000 if sizes == "right" else 300_000))
     ref = submit(hook, f"exec {sys.executable} -c {_quoted(TRICKLE)} {file}")
 
     seen = follow(hook, ref)
@@ -191,7 +190,7 @@ def test_text_by_pieces_of_two_kilobytes(
     """Whatever an endpoint does to a character that a piece's border goes through."""
     ehpc_emulator.fault("split", word=split)
     file = tmp_path / "noise"
-    file.write_bytes(text_noise(200_000))
+    file.write_bytes(noise(200_000))
     ref = submit(hook, f"exec {sys.executable} -c {_quoted(TRICKLE)} {file}")
     v1 = ModelArtsV1Hook(hook.conn_id)
 
@@ -203,11 +202,27 @@ def test_text_by_pieces_of_two_kilobytes(
     assert ehpc_emulator.requests.count("ShowTrainingJobAomLog") == 0
 
 
+def test_noise_with_binary_by_pieces_of_two_kilobytes(
+    ehpc_emulator: Emulator, hook: ModelArtsHook, tmp_path: Path
+) -> None:
+    file = tmp_path / "noise"
+    file.write_bytes(noise(200_000, binary=True))
+    ref = submit(hook, f"exec {sys.executable} -c {_quoted(TRICKLE)} {file}")
+    v1 = ModelArtsV1Hook(hook.conn_id)
+
+    seen = follow(v1, v1_ref(ehpc_emulator, v1, ref))
+    v1.close()
+
+    assert b"\xff" in file.read_bytes()
+    wanted = expected(as_text(file.read_bytes()))
+    assert [_bad_as_one(line) for line in seen.streams["job-noisy.0"]] == [
+        _bad_as_one(line) for line in wanted
+    ]
+
+
 def test_noise_by_lines_of_v1_where_there_are_no_bytes(ehpc_emulator: Emulator, hook: ModelArtsHook) -> None:
     """The vendor took /log away first; the words for the direction are the reverse of v2's there."""
-    ehpc_emulator.fault(
-        "error", operation="ShowTrainingJobLog", status=404, code="APIG.0101", times=FOR_EVER
-    )
+    ehpc_emulator.fault("error", operation="ShowTrainingJobLog", status=404, code="APIG.0101", times=FOR_EVER)
     ref = submit(hook, f"exec {sys.executable} {NOISY_JOB} 1500000")
     v1 = ModelArtsV1Hook(hook.conn_id)
 
@@ -217,7 +232,9 @@ def test_noise_by_lines_of_v1_where_there_are_no_bytes(ehpc_emulator: Emulator, 
     assert seen.streams["job-noisy.0"] == expected(as_text(written(ehpc_emulator, ref)))
 
 
+def _bad_as_one(line: str) -> str:
+    return re.sub("\ufffd+", "\ufffd", line)
+
+
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
-
-
