@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 HOOKS = {
     "ehpc": ("airflow_provider_ehpc.hooks.aliyun", "EhpcHook"),
+    "ehpc-classic": ("airflow_provider_ehpc.hooks.aliyun", "EhpcClassicHook"),
+    "ehpc-serverless": ("airflow_provider_ehpc.hooks.aliyun", "EhpcServerlessHook"),
     "modelarts": ("airflow_provider_ehpc.hooks.huawei", "ModelArtsHook"),
     "modelarts-v1": ("airflow_provider_ehpc.hooks.huawei", "ModelArtsV1Hook"),
 }
