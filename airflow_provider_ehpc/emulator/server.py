@@ -29,6 +29,8 @@ from airflow_provider_ehpc.emulator.aliyun.view import CLUSTER_ID, USER, Cluster
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import Fault, FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Gateway
+from airflow_provider_ehpc.emulator.huawei import cloud as huawei
+from airflow_provider_ehpc.emulator.huawei.training import read_job_id
 from airflow_provider_ehpc.emulator.jobs import Job
 from airflow_provider_ehpc.emulator.journal import Journal
 from airflow_provider_ehpc.emulator.schedulers import Scheduler
@@ -160,8 +162,19 @@ class Emulator:
         """:attr:`connection` as the text for ``AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT``."""
         return json.dumps(self.connection)
 
+    @property
+    def connections(self) -> dict[str, dict[str, Any]]:
+        """The connections to all clouds by their types, each as ``AIRFLOW_CONN_*`` takes it in JSON."""
+        connections = (self.connection, huawei.key_connection(self.url, self.accounts.first))
+        return {connection["conn_type"]: connection for connection in connections}
+
+    @property
+    def iam_connection(self) -> dict[str, Any]:
+        """An Airflow connection to ModelArts as an IAM user, by tokens in place of a key."""
+        return huawei.user_connection(self.url, self.accounts.first)
+
     def connection_of(self, account: Account) -> dict[str, Any]:
-        """Return the Airflow connection that uses another account."""
+        """Return the Airflow connection to E-HPC that uses another account."""
         extra = {"region": "cn-hangzhou", "cluster_id": self.cluster_id}
         if account.security_token:
             extra["security_token"] = account.security_token
@@ -191,10 +204,13 @@ class Emulator:
     def job(self, job_id: str, *, serverless: bool = False) -> Job:
         """Return a job as the cluster knows it, whatever faults make the API say.
 
+        :param job_id: as any of the clouds' APIs spells it.
         :param serverless: whether the id is a serverless job's.
         :raises KeyError: where there is none of this id.
         """
-        key = (SERVERLESS if serverless else self._spelling).read(job_id)
+        training_job = read_job_id(job_id)
+        spelling = SERVERLESS if serverless else self._spelling
+        key = spelling.read(job_id) if training_job is None else (training_job, None)
         cluster = self._serverless if serverless else self._cluster
         job = cluster.get(*key) if key else None
         if job is None:
@@ -288,6 +304,9 @@ class Emulator:
         app = web.Application()
         Admin(self).add_to(app)
         app.router.add_route("*", "/", Gateway(service, self.faults, self.requests).handle)
+        modelarts = huawei.huawei_service(self.accounts, self.faults, self._cluster, self._default_queue)
+        for path in huawei.PATHS:
+            app.router.add_route("*", path, Gateway(modelarts, self.faults, self.requests).handle)
         return app
 
     def _make_scheduler(self, directory: Path, home: Path) -> Scheduler:

@@ -70,7 +70,6 @@ class ApiHook(HttpHook):
     conn_name_attr = "conn_id"
     conn_types: ClassVar[tuple[str, ...]]
     """Connection types that this hook understands."""
-    api: JobApi
 
     def __init__(self, conn_id: str) -> None:
         super().__init__(http_conn_id=conn_id)
@@ -94,6 +93,20 @@ class ApiHook(HttpHook):
         if self._account is None:
             self._account = self._read(*read_connection(self.conn_id))
         return self._account
+
+    @property
+    def api(self) -> JobApi:
+        """The API. A hook whose API needs something of the account has it made by :meth:`_api`."""
+        return self._api(self.account)
+
+    def _api(self, account: Account) -> JobApi:
+        """Return the API as an account speaks it."""
+        raise NotImplementedError
+
+    async def _aapi(self) -> JobApi:
+        """Return the API, without blocking the event loop."""
+        await self.aaccount()
+        return self.api
 
     async def aaccount(self) -> Account:
         """Return the connection, read once, without blocking the event loop."""
@@ -279,7 +292,7 @@ class ApiHook(HttpHook):
 
     async def ajob_status(self, ref: JobRef) -> JobStatus:
         """Return what the cloud says of a job. See :meth:`job_status`."""
-        return await self.adrive(self.api.job_status(ref))
+        return await self.adrive((await self._aapi()).job_status(ref))
 
     def job_statuses(self, refs: Iterable[JobRef]) -> dict[JobRef, JobStatus | None]:
         """Return what the cloud says of many jobs, with few requests; None for one it does not know."""
@@ -287,7 +300,7 @@ class ApiHook(HttpHook):
 
     async def ajob_statuses(self, refs: Iterable[JobRef]) -> dict[JobRef, JobStatus | None]:
         """Return what the cloud says of many jobs. See :meth:`job_statuses`."""
-        return await self.adrive(self.api.job_statuses(list(refs)))
+        return await self.adrive((await self._aapi()).job_statuses(list(refs)))
 
     @property
     def log_limits(self) -> LogLimits:
@@ -300,7 +313,7 @@ class ApiHook(HttpHook):
 
     async def aread_log(self, ref: JobRef, cursor: LogCursor, size: int) -> LogBatch:
         """Read a job's log on from ``cursor``. See :meth:`read_log`."""
-        return await self.adrive(self.api.read_log(ref, cursor, size))
+        return await self.adrive((await self._aapi()).read_log(ref, cursor, size))
 
     def log_tail(self, ref: JobRef, size: int) -> tuple[LogChunk, ...]:
         """Read the last ``size`` bytes of each stream of a job's log."""
@@ -308,12 +321,12 @@ class ApiHook(HttpHook):
 
     def submit(self, spec: JobSpec, cluster_id: str | None = None) -> JobRef:
         """Submit a job. After :class:`AnswerLost` look it up by name: it may have been accepted."""
-        return self.drive(self.api.submit(spec, cluster_id or self.account.cluster_id or ""))
+        return self.drive(self.api.submit(spec, cluster_id or self.account.cluster_id))
 
     async def asubmit(self, spec: JobSpec, cluster_id: str | None = None) -> JobRef:
         """Submit a job. See :meth:`submit`."""
         account = await self.aaccount()
-        return await self.adrive(self.api.submit(spec, cluster_id or account.cluster_id or ""))
+        return await self.adrive(self.api.submit(spec, cluster_id or account.cluster_id))
 
     def stop(self, ref: JobRef) -> None:
         """Ask for a job to be stopped; it goes on until the cloud has done so."""
@@ -321,7 +334,7 @@ class ApiHook(HttpHook):
 
     async def astop(self, ref: JobRef) -> None:
         """Ask for a job to be stopped. See :meth:`stop`."""
-        await self.adrive(self.api.stop(ref))
+        await self.adrive((await self._aapi()).stop(ref))
 
     # ------------------------------------------------------------------ Airflow's connection test
 
