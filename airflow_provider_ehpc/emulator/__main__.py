@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import shlex
 import signal
 from pathlib import Path
@@ -15,7 +16,7 @@ from airflow_provider_ehpc.emulator.server import SCHEDULERS, Emulator
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_ehpc.emulator",
-        description="A local cloud for airflow-provider-ehpc: E-HPC's API over HTTP, with real jobs behind.",
+        description="A local cloud for airflow-provider-ehpc: APIs over HTTP, with real jobs behind.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
@@ -55,7 +56,9 @@ async def _run(arguments: argparse.Namespace) -> None:
     await emulator.open()
     try:
         print(f"The emulator answers at {emulator.url}", flush=True)
-        print(f"export AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT={shlex.quote(emulator.connection_json)}", flush=True)
+        for kind, connection in emulator.connections.items():
+            value = shlex.quote(json.dumps(connection))
+            print(f"export AIRFLOW_CONN_{kind.upper()}_DEFAULT={value}", flush=True)
         await stopped.wait()
     finally:
         await emulator.shut(kill_jobs=False)

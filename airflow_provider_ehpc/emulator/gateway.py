@@ -115,7 +115,7 @@ class Gateway:
         return web.Response(body=body, content_type="application/json", status=reply.status, headers=headers)
 
     async def _reply(self, request: web.Request, fault: Fault | None) -> tuple[Reply, str]:
-        request_id = str(uuid.uuid4()).upper()
+        request_id = request["request_id"] = str(uuid.uuid4()).upper()
         try:
             act = await self._service.admit(request)
             if fault and fault.kind in (FaultKind.ERROR, FaultKind.THROTTLE):

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -22,6 +22,7 @@ from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.accounts import Account, Accounts
 from airflow_provider_ehpc.emulator.admin import Admin
 from airflow_provider_ehpc.emulator.aliyun import ehpc
+from airflow_provider_ehpc.emulator.aliyun.common_logs import CommonLogs
 from airflow_provider_ehpc.emulator.aliyun.protocol import AliyunService
 from airflow_provider_ehpc.emulator.aliyun.spelling import SPELLINGS
 from airflow_provider_ehpc.emulator.cluster import Cluster
@@ -29,6 +30,13 @@ from airflow_provider_ehpc.emulator.faults import Fault, FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Gateway
 from airflow_provider_ehpc.emulator.jobs import Job
 from airflow_provider_ehpc.emulator.journal import Journal
+from airflow_provider_ehpc.emulator.operations import Operation, OperationLog
+from airflow_provider_ehpc.emulator.qingcloud.hpc import Hpc
+from airflow_provider_ehpc.emulator.qingcloud.operation import Operations
+from airflow_provider_ehpc.emulator.qingcloud.parameters import CLUSTER_ID as QINGCLOUD_CLUSTER_ID
+from airflow_provider_ehpc.emulator.qingcloud.parameters import ZONE
+from airflow_provider_ehpc.emulator.qingcloud.protocol import PREFIX as QINGCLOUD
+from airflow_provider_ehpc.emulator.qingcloud.protocol import QingCloudService
 from airflow_provider_ehpc.emulator.schedulers import Scheduler
 from airflow_provider_ehpc.emulator.schedulers.local import LocalScheduler
 from airflow_provider_ehpc.emulator.schedulers.slurm import SlurmScheduler
@@ -117,6 +125,7 @@ class Emulator:
             store = Store(self.directory / "state.sqlite")
             undo.callback(store.close)
             self.accounts = Accounts(store)
+            self.operation_log = OperationLog(store, self.faults)
             home = self.directory / "home"
             scheduler = self._make_scheduler(home)
             queue = await asyncio.to_thread(scheduler.default_queue)
@@ -170,6 +179,32 @@ class Emulator:
             "host": self.url,
             "extra": extra,
         }
+
+    @property
+    def connections(self) -> dict[str, dict[str, Any]]:
+        """Airflow connections to each of the emulated clouds, by their types."""
+        account = self.accounts.first
+        return {
+            "aliyun_ehpc": self.connection,
+            "qingcloud_hpc": {
+                "conn_type": "qingcloud_hpc",
+                "login": account.access_key_id,
+                "password": account.secret,
+                "host": self.url,
+                "extra": {"zone": ZONE, "cluster_id": QINGCLOUD_CLUSTER_ID},
+            },
+        }
+
+    # Operations
+
+    def add_operations(self, operations: Iterable[Operation]) -> list[str]:
+        """Write operations into the log as if they had been done, and return their ids."""
+        rows = list(operations)
+        return [row.id for row in self._call(_done(lambda: self.operation_log.add(rows)))]
+
+    def operations(self, cloud: str = "qingcloud") -> list[Operation]:
+        """Return what the operation log of a cloud shows now, oldest first."""
+        return self._call(_done(lambda: self.operation_log.read(cloud)))
 
     # Jobs
 
@@ -257,11 +292,22 @@ class Emulator:
     # Inside
 
     def _application(self) -> web.Application:
-        operations = ehpc.Ehpc(self._cluster, self._spelling, self.faults, self._default_queue).operations
-        service = AliyunService(self.accounts, self.faults, {ehpc.VERSION: operations})
+        operations = {
+            **ehpc.Ehpc(self._cluster, self._spelling, self.faults, self._default_queue).operations,
+            **CommonLogs(self.operation_log, self.accounts.first).operations,
+        }
+        aliyun = AliyunService(self.accounts, self.faults, {ehpc.VERSION: operations}, self.operation_log)
+        actions = {
+            **Hpc(self._cluster, self.operation_log, self.faults).actions,
+            **Operations(self.operation_log).actions,
+        }
+        qingcloud = QingCloudService(self.accounts, self.faults, actions)
         app = web.Application()
         Admin(self).add_to(app)
-        app.router.add_route("*", "/", Gateway(service, self.faults, self.requests).handle)
+        app.router.add_route("*", "/", Gateway(aliyun, self.faults, self.requests).handle)
+        app.router.add_route(
+            "*", QINGCLOUD + "{path:.*}", Gateway(qingcloud, self.faults, self.requests).handle
+        )
         return app
 
     def _make_scheduler(self, home: Path) -> Scheduler:

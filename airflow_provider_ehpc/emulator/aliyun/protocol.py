@@ -18,8 +18,10 @@ from urllib.parse import parse_qsl
 from airflow_provider_ehpc.apis.aliyun import signing
 from airflow_provider_ehpc.apis.call import ApiRequest
 from airflow_provider_ehpc.emulator.accounts import Account, Accounts
+from airflow_provider_ehpc.emulator.aliyun.recording import recorded
 from airflow_provider_ehpc.emulator.faults import Faults
 from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
+from airflow_provider_ehpc.emulator.operations import OperationLog
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -39,11 +41,16 @@ class AliyunService:
     """The gateway in front of the API versions given, each a table of operations."""
 
     def __init__(
-        self, accounts: Accounts, faults: Faults, versions: Mapping[str, Mapping[str, Operation]]
+        self,
+        accounts: Accounts,
+        faults: Faults,
+        versions: Mapping[str, Mapping[str, Operation]],
+        log: OperationLog,
     ) -> None:
         self._accounts = accounts
         self._faults = faults
         self._versions = versions
+        self._log = log
         self._nonces: OrderedDict[str, float] = OrderedDict()
 
     def asked(self, request: web.Request) -> Asked:
@@ -73,7 +80,7 @@ class AliyunService:
         def act() -> Awaitable[Mapping[str, Any]]:
             return operation(parameters)
 
-        return act
+        return recorded(act, self._log, account, action, parameters, request["request_id"])
 
     def granted(self, told: Mapping[str, Any], request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""

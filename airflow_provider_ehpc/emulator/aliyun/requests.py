@@ -38,13 +38,20 @@ def string_list(parameters: Mapping[str, str], name: str) -> list[str]:
     return _strings(_json(parameters[name], name), name) if name in parameters else []
 
 
-def page(parameters: Mapping[str, str]) -> tuple[int, int]:
+def whole_number(parameters: Mapping[str, str], name: str) -> int:
+    """Return a whole number that has to be there."""
+    return _whole(required(parameters, name), name)
+
+
+def page(
+    parameters: Mapping[str, str], *, default: int = 10, largest: int = _MAX_PAGE_SIZE
+) -> tuple[int, int]:
     """Return page number and page size."""
     number = _whole(parameters.get("PageNumber", "1"), "PageNumber")
-    size = _whole(parameters.get("PageSize", "10"), "PageSize")
+    size = _whole(parameters.get("PageSize", str(default)), "PageSize")
     if number < 1:
         raise invalid("PageNumber")
-    if not 1 <= size <= _MAX_PAGE_SIZE:
+    if not 1 <= size <= largest:
         raise invalid("PageSize")
     return number, size
 
