@@ -19,14 +19,23 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Alibaba Cloud E-HPC",
                 "external-doc-url": "https://www.alibabacloud.com/help/en/e-hpc/",
                 "tags": ["service"],
-            }
+            },
+            {
+                "integration-name": "QingCloud HPC",
+                "external-doc-url": "https://docsv3.qingcloud.com/compute/hpc/",
+                "tags": ["service"],
+            },
         ],
-        "connection-types": [_ALIYUN_EHPC],
+        "connection-types": [_ALIYUN_EHPC, _QINGCLOUD_HPC],
         "hooks": [
             {
                 "integration-name": "Alibaba Cloud E-HPC",
                 "python-modules": ["airflow_provider_ehpc.hooks.aliyun"],
-            }
+            },
+            {
+                "integration-name": "QingCloud HPC",
+                "python-modules": ["airflow_provider_ehpc.hooks.qingcloud"],
+            },
         ],
         "sensors": [
             {
@@ -38,7 +47,11 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "Alibaba Cloud E-HPC",
                 "python-modules": ["airflow_provider_ehpc.operators.job_log"],
-            }
+            },
+            {
+                "integration-name": "QingCloud HPC",
+                "python-modules": ["airflow_provider_ehpc.operators.operation_audit"],
+            },
         ],
         "triggers": [
             {
@@ -79,6 +92,37 @@ _ALIYUN_EHPC: dict[str, Any] = {
             "label": "Security Token",
             "description": "Only for temporary keys of the Security Token Service.",
             "schema": {"type": ["string", "null"], "format": "password"},
+        },
+        "cluster_id": {
+            "label": "Default Cluster ID",
+            "description": "The cluster of tasks that name none.",
+            "schema": {"type": ["string", "null"]},
+        },
+    },
+}
+
+_QINGCLOUD_HPC: dict[str, Any] = {
+    "connection-type": "qingcloud_hpc",
+    "hook-class-name": "airflow_provider_ehpc.hooks.qingcloud.QingCloudHpcHook",
+    "hook-name": "QingCloud HPC",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "port"],
+        "relabeling": {
+            "login": "Access Key ID",
+            "password": "Secret Access Key",
+            "host": "Endpoint",
+        },
+        "placeholders": {
+            "host": "left empty: hpc.api.qingcloud.com",
+            "zone": "jinan1a",
+            "cluster_id": "ehpc-…",
+        },
+    },
+    "conn-fields": {
+        "zone": {
+            "label": "Zone",
+            "description": "The clusters' zone, such as jinan1a.",
+            "schema": {"type": ["string", "null"]},
         },
         "cluster_id": {
             "label": "Default Cluster ID",

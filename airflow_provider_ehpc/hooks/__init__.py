@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 HOOKS = {
     "ehpc": ("airflow_provider_ehpc.hooks.aliyun", "EhpcHook"),
+    "qingcloud": ("airflow_provider_ehpc.hooks.qingcloud", "QingCloudHpcHook"),
 }
 """Where the hook of each API lives; imported only when it is used."""
 
 DEFAULT_APIS = {
     "aliyun_ehpc": "ehpc",
     "alibaba_cloud": "ehpc",
+    "qingcloud_hpc": "qingcloud",
 }
 """Which API a connection type stands for where none is named."""
 

@@ -68,6 +68,8 @@ class Account:
     """Texts that must not reach a log or an error."""
     transport: TransportOptions
     cluster_id: str | None = None
+    zone: str | None = None
+    """Zone or region."""
 
     @property
     def host(self) -> str:

@@ -27,6 +27,7 @@ from airflow_provider_ehpc.apis.call import (
     ApiResponse,
     AuthenticationFailed,
     InvalidArgument,
+    NotSupported,
 )
 from airflow_provider_ehpc.apis.job import (
     JobApi,
@@ -38,6 +39,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
 )
+from airflow_provider_ehpc.apis.operation import OperationSource
 from airflow_provider_ehpc.compat import aread_connection, read_connection
 from airflow_provider_ehpc.hooks.account import Account
 from airflow_provider_ehpc.hooks.retry import retry_arguments
@@ -66,7 +68,6 @@ class ApiHook(HttpHook):
     conn_name_attr = "conn_id"
     conn_types: ClassVar[tuple[str, ...]]
     """Connection types that this hook understands."""
-    api: JobApi
 
     def __init__(self, conn_id: str) -> None:
         super().__init__(http_conn_id=conn_id)
@@ -90,6 +91,20 @@ class ApiHook(HttpHook):
         if self._account is None:
             self._account = self._read(*read_connection(self.conn_id))
         return self._account
+
+    @property
+    def api(self) -> JobApi:
+        """The API. A hook whose API needs something of the account has it made by :meth:`_api`."""
+        return self._api(self.account)
+
+    def _api(self, account: Account) -> JobApi:
+        """Return the API as an account speaks it."""
+        raise NotImplementedError
+
+    async def _aapi(self) -> JobApi:
+        """Return the API, without blocking the event loop."""
+        await self.aaccount()
+        return self.api
 
     async def aaccount(self) -> Account:
         """Return the connection, read once, without blocking the event loop."""
@@ -275,7 +290,7 @@ class ApiHook(HttpHook):
 
     async def ajob_status(self, ref: JobRef) -> JobStatus:
         """Return what the cloud says of a job. See :meth:`job_status`."""
-        return await self.adrive(self.api.job_status(ref))
+        return await self.adrive((await self._aapi()).job_status(ref))
 
     def job_statuses(self, refs: Iterable[JobRef]) -> dict[JobRef, JobStatus | None]:
         """Return what the cloud says of many jobs, with few requests; None for one it does not know."""
@@ -283,7 +298,7 @@ class ApiHook(HttpHook):
 
     async def ajob_statuses(self, refs: Iterable[JobRef]) -> dict[JobRef, JobStatus | None]:
         """Return what the cloud says of many jobs. See :meth:`job_statuses`."""
-        return await self.adrive(self.api.job_statuses(list(refs)))
+        return await self.adrive((await self._aapi()).job_statuses(list(refs)))
 
     @property
     def log_limits(self) -> LogLimits:
@@ -296,7 +311,7 @@ class ApiHook(HttpHook):
 
     async def aread_log(self, ref: JobRef, cursor: LogCursor, size: int) -> LogBatch:
         """Read a job's log on from ``cursor``. See :meth:`read_log`."""
-        return await self.adrive(self.api.read_log(ref, cursor, size))
+        return await self.adrive((await self._aapi()).read_log(ref, cursor, size))
 
     def log_tail(self, ref: JobRef, size: int) -> tuple[LogChunk, ...]:
         """Read the last ``size`` bytes of each stream of a job's log."""
@@ -317,7 +332,15 @@ class ApiHook(HttpHook):
 
     async def astop(self, ref: JobRef) -> None:
         """Ask for a job to be stopped. See :meth:`stop`."""
-        await self.adrive(self.api.stop(ref))
+        await self.adrive((await self._aapi()).stop(ref))
+
+    def operation_source(self, cluster_id: str | None = None) -> OperationSource:
+        """Return the log of what was done, for the audit (:mod:`airflow_provider_ehpc.audit`).
+
+        :param cluster_id: a cluster; None for all of the account's in its zone or region.
+        :raises NotSupported: where the API has no such log.
+        """
+        raise NotSupported(f"api: the API {self.api.name!r} keeps no log of operations that could be read")
 
     # ------------------------------------------------------------------ Airflow's connection test
 

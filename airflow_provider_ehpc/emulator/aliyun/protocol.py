@@ -80,7 +80,7 @@ class AliyunService:
         def act() -> Awaitable[Mapping[str, Any]]:
             return operation(parameters)
 
-        return recorded(act, self._log, account, action, parameters, request["request_id"])
+        return recorded(act, self._log, account, action, parameters)
 
     def granted(self, told: Mapping[str, Any], request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""

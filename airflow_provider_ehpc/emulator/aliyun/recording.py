@@ -9,19 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_ehpc.emulator.accounts import Account
-from airflow_provider_ehpc.emulator.gateway import Act, Refused
+from airflow_provider_ehpc.emulator.gateway import REQUEST_ID, Act, Refused
 from airflow_provider_ehpc.emulator.operations import Operation, OperationLog, OperationStatus
 
 _READS = ("Describe", "Get", "List")
 
 
 def recorded(
-    act: Act,
-    log: OperationLog,
-    account: Account,
-    action: str,
-    parameters: Mapping[str, str],
-    request_id: str,
+    act: Act, log: OperationLog, account: Account, action: str, parameters: Mapping[str, str]
 ) -> Act:
     """Return ``act`` with its entry in the operation log; reads have none."""
     if action.startswith(_READS):
@@ -35,7 +30,7 @@ def recorded(
                     time.time(),
                     action,
                     "aliyun",
-                    request_id,
+                    REQUEST_ID.get(),
                     OperationStatus.PENDING,
                     actor=operator_uid(account),
                     resources=(cluster,) if cluster else (),
