@@ -18,9 +18,9 @@ from typing import Any
 
 import jsonschema
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import DAG, Asset
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from airflow_provider_ehpc.apis.call import (
     ApiError,
