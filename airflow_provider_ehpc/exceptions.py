@@ -19,3 +19,7 @@ class JobTimedOut(AirflowException):
 
 class TaskKilled(AirflowException):
     """Airflow told the task to end while it was waiting."""
+
+
+class OperationsForbidden(AirflowFailException):
+    """Operations broke a rule of the audit. They are written down; no retry is used, for they stay done."""

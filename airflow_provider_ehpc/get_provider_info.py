@@ -25,8 +25,13 @@ def get_provider_info() -> dict[str, Any]:
                 "external-doc-url": "https://support.huaweicloud.com/intl/en-us/modelarts/index.html",
                 "tags": ["service"],
             },
+            {
+                "integration-name": "QingCloud HPC",
+                "external-doc-url": "https://docsv3.qingcloud.com/compute/hpc/",
+                "tags": ["service"],
+            },
         ],
-        "connection-types": [_ALIYUN_EHPC, _HUAWEI_MODELARTS],
+        "connection-types": [_ALIYUN_EHPC, _HUAWEI_MODELARTS, _QINGCLOUD_HPC],
         "hooks": [
             {
                 "integration-name": "Alibaba Cloud E-HPC",
@@ -35,6 +40,10 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "Huawei Cloud ModelArts",
                 "python-modules": ["airflow_provider_ehpc.hooks.huawei"],
+            },
+            {
+                "integration-name": "QingCloud HPC",
+                "python-modules": ["airflow_provider_ehpc.hooks.qingcloud"],
             },
         ],
         "sensors": [
@@ -47,7 +56,11 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "Alibaba Cloud E-HPC",
                 "python-modules": ["airflow_provider_ehpc.operators.job_log"],
-            }
+            },
+            {
+                "integration-name": "QingCloud HPC",
+                "python-modules": ["airflow_provider_ehpc.operators.operation_audit"],
+            },
         ],
         "triggers": [
             {
@@ -138,6 +151,37 @@ _HUAWEI_MODELARTS: dict[str, Any] = {
         "iam_endpoint": {
             "label": "IAM Endpoint",
             "description": "Where tokens come from, in place of the region's own.",
+            "schema": {"type": ["string", "null"]},
+        },
+    },
+}
+
+_QINGCLOUD_HPC: dict[str, Any] = {
+    "connection-type": "qingcloud_hpc",
+    "hook-class-name": "airflow_provider_ehpc.hooks.qingcloud.QingCloudHpcHook",
+    "hook-name": "QingCloud HPC",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "port"],
+        "relabeling": {
+            "login": "Access Key ID",
+            "password": "Secret Access Key",
+            "host": "Endpoint",
+        },
+        "placeholders": {
+            "host": "left empty: hpc.api.qingcloud.com",
+            "zone": "jinan1a",
+            "cluster_id": "ehpc-…",
+        },
+    },
+    "conn-fields": {
+        "zone": {
+            "label": "Zone",
+            "description": "The clusters' zone, such as jinan1a.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "cluster_id": {
+            "label": "Default Cluster ID",
+            "description": "The cluster of tasks that name none.",
             "schema": {"type": ["string", "null"]},
         },
     },

@@ -1,4 +1,4 @@
-"""Endpoints for whoever runs the emulator: make faults, see requests, change a job's log.
+"""Endpoints for whoever runs the emulator: make faults, see requests and operations, change a job's log.
 
 They ask for no key and serve only this machine. A body must be JSON by its content type, which a web page
 of another origin cannot send without asking first.
@@ -15,6 +15,7 @@ from aiohttp import web
 
 from airflow_provider_ehpc.emulator.accounts import Account
 from airflow_provider_ehpc.emulator.faults import Fault
+from airflow_provider_ehpc.emulator.operations import CLOUDS, Operation
 
 if TYPE_CHECKING:
     from airflow_provider_ehpc.emulator.server import Emulator
@@ -38,6 +39,8 @@ class Admin:
         app.router.add_post(PREFIX + "/accounts", self.add_account)
         app.router.add_post(PREFIX + "/tokens", self.issue_token)
         app.router.add_post(PREFIX + "/logs", self.change_log)
+        app.router.add_get(PREFIX + "/operations", self.list_operations)
+        app.router.add_post(PREFIX + "/operations", self.add_operations)
 
     async def list_faults(self, request: web.Request) -> web.Response:
         """Tell the faults that may still happen."""
@@ -94,6 +97,24 @@ class Admin:
         except (KeyError, ValueError) as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from None
         return web.Response(status=204)
+
+    async def list_operations(self, request: web.Request) -> web.Response:
+        """Tell what was done, by any cloud's API, as far as the clouds' logs show it now."""
+        _local_only(request)
+        log = self._emulator.operation_log
+        return web.json_response([dataclasses.asdict(row) for cloud in CLOUDS for row in log.read(cloud)])
+
+    async def add_operations(self, request: web.Request) -> web.Response:
+        """Write ``operations`` into the log: each the fields of an
+        :class:`~airflow_provider_ehpc.emulator.operations.Operation`.
+        """
+        told = await _body(request)
+        try:
+            rows = [Operation(**fields) for fields in told["operations"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from None
+        added = self._emulator.operation_log.add(rows)
+        return web.json_response([row.id for row in added], status=201)
 
 
 def _key(account: Account) -> web.Response:

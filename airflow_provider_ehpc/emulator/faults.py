@@ -43,6 +43,16 @@ class FaultKind(StrEnum):
     fault), ``dropped``, or ``aligned`` where the cut is moved to the character's beginning."""
     LIFETIME = "lifetime"
     """IAM gives tokens that are good for ``seconds``."""
+    TIES = "ties"
+    """Operations of one second are in another order in every answer of an operation log."""
+    LATE_ROWS = "late_rows"
+    """An operation log shows operations ``seconds`` after they began."""
+    ARRIVAL = "arrival"
+    """With each of the next ``times`` answers of an operation log come ``rows`` more operations, which began
+    ``seconds`` before."""
+    CHANGE = "change"
+    """With each of the next ``times`` answers of an operation log, ``rows`` operations that were in progress
+    have ended; ``word`` is how (successful where empty)."""
 
 
 _STANDING = frozenset(
@@ -55,9 +65,13 @@ _STANDING = frozenset(
         FaultKind.FINISHED_HIDES_FAILURE,
         FaultKind.SPLIT,
         FaultKind.LIFETIME,
+        FaultKind.TIES,
+        FaultKind.LATE_ROWS,
     }
 )
 """Kinds that hold until they are cleared; the others strike ``times`` requests."""
+_OF_THE_LOG = frozenset({FaultKind.ARRIVAL, FaultKind.CHANGE})
+"""Kinds that happen to the operation log; the request that is struck is answered all the same."""
 
 
 @dataclass
@@ -78,6 +92,7 @@ class Fault:
     effect: bool = False
     size: int = 64 * 1024 * 1024
     word: str = ""
+    rows: int = 1
 
     def __post_init__(self) -> None:
         self.kind = FaultKind(self.kind)
@@ -127,16 +142,27 @@ class Faults:
             for fault in list(self._faults):
                 ending = fault.kind is not FaultKind.LATENCY
                 if (
-                    fault.kind in _STANDING
+                    fault.kind in _STANDING | _OF_THE_LOG
                     or not fault.strikes(operation, job_id)
                     or (ending and any(other.kind is not FaultKind.LATENCY for other in struck))
                 ):
                     continue
                 struck.append(fault)
-                fault.times -= 1
-                if fault.times <= 0:
-                    self._faults.remove(fault)
+                self._use(fault)
         return struck
+
+    def strike(self, kind: FaultKind) -> list[Fault]:
+        """Return the faults of a kind that happen to the operation log now."""
+        with self._lock:
+            struck = [fault for fault in self._faults if fault.kind is kind]
+            for fault in struck:
+                self._use(fault)
+        return struck
+
+    def _use(self, fault: Fault) -> None:
+        fault.times -= 1
+        if fault.times <= 0:
+            self._faults.remove(fault)
 
     @property
     def clock_shift(self) -> float:

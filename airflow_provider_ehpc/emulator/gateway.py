@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -19,6 +20,8 @@ from airflow_provider_ehpc.emulator.journal import Journal, RequestRecord
 
 _HTML = b"<html><head><title>Bad gateway</title></head><body>The upstream server is gone.</body></html>\n"
 _PADDING = b"x" * 65536
+REQUEST_ID: ContextVar[str] = ContextVar("request_id")
+"""The id of the request that is being answered. A connection's requests are answered one after the other."""
 
 
 class Refused(Exception):
@@ -123,6 +126,7 @@ class Gateway:
 
     async def _reply(self, request: web.Request, fault: Fault | None) -> tuple[Reply, str]:
         request_id = str(uuid.uuid4()).upper()
+        REQUEST_ID.set(request_id)
         try:
             act = await self._service.admit(request)
             if fault and fault.kind in (FaultKind.ERROR, FaultKind.THROTTLE):

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -22,6 +22,7 @@ from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.accounts import Account, Accounts
 from airflow_provider_ehpc.emulator.admin import Admin
 from airflow_provider_ehpc.emulator.aliyun import classic, ehpc
+from airflow_provider_ehpc.emulator.aliyun.common_logs import CommonLogs
 from airflow_provider_ehpc.emulator.aliyun.protocol import AliyunService, Version
 from airflow_provider_ehpc.emulator.aliyun.serverless import EhpcServerless
 from airflow_provider_ehpc.emulator.aliyun.spelling import SERVERLESS, SPELLINGS
@@ -33,6 +34,13 @@ from airflow_provider_ehpc.emulator.huawei import cloud as huawei
 from airflow_provider_ehpc.emulator.huawei.training import read_job_id
 from airflow_provider_ehpc.emulator.jobs import Job
 from airflow_provider_ehpc.emulator.journal import Journal
+from airflow_provider_ehpc.emulator.operations import Operation, OperationLog
+from airflow_provider_ehpc.emulator.qingcloud.hpc import Hpc
+from airflow_provider_ehpc.emulator.qingcloud.operation import Operations
+from airflow_provider_ehpc.emulator.qingcloud.parameters import CLUSTER_ID as QINGCLOUD_CLUSTER_ID
+from airflow_provider_ehpc.emulator.qingcloud.parameters import ZONE
+from airflow_provider_ehpc.emulator.qingcloud.protocol import PREFIX as QINGCLOUD
+from airflow_provider_ehpc.emulator.qingcloud.protocol import QingCloudService
 from airflow_provider_ehpc.emulator.schedulers import Scheduler
 from airflow_provider_ehpc.emulator.schedulers.local import LocalScheduler
 from airflow_provider_ehpc.emulator.schedulers.slurm import SlurmScheduler
@@ -121,6 +129,7 @@ class Emulator:
             store = Store(self.directory / "state.sqlite")
             undo.callback(store.close)
             self.accounts = Accounts(store)
+            self.operation_log = OperationLog(store, self.faults)
             home = self.directory / "home"
             scheduler = self._make_scheduler(self.directory / "jobs", home)
             queue = await asyncio.to_thread(scheduler.default_queue)
@@ -165,8 +174,19 @@ class Emulator:
     @property
     def connections(self) -> dict[str, dict[str, Any]]:
         """The connections to all clouds by their types, each as ``AIRFLOW_CONN_*`` takes it in JSON."""
-        connections = (self.connection, huawei.key_connection(self.url, self.accounts.first))
-        return {connection["conn_type"]: connection for connection in connections}
+        account = self.accounts.first
+        qingcloud = {
+            "conn_type": "qingcloud_hpc",
+            "login": account.access_key_id,
+            "password": account.secret,
+            "host": self.url,
+            "extra": {"zone": ZONE, "cluster_id": QINGCLOUD_CLUSTER_ID},
+        }
+        return {
+            "aliyun_ehpc": self.connection,
+            "huawei_modelarts": huawei.key_connection(self.url, account),
+            "qingcloud_hpc": qingcloud,
+        }
 
     @property
     def iam_connection(self) -> dict[str, Any]:
@@ -185,6 +205,17 @@ class Emulator:
             "host": self.url,
             "extra": extra,
         }
+
+    # Operations
+
+    def add_operations(self, operations: Iterable[Operation]) -> list[str]:
+        """Write operations into the log as if they had been done, and return their ids."""
+        rows = list(operations)
+        return [row.id for row in self._call(_done(lambda: self.operation_log.add(rows)))]
+
+    def operations(self, cloud: str = "qingcloud") -> list[Operation]:
+        """Return what the operation log of a cloud shows now, oldest first."""
+        return self._call(_done(lambda: self.operation_log.read(cloud)))
 
     # Jobs
 
@@ -293,20 +324,32 @@ class Emulator:
 
     def _application(self) -> web.Application:
         view = ClusterView(self._cluster, self._spelling, self.faults)
+        jobs = ehpc.Ehpc(view, self._default_queue).operations
+        common_logs = CommonLogs(self.operation_log, self.accounts.first).operations
         classic_jobs = classic.EhpcClassic(view, self._default_queue).operations
         serverless = ClusterView(self._serverless, SERVERLESS, self.faults)
         serverless_jobs = EhpcServerless(serverless, self._serverless_queue).operations
         versions = {
-            ehpc.VERSION: Version(ehpc.Ehpc(view, self._default_queue).operations),
+            ehpc.VERSION: Version({**jobs, **common_logs}),
             classic.VERSION: Version({**classic_jobs, **serverless_jobs}, get_only=frozenset(classic_jobs)),
         }
-        service = AliyunService(self.accounts, self.faults, versions)
+        aliyun = AliyunService(self.accounts, self.faults, versions, self.operation_log)
+        modelarts = huawei.huawei_service(self.accounts, self.faults, self._cluster, self._default_queue)
+        actions = {
+            **Hpc(self._cluster, self.operation_log, self.faults).actions,
+            **Operations(self.operation_log).actions,
+        }
+        qingcloud = QingCloudService(self.accounts, self.faults, actions)
         app = web.Application()
         Admin(self).add_to(app)
-        app.router.add_route("*", "/", Gateway(service, self.faults, self.requests).handle)
-        modelarts = huawei.huawei_service(self.accounts, self.faults, self._cluster, self._default_queue)
-        for path in huawei.PATHS:
-            app.router.add_route("*", path, Gateway(modelarts, self.faults, self.requests).handle)
+        for service, paths in (
+            (aliyun, ("/",)),
+            (modelarts, huawei.PATHS),
+            (qingcloud, (QINGCLOUD + "{path:.*}",)),
+        ):
+            gateway = Gateway(service, self.faults, self.requests)
+            for path in paths:
+                app.router.add_route("*", path, gateway.handle)
         return app
 
     def _make_scheduler(self, directory: Path, home: Path) -> Scheduler:

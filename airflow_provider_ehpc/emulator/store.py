@@ -16,12 +16,14 @@ from typing import Any
 
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.jobs import Job, Phase, Submission
+from airflow_provider_ehpc.emulator.operations import Operation
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS submissions (number INTEGER PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER NOT NULL, sub_job INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (number, sub_job)
 );
+CREATE TABLE IF NOT EXISTS operations (id TEXT PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _NOT_A_SUB_JOB = -1
@@ -29,7 +31,7 @@ _NOT_A_SUB_JOB = -1
 
 
 class Store:
-    """Submissions, jobs and a few named facts. Its methods may be called from any thread."""
+    """Submissions, jobs, operations and a few named facts. Its methods may be called from any thread."""
 
     def __init__(self, file: Path) -> None:
         self._lock = threading.Lock()
@@ -64,6 +66,19 @@ class Store:
             submissions[number] = Submission(**{**record, "spec": JobSpec(**record["spec"])})
         rows = self._db.execute("SELECT number, sub_job, record FROM jobs ORDER BY number, sub_job")
         return [_job(submissions[number], sub_job, json.loads(text)) for number, sub_job, text in rows]
+
+    def save_operations(self, operations: Iterable[Operation]) -> None:
+        """Keep operations, or what has become of them."""
+        rows = [(operation.id, json.dumps(dataclasses.asdict(operation))) for operation in operations]
+        # Not INSERT OR REPLACE: it would give a changed operation another place in the order.
+        query = "INSERT INTO operations VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record"
+        with self._lock, self._db:
+            self._db.executemany(query, rows)
+
+    def operations(self) -> list[Operation]:
+        """Return every operation, in the order in which they were added."""
+        rows = self._db.execute("SELECT record FROM operations ORDER BY rowid")
+        return [Operation(**json.loads(text)) for (text,) in rows]
 
     def fact(self, name: str) -> Any:
         """Return what :meth:`set_fact` kept, or None."""

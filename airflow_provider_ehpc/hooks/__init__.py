@@ -19,6 +19,7 @@ HOOKS = {
     "ehpc-serverless": ("airflow_provider_ehpc.hooks.aliyun", "EhpcServerlessHook"),
     "modelarts": ("airflow_provider_ehpc.hooks.huawei", "ModelArtsHook"),
     "modelarts-v1": ("airflow_provider_ehpc.hooks.huawei", "ModelArtsV1Hook"),
+    "qingcloud": ("airflow_provider_ehpc.hooks.qingcloud", "QingCloudHpcHook"),
 }
 """Where the hook of each API lives; imported only when it is used."""
 
@@ -26,6 +27,7 @@ DEFAULT_APIS = {
     "aliyun_ehpc": "ehpc",
     "alibaba_cloud": "ehpc",
     "huawei_modelarts": "modelarts",
+    "qingcloud_hpc": "qingcloud",
 }
 """Which API a connection type stands for where none is named."""
 

@@ -73,6 +73,8 @@ class Account:
     transport: TransportOptions
     cluster_id: str | None = None
     project_id: str | None = None
+    zone: str | None = None
+    """Zone or region."""
 
     @property
     def host(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_ehpc.apis.aliyun import classic, ehpc, serverless, window
+from airflow_provider_ehpc.apis.aliyun import classic, common_logs, ehpc, serverless, window
 from airflow_provider_ehpc.apis.aliyun.signing import Acs3Signer
 from airflow_provider_ehpc.apis.call import ApiCall, Credentials, InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
@@ -58,6 +58,7 @@ class AliyunHook(ApiHook):
             confidential=credentials.confidential,
             transport=TransportOptions.from_extra(self.conn_id, extra, url.split(":", 1)[0]),
             cluster_id=extra.get("cluster_id") or None,
+            zone=region or None,
         )
 
     def _probe(self, account: Account) -> ApiCall[Any]:
@@ -116,6 +117,28 @@ class EhpcHook(AliyunHook):
     async def astop_jobs(self, cluster_id: str, job_ids: list[str]) -> ehpc.StopJobsAnswer:
         """StopJobs. See :meth:`stop_jobs`."""
         return await self.acall(ehpc.stop_jobs(cluster_id, job_ids))
+
+    def list_common_logs(
+        self, time_from: int, time_to: int, **filters: Any
+    ) -> common_logs.ListCommonLogsAnswer:
+        """ListCommonLogs: one page; the filters are those of :func:`.common_logs.list_common_logs`."""
+        return self.call(common_logs.list_common_logs(time_from, time_to, **filters))
+
+    async def alist_common_logs(
+        self, time_from: int, time_to: int, **filters: Any
+    ) -> common_logs.ListCommonLogsAnswer:
+        """ListCommonLogs. See :meth:`list_common_logs`."""
+        return await self.acall(common_logs.list_common_logs(time_from, time_to, **filters))
+
+    def operation_source(self, cluster_id: str | None = None) -> common_logs.EhpcOperations:
+        """Return ListCommonLogs for the audit: of a cluster, or of the region.
+
+        :raises InvalidArgument: where the connection names no region, which is a part of every record.
+        """
+        region = self.account.zone
+        if not region:
+            raise InvalidArgument(f"connection {self.conn_id!r} names no region: set its extra field region")
+        return common_logs.EhpcOperations(region, cluster_id)
 
 
 class EhpcClassicHook(AliyunHook):

@@ -30,6 +30,7 @@ from airflow_provider_ehpc.apis.call import (
     ApiResponse,
     AuthenticationFailed,
     InvalidArgument,
+    NotSupported,
     percent_encode,
 )
 from airflow_provider_ehpc.apis.job import (
@@ -42,6 +43,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
 )
+from airflow_provider_ehpc.apis.operation import OperationSource
 from airflow_provider_ehpc.compat import aread_connection, read_connection
 from airflow_provider_ehpc.hooks.account import Account
 from airflow_provider_ehpc.hooks.retry import retry_arguments
@@ -335,6 +337,14 @@ class ApiHook(HttpHook):
     async def astop(self, ref: JobRef) -> None:
         """Ask for a job to be stopped. See :meth:`stop`."""
         await self.adrive((await self._aapi()).stop(ref))
+
+    def operation_source(self, cluster_id: str | None = None) -> OperationSource:
+        """Return the log of what was done, for the audit (:mod:`airflow_provider_ehpc.audit`).
+
+        :param cluster_id: a cluster; None for all of the account's in its zone or region.
+        :raises NotSupported: where the API has no such log.
+        """
+        raise NotSupported(f"api: the API {self.api.name!r} keeps no log of operations that could be read")
 
     # ------------------------------------------------------------------ Airflow's connection test
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,10 @@ def airflow(
     cloud: Emulator, slurm_cloud: Emulator | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalAirflow]:
     """Scheduler, DAG processor, API server and triggerer, with connections to the clouds."""
-    connections = {"AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT": cloud.connection_json}
+    connections = {
+        f"AIRFLOW_CONN_{kind.upper()}_DEFAULT": json.dumps(connection)
+        for kind, connection in cloud.connections.items()
+    }
     if slurm_cloud:
         connections["AIRFLOW_CONN_SLURM"] = slurm_cloud.connection_json
     with LocalAirflow(tmp_path_factory.mktemp("airflow"), DAGS, connections) as running:

@@ -180,4 +180,4 @@ def _moment(log: CommonLog, zone: tzinfo | None) -> datetime:
             f"an operation has no RequestId or no readable Time: {log.request_id or 'no id'}, "
             f"{log.raw.get('Time')!r}"
         )
-    return log.time if log.time.tzinfo else log.time.replace(tzinfo=zone)
+    return (log.time if log.time.tzinfo else log.time.replace(tzinfo=zone)).astimezone(UTC)

@@ -15,7 +15,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 
 from airflow_provider_ehpc.apis.call import (
     ApiRequest,
@@ -52,7 +52,9 @@ def signature(secret: str, text: str) -> str:
 
 def sent_signature(query: Mapping[str, str]) -> str:
     """Return the signature that a received, once decoded query bears; empty where it bears none."""
-    return unquote(query.get("signature", ""))
+    # A second time, as a form is decoded: the documentation's code encodes twice, with quote_plus. What was
+    # encoded once and has a plus does not match.
+    return unquote_plus(query.get("signature", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,10 @@ from urllib.parse import parse_qsl
 from airflow_provider_ehpc.apis.aliyun import signing
 from airflow_provider_ehpc.apis.call import ApiRequest
 from airflow_provider_ehpc.emulator.accounts import Account, Accounts
+from airflow_provider_ehpc.emulator.aliyun.recording import recorded
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
+from airflow_provider_ehpc.emulator.operations import OperationLog
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -54,10 +56,13 @@ class Version:
 class AliyunService:
     """The gateway in front of the API versions given."""
 
-    def __init__(self, accounts: Accounts, faults: Faults, versions: Mapping[str, Version]) -> None:
+    def __init__(
+        self, accounts: Accounts, faults: Faults, versions: Mapping[str, Version], log: OperationLog
+    ) -> None:
         self._accounts = accounts
         self._faults = faults
         self._versions = versions
+        self._log = log
         self._nonces: OrderedDict[str, float] = OrderedDict()
 
     def asked(self, request: web.Request) -> Asked:
@@ -88,7 +93,7 @@ class AliyunService:
         def act() -> Awaitable[Mapping[str, Any]]:
             return operation(parameters)
 
-        return act
+        return recorded(act, self._log, account, action, parameters)
 
     def granted(self, told: Mapping[str, Any], request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""

@@ -1,0 +1,67 @@
+"""What the operation log keeps of a request to E-HPC, whichever API version it is for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.gateway import REQUEST_ID, Act, Refused
+from airflow_provider_ehpc.emulator.operations import Operation, OperationLog, OperationStatus
+
+_READS = ("Describe", "Get", "List")
+
+
+def recorded(
+    act: Act, log: OperationLog, account: Account, action: str, parameters: Mapping[str, str]
+) -> Act:
+    """Return ``act`` with its entry in the operation log; reads have none."""
+    if action.startswith(_READS):
+        return act
+
+    async def act_and_tell() -> Mapping[str, Any]:
+        cluster = parameters.get("ClusterId", "")
+        (entry,) = log.add(
+            [
+                Operation(
+                    time.time(),
+                    action,
+                    "aliyun",
+                    REQUEST_ID.get(),
+                    OperationStatus.PENDING,
+                    actor=operator_uid(account),
+                    resources=(cluster,) if cluster else (),
+                    job_ids=_job_ids(parameters),
+                )
+            ]
+        )
+        try:
+            told: Mapping[str, Any] = await act()
+        except Refused as refusal:
+            log.end(entry, OperationStatus.FAILED, error=refusal.message)
+            raise
+        log.end(entry, OperationStatus.SUCCESSFUL, job_ids=_job_ids(told))
+        return told
+
+    return act_and_tell
+
+
+def operator_uid(account: Account) -> str:
+    """Return the number that names an account."""
+    return str(10**15 + int(hashlib.sha256(account.access_key_id.encode()).hexdigest(), 16) % 10**15)
+
+
+def _job_ids(told: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the jobs that a request or an answer names, in the words of any E-HPC API."""
+    found = [str(told["JobId"])] if told.get("JobId") else []
+    for name in ("JobIds", "Jobs"):
+        try:
+            items = json.loads(told.get(name) or "[]")
+        except (TypeError, ValueError):
+            continue
+        if isinstance(items, list):
+            found += [str(item.get("Id", "")) if isinstance(item, dict) else str(item) for item in items]
+    return tuple(filter(None, found))

@@ -1,0 +1,292 @@
+"""The actions on jobs over the emulated cluster.
+
+Fields are those of the pages on jobs (2023-09-06) and their samples, which disagree: times have no zone in
+job/list and a Z in job/jobdetail, a cancelled job is ``stopped`` in the one and ``cancelled`` in the other,
+``job_id`` is a number there and a text in submitJob's answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.cluster import Cluster
+from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
+from airflow_provider_ehpc.emulator.gateway import Refused
+from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.operations import Operation, OperationLog, OperationStatus
+from airflow_provider_ehpc.emulator.qingcloud.parameters import (
+    CLUSTER_ID,
+    ZONE,
+    Code,
+    check_cluster,
+    newest_first,
+    page,
+    refusal,
+    required,
+    text,
+    utc,
+    whole,
+)
+from airflow_provider_ehpc.emulator.qingcloud.protocol import Action, Request
+from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
+
+QUEUE_ID = "ehpcq-emulator"
+_STATES = {
+    Phase.PENDING: "pending",
+    Phase.RUNNING: "running",
+    Phase.COMPLETING: "running",
+    Phase.SUSPENDED: "paused",
+    Phase.COMPLETED: "finished",
+    Phase.CANCELLED: "cancelled",
+    Phase.PREEMPTED: "cancelled",
+}
+_FILTERS = ("pending", "running", "finished", "exited", "cancelled")
+# Its values are not documented: the times of the answer.
+_SORT_KEYS: dict[str, Callable[[Job], float]] = {
+    "submitted_time": lambda job: job.submission.submitted_at,
+    "started_time": lambda job: job.started_at or 0.0,
+    "modified_time": lambda job: job.modified_at,
+}
+
+
+class Hpc:
+    """Jobs. Arrays, which only other clouds' APIs can submit, are not shown."""
+
+    def __init__(self, cluster: Cluster, log: OperationLog, faults: Faults) -> None:
+        self._cluster = cluster
+        self._log = log
+        self._faults = faults
+        log.advance = self._advance
+
+    @property
+    def actions(self) -> Mapping[str, Action]:
+        """The actions by their paths."""
+        return {
+            "job/list": Action("GET", "HpcJobListJobs", self.list_jobs),
+            "job/jobdetail/": Action("GET", "HpcJobGetJobDetail", self.job_detail),
+            "job/submitJob": Action("POST", "HpcJobSubmitJob", self.submit_job),
+            "job/stopJobs": Action("POST", "HpcJobStopJobs", self.stop_jobs),
+        }
+
+    async def list_jobs(self, request: Request) -> Mapping[str, Any]:
+        """job/list."""
+        query = request.query
+        check_cluster(query)
+        status = query.get("jobs_status", "")
+        if status not in ("", *_FILTERS):
+            raise refusal(Code.MALFORMED, f"parameter [jobs_status] is none of {', '.join(_FILTERS)}")
+        measure = _SORT_KEYS.get(query.get("sort_key") or "submitted_time")
+        if measure is None:
+            raise refusal(Code.MALFORMED, f"parameter [sort_key] is none of {', '.join(_SORT_KEYS)}")
+        jobs = [
+            job
+            for job in self._cluster.jobs()
+            if job.index is None
+            and not job.whole_array
+            and not self._invisible(job)
+            and status in ("", _STATES.get(job.phase, "exited"))
+            and query.get("run_user", "") in ("", job.spec.user)
+            and query.get("queue_name", "") in ("", job.spec.queue)
+            and query.get("search_word", "") in job.spec.name
+        ]
+        jobs.sort(key=lambda job: (measure(job), job.number), reverse=newest_first(query))
+        listed = [self._listed(job) for job in jobs[page(query)]]
+        return {"hpc_job_set": listed, "total_count": len(jobs)}
+
+    async def job_detail(self, request: Request) -> Mapping[str, Any]:
+        """job/jobdetail: a list of one."""
+        check_cluster(request.query)
+        job = self._find(request.subject)
+        state = self._state(job)
+        ran = (job.ended_at or time.time()) - job.started_at if job.started_at else 0
+        detail = {
+            **self._common(job, state, "Z"),
+            "cluster_id": CLUSTER_ID,
+            "cluster_type": "ehpc",
+            "cmd_line_type": "input",
+            "cpu_time": "",
+            "end_reason": f"exit code {job.exit_code}" if job.exit_code else "",
+            "end_status": str(job.exit_code or 0),
+            "end_time": utc(job.ended_at),
+            "host_name": "",
+            "input_file": "",
+            "is_delete": 0,
+            "msg": "",
+            "owner": request.owner,
+            "pend_reason": "Resources" if job.phase is Phase.PENDING else "",
+            "reason": "",
+            "resources": "{}",
+            "run_time": str(int(ran)),
+            "scheduler_jobid": str(job.number),
+            "slots_num": str(job.spec.cores or 1),
+            "submit_type": 1,
+            "suspend_reson": "",
+            "time_limit": job.spec.options.get("time_limit"),
+            "user_id": request.owner,
+        }
+        return {"hpc_job_set": [detail]}
+
+    async def submit_job(self, request: Request) -> Mapping[str, Any]:
+        """job/submitJob."""
+        entry = self._begin(request, "HpcJobSubmitJob", "提交作业")
+        try:
+            job = await self._submit(request.body)
+        except Refused as refused:
+            self._log.end(entry, OperationStatus.FAILED, error=refused.code)
+            raise
+        self._log.end(entry, OperationStatus.SUCCESSFUL, job_ids=[job_id(job)])
+        return {"hpcjob_uuid": job_id(job), "job_id": str(job.number), "job_status": "pending"}
+
+    async def stop_jobs(self, request: Request) -> Mapping[str, Any]:
+        """job/stopJobs: begins to stop jobs; the operation named in the answer ends when they have."""
+        body = request.body
+        _check_place(body)
+        wanted = body.get("job_ids")
+        if not isinstance(wanted, list) or not wanted or not all(isinstance(item, str) for item in wanted):
+            raise refusal(Code.MALFORMED, "parameter [job_ids] is no list of ids")
+        jobs = [self._find(item) for item in wanted]
+        running = [job for job in jobs if not job.phase.ended]
+        entry = self._begin(request, "HpcJobStopJobs", "停止作业", tuple(wanted))
+        for job in running:
+            await self._cluster.stop(job)
+        ended = [job for job in jobs if job.phase.ended]
+        if ended:
+            # What stopping an ended job is answered is not documented; of 1400 it is said that the state of
+            # a resource may be what forbids a change.
+            self._log.end(entry, OperationStatus.FAILED, error=str(Code.DENIED.value))
+        results = [{"job_ids": str(job.number), "ret_code": 0} for job in running]
+        results += [
+            {"job_ids": str(job.number), "ret_code": Code.DENIED.value, "message": "the job has ended"}
+            for job in ended
+        ]
+        return {"job_uuid": entry.id, "custom_cmd_result": [json.dumps(result) for result in results]}
+
+    async def _submit(self, body: Mapping[str, Any]) -> Job:
+        _check_place(body)
+        if whole(body, "submit_type") not in (0, 1):
+            raise refusal(Code.MALFORMED, "parameter [submit_type] is neither 0 nor 1")
+        if text(body, "hpcqueue_id") not in ("", QUEUE_ID):
+            raise refusal(Code.NOT_FOUND, f"resource [{body['hpcqueue_id']}] is not found")
+        spec = JobSpec(
+            name=required(body, "name"),
+            command=required(body, "cmd_line"),
+            user=required(body, "run_user"),
+            cores=whole(body, "core_limit"),
+            queue=text(body, "scheduler_queue_name") or None,
+            priority=whole(body, "priority", 0),
+            stdout_path=_path(body, "stdout_redirect_path"),
+            stderr_path=_path(body, "stderr_redirect_path"),
+            # Their units are not documented: told back, and not enforced.
+            options={name: whole(body, name) for name in ("mem_limit", "time_limit") if name in body},
+        )
+        try:
+            return await self._cluster.submit(spec)
+        except SubmissionRefused as refused:
+            raise refusal(Code.DENIED, str(refused)) from None
+
+    def _advance(self) -> None:
+        """Move the operations on that wait for jobs to end."""
+        now = time.time()
+        for entry in self._log.unfinished("qingcloud"):
+            jobs = [job for item in entry.job_ids if (job := self._look_up(item))]
+            if not jobs:
+                continue
+            if all(job.phase.ended for job in jobs):
+                last = max(job.ended_at or now for job in jobs)
+                self._log.end(entry, OperationStatus.SUCCESSFUL, at=max(last, entry.began_at))
+            elif (current := entry.worked_on(now)) is not entry:
+                self._log.change(current)
+
+    def _begin(
+        self, request: Request, action: str, description: str, job_ids: tuple[str, ...] = ()
+    ) -> Operation:
+        (entry,) = self._log.add(
+            [
+                Operation(
+                    time.time(),
+                    action,
+                    status=OperationStatus.PENDING,
+                    actor=request.owner,
+                    resources=(CLUSTER_ID,),
+                    job_ids=job_ids,
+                    description=description,
+                    request=json.dumps(request.body, ensure_ascii=False),
+                )
+            ]
+        )
+        return entry
+
+    def _listed(self, job: Job) -> Mapping[str, Any]:
+        state = self._state(job)
+        return {
+            **self._common(job, "stopped" if state == "cancelled" else state, ""),
+            "categories": "dedicated_queue",
+            "hpq_name": job.spec.queue or "",
+            "name": job.spec.queue or "",
+            "queue_name": job.spec.queue or "",
+        }
+
+    def _common(self, job: Job, state: str, zone: str) -> dict[str, Any]:
+        spec = job.spec
+        return {
+            "cmd_line": spec.command,
+            "core_limit": spec.cores or 1,
+            "exec_cwd": str(self._cluster.home),
+            "hpcjob_uuid": job_id(job),
+            "hpcqueue_id": QUEUE_ID,
+            "job_id": job.number,
+            "job_name": spec.name,
+            "job_node_list": json.dumps(job.nodes),
+            "job_priority": spec.priority or 0,
+            "job_status": state,
+            "mem_limit": spec.options.get("mem_limit"),
+            "modified_time": utc(job.modified_at, zone=zone),
+            "run_user": spec.user or "",
+            "scheduler_queue_name": spec.queue or "",
+            "started_time": utc(job.started_at, zone=zone),
+            "stderr_redirect_path": str(job.stderr_path),
+            "stdout_redirect_path": str(job.stdout_path),
+            "submitted_time": utc(job.submission.submitted_at, zone=zone),
+        }
+
+    def _state(self, job: Job) -> str:
+        strange = self._faults.standing(FaultKind.STATE, job_id(job))
+        return strange.word if strange else _STATES.get(job.phase, "exited")
+
+    def _find(self, item: str) -> Job:
+        job = self._look_up(item)
+        if job is None or self._invisible(job):
+            raise refusal(Code.NOT_FOUND, f"resource [{item}] is not found")
+        return job
+
+    def _look_up(self, item: str) -> Job | None:
+        match = re.fullmatch(r"hpcjob-(\d{8,18})", item)
+        job = self._cluster.get(int(match[1]), None) if match else None
+        return None if job is None or job.whole_array else job
+
+    def _invisible(self, job: Job) -> bool:
+        fault = self._faults.standing(FaultKind.INVISIBLE, job_id(job))
+        return fault is not None and time.time() - job.submission.submitted_at < fault.seconds
+
+
+def job_id(job: Job) -> str:
+    """Return a job's id, made of its number."""
+    return f"hpcjob-{job.number:08}"
+
+
+def _check_place(body: Mapping[str, Any]) -> None:
+    check_cluster(body)
+    if required(body, "zone") != ZONE:
+        raise refusal(Code.NOT_FOUND, f"zone [{body['zone']}] is not found")
+
+
+def _path(body: Mapping[str, Any], name: str) -> str | None:
+    path = text(body, name)
+    if path and not path.startswith("/"):
+        raise refusal(Code.MALFORMED, f"parameter [{name}] is no absolute path: {path!r}")
+    return path or None

@@ -1,0 +1,159 @@
+"""What QingCloud's HPC API checks before an action sees the request, and how it words answers.
+
+Signature, parameters and error codes are those of the HPC API reference (2023-09-06). Which HTTP status an
+error has is not documented; the answer carries a ``ret_code`` in any case, so it is 200 here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import parse_qsl
+
+from airflow_provider_ehpc.apis.call import ApiRequest
+from airflow_provider_ehpc.apis.qingcloud import signing
+from airflow_provider_ehpc.emulator.accounts import Account, Accounts
+from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
+from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
+from airflow_provider_ehpc.emulator.qingcloud.parameters import ZONE, Code, refusal, required
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+PREFIX = "/api/"
+_REQUIRED = (
+    "access_key_id",
+    "signature",
+    "signature_method",
+    "signature_version",
+    "timestamp",
+    "version",
+    "zone",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that was found good."""
+
+    query: Mapping[str, str]
+    body: Mapping[str, Any]
+    subject: str
+    """What follows the action in the path."""
+    owner: str
+    """The user who signed it."""
+
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Mapping[str, Any]]]
+"""Does an action; raises :class:`Refused`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An action: its method, its name in answers and in the operation log, and what does it."""
+
+    method: str
+    name: str
+    handler: Handler
+
+
+class QingCloudService:
+    """The API's actions by their paths; ``job/jobdetail/`` ends in a slash, for a subject follows."""
+
+    def __init__(self, accounts: Accounts, faults: Faults, actions: Mapping[str, Action]) -> None:
+        self._accounts = accounts
+        self._faults = faults
+        self._actions = actions
+
+    def asked(self, request: web.Request) -> Asked:
+        """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`; a body is not looked into."""
+        path, subject = self._split(request)
+        return Asked(path.rstrip("/"), request.query.get("cluster_id", ""), subject)
+
+    async def admit(self, request: web.Request) -> Act:
+        """Check action, method, parameters, age, key, signature, body, zone and permission, in this order."""
+        path, subject = self._split(request)
+        action = self._actions.get(path)
+        if action is None or action.method != request.method:
+            raise refusal(Code.UNKNOWN_ACTION, f"{request.method} {request.path} is no action")
+        query = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
+        content = await request.read()
+        account = self._authenticate(request, query, content)
+        if path.rstrip("/") in account.denied:
+            raise refusal(Code.DENIED, f"you have no permission for {action.name}")
+        if query["zone"] != ZONE:
+            raise refusal(Code.NOT_FOUND, f"zone [{query['zone']}] is not found")
+        asked = Request(query, _object(content), subject, user_id(account))
+        handler, name = action.handler, action.name
+
+        async def act() -> Mapping[str, Any]:
+            return {"action": f"{name}Response", **(await handler(asked)), "ret_code": 0}
+
+        return act
+
+    def granted(self, told: Mapping[str, Any], request_id: str) -> Reply:
+        """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
+        return Reply(200, told)
+
+    def refused(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
+        """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
+        code = int(refusal.code) if refusal.code.isdigit() else Code.INTERNAL
+        return Reply(refusal.status, {"message": refusal.message, "ret_code": code}, refusal.headers)
+
+    def usual(self, kind: FaultKind) -> Refused:
+        """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
+        if kind is FaultKind.THROTTLE:
+            return refusal(Code.OVER_QUOTA, "QuotaExceeded, requests over the limit")
+        return refusal(Code.BUSY, "ServerBusy, please try again later")
+
+    def _split(self, request: web.Request) -> tuple[str, str]:
+        path = request.path.removeprefix(PREFIX)
+        head, slash, subject = path.rpartition("/")
+        return (head + slash, subject) if head + slash in self._actions else (path, "")
+
+    def _authenticate(self, request: web.Request, query: Mapping[str, str], content: bytes) -> Account:
+        for name in _REQUIRED:
+            required(query, name)
+        for name, value in (("version", "1"), ("signature_version", "1"), ("signature_method", "HmacSHA256")):
+            if query[name] != value:
+                raise refusal(Code.MALFORMED, f"{name} [{query[name]}] is not supported")
+        _check_age(query["timestamp"], time.time() + self._faults.clock_shift)
+        account = self._accounts.find(query["access_key_id"])
+        # Nothing says how this API would take a temporary key's token.
+        if account is None or account.security_token:
+            raise refusal(Code.NOT_AUTHENTICATED, f"access key [{query['access_key_id']}] is not found")
+        text = signing.string_to_sign(ApiRequest(request.method, request.path, query, body=content))
+        expected = signing.signature(account.secret, text)
+        if not hmac.compare_digest(expected.encode(), signing.sent_signature(query).encode()):
+            raise refusal(Code.NOT_AUTHENTICATED, "signature not matched")
+        return account
+
+
+def user_id(account: Account) -> str:
+    """Return the id of an account's user: ``usr-GxkSGFDs``."""
+    return "usr-" + hashlib.sha256(account.access_key_id.encode()).hexdigest()[:8]
+
+
+def _check_age(text: str, now: float) -> None:
+    try:
+        signed_at = datetime.strptime(text, signing.TIME_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        raise refusal(Code.MALFORMED, f"timestamp [{text}] is not of the form YYYY-MM-DDThh:mm:ssZ") from None
+    if now - signed_at.timestamp() > signing.LIFETIME:
+        raise refusal(Code.EXPIRED, "the request is expired")
+
+
+def _object(content: bytes) -> Mapping[str, Any]:
+    try:
+        told = json.loads(content or b"{}")
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        raise refusal(Code.MALFORMED, "the body is no JSON object")
+    return told

@@ -1,0 +1,232 @@
+"""Writing down everything that was done to clusters, window by window, and judging it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.operation import OperationRecord, OperationSource, Window
+from airflow_provider_ehpc.audit.pending import complete
+from airflow_provider_ehpc.audit.rules import Effect, Rule, Violation, judge
+from airflow_provider_ehpc.audit.sinks import FORMATS, AuditSummary, carried_operations, write_audit
+from airflow_provider_ehpc.audit.window import REQUEST_LIMIT, SETTLE, read_window
+from airflow_provider_ehpc.compat import BaseOperator, conf
+from airflow_provider_ehpc.exceptions import OperationsForbidden, TaskKilled
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_ehpc.hooks.base import ApiHook
+
+MAX_AGE = timedelta(days=90)
+SHORTEST_DEFERRAL = timedelta(seconds=10)
+"""A task that is resumed within about five seconds of its deferral can be marked as failed by the executor
+(GH-71580); what is as short as this is waited for on the worker."""
+_LISTED = 20
+"""Violations that an exception names; the task log and the manifest name all."""
+
+
+class OperationAuditOperator(BaseOperator):
+    """Reads every operation of a window out of a cloud's operation log, and writes it to a file.
+
+    All operations that began from ``start`` until before ``end`` are written, or the task fails and writes
+    nothing. The file's name comes from the log and the window, so a rerun replaces it; a manifest beside it
+    has counts and checksums. Operations that had not ended when their window was read are asked for again by
+    the run of the window that follows, and written to its file when they have.
+
+    Returns a summary as a dict: counts by status, action and operator, violations by rule, the files with
+    their SHA-256, the window, and how many requests it took. Assets among the task's outlets get it as
+    ``extra`` of their event.
+
+    :param path: a folder, of any kind that ``ObjectStoragePath`` understands.
+    :param conn_id: the connection to the cloud account.
+    :param api: the API to ask; the connection's type decides where left out.
+    :param cluster_id: only what was done to this cluster or other resource; everything in the connection's
+        zone or region where left out, whatever default cluster the connection has.
+    :param start: an aware datetime or ISO 8601; the beginning of the run's data interval where left out.
+    :param end: likewise. Not included.
+    :param formats: ``jsonl``, ``ocsf`` or both; a file each.
+    :param rules: who may do what; see :class:`~airflow_provider_ehpc.audit.rules.Rule`. Operations that break
+        one are written first; then the task fails, without using retries, if the rule's effect is ``fail``.
+    :param settle: seconds after the window's end in which rows may still appear in the log; the task waits
+        until they have passed.
+    :param max_age: how long the cloud keeps its log. A window that began earlier is refused: what is gone
+        cannot be told from what never was.
+    :param request_limit: requests that the reading may take; a new QingCloud account has 2,000 an hour.
+    :param deferrable: wait for the end of ``settle`` in the triggerer, holding no worker slot.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "api", "cluster_id", "start", "end", "path", "rules")
+    ui_color = "#d5e8f7"
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        conn_id: str = "qingcloud_hpc_default",
+        api: str | None = None,
+        cluster_id: str | None = None,
+        # Filled in where a run has no data interval (one triggered by an asset), so that the error is ours.
+        start: datetime | str = "{{ data_interval_start | default('', true) }}",
+        end: datetime | str = "{{ data_interval_end | default('', true) }}",
+        formats: Sequence[str] = ("jsonl",),
+        rules: Sequence[Mapping[str, Any]] = (),
+        settle: timedelta | float = SETTLE,
+        max_age: timedelta = MAX_AGE,
+        request_limit: int = REQUEST_LIMIT,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.conn_id = conn_id
+        self.api = api
+        self.cluster_id = cluster_id
+        self.start = start
+        self.end = end
+        if not formats or (unknown := sorted(set(formats) - FORMATS.keys())):
+            wrong = f"there is no {unknown[0]!r}" if formats else "name at least one"
+            raise InvalidArgument(f"formats: {wrong}; there are {', '.join(FORMATS)}")
+        self.formats = tuple(formats)
+        self.rules = rules
+        self.settle = settle if isinstance(settle, timedelta) else timedelta(seconds=settle)
+        self.max_age = max_age
+        self.request_limit = request_limit
+        self.deferrable = deferrable
+        self._killed = threading.Event()
+
+    @cached_property
+    def hook(self) -> ApiHook:
+        """The hook of the API that is asked."""
+        from airflow_provider_ehpc.hooks import job_hook
+
+        return job_hook(self.conn_id, self.api or None)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Wait until the window has settled, read it, judge it, write it down."""
+        window, rules = self._window(), [Rule.parse(rule) for rule in self.rules or ()]
+        source = self.hook.operation_source(self.cluster_id or None)
+        self._wait_until(window.end + self.settle)
+        summary, records, violations = self._audit(source, window, rules)
+        for record in records:
+            self.log.info("%s", _line(record))
+        for violation in violations:
+            self.log.warning("%s", violation)
+        told = summary.as_dict()
+        self._tell_assets(context, told)
+        self.log.info(
+            "%d operations of %s, read with %d requests, are in %s",
+            summary.records,
+            window,
+            summary.requests,
+            ", ".join(file.path for file in summary.files),
+        )
+        _fail_for(violations, summary)
+        return told
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Go on now that the window has settled."""
+        return self.execute(context)
+
+    def on_kill(self) -> None:
+        """End the wait."""
+        self._killed.set()
+
+    def _window(self) -> Window:
+        window = Window(_moment("start", self.start), _moment("end", self.end))
+        now = datetime.now(UTC)
+        window.check(now)
+        if now - window.start > self.max_age:
+            raise InvalidArgument(
+                f"start: the window {window} begins more than {self.max_age.days} days ago; the cloud may "
+                "have forgotten a part of it; give a longer max_age if yours keeps its log for longer"
+            )
+        return window
+
+    def _wait_until(self, moment: datetime) -> None:
+        left = moment - datetime.now(UTC)
+        if left <= timedelta(0):
+            return
+        self.log.info("operations may still appear in the log until %s; waiting", moment.isoformat())
+        if self.deferrable and left > SHORTEST_DEFERRAL:
+            from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+            self.defer(trigger=DateTimeTrigger(moment=moment), method_name="execute_complete")
+        if self._killed.wait(left.total_seconds()):
+            raise TaskKilled("the task was told to end while it waited for the window to settle")
+
+    def _audit(
+        self, source: OperationSource, window: Window, rules: Sequence[Rule]
+    ) -> tuple[AuditSummary, tuple[OperationRecord, ...], tuple[Violation, ...]]:
+        from airflow.sdk import ObjectStoragePath
+
+        directory = ObjectStoragePath(self.path)
+        carried = carried_operations(directory, source.scope, window)
+        now = datetime.now(UTC)
+        reading = self.hook.drive(
+            read_window(source, window, now=now, settle=self.settle, request_limit=self.request_limit)
+        )
+        done = self.hook.drive(complete(source, carried, now=now))
+        violations = judge(rules, reading.records, done.ended)
+        summary = write_audit(
+            directory,
+            source.scope,
+            reading,
+            completion=done,
+            violations=violations,
+            formats=self.formats,
+        )
+        return summary, (*done.ended, *reading.records), violations
+
+    def _tell_assets(self, context: Context, told: dict[str, Any]) -> None:
+        from airflow.sdk import Asset
+
+        for outlet in self.outlets or ():
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra = told
+
+
+def _moment(name: str, value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if not str(value or "").strip():
+        raise InvalidArgument(
+            f"{name}: nothing is given and the run has no data interval (it was triggered by an asset, or by "
+            "hand without a logical date); give start and end"
+        )
+    try:
+        return datetime.fromisoformat(str(value).strip())
+    except ValueError:
+        raise InvalidArgument(
+            f"{name}: {value!r} is no time; write ISO 8601 with a zone, such as 2026-03-01T00:00:00+00:00"
+        ) from None
+
+
+def _line(record: OperationRecord) -> str:
+    """Write an operation as a line of the task log."""
+    parts = [
+        record.time.isoformat(),
+        record.raw_status or record.status.value,
+        record.action,
+        f"by {record.operator or 'somebody unnamed'}",
+        f"on {' '.join(record.resources)}" if record.resources else "",
+        f"({record.operation_id})",
+        f"error {record.error}" if record.error else "",
+    ]
+    return " ".join(" ".join(part.split()) for part in parts if part)
+
+
+def _fail_for(violations: Sequence[Violation], summary: AuditSummary) -> None:
+    failing = [str(violation) for violation in violations if violation.effect is Effect.FAIL]
+    if not failing:
+        return
+    more = f"\n… and {len(failing) - _LISTED} more" if len(failing) > _LISTED else ""
+    raise OperationsForbidden(
+        f"{len(failing)} operations of {summary.window} break a rule; all are in {summary.manifest}:\n"
+        + "\n".join(failing[:_LISTED])
+        + more
+    )
