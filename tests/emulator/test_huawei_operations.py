@@ -92,7 +92,7 @@ def test_a_search_pages_filters_and_sorts(ehpc_emulator: Emulator, huawei: Huawe
 
 def test_lines_are_paged_in_both_directions(ehpc_emulator: Emulator, huawei: HuaweiClient) -> None:
     """``asc`` is towards the newer lines here, and towards the older ones in v1."""
-    job_id = huawei.create("lines", "seq 1 1200; printf half; exec sleep 60")
+    job_id = huawei.create("lines", "seq 1 1200; printf half; until [ -e go ]; do sleep 0.05; done")
     log = f"{V2}/{job_id}/logs/worker-0"
     ehpc_emulator.wait_for(job_id, "RUNNING")
     eventually(lambda: ehpc_emulator.job(job_id).stdout_path.read_text().endswith("half"))
@@ -117,7 +117,7 @@ def test_lines_are_paged_in_both_directions(ehpc_emulator: Emulator, huawei: Hua
     after = huawei.get(v1, log_file=file, lines=1, base_line=last["start_line"], order="desc")
     assert (before["content"], after["content"]) == ("1198\n", "1200\n")
 
-    ehpc_emulator.stop(job_id)
+    (ehpc_emulator.directory / "home" / "go").touch()
     ehpc_emulator.wait_for(job_id)
     assert huawei.get(log, lines=1)["content"] == "half\n"
 
