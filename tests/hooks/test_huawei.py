@@ -507,7 +507,8 @@ def test_no_token_and_no_password_is_shown(
     ask(user_hook, "search_training_jobs")
     ((token, _),) = cache._tokens.values()
     password = ehpc_emulator.accounts.first.secret
-    ehpc_emulator.fault("error", status=400, message=f"bad token {token.token} of {password}")
+    message = f"bad token {token.token} of {password}"
+    ehpc_emulator.fault("error", status=400, code="ModelArts.2788", message=message)
 
     with pytest.raises(InvalidRequest, match="bad token") as caught:
         ask(user_hook, "search_training_jobs")
