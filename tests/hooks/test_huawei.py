@@ -24,6 +24,7 @@ from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import ajob_hook, job_hook, tokens
 from airflow_provider_ehpc.hooks.huawei import HuaweiHook, ModelArtsHook, ModelArtsV1Hook
 from airflow_provider_ehpc.hooks.tokens import TokenCache
+from tests.hooks.conftest import Endpoint, send_json
 
 CONN_ID = "modelarts_test"
 TOKEN_CALL = "KeystoneCreateUserTokenByPassword"
@@ -499,12 +500,40 @@ def test_iam_that_cannot_be_reached_is_named(
         hook._exchange(hook.account, hook._probe(hook.account))
 
 
-def test_no_token_and_no_password_is_shown(ehpc_emulator: Emulator, user_hook: ModelArtsHook) -> None:
-    user_hook.search_training_jobs()
+def test_no_token_and_no_password_is_shown(
+    ehpc_emulator: Emulator, user_hook: ModelArtsHook, ask: Ask, cache: TokenCache
+) -> None:
+    """A token is worth the password for a day, and some servers send back what they were sent."""
+    ask(user_hook, "search_training_jobs")
+    ((token, _),) = cache._tokens.values()
     password = ehpc_emulator.accounts.first.secret
-    shown = repr((user_hook.account, user_hook.__dict__))
+    message = f"bad token {token.token} of {password}"
+    ehpc_emulator.fault("error", status=400, code="ModelArts.2788", message=message)
+
+    with pytest.raises(InvalidRequest, match="bad token") as caught:
+        ask(user_hook, "search_training_jobs")
+
+    shown = repr((user_hook.account, user_hook.__dict__, cache.__dict__)) + str(caught.value)
     assert password not in shown
-    assert user_hook.test_connection()[0] is True
+    assert token.token not in shown
+
+
+# ---------------------------------------------------------------------- on the wire
+
+
+def test_a_get_has_no_content_length(endpoint: Endpoint, account: Connect, ask: Ask) -> None:
+    """The vendor's guide: it must be left blank for a GET; a POST without a body says 0."""
+    connection = {**endpoint.connection, "conn_type": "huawei_modelarts", "extra": {"project_id": "p"}}
+    hook = ModelArtsV1Hook(account(connection))
+    endpoint.answer = lambda handler: send_json(handler, {"is_success": True})
+    ref = JobRef("10", version_id="10")
+
+    ask(hook, "show_job_version", ref)
+    ask(hook, "stop_job_version", ref)
+
+    get, post = endpoint.seen
+    assert (get.method, get.headers.get("content-length")) == ("GET", None)
+    assert (post.method, post.headers.get("content-length")) == ("POST", "0")
 
 
 def hook_cursor() -> Any:
