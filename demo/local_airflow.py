@@ -82,8 +82,11 @@ class LocalAirflow:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def cli(self, *arguments: str, timeout: float = 300) -> str:
-        """Run the ``airflow`` command and return what it printed."""
+    def cli(self, *arguments: str, timeout: float = 300, check: bool = True) -> str:
+        """Run the ``airflow`` command and return what it printed.
+
+        :param check: whether an exit code other than 0 is an error.
+        """
         done = subprocess.run(
             [sys.executable, "-m", "airflow", *arguments],
             env=self.environment,
@@ -92,8 +95,9 @@ class LocalAirflow:
             timeout=timeout,
             check=False,
         )
-        if done.returncode:
-            raise RuntimeError(f"airflow {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
+        if done.returncode and check:
+            said = f"{done.stdout}\n{done.stderr}"
+            raise RuntimeError(f"airflow {' '.join(arguments)} ended with code {done.returncode}:\n{said}")
         return done.stdout
 
     def start(self) -> None:
@@ -145,9 +149,13 @@ class LocalAirflow:
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Start a run of a DAG, as soon as the DAG is known; return the run's id."""
         body = {"logical_date": None, "conf": dict(conf or {})}
-        self._until(lambda: self._known(dag_id), f"the DAG {dag_id} was not found in {self.dags}", 120)
+        self.wait_until_known(dag_id)
         self._ask("PATCH", f"/dags/{dag_id}", {"is_paused": False})
         return str(self._ask("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
+
+    def wait_until_known(self, dag_id: str) -> None:
+        """Wait until the DAG processor has read a DAG."""
+        self._until(lambda: self._known(dag_id), f"the DAG {dag_id} was not found in {self.dags}", 120)
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """Return the state of a run."""

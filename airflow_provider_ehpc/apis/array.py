@@ -45,5 +45,8 @@ def array_status(parent: JobStatus, states: Mapping[str, JobState], size: int) -
         ends = (JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED)
         whole = next(state for state in ends if counts[state])
     return dataclasses.replace(
-        parent, state=whole, array={state.value: counts[state] for state in JobState if counts[state]}
+        parent,
+        state=whole,
+        outcome_assumed=parent.outcome_assumed and whole is JobState.SUCCEEDED,
+        array={state.value: counts[state] for state in JobState if counts[state]},
     )

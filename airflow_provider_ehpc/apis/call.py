@@ -37,12 +37,12 @@ class Credentials:
 class ApiRequest:
     """One HTTP request, without host and signature. ``query`` holds decoded texts.
 
-    Headers and body may hold tokens and passwords, so neither shows in a repr.
+    Parameters and headers hold passwords, tokens and signatures: a repr does not show them.
     """
 
     method: str
     path: str
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
 
@@ -77,7 +77,8 @@ class ApiCall(Generic[T]):
 
     ``read`` returns the typed answer or raises an :class:`ApiError`. ``subject`` names what the call
     is about ("job 14 in cluster ehpc-hz-1") for messages. ``writes`` marks a call that changes
-    something: it is sent again only when it is certain that it was never received.
+    something: it is sent again only when it is certain that it was never received. ``confidential`` holds
+    texts of the request that must not stand in a log or an error, beside those of the account.
     """
 
     operation: str
@@ -85,6 +86,7 @@ class ApiCall(Generic[T]):
     read: Callable[[ApiResponse], T]
     subject: str = ""
     writes: bool = False
+    confidential: tuple[str, ...] = field(default=(), repr=False)
 
 
 Flow: TypeAlias = Generator[ApiCall[Any], Any, T]

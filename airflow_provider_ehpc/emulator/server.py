@@ -21,10 +21,12 @@ from aiohttp import web
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.accounts import Account, Accounts
 from airflow_provider_ehpc.emulator.admin import Admin
-from airflow_provider_ehpc.emulator.aliyun import ehpc
+from airflow_provider_ehpc.emulator.aliyun import classic, ehpc
 from airflow_provider_ehpc.emulator.aliyun.common_logs import CommonLogs
-from airflow_provider_ehpc.emulator.aliyun.protocol import AliyunService
-from airflow_provider_ehpc.emulator.aliyun.spelling import SPELLINGS
+from airflow_provider_ehpc.emulator.aliyun.protocol import AliyunService, Version
+from airflow_provider_ehpc.emulator.aliyun.serverless import EhpcServerless
+from airflow_provider_ehpc.emulator.aliyun.spelling import SERVERLESS, SPELLINGS
+from airflow_provider_ehpc.emulator.aliyun.view import CLUSTER_ID, USER, ClusterView
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import Fault, FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Gateway
@@ -75,7 +77,7 @@ class Emulator:
     ) -> None:
         self.faults = Faults()
         self.requests = Journal()
-        self.cluster_id = ehpc.CLUSTER_ID
+        self.cluster_id = CLUSTER_ID
         self._temporary = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="ehpc-emulator-")).resolve()
         self._host = host
@@ -127,12 +129,12 @@ class Emulator:
             self.accounts = Accounts(store)
             self.operation_log = OperationLog(store, self.faults)
             home = self.directory / "home"
-            scheduler = self._make_scheduler(home)
+            scheduler = self._make_scheduler(self.directory / "jobs", home)
             queue = await asyncio.to_thread(scheduler.default_queue)
             self._default_queue = queue or self._spelling.default_queue
-            self._cluster = Cluster(scheduler, store, home)
-            await self._cluster.open()
-            undo.push_async_callback(lambda: self._cluster.close(kill_jobs=self._kill_jobs))
+            self._serverless_queue = queue or SERVERLESS.default_queue
+            self._cluster = await self._open_cluster(undo, Cluster(scheduler, store, home))
+            self._serverless = await self._open_cluster(undo, self._make_serverless(undo))
             runner = web.AppRunner(
                 self._application(), access_log=None, max_line_size=_MAX_REQUEST_LINE, shutdown_timeout=1
             )
@@ -216,18 +218,20 @@ class Emulator:
         job_spec = dataclasses.replace(
             JobSpec(name=name, command=command, **spec),
             queue=spec.get("queue") or self._default_queue,
-            user=spec.get("user") or ehpc.USER,
+            user=spec.get("user") or USER,
             priority=spec.get("priority") or 0,
         )
         return self._spelling.job_id(self._call(self._cluster.submit(job_spec)))
 
-    def job(self, job_id: str) -> Job:
+    def job(self, job_id: str, *, serverless: bool = False) -> Job:
         """Return a job as the cluster knows it, whatever faults make the API say.
 
+        :param serverless: whether the id is a serverless job's.
         :raises KeyError: where there is none of this id.
         """
-        key = self._spelling.read(job_id)
-        job = self._cluster.get(*key) if key else None
+        key = (SERVERLESS if serverless else self._spelling).read(job_id)
+        cluster = self._serverless if serverless else self._cluster
+        job = cluster.get(*key) if key else None
         if job is None:
             raise KeyError(job_id)
         return job
@@ -236,15 +240,16 @@ class Emulator:
         """Ask for a job's end past the API."""
         self._call(self._cluster.stop(self.job(job_id)))
 
-    def wait_for(self, job_id: str, *phases: str, timeout: float = 30.0) -> Job:
+    def wait_for(self, job_id: str, *phases: str, timeout: float = 30.0, serverless: bool = False) -> Job:
         """Wait until a job is in one of ``phases`` (of no phase named: until it has ended) and return it.
 
         :param timeout: seconds.
+        :param serverless: whether the id is a serverless job's.
         :raises TimeoutError: where it does not come to that in time, or ended otherwise.
         """
         deadline = time.monotonic() + timeout
         while True:
-            job = self.job(job_id)
+            job = self.job(job_id, serverless=serverless)
             if job.phase in phases or (not phases and job.phase.ended):
                 return job
             if job.phase.ended or time.monotonic() > deadline:
@@ -291,12 +296,31 @@ class Emulator:
 
     # Inside
 
+    async def _open_cluster(self, undo: contextlib.AsyncExitStack, cluster: Cluster) -> Cluster:
+        await cluster.open()
+        undo.push_async_callback(lambda: cluster.close(kill_jobs=self._kill_jobs))
+        return cluster
+
+    def _make_serverless(self, undo: contextlib.AsyncExitStack) -> Cluster:
+        """Return the cluster of serverless jobs, which have ids and instances of their own."""
+        directory = self.directory / "serverless"
+        directory.mkdir(exist_ok=True)
+        store = Store(directory / "state.sqlite")
+        undo.callback(store.close)
+        home = directory / "home"
+        return Cluster(self._make_scheduler(directory / "jobs", home), store, home)
+
     def _application(self) -> web.Application:
-        operations = {
-            **ehpc.Ehpc(self._cluster, self._spelling, self.faults, self._default_queue).operations,
-            **CommonLogs(self.operation_log, self.accounts.first).operations,
+        view = ClusterView(self._cluster, self._spelling, self.faults)
+        classic_jobs = classic.EhpcClassic(view, self._default_queue).operations
+        serverless = ClusterView(self._serverless, SERVERLESS, self.faults)
+        serverless_jobs = EhpcServerless(serverless, self._serverless_queue).operations
+        logs = CommonLogs(self.operation_log, self.accounts.first).operations
+        versions = {
+            ehpc.VERSION: Version({**ehpc.Ehpc(view, self._default_queue).operations, **logs}),
+            classic.VERSION: Version({**classic_jobs, **serverless_jobs}, get_only=frozenset(classic_jobs)),
         }
-        aliyun = AliyunService(self.accounts, self.faults, {ehpc.VERSION: operations}, self.operation_log)
+        aliyun = AliyunService(self.accounts, self.faults, versions, self.operation_log)
         actions = {
             **Hpc(self._cluster, self.operation_log, self.faults).actions,
             **Operations(self.operation_log).actions,
@@ -310,10 +334,10 @@ class Emulator:
         )
         return app
 
-    def _make_scheduler(self, home: Path) -> Scheduler:
+    def _make_scheduler(self, directory: Path, home: Path) -> Scheduler:
         if self._scheduler_name == "slurm":
             return SlurmScheduler(home)
-        return LocalScheduler(self.directory / "jobs", home, self._slots)
+        return LocalScheduler(directory, home, self._slots)
 
     def _take_directory(self) -> IO[bytes]:
         """Keep a second emulator out of the directory: both would run the same jobs."""

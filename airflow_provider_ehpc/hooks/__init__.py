@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 HOOKS = {
     "ehpc": ("airflow_provider_ehpc.hooks.aliyun", "EhpcHook"),
+    "ehpc-classic": ("airflow_provider_ehpc.hooks.aliyun", "EhpcClassicHook"),
+    "ehpc-serverless": ("airflow_provider_ehpc.hooks.aliyun", "EhpcServerlessHook"),
     "qingcloud": ("airflow_provider_ehpc.hooks.qingcloud", "QingCloudHpcHook"),
 }
 """Where the hook of each API lives; imported only when it is used."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ from airflow_provider_ehpc.apis.call import InvalidArgument, Signer
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 """Seconds. GetJobLog asks an agent on the cluster: it answers late rather than never."""
+_HOST_NAME = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?")
+"""What a resolver takes (RFC 1035's lengths); requests and aiohttp fail on others in ways of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class TransportOptions:
     ``timeout`` is in seconds and stands for connecting as well as for each silence while reading.
     """
 
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    """May hold the proxy's password."""
     verify: bool | str = True
     connect_timeout: float = CONNECT_TIMEOUT
     read_timeout: float = READ_TIMEOUT
@@ -80,6 +84,11 @@ class Account:
         return name if parts.port in (None, own) else f"{name}:{parts.port}"
 
 
+def is_host(text: str) -> bool:
+    """Whether a text has the form of a host name or of an IP address."""
+    return ":" in text or _HOST_NAME.fullmatch(text) is not None
+
+
 def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: int | None = None) -> str:
     """Return ``scheme://host[:port]`` for an endpoint given with or without a scheme; https by default.
 
@@ -91,7 +100,9 @@ def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: in
     try:
         parts = urlsplit(text)
         port = parts.port or port
-        valid = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.path
+        host = parts.hostname or ""
+        valid = parts.scheme in ("http", "https") and not parts.query and not parts.path
+        valid = valid and is_host(host)
     except ValueError:
         valid = False
     if not valid:
@@ -99,5 +110,5 @@ def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: in
             f"connection {conn_id!r}: {endpoint!r} is no endpoint; write a host name such as "
             "ehpc.cn-hangzhou.aliyuncs.com, or http://host:port"
         )
-    name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    name = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{name}" + (f":{port}" if port else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_ehpc.apis.aliyun import common_logs, ehpc
+from airflow_provider_ehpc.apis.aliyun import classic, common_logs, ehpc, serverless, window
 from airflow_provider_ehpc.apis.aliyun.signing import Acs3Signer
 from airflow_provider_ehpc.apis.call import ApiCall, Credentials, InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
@@ -139,3 +139,127 @@ class EhpcHook(AliyunHook):
         if not region:
             raise InvalidArgument(f"connection {self.conn_id!r} names no region: set its extra field region")
         return common_logs.EhpcOperations(region, cluster_id)
+
+
+class EhpcClassicHook(AliyunHook):
+    """E-HPC API 2018-04-12: jobs of E-HPC 1.0 clusters.
+
+    Every operation is there twice, ``list_jobs`` and, for a running event loop, ``alist_jobs``.
+    """
+
+    api = classic.EhpcClassicApi()
+
+    def list_jobs(self, cluster_id: str, **filters: Any) -> classic.ListJobsAnswer:
+        """ListJobs: one page; the filters are those of :func:`.classic.list_jobs`."""
+        return self.call(classic.list_jobs(cluster_id, **filters))
+
+    async def alist_jobs(self, cluster_id: str, **filters: Any) -> classic.ListJobsAnswer:
+        """ListJobs. See :meth:`list_jobs`."""
+        return await self.acall(classic.list_jobs(cluster_id, **filters))
+
+    def describe_job(self, cluster_id: str, job_id: str) -> classic.DescribeJobAnswer:
+        """DescribeJob: a job in its scheduler's own words."""
+        return self.call(classic.describe_job(cluster_id, job_id))
+
+    async def adescribe_job(self, cluster_id: str, job_id: str) -> classic.DescribeJobAnswer:
+        """DescribeJob. See :meth:`describe_job`."""
+        return await self.acall(classic.describe_job(cluster_id, job_id))
+
+    def get_job_log(
+        self,
+        cluster_id: str,
+        job_id: str,
+        *,
+        exec_host: str | None = None,
+        offset: int = 0,
+        size: int = window.SMALLEST,
+    ) -> classic.GetJobLogAnswer:
+        """GetJobLog: bytes of a job's two output files, in Base64; see :meth:`read_log` for a typed way.
+
+        :param exec_host: the node that the job runs on: needed while it runs, not afterwards.
+        """
+        call = classic.get_job_log(cluster_id, job_id, exec_host=exec_host, offset=offset, size=size)
+        return self.call(call)
+
+    async def aget_job_log(
+        self,
+        cluster_id: str,
+        job_id: str,
+        *,
+        exec_host: str | None = None,
+        offset: int = 0,
+        size: int = window.SMALLEST,
+    ) -> classic.GetJobLogAnswer:
+        """GetJobLog. See :meth:`get_job_log`."""
+        call = classic.get_job_log(cluster_id, job_id, exec_host=exec_host, offset=offset, size=size)
+        return await self.acall(call)
+
+    def submit_job(self, cluster_id: str, spec: JobSpec) -> classic.SubmitJobAnswer:
+        """SubmitJob: submit a job. Never sent twice by itself."""
+        return self.call(classic.submit_job(cluster_id, spec))
+
+    async def asubmit_job(self, cluster_id: str, spec: JobSpec) -> classic.SubmitJobAnswer:
+        """SubmitJob. See :meth:`submit_job`."""
+        return await self.acall(classic.submit_job(cluster_id, spec))
+
+    def stop_jobs(self, cluster_id: str, job_ids: list[str]) -> classic.StopJobsAnswer:
+        """StopJobs: stop jobs that are queued or running."""
+        return self.call(classic.stop_jobs(cluster_id, job_ids))
+
+    async def astop_jobs(self, cluster_id: str, job_ids: list[str]) -> classic.StopJobsAnswer:
+        """StopJobs. See :meth:`stop_jobs`."""
+        return await self.acall(classic.stop_jobs(cluster_id, job_ids))
+
+
+class EhpcServerlessHook(AliyunHook):
+    """E-HPC API 2018-04-12: serverless jobs, which run in containers and have no log to read.
+
+    Every operation is there twice, ``list_serverless_jobs`` and, for a running event loop,
+    ``alist_serverless_jobs``.
+    """
+
+    api = serverless.EhpcServerlessApi()
+
+    def describe_serverless_jobs(
+        self, cluster_id: str, job_ids: list[str]
+    ) -> serverless.DescribeServerlessJobsAnswer:
+        """DescribeServerlessJobs: the details of one job, with its containers."""
+        return self.call(serverless.describe_serverless_jobs(cluster_id, job_ids))
+
+    async def adescribe_serverless_jobs(
+        self, cluster_id: str, job_ids: list[str]
+    ) -> serverless.DescribeServerlessJobsAnswer:
+        """DescribeServerlessJobs. See :meth:`describe_serverless_jobs`."""
+        return await self.acall(serverless.describe_serverless_jobs(cluster_id, job_ids))
+
+    def list_serverless_jobs(self, cluster_id: str, **filters: Any) -> serverless.ListServerlessJobsAnswer:
+        """ListServerlessJobs: one page; the filters are those of :func:`.serverless.list_serverless_jobs`."""
+        return self.call(serverless.list_serverless_jobs(cluster_id, **filters))
+
+    async def alist_serverless_jobs(
+        self, cluster_id: str, **filters: Any
+    ) -> serverless.ListServerlessJobsAnswer:
+        """ListServerlessJobs. See :meth:`list_serverless_jobs`."""
+        return await self.acall(serverless.list_serverless_jobs(cluster_id, **filters))
+
+    def submit_serverless_job(self, cluster_id: str, spec: JobSpec) -> serverless.SubmitServerlessJobAnswer:
+        """SubmitServerlessJob: submit a job. Never sent twice by itself."""
+        return self.call(serverless.submit_serverless_job(cluster_id, spec))
+
+    async def asubmit_serverless_job(
+        self, cluster_id: str, spec: JobSpec
+    ) -> serverless.SubmitServerlessJobAnswer:
+        """SubmitServerlessJob. See :meth:`submit_serverless_job`."""
+        return await self.acall(serverless.submit_serverless_job(cluster_id, spec))
+
+    def stop_serverless_jobs(
+        self, cluster_id: str, job_ids: list[str]
+    ) -> serverless.StopServerlessJobsAnswer:
+        """StopServerlessJobs: stop jobs or sub-tasks; the id of an array job stops all its sub-tasks."""
+        return self.call(serverless.stop_serverless_jobs(cluster_id, job_ids))
+
+    async def astop_serverless_jobs(
+        self, cluster_id: str, job_ids: list[str]
+    ) -> serverless.StopServerlessJobsAnswer:
+        """StopServerlessJobs. See :meth:`stop_serverless_jobs`."""
+        return await self.acall(serverless.stop_serverless_jobs(cluster_id, job_ids))

@@ -7,6 +7,9 @@ Each operation exists twice, ``get_job`` and ``aget_job``, but only as two one-l
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import html
+import json
 import time
 import uuid
 from abc import abstractmethod
@@ -28,6 +31,7 @@ from airflow_provider_ehpc.apis.call import (
     AuthenticationFailed,
     InvalidArgument,
     NotSupported,
+    percent_encode,
 )
 from airflow_provider_ehpc.apis.job import (
     JobApi,
@@ -230,8 +234,9 @@ class ApiHook(HttpHook):
         session = self.get_conn()
         response = None
         try:
-            response = send(session, account, self._sign(account, call))
-            return call.read(response)
+            signed = self._sign(account, call)
+            response = send(session, account, signed)
+            return _read(call, response, _secrets(account, call, signed))
         except ApiError as error:
             self._locate(error, call, account, response)
             raise
@@ -240,8 +245,9 @@ class ApiHook(HttpHook):
         session = self._get_async_session(account)
         response = None
         try:
-            response = await asend(session, account, self._sign(account, call))
-            return call.read(response)
+            signed = self._sign(account, call)
+            response = await asend(session, account, signed)
+            return _read(call, response, _secrets(account, call, signed))
         except ApiError as error:
             self._locate(error, call, account, response)
             raise
@@ -258,7 +264,7 @@ class ApiHook(HttpHook):
     def _locate(
         self, error: ApiError, call: ApiCall[Any], account: Account, response: ApiResponse | None
     ) -> None:
-        """Say where an error happened, blame the clock where it is wrong, and take out every secret."""
+        """Say where an error happened, and blame the clock where it is wrong."""
         subject = f" of {call.subject}" if call.subject else ""
         error.where = f"{call.operation}{subject} (connection {self.conn_id!r}, {account.base_url})"
         if isinstance(error, AuthenticationFailed) and response is not None:
@@ -269,8 +275,6 @@ class ApiHook(HttpHook):
                     f"This machine's clock is {abs(skew) / 60:.0f} minutes {early} the endpoint's: "
                     "set it right."
                 )
-        for secret in account.confidential:
-            error.message = error.message.replace(secret, "***")
 
     # ------------------------------------------------------------------ the common surface
 
@@ -359,6 +363,27 @@ class ApiHook(HttpHook):
             self.close()
         took = time.monotonic() - started
         return True, f"{self.account.base_url} accepts the key; it answered in {took:.2f} s."
+
+
+def _secrets(account: Account, call: ApiCall[Any], signed: ApiRequest) -> list[str]:
+    """Return what was sent and must not be shown, should it come back in an answer."""
+    signature = signed.headers.get("authorization", "").rpartition("Signature=")[2]
+    texts = (*account.confidential, *call.confidential, signature, signed.query.get("signature", ""))
+    return [text for text in texts if text]
+
+
+def _read(call: ApiCall[T], response: ApiResponse, secrets: Iterable[str]) -> T:
+    """Read an answer. One that is an error is read again without secrets: some servers send back what they
+    were sent, and what a text shows of an answer may be cut in the middle of one."""
+    try:
+        return call.read(response)
+    except ApiError:
+        body = response.body
+    for secret in secrets:
+        for text in (secret, *(json.dumps(secret, ensure_ascii=ascii)[1:-1] for ascii in (True, False))):
+            for spelling in (text, percent_encode(text), html.escape(text)):
+                body = body.replace(spelling.encode(), b"***")
+    return call.read(dataclasses.replace(response, body=body))
 
 
 def _clock_skew(response: ApiResponse) -> float:

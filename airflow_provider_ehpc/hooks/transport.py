@@ -8,15 +8,18 @@ URL, and with it every parameter (passwords too), so no text and no chained exce
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING
+import threading
+from urllib.parse import urlsplit
 
 import aiohttp
 import requests
 from aiohttp import ClientConnectorError, ClientSSLError
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -24,6 +27,7 @@ from urllib3.exceptions import (
     NewConnectionError,
     ProtocolError,
     ProxyError,
+    ReadTimeoutError,
     SSLError,
 )
 from yarl import URL
@@ -36,13 +40,24 @@ from airflow_provider_ehpc.apis.call import (
     NotReached,
     UnexpectedResponse,
 )
-
-if TYPE_CHECKING:
-    from airflow_provider_ehpc.hooks.account import Account, TransportOptions
+from airflow_provider_ehpc.hooks.account import Account, TransportOptions, is_host
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes. The largest documented answer, ModelArts' log preview, is 5 MB of text."""
 _PIECE = 64 * 1024
+_this_thread = threading.local()
+
+
+class _WithoutParameters(logging.Filter):
+    """Takes the query out of what urllib3 logs of our requests at DEBUG: passwords are among it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(_this_thread, "sending", False) and isinstance(record.args, tuple):
+            record.args = tuple(a.partition("?")[0] if isinstance(a, str) else a for a in record.args)
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_WithoutParameters())
 
 
 def send(session: requests.Session, account: Account, request: ApiRequest) -> ApiResponse:
@@ -54,14 +69,17 @@ def send(session: requests.Session, account: Account, request: ApiRequest) -> Ap
     options = account.transport
     failure: ApiError
     try:
+        proxy = _proxy(account)
         settings = session.merge_environment_settings(
-            account.base_url, {}, stream=True, verify=None, cert=None
+            account.base_url, {}, stream=True, verify=options.verify, cert=None
         )
+        settings["proxies"] = {"http": proxy, "https": proxy} if proxy else {}
         prepared = requests.Request(request.method, account.base_url, headers=dict(request.headers)).prepare()
         # As signed: requests' own preparation of a URL would decode and encode it anew.
         prepared.url = account.base_url + request.target
         prepared.body = request.body or None
         prepared.headers["Content-Length"] = str(len(request.body))
+        _this_thread.sending = True
         with session.send(
             prepared,
             timeout=(options.connect_timeout, options.read_timeout),
@@ -76,6 +94,8 @@ def send(session: requests.Session, account: Account, request: ApiRequest) -> Ap
             return ApiResponse(answer.status_code, headers, bytes(body))
     except (requests.RequestException, HTTPError, OSError) as error:
         failure = _requests_failure(error, account)
+    finally:
+        _this_thread.sending = False
     # Raised out here, so that nothing of the library's exception hangs on it.
     raise failure
 
@@ -90,7 +110,7 @@ async def asend(session: aiohttp.ClientSession, account: Account, request: ApiRe
             headers=dict(request.headers),
             data=request.body or None,
             skip_auto_headers=("Content-Type",),
-            proxy=account.transport.proxy,
+            proxy=_proxy(account),
             allow_redirects=False,
         ) as answer:
             body = bytearray()
@@ -99,7 +119,7 @@ async def asend(session: aiohttp.ClientSession, account: Account, request: ApiRe
                 _check_size(len(body), answer.status)
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return ApiResponse(answer.status, headers, bytes(body))
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         failure = _aiohttp_failure(error, account)
     raise failure
 
@@ -111,25 +131,47 @@ def new_async_session(options: TransportOptions) -> aiohttp.ClientSession:
         verify = ssl.create_default_context(cafile=options.verify)
     elif not options.verify:
         verify = False
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=verify),
         timeout=aiohttp.ClientTimeout(
             total=None, sock_connect=options.connect_timeout, sock_read=options.read_timeout
         ),
-        trust_env=options.trust_env,
+        # The environment's proxy is found by _proxy; aiohttp would also look for the host in ~/.netrc, and
+        # refuse to send a signed request where it is there.
+        trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
+    # aiohttp sends a GET again whose answer was lost, with a nonce that is used up; and E-HPC 2018-04-12
+    # submits jobs by GET. There is no public name for this switch (3.14).
+    session._retry_connection = False
+    return session
 
 
 def configure_session(session: requests.Session, options: TransportOptions) -> None:
     """Give a requests session the connection's options."""
-    session.verify = options.verify
     session.trust_env = options.trust_env
-    if options.proxy:
-        session.proxies = {"http": options.proxy, "https": options.proxy}
     # Connections are kept for one host; tenacity repeats, urllib3 must not.
     session.mount("https://", HTTPAdapter(max_retries=0))
     session.mount("http://", HTTPAdapter(max_retries=0))
+
+
+def _proxy(account: Account) -> str | None:
+    """Return the connection's proxy, else the environment's; requests alone would prefer the latter.
+
+    :raises NotReached: for one that not both libraries can use, such as a SOCKS proxy.
+    """
+    options = account.transport
+    proxy = options.proxy
+    if not proxy and options.trust_env:
+        proxy = select_proxy(account.base_url, get_environ_proxies(account.base_url))
+    if not proxy:
+        return None
+    # Where it is given as host:port, requests takes it for http; aiohttp would refuse it.
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    parts = urlsplit(proxy)
+    if parts.scheme not in ("http", "https") or not is_host(parts.hostname or ""):
+        raise _not_reached(account, f"{parts.scheme}://{parts.hostname} is no address of an HTTP proxy")
+    return proxy
 
 
 def _check_size(size: int, status: int) -> None:
@@ -168,7 +210,8 @@ def _requests_failure(error: BaseException, account: Account) -> ApiError:
         return _not_reached(account, "the proxy refused the connection")
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidProxyURL):
         return _not_reached(account, "the endpoint or the proxy is no valid address")
-    if isinstance(error, requests.Timeout) or isinstance(cause, TimeoutError):
+    # A silence in the middle of the body is a requests.ConnectionError.
+    if isinstance(error, requests.Timeout) or isinstance(cause, TimeoutError | ReadTimeoutError):
         return _answer_lost(account, f"no answer came within {account.transport.read_timeout:g} s")
     if isinstance(cause, ProtocolError):
         cause = cause.args[1] if len(cause.args) > 1 and isinstance(cause.args[1], BaseException) else cause

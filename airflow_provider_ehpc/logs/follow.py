@@ -9,11 +9,13 @@ Invariants:
 * Bytes are passed on in order, each once; a cursor moves by the bytes received, never by those asked for.
 * After the end the log is read until nothing came for ``settle`` seconds: what a node wrote last takes a
   while to arrive where the cloud reads it.
+* The deadline of the wait holds for the log as well, with :data:`LOG_OUTAGE` for the lines of the end.
 * A fault in reading the log never ends the wait. It is counted, and said when it begins and when it is over.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -134,7 +136,8 @@ class LogFollower:
             if verdict is not None:
                 break
             yield from notes
-            behind = yield from self._read_log()
+            # A job that is not known yet has no log: asking for it would only bring a second error.
+            behind = (yield from self._read_log()) if self._watch.status else False
             verdict, notes = self._watch.expired(self._clock()), []
             if verdict is not None:
                 break
@@ -182,6 +185,7 @@ class LogFollower:
         if self._log_fault:
             self._log_fault = False
             yield Note("the log can be read again, from where reading stopped")
+        yield from (Note(text, warning=True) for text in batch.notes)
         for chunk in batch.chunks:
             yield from self._take(chunk)
         return batch
@@ -216,17 +220,31 @@ class LogFollower:
 
     def _drain(self) -> Generator[Step, Any, None]:
         ended = self._last_byte = self._clock()
+        # The wait's deadline holds here too, for something else may go on writing to the file; but a job that
+        # ended just before it has its last lines read.
+        give_up = max(ended + LOG_OUTAGE, self._watch.terms.deadline or math.inf)
         while True:
-            yield from self._read_log()
+            asked, before = self._clock(), self.totals.bytes
+            behind = yield from self._read_log()
             now = self._clock()
             if self._log_fault and now - ended > LOG_OUTAGE:
                 yield Note(
                     "the log could not be read to its end; its last lines are missing here", warning=True
                 )
                 return
-            if not self._log_fault and now - self._last_byte >= self._settle:
+            # Only a reading that gave nothing shows the end: writing what the one before gave may have taken
+            # longer than the log needs to settle.
+            quiet = not self._log_fault and self.totals.bytes == before
+            if quiet and asked - self._last_byte >= self._settle:
                 return
-            yield Pause(min(self._interval, max(0.2, self._settle / 2)))
+            if now > give_up:
+                yield Note(
+                    "the log has not come to its end by the timeout; what follows is missing here",
+                    warning=True,
+                )
+                return
+            if not behind:
+                yield Pause(min(self._interval, max(0.2, self._settle / 2)))
 
     def _log_failed(self, error: ApiError) -> Generator[Step, Any, None]:
         self.totals.errors += 1

@@ -20,6 +20,7 @@ class LineAssembler:
     def __init__(self) -> None:
         self._head = bytearray()
         self._length = 0
+        self._last = b""
         self.cut = 0
         """Lines shown in part only."""
 
@@ -43,22 +44,21 @@ class LineAssembler:
         return [self._line()] if self._length else []
 
     def _take(self, piece: bytes) -> None:
-        # One byte more than is shown: it may turn out to be the CR of a CRLF.
-        room = LONGEST_LINE + 1 - len(self._head)
-        if room > 0:
-            self._head += piece[:room]
+        self._head += piece[: LONGEST_LINE - len(self._head)]
         self._length += len(piece)
+        self._last = piece[-1:] or self._last
 
     def _line(self) -> str:
         head, length = bytes(self._head), self._length
+        if self._last == b"\r":
+            length -= 1
+            head = head[:length]
         self._head.clear()
-        self._length = 0
-        if length == len(head) and head.endswith(b"\r"):
-            head, length = head[:-1], length - 1
+        self._length, self._last = 0, b""
         if length <= LONGEST_LINE:
             return head.decode(errors="backslashreplace")
         self.cut += 1
-        shown = _whole_characters(head[:LONGEST_LINE])
+        shown = _whole_characters(head)
         return f"{shown.decode(errors='backslashreplace')} …[+{length - len(shown)} bytes]"
 
 

@@ -154,8 +154,12 @@ class JobLogOperator(BaseOperator):
         """End the wait, and stop the job where ``stop_job_on_kill`` asks for it."""
         self._killed.set()
         if self.stop_job_on_kill:
-            self.hook.stop(self.ref)
-            self.log.info("asked the cloud to stop %s", self.ref)
+            try:
+                self.hook.stop(self.ref)
+            except ApiError as error:
+                self.log.warning("%s could not be stopped: %s", self.ref, error)
+            else:
+                self.log.info("asked the cloud to stop %s", self.ref)
 
     def _ended(self) -> bool:
         """Look once before deferring: the log of a job that has ended is quicker read here."""
@@ -219,7 +223,8 @@ class JobLogOperator(BaseOperator):
         if self.keep_log_at and verdict.jobs:
             try:
                 kept["kept"] = keep_log(self.hook, self.ref, self.keep_log_at)
-            except (ApiError, OSError) as error:
+            except Exception as error:
+                # Each storage's library has errors of its own; none of them must hide how the job ended.
                 self.log.warning(
                     "the log of %s could not be kept at %s: %s", self.ref, self.keep_log_at, error
                 )

@@ -154,9 +154,13 @@ class JobWatch:
         return self._verdict(Outcome.NOT_FOUND, text), []
 
     def _settle_outcome(self, status: JobStatus, notes: list[Note]) -> JobStatus:
-        """Apply the policy for an end without an outcome."""
-        if not status.outcome_assumed or status.exit_code is not None:
+        """Decide an end without an outcome by the exit code where one is known, else by the policy."""
+        # Of an array that is over without a word on its outcome, a sub-job may have told that it failed.
+        if not status.outcome_assumed or status.state is not JobState.SUCCEEDED:
             return status
+        if status.exit_code is not None:
+            told = JobState.FAILED if status.exit_code else JobState.SUCCEEDED
+            return dataclasses.replace(status, state=told, outcome_assumed=False)
         fail = self.terms.finished_without_exit_code == "fail"
         assumed = JobState.FAILED if fail else JobState.SUCCEEDED
         if self.status is None or self.status.state is not assumed:

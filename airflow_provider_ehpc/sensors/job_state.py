@@ -102,11 +102,16 @@ class JobStateSensor(BaseSensorOperator):
     @cached_property
     def refs(self) -> list[JobRef]:
         """The jobs' addresses."""
-        ids = [self.job_id] if isinstance(self.job_id, str) else [str(job_id) for job_id in self.job_id]
+        ids = [self.job_id] if self._one else list(self.job_id)
         if not ids:
             raise InvalidArgument("job_id: an empty list names no job")
-        refs = [self.hook.job_ref(job_id, self.cluster_id, self.version_id) for job_id in ids]
+        refs = [self.hook.job_ref(str(job_id), self.cluster_id, self.version_id) for job_id in ids]
         return list(dict.fromkeys(refs))
+
+    @property
+    def _one(self) -> bool:
+        """Whether one job is meant. render_template_as_native_obj makes a number of an id of digits."""
+        return isinstance(self.job_id, str | int)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; in deferrable mode, leave the rest to the triggerer.
@@ -147,8 +152,12 @@ class JobStateSensor(BaseSensorOperator):
         """Stop the jobs that are waited for, where ``stop_job_on_kill`` asks for it."""
         if self.stop_job_on_kill:
             for ref in self._watch.waiting if self._watch else self.refs:
-                self.hook.stop(ref)
-                self.log.info("asked the cloud to stop %s", ref)
+                try:
+                    self.hook.stop(ref)
+                except ApiError as error:
+                    self.log.warning("%s could not be stopped: %s", ref, error)
+                else:
+                    self.log.info("asked the cloud to stop %s", ref)
 
     def _started(self, context: Context) -> float:
         """Return when the wait began: in ``reschedule`` mode each look is a process of its own."""
@@ -185,7 +194,7 @@ class JobStateSensor(BaseSensorOperator):
         from airflow_provider_ehpc.polling.ending import end_of_wait
 
         jobs = end_of_wait(verdict, self.hook, self.refs, AirflowSensorTimeout)
-        if isinstance(self.job_id, str):
+        if self._one:
             return jobs[0]
         by_id = {job["job_id"]: job for job in jobs}
         return [by_id[ref.job_id] for ref in self.refs]

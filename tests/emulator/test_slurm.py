@@ -178,3 +178,44 @@ def test_a_controller_that_is_away_for_a_moment_changes_nothing(slurm: None, tmp
         emulator.stop(job_id)
 
         assert emulator.wait_for(job_id).phase == "CANCELLED"
+
+
+def test_a_running_jobs_log_is_on_slurms_node(client: Client) -> None:
+    """API 2018-04-12 wants the node's name as its own description of the job has it."""
+    job_id = client.create("echo here; sleep 60")
+    job = client.emulator.wait_for(job_id, "RUNNING")
+    eventually(lambda: job.stdout_path.exists() and job.stdout_path.read_bytes() == b"here\n")
+    manner = {"version": "2018-04-12", "method": "GET"}
+
+    described = client.send("DescribeJob", {"JobId": job_id}, **manner).told["Message"]["JobInfo"][job_id]
+    asked = {"JobId": job_id, "ExecHost": described["BatchHost"]}
+    log = client.send("GetJobLog", asked, **manner)
+
+    assert (described["JobState"], log.told["OutputLog"]) == ("RUNNING", "aGVyZQo=")
+    client.call("StopJobs", JobIds=json.dumps([job_id]))
+    client.emulator.wait_for(job_id)
+
+
+def test_serverless_jobs_run_on_slurm_too(client: Client) -> None:
+    container = {
+        "Image": "i",
+        "Command": ["/bin/sh", "-c"],
+        "Arg": ["test $EHPC_ARRAY_TASK_ID = 3 || exit 5"],
+    }
+    parameters = {
+        "JobName": "array",
+        "Container": json.dumps(container),
+        "ArrayProperties": '{"IndexStart":1,"IndexEnd":3,"IndexStep":2}',
+        "RetryStrategy": '{"Attempts":1}',
+    }
+    array = client.send("SubmitServerlessJob", parameters, version="2018-04-12").told["JobId"]
+    client.emulator.wait_for(array, serverless=True)
+
+    codes = []
+    for index in (1, 3):
+        asked = {"JobIds.1": f"{array}_{index}"}
+        (job,) = client.send("DescribeServerlessJobs", asked, version="2018-04-12").told["JobInfos"]
+        containers = [group["Containers"][0] for group in job["ContainerGroups"]]
+        codes.append((job["State"], *(container["CurrentState"]["ExitCode"] for container in containers)))
+    assert codes == [("Failed", 5, 5), ("Succeeded", 0)]
+    assert client.listed() == []

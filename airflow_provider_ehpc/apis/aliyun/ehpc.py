@@ -7,6 +7,7 @@ response models of ``alibabacloud-ehpc20240730`` 2.4.0.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
 )
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
+from airflow_provider_ehpc.apis.aliyun.window import tail
 from airflow_provider_ehpc.apis.answer import Flag, Number, PascalAnswer, Text, Time
 from airflow_provider_ehpc.apis.array import array_size, array_status
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
@@ -266,6 +268,7 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
         },
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         writes=True,
+        password=spec.password,
     )
 
 
@@ -324,7 +327,8 @@ class EhpcApi:
             raise NotFound(f"the cluster knows no {ref}", request_id=answer.request_id)
         status = _from_get_job(ref, job)
         if job.array_request and not job.array_job_sub_id:
-            states = yield from self._array_states(ref, job)
+            states, assumed = yield from self._array_states(ref, job)
+            status = dataclasses.replace(status, outcome_assumed=status.outcome_assumed or assumed)
             status = array_status(status, states, array_size(job.array_request))
         return status
 
@@ -342,13 +346,12 @@ class EhpcApi:
         return LogBatch(tuple(chunks), more=any(_goes_on(chunk, size) for chunk in chunks))
 
     def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Learn each file's size from a first reading and read its end."""
+        """Read the end of each file."""
         chunks = []
         for stream in _STREAMS:
             chunk = yield from self._read_stream(ref, stream, 0, size)
-            if chunk.size is not None and chunk.size > len(chunk.data):
-                end = yield from self._read_stream(ref, stream, max(0, chunk.size - size), size)
-                chunk = end if end.data else chunk
+            if len(chunk.data) >= size:
+                chunk = yield from self._end_of_stream(ref, stream, size, chunk.size or 0)
             chunks.append(chunk)
         return tuple(chunks)
 
@@ -386,9 +389,28 @@ class EhpcApi:
         }
         return told, (answer.total_count or 0) if answer.jobs else 0
 
-    def _array_states(self, ref: JobRef, job: JobInfo) -> Flow[dict[str, JobState]]:
-        """Return the states of an array's sub-jobs by their index, as far as ListJobs tells them."""
+    def _end_of_stream(self, ref: JobRef, stream: str, size: int, told: int) -> Flow[LogChunk]:
+        """Read a long file's end where the told size puts it, or search for it.
+
+        The page's own sample tells a size of 0 beside a log that is not empty.
+        """
+        if told > size:
+            chunk = yield from self._read_stream(ref, stream, told - size, size)
+            if chunk.data:
+                return chunk
+
+        def window(offset: int, length: int) -> Flow[dict[str, bytes]]:
+            return {stream: (yield from self._read_stream(ref, stream, offset, length)).data}
+
+        (chunk,) = yield from tail(window, size)
+        return chunk
+
+    def _array_states(self, ref: JobRef, job: JobInfo) -> Flow[tuple[dict[str, JobState], bool]]:
+        """Return the states of an array's sub-jobs by their index, as far as ListJobs tells them, and
+        whether of any only its end is told, not its outcome.
+        """
         states: dict[str, JobState] = {}
+        assumed = False
         parent = _array_parent(ref.job_id)
         page = 1
         while True:
@@ -397,8 +419,9 @@ class EhpcApi:
                 spec = listed.job_spec
                 if spec.array_job_sub_id and _array_parent(spec.array_job_id) == parent:
                     states[spec.array_job_sub_id] = scheduler_state(spec.state)
+                    assumed = assumed or outcome_untold(spec.state)
             if page * PAGE_SIZE >= (answer.total_count or 0) or not answer.jobs:
-                return states
+                return states, assumed
             page += 1
 
 

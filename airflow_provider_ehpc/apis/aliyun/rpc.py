@@ -96,15 +96,20 @@ def rpc_call(
     subject: str,
     method: str = "POST",
     writes: bool = False,
+    password: str | None = None,
 ) -> ApiCall[A]:
-    """Return the call of one RPC operation; parameters that are None are left out."""
+    """Return the call of one RPC operation; parameters that are None are left out.
+
+    :param password: the cluster user's, where it is among the parameters.
+    """
     request = ApiRequest(
         method=method,
         path="/",
         query={name: str(value) for name, value in parameters.items() if value is not None},
         headers={"accept": "application/json", "x-acs-action": operation, "x-acs-version": version},
     )
-    return ApiCall(operation, request, _reader(operation, model), subject, writes)
+    confidential = (password,) if password else ()
+    return ApiCall(operation, request, _reader(operation, model), subject, writes, confidential)
 
 
 def _reader(operation: str, model: type[A]) -> Callable[[ApiResponse], A]:

@@ -138,7 +138,13 @@ def create_token(user: IamUser) -> ApiCall[IamToken]:
         headers={"accept": "application/json", "content-type": "application/json;charset=utf8"},
         body=json.dumps(body, ensure_ascii=False).encode(),
     )
-    return ApiCall("KeystoneCreateUserTokenByPassword", request, _read_token, f"IAM user {user.name!r}")
+    return ApiCall(
+        "KeystoneCreateUserTokenByPassword",
+        request,
+        _read_token,
+        f"IAM user {user.name!r}",
+        confidential=user.confidential,
+    )
 
 
 def _read_token(response: ApiResponse) -> IamToken:

@@ -10,9 +10,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, page, required, whole
 from airflow_provider_ehpc.emulator.aliyun.protocol import Operation as Handler
 from airflow_provider_ehpc.emulator.aliyun.recording import operator_uid
-from airflow_provider_ehpc.emulator.aliyun.requests import invalid, page, string_list, whole_number
+from airflow_provider_ehpc.emulator.aliyun.requests import string_list
 from airflow_provider_ehpc.emulator.operations import Operation, OperationLog, OperationStatus
 
 _MAX_PAGE_SIZE = 100
@@ -40,7 +41,7 @@ class CommonLogs:
 
     async def list_common_logs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """ListCommonLogs."""
-        began_from, began_to = whole_number(parameters, "From"), whole_number(parameters, "To")
+        began_from, began_to = (whole(required(parameters, name), name) for name in ("From", "To"))
         if began_from > began_to:
             raise invalid("From")
         number, size = page(parameters, default=_DEFAULT_PAGE_SIZE, largest=_MAX_PAGE_SIZE)

@@ -9,44 +9,36 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
-import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_ehpc.emulator.aliyun.parameters import page, required
 from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
-from airflow_provider_ehpc.emulator.aliyun.requests import (
-    job_filter,
-    job_spec,
-    log_request,
-    page,
-    required,
-    string_list,
+from airflow_provider_ehpc.emulator.aliyun.requests import job_filter, job_spec, log_request, string_list
+from airflow_provider_ehpc.emulator.aliyun.view import (
+    CLUSTER_ID,
+    USER,
+    ClusterView,
+    check_cluster,
+    local_time,
+    read_piece,
 )
-from airflow_provider_ehpc.emulator.aliyun.spelling import Spelling
-from airflow_provider_ehpc.emulator.cluster import Cluster
-from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
-from airflow_provider_ehpc.emulator.gateway import Refused
+from airflow_provider_ehpc.emulator.faults import FaultKind
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
-from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 
 VERSION = "2024-07-30"
-CLUSTER_ID = "ehpc-hz-emulator"
-USER = "testuser"
 
 
 class Ehpc:
     """The operations on jobs."""
 
-    def __init__(self, cluster: Cluster, spelling: Spelling, faults: Faults, default_queue: str) -> None:
-        self._cluster = cluster
-        self._spelling = spelling
-        self._faults = faults
+    def __init__(self, view: ClusterView, default_queue: str) -> None:
+        self._view = view
+        self._spelling = view.spelling
+        self._faults = view.faults
         self._default_queue = default_queue
         self._told_sizes: dict[Path, int] = {}
-        self._answers = 0
 
     @property
     def operations(self) -> Mapping[str, Operation]:
@@ -62,12 +54,9 @@ class Ehpc:
 
     async def create_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """CreateJob."""
-        _check_cluster(parameters)
+        check_cluster(parameters)
         spec, post_command = job_spec(parameters, self._default_queue, USER)
-        try:
-            job = await self._cluster.submit(spec, post_command)
-        except SubmissionRefused as refusal:
-            raise _agent_error(str(refusal), ".Job.SubmitFailure") from None
+        job = await self._view.submit(spec, post_command)
         return self._told({"JobId": self._spelling.job_id(job), "Success": True})
 
     async def list_clusters(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
@@ -80,8 +69,8 @@ class Ehpc:
 
     async def get_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """GetJob."""
-        _check_cluster(parameters)
-        job = self.find(required(parameters, "JobId"))
+        check_cluster(parameters)
+        job = self._view.find(required(parameters, "JobId"))
         spec = job.spec
         resources = {
             "Nodes": spec.nodes or 1,
@@ -96,9 +85,9 @@ class Ehpc:
             "RunasUser": spec.user,
             "State": self._state(job),
             "JobQueue": spec.queue,
-            "CreateTime": _local_time(job.submission.submitted_at),
-            "LastModifyTime": _local_time(job.modified_at),
-            "StartTime": _local_time(job.started_at),
+            "CreateTime": local_time(job.submission.submitted_at),
+            "LastModifyTime": local_time(job.modified_at),
+            "StartTime": local_time(job.started_at),
             "OutputLog": str(job.stdout_path),
             "ErrorLog": str(job.stderr_path),
             "Priority": spec.priority,
@@ -114,16 +103,16 @@ class Ehpc:
 
     async def get_job_log(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """GetJobLog."""
-        _check_cluster(parameters)
+        check_cluster(parameters)
         job_id = required(parameters, "JobId")
-        job = self.find(job_id)
+        job = self._view.find(job_id)
         wanted = log_request(parameters)
         told: dict[str, Any] = {"JobId": job_id, "Success": True}
         for stream, field in (("stdout", "Stdout"), ("stderr", "Stderr")):
             data, size = b"", 0
             if stream in wanted.streams:
                 path = job.stdout_path if stream == "stdout" else job.stderr_path
-                data, size = await asyncio.to_thread(_read_piece, path, wanted.offset, wanted.size)
+                data, size = await asyncio.to_thread(read_piece, path, wanted.offset, wanted.size)
                 size = self._size_told(job_id, path, size)
             told[f"{field}Log"] = base64.b64encode(data).decode()
             told[f"{field}LogSize"] = str(size)
@@ -131,10 +120,10 @@ class Ehpc:
 
     async def list_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """ListJobs."""
-        _check_cluster(parameters)
+        check_cluster(parameters)
         number, size = page(parameters)
         wanted = job_filter(parameters)
-        jobs = [job for job in self._cluster.jobs() if wanted.wants(job) and not self._invisible(job)]
+        jobs = [job for job in self._view.jobs() if wanted.wants(job)]
         jobs.sort(key=wanted.order, reverse=wanted.newest_first)
         listed = [self._listed(job) for job in jobs[(number - 1) * size : number * size]]
         return self._told(
@@ -149,31 +138,9 @@ class Ehpc:
 
     async def stop_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """StopJobs: stops those that can be stopped, then tells of the first that could not."""
-        _check_cluster(parameters)
-        failure: Refused | None = None
-        for job_id in string_list(parameters, "JobIds"):
-            try:
-                job = self.find(job_id)
-                if job.phase.ended:
-                    message = self._spelling.ended_job.format(job_id=job_id)
-                    raise _agent_error(message, ".Job.StopFailure")
-                await self._cluster.stop(job)
-            except Refused as refusal:
-                failure = failure or refusal
-        if failure:
-            raise failure
+        check_cluster(parameters)
+        await self._view.stop(string_list(parameters, "JobIds"))
         return self._told({"Success": True})
-
-    def find(self, job_id: str) -> Job:
-        """Return a job.
-
-        :raises Refused: as the cluster's agent words it, for an id that its scheduler does not know.
-        """
-        key = self._spelling.read(job_id)
-        job = self._cluster.get(*key) if key else None
-        if job is None or self._invisible(job):
-            raise _agent_error(self._spelling.unknown_job.format(job_id=job_id))
-        return job
 
     def _listed(self, job: Job) -> Mapping[str, Any]:
         spec = job.spec
@@ -206,15 +173,11 @@ class Ehpc:
         }
 
     def _state(self, job: Job) -> str:
-        strange = self._faults.standing(FaultKind.STATE, self._spelling.job_id(job))
-        if strange:
-            return strange.word
+        strange = self._view.strange_state(job)
+        if strange is not None:
+            return strange
         hidden = job.phase.ended and self._faults.standing(FaultKind.FINISHED_HIDES_FAILURE)
         return "FINISHED" if hidden else self._spelling.state(job.phase)
-
-    def _invisible(self, job: Job) -> bool:
-        fault = self._faults.standing(FaultKind.INVISIBLE, self._spelling.job_id(job))
-        return fault is not None and time.time() - job.submission.submitted_at < fault.seconds
 
     def _size_told(self, job_id: str, path: Path, size: int) -> int:
         fault = self._faults.standing(FaultKind.LOG_SIZE, job_id)
@@ -225,20 +188,11 @@ class Ehpc:
         return before if fault.word == "stale" else 0
 
     def _told(self, answer: dict[str, Any]) -> Mapping[str, Any]:
-        if not self._faults.standing(FaultKind.DRIFT):
+        drift = self._view.drift()
+        if drift is None:
             return answer
-        self._answers += 1
-        drifted: Mapping[str, Any] = _as_texts(answer) if self._answers % 2 else _as_numbers(answer)
+        drifted: Mapping[str, Any] = _as_numbers(answer) if drift else _as_texts(answer)
         return drifted
-
-
-def _check_cluster(parameters: Mapping[str, str]) -> None:
-    if required(parameters, "ClusterId") != CLUSTER_ID:
-        raise Refused(404, "ClusterNotFound", "The specified cluster does not exist.")
-
-
-def _agent_error(message: str, family: str = "") -> Refused:
-    return Refused(406, f"AgentError{family}", f"The agent service request failed: {message}")
 
 
 def _array_fields(job: Job) -> Mapping[str, str]:
@@ -248,10 +202,6 @@ def _array_fields(job: Job) -> Mapping[str, str]:
         "ArrayJobId": str(job.number) if job.spec.array else "",
         "ArrayJobSubId": str(job.index) if sub_job else "",
     }
-
-
-def _local_time(at: float | None) -> str:
-    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _epoch(at: float | None) -> str:
@@ -265,18 +215,6 @@ def _node_list(nodes: Sequence[str]) -> str:
         return ",".join(nodes)
     head = heads.pop()
     return f"{head}[{','.join(node.removeprefix(head) for node in nodes)}]"
-
-
-def _read_piece(path: Path, offset: int, size: int) -> tuple[bytes, int]:
-    """Return at most ``size`` bytes from ``offset`` on, and the file's whole size; 0 where there is none."""
-    try:
-        with path.open("rb") as file:
-            whole = os.fstat(file.fileno()).st_size
-            return os.pread(file.fileno(), size, offset), whole
-    except (FileNotFoundError, NotADirectoryError):
-        return b"", 0
-    except OSError as error:
-        raise _agent_error(f"{path}: {error.strerror}") from None
 
 
 _NUMBERS = frozenset(

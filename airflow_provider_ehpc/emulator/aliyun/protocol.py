@@ -11,6 +11,7 @@ import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl
@@ -37,15 +38,26 @@ _MUST_BE_SIGNED = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The operations of one API version by their names."""
+
+    operations: Mapping[str, Operation]
+    get_only: frozenset[str] = frozenset()
+    """Those that are not served by POST."""
+
+    def find(self, action: str, method: str) -> Operation | None:
+        """Return an operation; None where there is none for this method."""
+        if method != "GET" and action in self.get_only:
+            return None
+        return self.operations.get(action)
+
+
 class AliyunService:
-    """The gateway in front of the API versions given, each a table of operations."""
+    """The gateway in front of the API versions given."""
 
     def __init__(
-        self,
-        accounts: Accounts,
-        faults: Faults,
-        versions: Mapping[str, Mapping[str, Operation]],
-        log: OperationLog,
+        self, accounts: Accounts, faults: Faults, versions: Mapping[str, Version], log: OperationLog
     ) -> None:
         self._accounts = accounts
         self._faults = faults
@@ -57,15 +69,16 @@ class AliyunService:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         parameters = _parameters(request)
         operation = request.headers.get("x-acs-action", "")
-        return Asked(operation, parameters.get("ClusterId", ""), parameters.get("JobId", ""))
+        job_id = parameters.get("JobId") or parameters.get("JobIds.1", "")
+        return Asked(operation, parameters.get("ClusterId", ""), job_id)
 
     async def admit(self, request: web.Request) -> Act:
         """Check version, action, date, key, token, signature, nonce and permission, in this order."""
-        operations = self._versions.get(request.headers.get("x-acs-version", ""))
-        if operations is None:
+        version = self._versions.get(request.headers.get("x-acs-version", ""))
+        if version is None:
             raise Refused(400, "InvalidVersion", "Specified parameter Version is not valid.")
         action = request.headers.get("x-acs-action", "")
-        operation = operations.get(action)
+        operation = version.find(action, request.method)
         if operation is None:
             raise Refused(
                 404,

@@ -1,59 +1,28 @@
-"""Reading the parameters of E-HPC 2024-07-30; what is not as documented is InvalidParams."""
+"""Reading the parameters of E-HPC 2024-07-30."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_ehpc.apis.array import array_size
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.gateway import Refused
+from airflow_provider_ehpc.emulator.aliyun.parameters import (
+    MAX_LOG_SIZE,
+    array_request,
+    invalid,
+    json_object,
+    json_value,
+    variables,
+    whole,
+)
 from airflow_provider_ehpc.emulator.jobs import Job
-
-_MAX_PAGE_SIZE = 50
-_MAX_LOG_SIZE = 400 * 1024
-"""Not documented for this version; 2018-04-12 has it."""
-_MAX_ARRAY = 10_000
-"""The default of PBS's max_array_size."""
-
-
-def invalid(parameter: str) -> Refused:
-    """Return the refusal of a parameter."""
-    return Refused(400, "InvalidParams", f"The specified parameter {parameter} is invalid.")
-
-
-def required(parameters: Mapping[str, str], name: str) -> str:
-    """Return a parameter that has to be there."""
-    value = parameters.get(name, "")
-    if not value:
-        raise invalid(name)
-    return value
 
 
 def string_list(parameters: Mapping[str, str], name: str) -> list[str]:
     """Return a parameter that holds a JSON array of strings; empty where it is left out."""
-    return _strings(_json(parameters[name], name), name) if name in parameters else []
-
-
-def whole_number(parameters: Mapping[str, str], name: str) -> int:
-    """Return a whole number that has to be there."""
-    return _whole(required(parameters, name), name)
-
-
-def page(
-    parameters: Mapping[str, str], *, default: int = 10, largest: int = _MAX_PAGE_SIZE
-) -> tuple[int, int]:
-    """Return page number and page size."""
-    number = _whole(parameters.get("PageNumber", "1"), "PageNumber")
-    size = _whole(parameters.get("PageSize", str(default)), "PageSize")
-    if number < 1:
-        raise invalid("PageNumber")
-    if not 1 <= size <= largest:
-        raise invalid("PageSize")
-    return number, size
+    return _strings(json_value(parameters[name], name), name) if name in parameters else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +39,16 @@ def log_request(parameters: Mapping[str, str]) -> LogRequest:
     log_type = parameters.get("LogType", "all")
     if log_type not in ("all", "stdout", "stderr"):
         raise invalid("LogType")
-    size = _whole(parameters.get("Size", "10240"), "Size")
-    if not 0 < size <= _MAX_LOG_SIZE:
+    size = whole(parameters.get("Size", "10240"), "Size")
+    if not 0 < size <= MAX_LOG_SIZE:
         raise invalid("Size")
     streams = ("stdout", "stderr") if log_type == "all" else (log_type,)
-    return LogRequest(streams, _whole(parameters.get("Offset", "0"), "Offset"), size)
+    return LogRequest(streams, whole(parameters.get("Offset", "0"), "Offset"), size)
 
 
 def job_spec(parameters: Mapping[str, str], default_queue: str, default_user: str) -> tuple[JobSpec, str]:
     """Read the parameters of CreateJob: the job, and its post-processing command."""
-    told = _object(parameters.get("JobSpec", ""), "JobSpec")
+    told = json_object(parameters.get("JobSpec", ""), "JobSpec")
     resources = told.get("Resources") or {}
     if not isinstance(resources, dict):
         raise invalid("JobSpec.Resources")
@@ -96,9 +65,9 @@ def job_spec(parameters: Mapping[str, str], default_queue: str, default_user: st
         gpus=_count(resources, "Gpus"),
         memory=_memory(resources),
         wall_time=_wall_time(_text(told, "WallTime")),
-        priority=_whole(_text(told, "Priority") or "0", "JobSpec.Priority"),
-        array=_array(_text(told, "ArrayRequest")),
-        environment=_variables(_text(told, "Variables")),
+        priority=whole(_text(told, "Priority") or "0", "JobSpec.Priority"),
+        array=array_request(_text(told, "ArrayRequest"), "JobSpec.ArrayRequest"),
+        environment=variables(_text(told, "Variables"), "JobSpec.Variables"),
         stdout_path=_path(told, "StdoutPath"),
         stderr_path=_path(told, "StderrPath"),
     )
@@ -135,7 +104,7 @@ class JobFilter:
 
 def job_filter(parameters: Mapping[str, str]) -> JobFilter:
     """Read ListJobs' JobFilter."""
-    told = _object(parameters["JobFilter"], "JobFilter") if "JobFilter" in parameters else {}
+    told = json_object(parameters["JobFilter"], "JobFilter") if "JobFilter" in parameters else {}
     status = _text(told, "JobStatus", "JobFilter") or "all"
     if status not in ("all", "finished", "notfinish"):
         raise invalid("JobFilter.JobStatus")
@@ -184,20 +153,6 @@ def _any(wanted: Sequence[str], had: Sequence[str]) -> bool:
     return not wanted or any(want in have for want in wanted for have in had)
 
 
-def _json(text: str, parameter: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise invalid(parameter) from None
-
-
-def _object(text: str, parameter: str) -> dict[str, Any]:
-    told = _json(text, parameter)
-    if not isinstance(told, dict):
-        raise invalid(parameter)
-    return told
-
-
 def _strings(told: Any, parameter: str) -> list[str]:
     if not isinstance(told, list) or not all(isinstance(item, str) for item in told):
         raise invalid(parameter)
@@ -213,15 +168,9 @@ def _text(told: Mapping[str, Any], name: str, parent: str = "JobSpec") -> str:
     return value
 
 
-def _whole(text: str, parameter: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise invalid(parameter)
-    return int(text)
-
-
 def _seconds(told: Mapping[str, Any], name: str) -> int | None:
     text = _text(told, name, "JobFilter")
-    return _whole(text, f"JobFilter.{name}") if text else None
+    return whole(text, f"JobFilter.{name}") if text else None
 
 
 def _count(resources: Mapping[str, Any], name: str) -> int | None:
@@ -250,23 +199,6 @@ def _wall_time(text: str) -> int | None:
         raise invalid("JobSpec.WallTime")
     hours, minutes, seconds = map(int, match.groups())
     return hours * 3600 + minutes * 60 + seconds
-
-
-def _array(text: str) -> str | None:
-    if text and not 0 < array_size(text) <= _MAX_ARRAY:
-        raise invalid("JobSpec.ArrayRequest")
-    return text or None
-
-
-def _variables(text: str) -> dict[str, str]:
-    told = _json(text, "JobSpec.Variables") if text else []
-    try:
-        pairs = {item["Name"]: item["Value"] for item in told}
-    except (TypeError, KeyError):
-        raise invalid("JobSpec.Variables") from None
-    if not all(isinstance(part, str) for pair in pairs.items() for part in pair):
-        raise invalid("JobSpec.Variables")
-    return pairs
 
 
 def _path(told: Mapping[str, Any], name: str) -> str | None:

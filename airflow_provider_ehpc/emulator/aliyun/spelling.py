@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,5 +81,17 @@ SLURM = Spelling(
     default_queue="comp",
     unknown_job="slurm_load_jobs error: Invalid job id specified",
     ended_job="scancel: error: Kill job error on job id {job_id}: Job/step already completing or completed",
+)
+_SERVERLESS_STATES = {
+    Phase.PENDING: "Pending",
+    Phase.RUNNING: "Running",
+    Phase.COMPLETING: "Running",
+    Phase.SUSPENDED: "Running",
+    Phase.COMPLETED: "Succeeded",
+    Phase.CANCELLED: "Canceled",
+}
+# Ids are numbers, and a sub-task's has the array job's before it: as Slurm has them.
+SERVERLESS = dataclasses.replace(
+    SLURM, name="serverless", states={phase: _SERVERLESS_STATES.get(phase, "Failed") for phase in Phase}
 )
 SPELLINGS = {spelling.name: spelling for spelling in (PBS, SLURM)}

@@ -1,0 +1,176 @@
+"""E-HPC API version 2018-04-12 over the emulated cluster: jobs of a scheduler.
+
+Fields and forms are those of the operations' pages (GetJobLog last updated 2025-07-31) and of the models of
+``alibabacloud-ehpc20180412`` 4.0.0. The jobs are those of 2024-07-30, under the same ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_ehpc.emulator.aliyun.attributes import describe
+from airflow_provider_ehpc.emulator.aliyun.classic_requests import (
+    job_filter,
+    log_window,
+    stopped_jobs,
+    submission,
+)
+from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, page, required
+from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
+from airflow_provider_ehpc.emulator.aliyun.view import ClusterView, check_cluster, local_time, read_piece
+from airflow_provider_ehpc.emulator.gateway import Refused
+from airflow_provider_ehpc.emulator.jobs import Job, Phase
+
+VERSION = "2018-04-12"
+
+
+class EhpcClassic:
+    """The operations on jobs of a scheduler; all of them are served by GET alone."""
+
+    def __init__(self, view: ClusterView, default_queue: str) -> None:
+        self._view = view
+        self._default_queue = default_queue
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        """The operations by their names."""
+        return {
+            "DescribeJob": self.describe_job,
+            "GetJobLog": self.get_job_log,
+            "ListJobs": self.list_jobs,
+            "StopJobs": self.stop_jobs,
+            "SubmitJob": self.submit_job,
+        }
+
+    async def submit_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """SubmitJob."""
+        check_cluster(parameters)
+        spec, post_command = submission(parameters, self._default_queue)
+        # A path that is not absolute begins where the job runs.
+        spec = dataclasses.replace(
+            spec, stdout_path=self._at_home(spec.stdout_path), stderr_path=self._at_home(spec.stderr_path)
+        )
+        job = await self._view.submit(spec, post_command)
+        return {"JobId": self._view.spelling.job_id(job)}
+
+    async def list_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """ListJobs, newest first."""
+        check_cluster(parameters)
+        number, size = page(parameters)
+        wanted = job_filter(parameters)
+        jobs = [job for job in self._view.jobs() if wanted.wants(job)]
+        jobs.sort(key=lambda job: (-job.number, -1 if job.index is None else job.index))
+        listed = [self._listed(job) for job in jobs[(number - 1) * size : number * size]]
+        told = {"Jobs": {"JobInfo": listed}, "PageNumber": number, "PageSize": size, "TotalCount": len(jobs)}
+        drift = self._view.drift()
+        return told if drift is None else _DRIFTS[drift](told)
+
+    async def describe_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """DescribeJob."""
+        check_cluster(parameters)
+        job_id = required(parameters, "JobId")
+        job = self._view.get(job_id)
+        if job is None:
+            raise self._exec_fail(403, job_id)
+        spelling = self._view.spelling
+        info: Any = {spelling.job_id(job): describe(self._view.cluster, spelling.name, job)}
+        # An object in the page's sample, a string in its table of fields.
+        return {"Message": {"JobInfo": info if self._view.drift() is None else json.dumps(info)}}
+
+    async def get_job_log(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """GetJobLog."""
+        check_cluster(parameters)
+        job_id = required(parameters, "JobId")
+        offset, size = log_window(parameters)
+        job = self._view.get(job_id)
+        if job is None:
+            raise self._exec_fail(406, job_id)
+        self._check_host(job, parameters.get("ExecHost", ""))
+        output, error = [
+            (await asyncio.to_thread(read_piece, path, offset, size))[0]
+            for path in (job.stdout_path, job.stderr_path)
+        ]
+        return {"JobId": job_id, "OutputLog": _base64(output), "ErrorLog": _base64(error)}
+
+    async def stop_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """StopJobs: stops those that can be stopped, then tells of the first that could not."""
+        check_cluster(parameters)
+        await self._view.stop(stopped_jobs(parameters))
+        return {}
+
+    def _check_host(self, job: Job, host: str) -> None:
+        """Refuse a node that is not the job's, or none while it runs; an ended job's may be gone."""
+        if job.phase is Phase.PENDING or job.phase.ended:
+            return
+        if not host:
+            raise invalid("ExecHost")
+        if host not in job.nodes:
+            raise Refused(404, "ComputeNotFound", "The specified compute node does not exist.")
+
+    def _exec_fail(self, status: int, job_id: str) -> Refused:
+        """Return how an operation fails whose command does not know the job: 403 here, 406 there."""
+        message = self._view.spelling.unknown_job.format(job_id=job_id)
+        return Refused(status, "ExecFail", f"Failed to execute the command: {message}.")
+
+    def _listed(self, job: Job) -> Mapping[str, Any]:
+        spec = job.spec
+        return {
+            "Id": self._view.spelling.job_id(job),
+            "Name": spec.name,
+            "Owner": spec.user,
+            "State": self._state(job),
+            "Priority": str(spec.priority or 0),
+            "SubmitTime": local_time(job.submission.submitted_at),
+            "StartTime": local_time(job.started_at),
+            "LastModifyTime": local_time(job.modified_at),
+            "NodeList": str(list(job.nodes)) if job.nodes else "",
+            "Resources": {"Nodes": spec.nodes or 1, "Cores": spec.cores or 1},
+            "Stdout": str(job.stdout_path),
+            "Stderr": str(job.stderr_path),
+            "ShellPath": spec.command,
+            "Comment": "",
+            "ArrayRequest": spec.array or "",
+        }
+
+    def _state(self, job: Job) -> str:
+        """Return one of the three words there are: this version has none for a job that failed."""
+        strange = self._view.strange_state(job)
+        if strange is not None:
+            return strange
+        if job.phase.ended:
+            return "FINISHED"
+        return "QUEUED" if job.phase is Phase.PENDING else "RUNNING"
+
+    def _at_home(self, path: str | None) -> str | None:
+        return path and str(self._view.cluster.home / Path(path))
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _as_texts(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a page of jobs with numbers as texts and lines' ends behind words."""
+    jobs = [
+        {
+            **job,
+            **{name: f"{job[name]}\n" for name in ("Name", "State", "SubmitTime")},
+            "Resources": {name: str(value) for name, value in job["Resources"].items()},
+        }
+        for job in told["Jobs"]["JobInfo"]
+    ]
+    return {**told, "Jobs": {"JobInfo": jobs}, "TotalCount": str(told["TotalCount"])}
+
+
+def _without_wrapper(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a page of jobs as ListJobsWithFilters has it: without the list's wrapper."""
+    return {**told, "Jobs": told["Jobs"]["JobInfo"]}
+
+
+_DRIFTS = (_as_texts, _without_wrapper)

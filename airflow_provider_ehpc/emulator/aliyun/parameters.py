@@ -1,0 +1,82 @@
+"""Reading parameters, as both E-HPC versions spell them; what is not as documented is InvalidParams."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_ehpc.apis.array import array_size
+from airflow_provider_ehpc.emulator.gateway import Refused
+
+MAX_LOG_SIZE = 400 * 1024
+"""Bytes that GetJobLog gives at most. Documented for 2018-04-12 alone."""
+_MAX_ARRAY = 10_000
+"""The default of PBS's max_array_size."""
+
+
+def invalid(parameter: str) -> Refused:
+    """Return the refusal of a parameter."""
+    return Refused(400, "InvalidParams", f"The specified parameter {parameter} is invalid.")
+
+
+def required(parameters: Mapping[str, str], name: str) -> str:
+    """Return a parameter that has to be there."""
+    value = parameters.get(name, "")
+    if not value:
+        raise invalid(name)
+    return value
+
+
+def whole(text: str, parameter: str) -> int:
+    """Return a parameter that is a whole number."""
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise invalid(parameter)
+    return int(text)
+
+
+def page(parameters: Mapping[str, str], *, default: int = 10, largest: int = 50) -> tuple[int, int]:
+    """Return page number and page size."""
+    number = whole(parameters.get("PageNumber", "1"), "PageNumber")
+    size = whole(parameters.get("PageSize", str(default)), "PageSize")
+    if number < 1:
+        raise invalid("PageNumber")
+    if not 1 <= size <= largest:
+        raise invalid("PageSize")
+    return number, size
+
+
+def json_value(text: str, parameter: str) -> Any:
+    """Return a parameter that holds JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise invalid(parameter) from None
+
+
+def json_object(text: str, parameter: str) -> dict[str, Any]:
+    """Return a parameter that holds a JSON object."""
+    told = json_value(text, parameter)
+    if not isinstance(told, dict):
+        raise invalid(parameter)
+    return told
+
+
+def array_request(text: str, parameter: str) -> str | None:
+    """Return the indexes of an array job, as ``X-Y:Z``; None where there are none."""
+    if text and not 0 < array_size(text) <= _MAX_ARRAY:
+        raise invalid(parameter)
+    return text or None
+
+
+def variables(text: str, parameter: str) -> dict[str, str]:
+    """Return environment variables: a JSON array of objects with Name and Value."""
+    told = json_value(text, parameter) if text else []
+    try:
+        pairs = {item["Name"]: item["Value"] for item in told}
+    except (TypeError, KeyError):
+        raise invalid(parameter) from None
+    if not all(isinstance(part, str) for pair in pairs.items() for part in pair):
+        raise invalid(parameter)
+    return pairs

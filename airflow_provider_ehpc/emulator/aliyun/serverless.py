@@ -1,0 +1,213 @@
+"""E-HPC API version 2018-04-12 over the emulated cluster: serverless jobs.
+
+Fields and forms are those of the operations' pages (DescribeServerlessJobs as changed 2023-07-21) and of the
+models of ``alibabacloud-ehpc20180412`` 4.0.0. Not documented, and decided here: an id that does not exist is
+an empty list for the operations that read and InvalidParams for the one that stops; to ask for an array job
+in ListServerlessJobs is to ask for its sub-tasks too; jobs come newest first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.aliyun.containers import (
+    Attempt,
+    attempts,
+    begun,
+    container_groups,
+    script,
+    utc,
+)
+from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, page
+from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
+from airflow_provider_ehpc.emulator.aliyun.serverless_requests import (
+    ListRequest,
+    list_request,
+    numbered,
+    submission,
+)
+from airflow_provider_ehpc.emulator.aliyun.view import USER, ClusterView, check_cluster
+from airflow_provider_ehpc.emulator.jobs import Job, Phase
+
+_TIMES = ("SubmitTime", "StartTime", "EndTime")
+_DAY = 86_400
+
+
+class EhpcServerless:
+    """The operations on serverless jobs."""
+
+    def __init__(self, view: ClusterView, default_queue: str) -> None:
+        self._view = view
+        self._default_queue = default_queue
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        """The operations by their names."""
+        return {
+            "DescribeServerlessJobs": self.describe_serverless_jobs,
+            "ListServerlessJobs": self.list_serverless_jobs,
+            "StopServerlessJobs": self.stop_serverless_jobs,
+            "SubmitServerlessJob": self.submit_serverless_job,
+        }
+
+    async def submit_serverless_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """SubmitServerlessJob."""
+        check_cluster(parameters)
+        request = submission(parameters, self._default_queue, USER)
+        command = script(self._view.cluster.home, request.container, request.retries)
+        job = await self._view.submit(dataclasses.replace(request.spec, command=command))
+        return {"JobId": self._view.spelling.job_id(job)}
+
+    async def describe_serverless_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """DescribeServerlessJobs: takes a list, but only one id, and none of an array job."""
+        check_cluster(parameters)
+        job_ids = numbered(parameters, "JobIds")
+        if len(job_ids) != 1:
+            raise invalid("JobIds")
+        job = self._view.get(job_ids[0])
+        if job is None:
+            return {"TotalCount": 0, "JobInfos": []}
+        if job.whole_array:
+            raise invalid("JobIds")
+        runs = await asyncio.to_thread(attempts, self._view.cluster.home, job)
+        told = self._described(job, runs)
+        drift = self._view.drift()
+        if drift is not None:
+            told = _as_the_sample(told) if drift == 0 else _in_other_units(told)
+        return {"TotalCount": 1, "JobInfos": [told]}
+
+    async def list_serverless_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """ListServerlessJobs."""
+        check_cluster(parameters)
+        number, size = page(parameters, default=20, largest=100)
+        wanted = list_request(parameters)
+        jobs = [job for job in self._view.jobs() if self._wants(wanted, job)]
+        jobs.sort(key=wanted.order)
+        listed = [self._listed(job) for job in jobs[(number - 1) * size : number * size]]
+        drift = self._view.drift()
+        if drift is not None:
+            listed = [_with_lines_ends(job) if drift == 0 else _with_old_names(job) for job in listed]
+        return {"Jobs": listed, "PageNumber": number, "PageSize": size, "TotalCount": len(jobs)}
+
+    async def stop_serverless_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """StopServerlessJobs: nothing happens to a job that has ended."""
+        check_cluster(parameters)
+        jobs = [self._view.get(job_id) for job_id in numbered(parameters, "JobIds")]
+        known = [job for job in jobs if job]
+        if not known or len(known) < len(jobs):
+            raise invalid("JobIds")
+        for job in known:
+            await self._view.cluster.stop(job)
+        return {}
+
+    def _state(self, job: Job) -> str:
+        """Return the word for a job's state; it is initialised until its container has begun."""
+        strange = self._view.strange_state(job)
+        if strange is not None:
+            return strange
+        if job.phase is Phase.RUNNING and not job.whole_array and not begun(self._view.cluster.home, job):
+            return "Initing"
+        return self._view.spelling.state(job.phase)
+
+    def _wants(self, wanted: ListRequest, job: Job) -> bool:
+        submitted_at = int(job.submission.submitted_at)
+        ids = {self._view.spelling.job_id(job), str(job.number)}
+        return (
+            (not wanted.job_ids or not ids.isdisjoint(wanted.job_ids))
+            and (not wanted.job_names or job.spec.name in wanted.job_names)
+            and (wanted.submitted_from is None or submitted_at >= wanted.submitted_from)
+            and (wanted.submitted_to is None or submitted_at <= wanted.submitted_to)
+            and wanted.state in ("All", self._state(job))
+        )
+
+    def _listed(self, job: Job) -> dict[str, Any]:
+        """Return a job as the list tells it: times and priority as texts."""
+        times = {name: str(at) for name, at in _times(job).items()}
+        return {
+            "JobId": self._view.spelling.job_id(job),
+            "JobName": job.spec.name,
+            "User": job.spec.user,
+            "State": self._state(job),
+            "Queue": job.spec.queue,
+            "Priority": str(job.spec.priority or 0),
+            "IsArrayJob": job.whole_array,
+            **times,
+        }
+
+    def _described(self, job: Job, runs: list[Attempt]) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            "JobId": self._view.spelling.job_id(job),
+            "JobName": job.spec.name,
+            "User": job.spec.user,
+            "State": self._state(job),
+            "Queue": job.spec.queue,
+            "Priority": job.spec.priority or 0,
+            "IsArrayJob": False,
+            **_times(job),
+            # In milliseconds beside the others' seconds, as in the page's sample.
+            "LastModifyTime": int(job.modified_at * 1000),
+            "ContainerGroups": container_groups(job, runs),
+        }
+        if job.spec.array:
+            told["ArrayProperties"] = _array_properties(job.spec)
+        return told
+
+
+def _array_properties(spec: JobSpec) -> Mapping[str, int]:
+    indexes, _, step = (spec.array or "").partition(":")
+    first, _, last = indexes.partition("-")
+    return {"IndexStart": int(first), "IndexEnd": int(last), "IndexStep": int(step)}
+
+
+def _times(job: Job) -> dict[str, int]:
+    """Return the times there are, in epoch seconds."""
+    times = (job.submission.submitted_at, job.started_at, job.ended_at)
+    return {name: int(at) for name, at in zip(_TIMES, times, strict=True) if at is not None}
+
+
+def _as_the_sample(job: dict[str, Any]) -> dict[str, Any]:
+    """Return a job with what the page's sample does: it runs, and has the times of both of its ends.
+
+    Its container ended with 0 before it ended, words and times end with a newline, and a job that is no
+    array has an array's properties.
+    """
+    later = int(time.time()) + _DAY
+    for group in job["ContainerGroups"]:
+        group |= {"SucceededTime": utc(later), "FailedTime": utc(later - 1), "ExpiredTime": utc(later - 2)}
+        for container in group["Containers"]:
+            state = {"ExitCode": 0, "Signal": 1, "FinishTime": utc(later), **container["CurrentState"]}
+            state["State"] += "\n"
+            if "StartTime" in state:
+                state["StartTime"] += "\n"
+            container["CurrentState"] = state
+        for event in group["Events"]:
+            event["LastTimestamp"] += "\n"
+    return {
+        "EndTime": later,
+        "ArrayProperties": {"IndexStart": 1, "IndexEnd": 5, "IndexStep": 2},
+        **job,
+        "JobName": f"{job['JobName']}\n",
+        "State": f"{job['State']}\n",
+    }
+
+
+def _in_other_units(job: dict[str, Any]) -> dict[str, Any]:
+    """Return a job with seconds where milliseconds were and the reverse, and 0 for a time there is not."""
+    times = {name: job.get(name, 0) * 1000 for name in _TIMES}
+    return {**job, **times, "LastModifyTime": str(job["LastModifyTime"] // 1000)}
+
+
+def _with_lines_ends(job: dict[str, Any]) -> dict[str, Any]:
+    return {**dict.fromkeys(_TIMES, ""), **job, "State": f"{job['State']}\n"}
+
+
+def _with_old_names(job: dict[str, Any]) -> dict[str, Any]:
+    """Return a listed job with the names that an older SDK has, and numbers for texts."""
+    old = {"JobId": "Id", "JobName": "Name", "User": "Owner"}
+    numbers = {name: int(job[name]) for name in (*_TIMES, "Priority") if name in job}
+    return {old.get(name, name): value for name, value in {**job, **numbers}.items()}

@@ -1,0 +1,225 @@
+"""Reading the parameters of E-HPC 2018-04-12 for serverless jobs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.aliyun.parameters import (
+    invalid,
+    json_object,
+    json_value,
+    required,
+    whole,
+)
+from airflow_provider_ehpc.emulator.jobs import Job
+
+_MAX_ARGS = 10
+_MAX_RULES = 10
+_MAX_INDEX = 4999
+_STATES = ("All", "Pending", "Running", "Succeeded", "Canceled", "Failed")
+"""Initing is a state, but none to filter by."""
+_LISTS = ("InstanceType", "VSwitchId")
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often a container is run again, and what its exit code says to that."""
+
+    attempts: int
+    final_codes: tuple[int, ...]
+    """Codes with which the job exits at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A job as SubmitServerlessJob takes it."""
+
+    spec: JobSpec
+    """Without a command, which the container has; ``options`` is what DescribeServerlessJobs tells back."""
+    container: Mapping[str, Any]
+    retries: Retries
+
+
+def submission(parameters: Mapping[str, str], queue: str, user: str) -> Request:
+    """Read the parameters of SubmitServerlessJob."""
+    name = required(parameters, "JobName")
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
+        raise invalid("JobName")
+    container = _container(parameters)
+    # Jobs here do not wait for each other: better refused than ignored.
+    if json_value(parameters.get("DependsOn") or "[]", "DependsOn"):
+        raise invalid("DependsOn")
+    priority = whole(parameters.get("JobPriority") or "0", "JobPriority")
+    if priority > 999:
+        raise invalid("JobPriority")
+    timeout = _optional(parameters, "Timeout")
+    if timeout == 0:
+        raise invalid("Timeout")
+    cpu, memory = _amount(parameters, "Cpu"), _amount(parameters, "Memory")
+    array = _array(parameters)
+    told = {"Container": container, "Cpu": cpu, "Memory": memory, **_instance(parameters)}
+    spec = JobSpec(
+        name=name,
+        command="",
+        queue=queue,
+        user=user,
+        cores=None if cpu is None else math.ceil(cpu),
+        gpus=container.get("Gpu"),
+        memory=None if memory is None else f"{math.ceil(memory * 1024)}mb",
+        wall_time=timeout,
+        priority=priority,
+        array=None if array is None else "{}-{}:{}".format(*array),
+        options={key: value for key, value in told.items() if value is not None},
+    )
+    return Request(spec, container, _retries(parameters))
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """Which jobs ListServerlessJobs wants, and in which order."""
+
+    job_ids: frozenset[str]
+    job_names: frozenset[str]
+    state: str
+    submitted_from: int | None
+    submitted_to: int | None
+    by_start: bool
+    newest_first: bool
+
+    def order(self, job: Job) -> tuple[float, int, int]:
+        """Return what jobs are sorted by; sub-tasks stand in the order of their indexes behind the array."""
+        sign = -1 if self.newest_first else 1
+        at = (job.started_at or 0.0) if self.by_start else 0.0
+        return sign * at, sign * job.number, -1 if job.index is None else job.index
+
+
+def list_request(parameters: Mapping[str, str]) -> ListRequest:
+    """Read the filter and the order of ListServerlessJobs."""
+    state = parameters.get("State") or "All"
+    if state not in _STATES:
+        raise invalid("State")
+    by_start = "StartOrder" in parameters
+    name = "StartOrder" if by_start else "SubmitOrder"
+    order = parameters.get(name, "Desc")
+    if order not in ("Asc", "Desc"):
+        raise invalid(name)
+    return ListRequest(
+        job_ids=frozenset(numbered(parameters, "JobIds")),
+        job_names=frozenset(numbered(parameters, "JobNames")),
+        state=state,
+        submitted_from=_optional(parameters, "SubmitTimeStart"),
+        submitted_to=_optional(parameters, "SubmitTimeEnd"),
+        by_start=by_start,
+        newest_first=order == "Desc",
+    )
+
+
+def numbered(parameters: Mapping[str, str], name: str) -> list[str]:
+    """Return a parameter that is a list, sent as ``JobIds.1``, ``JobIds.2``."""
+    items = (re.fullmatch(rf"{name}\.([1-9]\d{{0,8}})", key) for key in parameters)
+    found = sorted((int(item[1]), parameters[item[0]]) for item in items if item)
+    return [value for _number, value in found]
+
+
+def _container(parameters: Mapping[str, str]) -> Mapping[str, Any]:
+    told = json_object(required(parameters, "Container"), "Container")
+    if not isinstance(told.get("Image"), str) or not told["Image"]:
+        raise invalid("Container.Image")
+    for name in ("Command", "Arg"):
+        words = told.get(name) or []
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise invalid(f"Container.{name}")
+    if len(told.get("Arg") or []) > _MAX_ARGS:
+        raise invalid("Container.Arg")
+    gpu = told.get("Gpu")
+    if gpu is not None and (isinstance(gpu, bool) or not isinstance(gpu, int) or gpu < 0):
+        raise invalid("Container.Gpu")
+    if not isinstance(told.get("WorkingDir") or "", str):
+        raise invalid("Container.WorkingDir")
+    _check_variables(told.get("EnvironmentVar") or [])
+    return told
+
+
+def _check_variables(told: Any) -> None:
+    try:
+        pairs = [(item["Key"], item.get("Value") or "") for item in told]
+    except (TypeError, KeyError, AttributeError):
+        raise invalid("Container.EnvironmentVar") from None
+    for key, value in pairs:
+        if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", key):
+            raise invalid("Container.EnvironmentVar.Key")
+        if not isinstance(value, str) or len(value) > 256:
+            raise invalid("Container.EnvironmentVar.Value")
+
+
+def _retries(parameters: Mapping[str, str]) -> Retries:
+    told = json_object(parameters["RetryStrategy"], "RetryStrategy") if "RetryStrategy" in parameters else {}
+    attempts = told.get("Attempts", 0)
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or (told and not 1 <= attempts <= 10):
+        raise invalid("RetryStrategy.Attempts")
+    rules = told.get("EvaluateOnExit") or []
+    if not isinstance(rules, list) or len(rules) > _MAX_RULES:
+        raise invalid("RetryStrategy.EvaluateOnExit")
+    final = []
+    for rule in rules:
+        action = rule.get("Action") if isinstance(rule, dict) else None
+        if action not in ("Retry", "Exit"):
+            raise invalid("RetryStrategy.EvaluateOnExit.Action")
+        code = whole(str(rule.get("OnExitCode", "")), "RetryStrategy.EvaluateOnExit.OnExitCode")
+        if code > 255:
+            raise invalid("RetryStrategy.EvaluateOnExit.OnExitCode")
+        if action == "Exit":
+            final.append(code)
+    return Retries(attempts, tuple(final))
+
+
+def _array(parameters: Mapping[str, str]) -> tuple[int, int, int] | None:
+    if "ArrayProperties" not in parameters:
+        return None
+    told = json_object(parameters["ArrayProperties"], "ArrayProperties")
+    first, last, step = (told.get(name, 1) for name in ("IndexStart", "IndexEnd", "IndexStep"))
+    for name, value in (("IndexStart", first), ("IndexEnd", last), ("IndexStep", step)):
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_INDEX:
+            raise invalid(f"ArrayProperties.{name}")
+    if last < first:
+        raise invalid("ArrayProperties.IndexEnd")
+    if step < 1:
+        raise invalid("ArrayProperties.IndexStep")
+    return first, last, step
+
+
+def _optional(parameters: Mapping[str, str], name: str) -> int | None:
+    return whole(parameters[name], name) if parameters.get(name) else None
+
+
+def _amount(parameters: Mapping[str, str], name: str) -> float | None:
+    """Return an amount of cores or GiB."""
+    text = parameters.get(name, "")
+    if not text:
+        return None
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text) or not float(text):
+        raise invalid(name)
+    return float(text)
+
+
+def _instance(parameters: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return what is said of the instances: it is told back, and changes nothing."""
+    told: dict[str, Any] = {}
+    for name in _LISTS:
+        if name in parameters:
+            told[name] = json_value(parameters[name], name)
+            if not isinstance(told[name], list) or not all(isinstance(item, str) for item in told[name]):
+                raise invalid(name)
+    told["EphemeralStorage"] = _optional(parameters, "EphemeralStorage")
+    told["SpotPriceLimit"] = _amount(parameters, "SpotPriceLimit")
+    strategy = parameters.get("SpotStrategy") or "NoSpot"
+    if strategy not in ("NoSpot", "SpotWithPriceLimit", "SpotAsPriceGo"):
+        raise invalid("SpotStrategy")
+    if strategy == "SpotWithPriceLimit" and told["SpotPriceLimit"] is None:
+        raise invalid("SpotPriceLimit")
+    return {**told, "SpotStrategy": strategy, "RamRoleName": parameters.get("RamRoleName")}

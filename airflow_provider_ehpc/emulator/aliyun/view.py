@@ -1,0 +1,123 @@
+"""What the E-HPC APIs have in common: a cluster as its API shows it, and how they word some answers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.aliyun.parameters import required
+from airflow_provider_ehpc.emulator.aliyun.spelling import Spelling
+from airflow_provider_ehpc.emulator.cluster import Cluster
+from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
+from airflow_provider_ehpc.emulator.gateway import Refused
+from airflow_provider_ehpc.emulator.jobs import Job
+from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
+
+CLUSTER_ID = "ehpc-hz-emulator"
+USER = "testuser"
+
+
+class ClusterView:
+    """The jobs of a cluster under the ids and words of its spelling, with the faults that change them."""
+
+    def __init__(self, cluster: Cluster, spelling: Spelling, faults: Faults) -> None:
+        self.cluster = cluster
+        self.spelling = spelling
+        self.faults = faults
+        self._answers = 0
+
+    def get(self, job_id: str) -> Job | None:
+        """Return a job; None for an id that the cluster does not know, or does not know yet."""
+        key = self.spelling.read(job_id)
+        job = self.cluster.get(*key) if key else None
+        return None if job is None or self._invisible(job) else job
+
+    def find(self, job_id: str) -> Job:
+        """Return a job.
+
+        :raises Refused: as the cluster's agent words it, for an id that its scheduler does not know.
+        """
+        job = self.get(job_id)
+        if job is None:
+            raise agent_error(self.spelling.unknown_job.format(job_id=job_id))
+        return job
+
+    def jobs(self) -> Iterator[Job]:
+        """Go through the jobs that can be seen."""
+        return (job for job in self.cluster.jobs() if not self._invisible(job))
+
+    async def submit(self, spec: JobSpec, post_command: str = "") -> Job:
+        """Give a job to the scheduler.
+
+        :raises Refused: where it does not take it.
+        """
+        try:
+            return await self.cluster.submit(spec, post_command)
+        except SubmissionRefused as refusal:
+            raise agent_error(str(refusal), ".Job.SubmitFailure") from None
+
+    async def stop(self, job_ids: Sequence[str]) -> None:
+        """Stop the jobs that can be stopped.
+
+        :raises Refused: for the first that could not, when all others were told to.
+        """
+        failure: Refused | None = None
+        for job_id in job_ids:
+            try:
+                job = self.find(job_id)
+                if job.phase.ended:
+                    message = self.spelling.ended_job.format(job_id=job_id)
+                    raise agent_error(message, ".Job.StopFailure")
+                await self.cluster.stop(job)
+            except Refused as refusal:
+                failure = failure or refusal
+        if failure:
+            raise failure
+
+    def strange_state(self, job: Job) -> str | None:
+        """Return the word that a fault has for a job's state."""
+        fault = self.faults.standing(FaultKind.STATE, self.spelling.job_id(job))
+        return fault.word if fault else None
+
+    def drift(self) -> int | None:
+        """Return 0 and 1 in turn, for the two ways in which answers drift; None where they do not."""
+        if not self.faults.standing(FaultKind.DRIFT):
+            return None
+        self._answers += 1
+        return (self._answers - 1) % 2
+
+    def _invisible(self, job: Job) -> bool:
+        fault = self.faults.standing(FaultKind.INVISIBLE, self.spelling.job_id(job))
+        return fault is not None and time.time() - job.submission.submitted_at < fault.seconds
+
+
+def check_cluster(parameters: Mapping[str, str]) -> None:
+    """Refuse any cluster but ours."""
+    if required(parameters, "ClusterId") != CLUSTER_ID:
+        raise Refused(404, "ClusterNotFound", "The specified cluster does not exist.")
+
+
+def agent_error(message: str, family: str = "") -> Refused:
+    """Return what the agent on the cluster could not do."""
+    return Refused(406, f"AgentError{family}", f"The agent service request failed: {message}")
+
+
+def local_time(at: float | None) -> str:
+    """Write a time as the pages of jobs do: without its zone."""
+    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def read_piece(path: Path, offset: int, size: int) -> tuple[bytes, int]:
+    """Return at most ``size`` bytes from ``offset`` on, and the file's whole size; 0 where there is none."""
+    try:
+        with path.open("rb") as file:
+            whole = os.fstat(file.fileno()).st_size
+            return os.pread(file.fileno(), size, offset), whole
+    except (FileNotFoundError, NotADirectoryError):
+        return b"", 0
+    except OSError as error:
+        raise agent_error(f"{path}: {error.strerror}") from None

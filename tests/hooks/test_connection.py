@@ -1,0 +1,286 @@
+"""What a user reads when a connection is not right: each text names what to change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import pytest
+
+from airflow_provider_ehpc.apis.call import (
+    ApiError,
+    AuthenticationFailed,
+    InvalidArgument,
+    NotFound,
+    NotReached,
+    PermissionDenied,
+    UnexpectedResponse,
+)
+from airflow_provider_ehpc.compat import AirflowNotFoundException
+from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.hooks import ajob_hook, job_hook
+from airflow_provider_ehpc.hooks.aliyun import EhpcHook
+from tests.conftest import Ask, Connect, Pauses
+
+GetJob = ("get_job", "ehpc-hz-emulator", "77.manager")
+
+
+def test_unknown_connection(ask: Ask) -> None:
+    with pytest.raises(AirflowNotFoundException, match="nowhere"):
+        ask(EhpcHook("nowhere"), *GetJob)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"conn_type": "http"},
+            "connection 'ehpc_test' is of type 'http'; EhpcHook needs one of type aliyun_ehpc or "
+            "alibaba_cloud",
+        ),
+        ({"login": None}, "connection 'ehpc_test' has no access key id: set its login"),
+        ({"password": None}, "connection 'ehpc_test' has no secret: set its password"),
+        (
+            {"host": None, "extra": {"region": None}},
+            "connection 'ehpc_test' names neither a region nor an endpoint: set its extra field region",
+        ),
+        (
+            {"extra": {"timeout": "soon"}},
+            "connection 'ehpc_test': timeout is 'soon'; it is a number of seconds above 0",
+        ),
+        ({"extra": {"timeout": 0}}, "timeout is 0; it is a number of seconds above 0"),
+    ],
+    ids=["type", "login", "password", "region", "timeout word", "timeout zero"],
+)
+def test_a_connection_that_lacks_something(
+    ehpc_emulator: Emulator, connect: Connect, ask: Ask, changes: dict[str, Any], message: str
+) -> None:
+    hook = EhpcHook(connect(ehpc_emulator.connection, **changes))
+    with pytest.raises(InvalidArgument, match=re.escape(message)):
+        ask(hook, *GetJob)
+    assert ehpc_emulator.requests.count() == 0
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "http://bad host",
+        "http://host:99999",
+        "host:port",
+        "ftp://host",
+        "http://[::1",
+        "a..b",
+        "http://.example.com",
+        "http://" + "a" * 64,
+        "https://host/path",
+        "https://host?query",
+    ],
+)
+def test_an_endpoint_that_is_no_address(
+    ehpc_emulator: Emulator, connect: Connect, ask: Ask, pauses: Pauses, host: str
+) -> None:
+    """requests and aiohttp fail on these in six different ways, one of them without an error of ours."""
+    hook = EhpcHook(connect(ehpc_emulator.connection, host=host))
+    with pytest.raises(InvalidArgument, match="is no endpoint; write a host name such as") as caught:
+        ask(hook, *GetJob)
+    assert repr(host) in str(caught.value)
+    assert pauses == []
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("ehpc.cn-hangzhou.aliyuncs.com", "https://ehpc.cn-hangzhou.aliyuncs.com"),
+        (" ehpc.cn-hangzhou.aliyuncs.com/ ", "https://ehpc.cn-hangzhou.aliyuncs.com"),
+        ("http://10.0.0.1:8080", "http://10.0.0.1:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("https://proxy_host.example.", "https://proxy_host.example."),
+        (None, "https://ehpc.cn-hangzhou.aliyuncs.com"),
+    ],
+)
+def test_endpoints(ehpc_emulator: Emulator, connect: Connect, host: str | None, url: str) -> None:
+    assert EhpcHook(connect(ehpc_emulator.connection, host=host)).account.base_url == url
+
+
+def test_the_port_field_counts(ehpc_emulator: Emulator, connect: Connect) -> None:
+    account = EhpcHook(connect(ehpc_emulator.connection, host="10.0.0.1", schema="http", port=81)).account
+    assert account.base_url == "http://10.0.0.1:81"
+    assert account.host == "10.0.0.1:81"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"login": "LTAI5tSomebodyElse"}, "(InvalidAccessKeyId.NotFound, HTTP 404"),
+        ({"login": "LTAI5tSomebodyElse"}, "Check the connection's login: the access key id."),
+        ({"password": "not-the-secret"}, "Check the connection's password: the access key secret."),
+    ],
+)
+def test_a_wrong_key(
+    ehpc_emulator: Emulator,
+    connect: Connect,
+    ask: Ask,
+    pauses: Pauses,
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    """And it is said at once: repeated failures can lock a key."""
+    hook = EhpcHook(connect(ehpc_emulator.connection, **changes))
+    with pytest.raises(AuthenticationFailed, match=re.escape(message)) as caught:
+        ask(hook, *GetJob)
+    assert ehpc_emulator.requests.count() == 1
+    assert "GetJob of job 77.manager in cluster ehpc-hz-emulator (connection 'ehpc_test', http" in str(
+        caught.value
+    )
+    assert "server string to sign" not in str(caught.value)
+
+
+def test_an_expired_token(ehpc_emulator: Emulator, connect: Connect, ask: Ask) -> None:
+    account = ehpc_emulator.issue_token(seconds=-1)
+    with pytest.raises(AuthenticationFailed, match="security token has expired"):
+        ask(EhpcHook(connect(ehpc_emulator.connection_of(account))), *GetJob)
+
+
+def test_a_missing_token(ehpc_emulator: Emulator, connect: Connect, ask: Ask) -> None:
+    connection = ehpc_emulator.connection_of(ehpc_emulator.issue_token())
+    hook = EhpcHook(connect(connection, extra={"security_token": None}))
+    with pytest.raises(AuthenticationFailed, match="set the connection's security token"):
+        ask(hook, *GetJob)
+
+
+def test_a_temporary_key_works(ehpc_emulator: Emulator, connect: Connect, ask: Ask) -> None:
+    connection = ehpc_emulator.connection_of(ehpc_emulator.issue_token())
+    assert ask(EhpcHook(connect(connection)), "list_jobs", ehpc_emulator.cluster_id).total_count == 0
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3600, "60 minutes behind"), (-7200, "120 minutes ahead of")])
+def test_a_clock_that_is_off(
+    ehpc_emulator: Emulator, connect: Connect, ask: Ask, seconds: int, words: str
+) -> None:
+    """The cloud only says "expired"; the user would look for a wrong key."""
+    ehpc_emulator.fault("clock", seconds=seconds)
+    hook = EhpcHook(connect(ehpc_emulator.connection))
+    with pytest.raises(AuthenticationFailed, match=f"This machine's clock is {words} the endpoint's"):
+        ask(hook, *GetJob)
+
+
+def test_a_right_clock_is_not_blamed(ehpc_emulator: Emulator, connect: Connect, ask: Ask) -> None:
+    hook = EhpcHook(connect(ehpc_emulator.connection, password="wrong-secret"))
+    with pytest.raises(AuthenticationFailed) as caught:
+        ask(hook, *GetJob)
+    assert "clock" not in str(caught.value)
+
+
+def test_an_unknown_job(hook: EhpcHook, ask: Ask) -> None:
+    with pytest.raises(NotFound, match=r"job 77\.manager in cluster ehpc-hz-emulator .*Unknown Job Id"):
+        ask(hook, *GetJob)
+
+
+def test_an_unknown_cluster(hook: EhpcHook, ask: Ask) -> None:
+    with pytest.raises(NotFound, match="Check cluster_id, and that the connection's region"):
+        ask(hook, "get_job", "ehpc-hz-typo", "77")
+
+
+def test_a_missing_right(ehpc_emulator: Emulator, hook: EhpcHook, ask: Ask) -> None:
+    ehpc_emulator.deny("GetJob")
+    with pytest.raises(PermissionDenied, match="The RAM user or role needs the action ehpc:GetJob"):
+        ask(hook, *GetJob)
+    assert ehpc_emulator.requests.count("GetJob") == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("http://127.0.0.1:1", "Connection refused"),
+        ("http://nosuch.invalid", "the host name is not known"),
+    ],
+)
+def test_an_endpoint_that_is_not_there(
+    ehpc_emulator: Emulator, connect: Connect, ask: Ask, pauses: Pauses, host: str, why: str
+) -> None:
+    hook = EhpcHook(connect(ehpc_emulator.connection, host=host))
+    with pytest.raises(NotReached, match=f"{host}.*cannot connect: {why}. Check the endpoint of connection"):
+        ask(hook, *GetJob)
+
+
+def test_tls_to_a_port_that_speaks_none(
+    ehpc_emulator: Emulator, connect: Connect, ask: Ask, pauses: Pauses
+) -> None:
+    hook = EhpcHook(connect(ehpc_emulator.connection, host=ehpc_emulator.url.removeprefix("http://")))
+    with pytest.raises(NotReached, match=r"https://127\.0\.0\.1:.*it speaks no TLS"):
+        ask(hook, *GetJob)
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_endpoint_that_answers_html(
+    ehpc_emulator: Emulator, hook: EhpcHook, ask: Ask, pauses: Pauses, status: int
+) -> None:
+    """A proxy's or a portal's page with status 200 must not count as an answer."""
+    ehpc_emulator.fault("html", status=status)
+    with pytest.raises(UnexpectedResponse, match="answered text/html where a JSON object was expected") as e:
+        ask(hook, *GetJob)
+    assert "check the connection's endpoint and proxy" in str(e.value)
+    assert "The upstream server is gone" in str(e.value)
+
+
+def test_a_connection_of_the_official_provider(ehpc_emulator: Emulator, connect: Connect, ask: Ask) -> None:
+    """Users who have an ``alibaba_cloud`` connection need no second one."""
+    own = ehpc_emulator.connection
+    connection = {
+        "conn_type": "alibaba_cloud",
+        "host": ehpc_emulator.url,
+        "extra": {"access_key_id": own["login"], "access_key_secret": own["password"], "region": "x"},
+    }
+    conn_id = connect(connection)
+    assert ask(EhpcHook(conn_id), "list_jobs", ehpc_emulator.cluster_id).total_count == 0
+    assert isinstance(job_hook(conn_id), EhpcHook)
+
+
+def test_the_hook_is_found_by_api_or_by_type(conn_id: str) -> None:
+    assert isinstance(job_hook(conn_id), EhpcHook)
+    assert isinstance(job_hook(conn_id, "ehpc"), EhpcHook)
+    assert isinstance(asyncio.run(ajob_hook(conn_id)), EhpcHook)
+    with pytest.raises(InvalidArgument, match="api: there is no API 'ehcp'; the APIs are ehpc"):
+        job_hook(conn_id, "ehcp")
+
+
+def test_a_type_that_is_no_clouds(ehpc_emulator: Emulator, connect: Connect) -> None:
+    conn_id = connect(ehpc_emulator.connection, conn_type="http")
+    for attempt in (lambda: job_hook(conn_id), lambda: asyncio.run(ajob_hook(conn_id))):
+        with pytest.raises(InvalidArgument, match="is of type 'http', which no API here uses; make it one"):
+            attempt()
+
+
+def test_test_connection_says_yes(ehpc_emulator: Emulator, hook: EhpcHook) -> None:
+    good, text = hook.test_connection()
+    assert good
+    assert text.startswith(f"{ehpc_emulator.url} accepts the key; it answered in ")
+    assert ehpc_emulator.requests.counts == {"ListClusters": {"ok": 1}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"password": "wrong-secret"}, "Check the connection's password"),
+        ({"host": "http://127.0.0.1:1"}, "cannot connect: Connection refused"),
+        ({"login": None}, "has no access key id"),
+    ],
+)
+def test_test_connection_says_why_not_at_once(
+    ehpc_emulator: Emulator, connect: Connect, pauses: Pauses, changes: dict[str, Any], message: str
+) -> None:
+    good, text = EhpcHook(connect(ehpc_emulator.connection, **changes)).test_connection()
+    assert not good
+    assert message in text
+    assert pauses == []
+
+
+def test_errors_travel_in_events(ehpc_emulator: Emulator, hook: EhpcHook) -> None:
+    """A trigger's error is raised again on the worker with the same kind and words."""
+    with pytest.raises(NotFound) as caught:
+        hook.get_job(ehpc_emulator.cluster_id, "77")
+    rebuilt = ApiError.from_dict(json.loads(json.dumps(caught.value.as_dict())))
+    assert type(rebuilt) is NotFound
+    assert str(rebuilt) == str(caught.value)

@@ -1,0 +1,260 @@
+"""Planted secrets are searched for in everything that is written or raised."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from airflow_provider_ehpc.apis.aliyun import classic, ehpc
+from airflow_provider_ehpc.apis.call import ApiCall, ApiError, InvalidArgument
+from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.hooks.aliyun import EhpcHook
+from tests.conftest import Ask, Connect, Pauses
+from tests.hooks.conftest import SECRET, Endpoint, send_bytes, send_json
+
+TOKEN = "CAISplanted+token/with=signs&and more"
+PASSWORD = 'pl@nted "pässword"+&<1>'
+PROXY_PASSWORD = "planted-proxy-password"
+EVERY_SECRET = (SECRET, TOKEN, PASSWORD, PROXY_PASSWORD)
+SPEC = JobSpec("made", "true", user="me", password=PASSWORD)
+
+
+def spellings(secret: str) -> Iterator[str]:
+    """Every form in which a library or a server may write a text."""
+    for text in (
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+    ):
+        yield from (
+            text,
+            quote(text),
+            quote(text, safe=""),
+            quote(text, safe="-_.~"),
+            quote_plus(text),
+            html.escape(text),
+        )
+        yield base64.b64encode(text.encode()).decode()
+
+
+def assert_clean(written: str, *more: str, secrets: tuple[str, ...] = EVERY_SECRET) -> None:
+    for secret in (*secrets, *more):
+        for spelling in spellings(secret):
+            assert spelling not in written
+
+
+def everything_of(error: BaseException) -> str:
+    """What any logger, debugger or event could write of an exception."""
+    told = error.as_dict() if isinstance(error, ApiError) else {}
+    chain = (error, error.__cause__, error.__context__)
+    return "\n".join(
+        [
+            *traceback.format_exception(error),
+            *map(repr, chain),
+            repr(error.args),
+            repr(vars(error)),
+            repr(told),
+        ]
+    )
+
+
+@pytest.fixture
+def planted(endpoint: Endpoint, connect: Connect) -> EhpcHook:
+    """A hook whose every secret is known."""
+    return EhpcHook(connect(endpoint.connection, extra={"security_token": TOKEN}))
+
+
+@pytest.fixture
+def written(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """Everything logged at DEBUG by anything, requests' and aiohttp's libraries too, and all output."""
+    caplog.set_level(logging.DEBUG)
+    for name in (
+        "urllib3",
+        "urllib3.connectionpool",
+        "aiohttp",
+        "asyncio",
+        "airflow",
+        "airflow_provider_ehpc",
+    ):
+        caplog.set_level(logging.DEBUG, logger=name)
+
+    def collect() -> str:
+        formatter = logging.Formatter("%(name)s %(levelname)s %(message)s")
+        records = [formatter.format(record) + repr(record.args) for record in caplog.records]
+        return "\n".join([*records, *capfd.readouterr()])
+
+    return collect
+
+
+def echo_page(handler: BaseHTTPRequestHandler) -> None:
+    """Some proxies' error pages repeat the request."""
+    lines = [handler.path, *(f"{n}: {v}" for n, v in handler.headers.items() if "acs" in n.lower())]
+    send_bytes(handler, f"<p>{html.escape(' '.join(lines[1:] + lines[:1]))}</p>".encode(), 400, "text/html")
+
+
+def echo_target(handler: BaseHTTPRequestHandler) -> None:
+    send_bytes(handler, f"Not found: {handler.path}".encode(), 404, "text/plain")
+
+
+def echo_authorization(handler: BaseHTTPRequestHandler) -> None:
+    send_bytes(handler, f"bad header {handler.headers['authorization']}".encode(), 200, "text/plain")
+
+
+def echo_message(handler: BaseHTTPRequestHandler) -> None:
+    """The cloud itself, as it explains a refusal."""
+    message = f"JobSpec with RunasUserPassword {PASSWORD} and key {SECRET} and token {TOKEN} is not valid"
+    send_json(handler, {"RequestId": "R", "Code": f"InvalidParams.{SECRET}", "Message": message}, 400)
+
+
+def echo_string_to_sign(handler: BaseHTTPRequestHandler) -> None:
+    message = (
+        f"Specified signature does not match. server string to sign is:POST\n/\nx-acs-security-token:{TOKEN}"
+    )
+    send_json(handler, {"RequestId": "R", "Code": "SignatureDoesNotMatch", "Message": message}, 400)
+
+
+def echo_field(handler: BaseHTTPRequestHandler) -> None:
+    send_json(handler, {"RequestId": "R", "JobId": {"told": PASSWORD}, "Success": [SECRET]})
+
+
+def cut_off(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "100000")
+    handler.end_headers()
+    handler.wfile.write(handler.path.encode())
+    handler.close_connection = True
+
+
+def unavailable(handler: BaseHTTPRequestHandler) -> None:
+    send_json(handler, {"Code": "ServiceUnavailable", "Message": f"{PASSWORD} {TOKEN}"}, 503)
+
+
+def redirect(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(302)
+    handler.send_header("Location", f"/elsewhere?{handler.path}")
+    handler.send_header("Content-Length", "0")
+    handler.end_headers()
+
+
+ANSWERS = (
+    *(echo_page, echo_target, echo_authorization, echo_message, echo_string_to_sign, echo_field),
+    *(cut_off, unavailable, redirect),
+)
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_failures_show_no_secret(
+    endpoint: Endpoint,
+    planted: EhpcHook,
+    ask: Ask,
+    pauses: Pauses,
+    written: Callable[[], str],
+    answer: Callable[[BaseHTTPRequestHandler], None],
+) -> None:
+    """A user pastes the log of a failed task into an issue."""
+    endpoint.answer = answer
+    with pytest.raises(ApiError) as caught:
+        ask(planted, "create_job", "ehpc-hz-1", SPEC)
+    signatures = [seen.headers["authorization"].rpartition("=")[2] for seen in endpoint.seen]
+    assert_clean(everything_of(caught.value) + written(), *signatures)
+    assert quote(PASSWORD, safe="")[:12] in endpoint.seen[0].target  # it was there to be leaked
+
+
+@pytest.mark.parametrize("length", range(150, 200, 7))
+def test_a_secret_at_the_end_of_an_excerpt_is_not_shown_in_part(
+    endpoint: Endpoint, planted: EhpcHook, length: int
+) -> None:
+    """An error shows the first 200 characters of a page: a secret cut there must not show its beginning."""
+    endpoint.answer = lambda handler: send_bytes(handler, b"." * length + SECRET.encode(), 200, "text/html")
+    with pytest.raises(ApiError) as caught:
+        planted.list_jobs("ehpc-hz-1")
+    assert SECRET[:5] not in everything_of(caught.value)
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1:1", "https://127.0.0.1:1", "http://nosuch.invalid"])
+def test_unreachable_endpoints_show_no_secret(
+    endpoint: Endpoint, connect: Connect, ask: Ask, pauses: Pauses, written: Callable[[], str], host: str
+) -> None:
+    """The libraries' own exceptions hold the whole URL, with every parameter."""
+    proxy = f"http://me:{PROXY_PASSWORD}@127.0.0.1:1"
+    for extra in ({}, {"proxy": proxy}):
+        hook = EhpcHook(connect(endpoint.connection, host=host, extra={"security_token": TOKEN, **extra}))
+        with pytest.raises(ApiError) as caught:
+            ask(hook, "create_job", "ehpc-hz-1", SPEC)
+        assert_clean(everything_of(caught.value) + repr(hook.account))
+    assert_clean(written())
+
+
+def test_success_shows_no_secret(
+    endpoint: Endpoint, planted: EhpcHook, ask: Ask, written: Callable[[], str]
+) -> None:
+    """urllib3 logs the target of each request at DEBUG, and CreateJob's password stands in it."""
+    endpoint.answer = lambda handler: send_json(handler, {"RequestId": "R", "JobId": "1.manager"})
+    ask(planted, "create_job", "ehpc-hz-1", SPEC)
+    assert_clean(written())
+
+
+@pytest.mark.parametrize("submit", [ehpc.create_job, classic.submit_job])
+def test_no_submission_shows_its_password(
+    endpoint: Endpoint, planted: EhpcHook, ask: Ask, submit: Callable[[str, JobSpec], ApiCall[Any]]
+) -> None:
+    endpoint.answer = echo_target
+    with pytest.raises(ApiError) as caught:
+        ask(planted, "call", submit("ehpc-hz-1", SPEC))
+    assert_clean(everything_of(caught.value))
+
+
+def test_other_users_of_urllib3_keep_their_log(
+    endpoint: Endpoint, planted: EhpcHook, caplog: pytest.LogCaptureFixture
+) -> None:
+    import requests
+
+    planted.list_jobs("ehpc-hz-1")
+    with caplog.at_level(logging.DEBUG, logger="urllib3.connectionpool"):
+        requests.post(f"{endpoint.url}/?mine=1", timeout=5)
+    assert "/?mine=1" in caplog.text
+
+
+def test_objects_show_no_secret(planted: EhpcHook) -> None:
+    """A debugger, a traceback with locals or a careless log line writes a repr."""
+    account = planted.account
+    call = ehpc.create_job("ehpc-hz-1", SPEC)
+    signed = planted._sign(account, call)
+    for thing in (account, account.signer, account.transport, call, call.request, signed, SPEC, planted):
+        assert_clean(repr(thing) + str(thing), signed.headers["authorization"])
+
+
+def test_a_secret_in_an_argument_error_is_not_shown(endpoint: Endpoint, connect: Connect) -> None:
+    hook = EhpcHook(connect(endpoint.connection, conn_type="http", extra={"security_token": TOKEN}))
+    with pytest.raises(InvalidArgument) as caught:
+        hook.list_jobs("ehpc-hz-1")
+    assert_clean(everything_of(caught.value))
+
+
+def test_test_connection_shows_no_secret(endpoint: Endpoint, planted: EhpcHook) -> None:
+    """Its text is shown in the UI."""
+    for answer in (echo_page, echo_message, echo_authorization):
+        endpoint.answer = answer
+        good, text = planted.test_connection()
+        assert not good
+        # The password is no part of this request, so only the server of this test knows it.
+        assert_clean(text, secrets=(SECRET, TOKEN))
+
+
+def test_a_cloud_that_repeats_a_secret_in_a_good_answer_is_read(
+    endpoint: Endpoint, planted: EhpcHook
+) -> None:
+    """What is taken out of errors is not taken out of data."""
+    told: dict[str, Any] = {"RequestId": "R", "Jobs": [{"JobName": SECRET}]}
+    endpoint.answer = lambda handler: send_json(handler, told)
+    assert planted.list_jobs("ehpc-hz-1").jobs[0].job_name == SECRET

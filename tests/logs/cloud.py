@@ -1,0 +1,192 @@
+"""A cloud without a network: one job, its files and the time are whatever a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_ehpc.apis.call import ApiError, Flow, InvalidRequest, NotFound
+from airflow_provider_ehpc.apis.job import (
+    JobRef,
+    JobSpec,
+    JobState,
+    JobStatus,
+    LogBatch,
+    LogChunk,
+    LogCursor,
+    LogLimits,
+)
+from airflow_provider_ehpc.logs.follow import Emit, LogFollower, Pause, Step
+from airflow_provider_ehpc.polling.terms import WaitTerms
+from airflow_provider_ehpc.polling.watch import JobWatch, Note, Verdict
+
+REF = JobRef("7", "c1")
+START = 1_000_000.0
+
+
+class Clock:
+    """Epoch seconds that pass only when a test or a pause lets them."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+    @property
+    def passed(self) -> float:
+        """Seconds since the beginning."""
+        return self.now - START
+
+
+@dataclass
+class Cloud:
+    """Implements :class:`~airflow_provider_ehpc.apis.job.JobApi` as far as following a job needs it.
+
+    ``states`` and ``events`` are what happens and when, in seconds since the beginning.
+    """
+
+    clock: Clock = field(default_factory=Clock)
+    states: list[tuple[float, str | ApiError | None]] = field(default_factory=lambda: [(0, "RUNNING")])
+    events: list[tuple[float, Callable[[Cloud], None]]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=lambda: {"stdout": b"", "stderr": b""})
+    log_limits: LogLimits = field(default_factory=lambda: LogLimits(largest=1000, smallest=10))
+    refuses_above: int | None = None
+    log_fault: Callable[[float], ApiError | None] = lambda passed: None
+    told_size: Callable[[str, int], int | None] = lambda stream, size: size
+    read_cost: float = 0.0
+    """Seconds that one reading of the log takes."""
+    reading_notes: list[str] = field(default_factory=list)
+    """What the next reading says of itself."""
+    made: list[str] = field(default_factory=list)
+    """What was asked, in order."""
+    sizes: list[int] = field(default_factory=list)
+    """How many bytes were asked for."""
+    name: str = "fake"
+
+    def happen(self) -> None:
+        """Let happen what is due."""
+        while self.events and self.events[0][0] <= self.clock.passed:
+            self.events.pop(0)[1](self)
+
+    def write(self, at: float, data: bytes, stream: str = "stdout") -> None:
+        """Let the job write at a time."""
+
+        def append(cloud: Cloud) -> None:
+            cloud.files[stream] += data
+
+        self.at(at, append)
+
+    def at(self, when: float, what: Callable[[Cloud], None]) -> None:
+        """Let something happen at a time."""
+        self.events = sorted([*self.events, (when, what)], key=lambda event: event[0])
+
+    def job_status(self, ref: JobRef) -> Flow[JobStatus]:
+        self.made.append("state")
+        self.happen()
+        told = [state for at, state in self.states if at <= self.clock.passed][-1]
+        if isinstance(told, ApiError):
+            raise told
+        if told is None:
+            raise NotFound("no such job")
+        state = JobState.__members__.get(told, JobState.UNKNOWN)
+        if told == "FINISHED":
+            return JobStatus("7", JobState.SUCCEEDED, told, "c1", outcome_assumed=True)
+        return JobStatus("7", state, told, "c1")
+        yield  # a generator, as the real ones are
+
+    def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
+        self.made.append("log")
+        self.sizes.append(size)
+        self.clock.now += self.read_cost
+        self.happen()
+        if self.refuses_above is not None and size > self.refuses_above:
+            raise InvalidRequest("Size is not valid")
+        fault = self.log_fault(self.clock.passed)
+        if fault:
+            raise fault
+        chunks = []
+        for stream, content in self.files.items():
+            position = cursor.position(stream)
+            assert isinstance(position, int)
+            data = content[position : position + size]
+            told = self.told_size(stream, len(content))
+            chunks.append(LogChunk(stream, data, position + len(data), told))
+        more = any(len(chunk.data) >= size for chunk in chunks)
+        notes, self.reading_notes = tuple(self.reading_notes), []
+        return LogBatch(tuple(chunks), more, notes)
+        yield
+
+    def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
+        raise NotImplementedError
+
+    def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
+        raise NotImplementedError
+
+    def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
+        raise NotImplementedError
+
+    def submit(self, spec: JobSpec, cluster_id: str) -> Flow[JobRef]:
+        raise NotImplementedError
+
+    def stop(self, ref: JobRef) -> Flow[None]:
+        raise NotImplementedError
+
+
+@dataclass
+class Followed:
+    """What a follower did."""
+
+    verdict: Verdict
+    steps: list[Step]
+    follower: LogFollower
+
+    def lines(self, stream: str = "stdout") -> list[str]:
+        """The lines of a stream."""
+        return [
+            x for step in self.steps if isinstance(step, Emit) and step.stream == stream for x in step.lines
+        ]
+
+    def notes(self, *, warning: bool | None = None) -> list[str]:
+        """The notes; only warnings, or none, where asked."""
+        return [s.text for s in self.steps if isinstance(s, Note) and warning in (None, s.warning)]
+
+    @property
+    def pauses(self) -> list[float]:
+        return [step.seconds for step in self.steps if isinstance(step, Pause)]
+
+
+def follow(
+    cloud: Cloud,
+    *,
+    interval: float = 10.0,
+    settle: float = 5.0,
+    first_pause: float = 0.0,
+    emit_cost: float = 0.0,
+    **terms: Any,
+) -> Followed:
+    """Follow the job to its end; pauses take no time but the cloud's, and so does writing lines."""
+    clock = cloud.clock
+    watch = JobWatch(REF, WaitTerms(**terms), clock())
+    follower = LogFollower(
+        cloud, REF, watch, clock=clock, interval=interval, settle=settle, first_pause=first_pause
+    )
+    steps: list[Step] = []
+
+    def drive() -> Generator[Step, None, Verdict]:
+        return (yield from follower.steps())
+
+    flow = drive()
+    for _ in range(100_000):
+        try:
+            step = next(flow)
+        except StopIteration as end:
+            return Followed(end.value, steps, follower)
+        steps.append(step)
+        if isinstance(step, Pause):
+            assert step.seconds > 0
+            clock.now += step.seconds
+        elif isinstance(step, Emit):
+            clock.now += emit_cost
+    raise AssertionError("the follower goes on for ever")

@@ -1,0 +1,178 @@
+"""How lines become records, and that many streams share the narrow way to the log fairly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from airflow_provider_ehpc.logs import emission
+from airflow_provider_ehpc.logs.emission import (
+    BURST,
+    BYTE_COST,
+    FEW,
+    RECORD_BYTES,
+    RECORD_COST,
+    RECORD_LINES,
+    SHARE,
+    EmissionBudget,
+    emission_budget,
+    records,
+    stream_prefix,
+)
+
+
+def test_few_lines_are_records_of_their_own() -> None:
+    """Each then has its own time in the log."""
+    lines = [f"line {n}" for n in range(FEW)]
+    assert list(records(lines, "stderr | ")) == [f"stderr | {line}" for line in lines]
+
+
+def test_many_lines_share_records() -> None:
+    lines = [f"line {n}" for n in range(1000)]
+    told = list(records(lines))
+    assert len(told) == 1000 / RECORD_LINES
+    assert "\n".join(told).split("\n") == lines
+
+
+def test_each_line_of_a_record_has_its_prefix() -> None:
+    (record,) = records(["a"] * (FEW + 1), "stderr | ")
+    assert set(record.split("\n")) == {"stderr | a"}
+
+
+@pytest.mark.parametrize("character", ["x", "é", "数", "🚀"])
+def test_records_are_bounded_in_bytes(character: str) -> None:
+    """Records of megabytes get lost on Airflow's way to the log (GH-66158)."""
+    lines = [character * 300] * 500
+    told = list(records(lines))
+    assert max(len(record.encode()) for record in told) <= RECORD_BYTES * (4 / 3 if character == "🚀" else 1)
+    assert "\n".join(told).split("\n") == lines
+
+
+def test_a_line_longer_than_a_record_stands_alone() -> None:
+    lines = ["a", *["b" * RECORD_BYTES], "c"] + ["d"] * FEW
+    assert list(records(lines))[:2] == ["a", "b" * RECORD_BYTES]
+
+
+def test_no_lines_no_records() -> None:
+    assert list(records([])) == []
+
+
+def test_empty_lines_are_lines() -> None:
+    assert list(records([""] * (FEW + 1))) == ["\n" * FEW]
+
+
+def test_prefixes() -> None:
+    assert stream_prefix("stdout") == ""
+    assert stream_prefix("stderr") == "stderr | "
+
+
+class FakeTime:
+    """A clock, and a sleep that only moves it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self._yield = asyncio.sleep
+        monkeypatch.setattr(emission.asyncio, "sleep", self.sleep)
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await self._yield(0)
+
+
+async def test_a_flood_keeps_to_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The triggerer's supervisor has heartbeats to send, too."""
+    clock = FakeTime(monkeypatch)
+    budget = EmissionBudget(clock)
+    for _ in range(10_000):
+        await budget.take(100)
+    cost = 10_000 * (RECORD_COST + 100 * BYTE_COST)
+    assert clock.now == pytest.approx((cost - BURST) / SHARE)
+
+
+async def test_a_quiet_stream_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeTime(monkeypatch)
+    budget = EmissionBudget(clock)
+    for _ in range(100):
+        clock.now += 1
+        before = clock.now
+        for _ in range(FEW):
+            await budget.take(100)
+        assert clock.now == before
+
+
+async def test_a_long_silence_saves_up_no_more_than_a_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeTime(monkeypatch)
+    budget = EmissionBudget(clock)
+    clock.now += 10**6
+    start = clock.now
+    for _ in range(10_000):
+        await budget.take(0)
+    assert clock.now - start == pytest.approx((10_000 * RECORD_COST - BURST) / SHARE)
+
+
+async def test_streams_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One job that writes without end must not silence the others."""
+    clock = FakeTime(monkeypatch)
+    budget = EmissionBudget(clock)
+    written: Counter[int] = Counter()
+    over = asyncio.Event()
+
+    async def stream(number: int, size: int) -> None:
+        while not over.is_set():
+            await budget.take(size)
+            written[number] += 1
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(5):
+            group.create_task(stream(number, RECORD_BYTES if number == 0 else 80))
+        while clock.now < 100:
+            await clock.sleep(0)
+        over.set()
+    assert max(written.values()) - min(written.values()) <= 1
+    assert min(written.values()) > 1000
+
+
+async def test_the_loop_gets_a_turn_between_records() -> None:
+    """Also while the budget is not used up: other triggers poll meanwhile."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    budget = EmissionBudget()
+    for _ in range(50):
+        await budget.take(1)
+    ticking.cancel()
+    assert ticks >= 50
+
+
+async def test_a_cancelled_stream_leaves_the_turn_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = EmissionBudget()
+    budget._left = -(10**6.0)
+    waiting = asyncio.create_task(budget.take(1))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    budget._left = BURST
+    await asyncio.wait_for(budget.take(1), 5)
+
+
+def test_each_loop_has_one_budget() -> None:
+    """``dag.test()`` runs each trigger in a loop of its own; a lock of another loop would raise."""
+
+    async def budgets() -> tuple[EmissionBudget, EmissionBudget]:
+        return emission_budget(), emission_budget()
+
+    first, again = asyncio.run(budgets())
+    assert first is again
+    assert asyncio.run(budgets())[0] is not first

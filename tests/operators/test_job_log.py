@@ -1,0 +1,320 @@
+"""The log operator on the worker, against the emulator."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_ehpc.apis.call import InvalidArgument, PermissionDenied
+from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound, JobTimedOut, TaskKilled
+from airflow_provider_ehpc.operators.job_log import JobLogOperator
+from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
+from tests.conftest import Pauses, TaskLog
+
+Make = Callable[..., JobLogOperator]
+
+
+@pytest.fixture
+def make(conn_id: str) -> Make:
+    """Make an operator that reads all the time."""
+    numbers = itertools.count()
+
+    def build(job_id: str, **arguments: Any) -> JobLogOperator:
+        quick = {"poll_interval": 0.05, "log_settle_time": 0.1}
+        return JobLogOperator(
+            task_id=f"log_{next(numbers)}", **{"conn_id": conn_id, "job_id": job_id, **quick, **arguments}
+        )
+
+    return build
+
+
+def written(task_log: TaskLog) -> list[str]:
+    """The lines of the job's log, without what the operator says itself."""
+    return [line for line in task_log.lines if not line.startswith(("job ", "log of job "))]
+
+
+def test_the_log_is_what_the_job_wrote(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+    job_id = ehpc_emulator.submit(
+        "for n in 1 2 3 4 5; do echo step 数据 $n; sleep 0.1; done; printf 'no end'", name="md"
+    )
+    job = make(job_id).execute({})
+    text = ehpc_emulator.job(job_id).stdout_path.read_text()
+    assert written(task_log) == text.split("\n") == [*(f"step 数据 {n}" for n in range(1, 6)), "no end"]
+    assert (job["job_id"], job["state"], job["name"]) == (job_id, "SUCCEEDED", "md")
+    assert job["log"] == {"bytes": len(text.encode()), "lines": 6, "cut_lines": 0, "errors": 0}
+
+
+def test_errors_are_told_apart(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+    make(ehpc_emulator.submit("echo out; echo err >&2")).execute({})
+    assert sorted(written(task_log)) == ["out", "stderr | err"]
+
+
+def test_a_line_with_a_percent_sign_is_a_line(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+    """Passed as a format, it would raise inside the logger and be lost."""
+    job_id = ehpc_emulator.submit("printf '100%% done %%s %%(name)s {x}\\n'")
+    make(job_id).execute({})
+    assert written(task_log) == ["100% done %s %(name)s {x}"]
+
+
+def test_a_long_log_is_whole(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+    """Larger than one reading gives."""
+    job_id = ehpc_emulator.submit("seq 1 120000")
+    job = make(job_id).execute({})
+    assert written(task_log) == [str(n) for n in range(1, 120_001)]
+    assert job["log"]["bytes"] > 400 * 1024
+    assert ehpc_emulator.requests.count("GetJobLog") < 15
+
+
+def test_a_failed_job_fails_the_task_after_its_whole_log(
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog
+) -> None:
+    job_id = ehpc_emulator.submit("echo begun; sleep 0.2; echo 'out of memory' >&2; exit 137")
+    with pytest.raises(JobFailed, match=r"ended FAILED[\s\S]*stderr:\n  out of memory"):
+        make(job_id).execute({})
+    assert written(task_log) == ["begun", "stderr | out of memory"]
+
+
+def test_any_end_can_be_wanted(ehpc_emulator: Emulator, make: Make) -> None:
+    job_id = ehpc_emulator.submit("exit 3")
+    states = ["SUCCEEDED", "FAILED", "CANCELLED"]
+    assert make(job_id, target_states=states).execute({})["state"] == "FAILED"
+
+
+def test_a_log_that_cannot_be_read_does_not_fail_the_task(
+    ehpc_emulator: Emulator, make: Make, pauses: Pauses, task_log: TaskLog
+) -> None:
+    job_id = ehpc_emulator.submit("for n in 1 2 3 4 5 6; do echo $n; sleep 0.1; done")
+    ehpc_emulator.fault("html", operation="GetJobLog", times=3)
+    job = make(job_id).execute({})
+    assert written(task_log)[1:] == [
+        "the log can be read again, from where reading stopped",
+        *(str(n) for n in range(1, 7)),
+    ]
+    assert job["log"]["errors"] > 0
+    assert len([line for line in task_log.warnings if "its log is asked for again" in line]) == 1
+
+
+def test_a_rotated_log_is_followed(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+    job_id = ehpc_emulator.submit("echo old line one; sleep 1")
+    operator = make(job_id)
+
+    def rotate() -> None:
+        while "old line one" not in task_log.lines:
+            threading.Event().wait(0.01)
+        ehpc_emulator.change_log(job_id, "rotate", b"new\n")
+
+    rotating = threading.Thread(target=rotate)
+    rotating.start()
+    operator.execute({})
+    rotating.join()
+    assert [line for line in written(task_log) if not line.startswith("---")] == ["old line one", "new"]
+    assert any("is read again from its beginning" in line for line in task_log.warnings)
+
+
+def test_an_unknown_job(make: Make) -> None:
+    with pytest.raises(JobNotFound, match="check job_id, cluster_id and the region"):
+        make("99.manager", not_found_grace=0.2).execute({})
+
+
+def test_the_time_is_over(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+    job_id = ehpc_emulator.submit("echo line; sleep 60")
+    with pytest.raises(JobTimedOut, match=r"is over by its timeout\. The job was left as it is"):
+        make(job_id, timeout=0.5).execute({})
+    assert written(task_log) == ["line"]
+    assert ehpc_emulator.job(job_id).phase == "RUNNING"
+
+
+def test_the_execution_timeout_counts_while_deferred(ehpc_emulator: Emulator, make: Make) -> None:
+    """Airflow does not enforce it then (GH-69678)."""
+    operator = make(ehpc_emulator.submit("sleep 60"), timeout=600, execution_timeout=dt.timedelta(seconds=60))
+    terms = operator._terms(1000.0)
+    assert terms.deadline == 1060
+
+
+def test_a_lost_right_ends_the_task(ehpc_emulator: Emulator, make: Make) -> None:
+    ehpc_emulator.deny("GetJob")
+    with pytest.raises(PermissionDenied, match=r"needs the action ehpc:GetJob\."):
+        make(ehpc_emulator.submit("sleep 60")).execute({})
+
+
+# Killing
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_killed_task_ends_at_once(ehpc_emulator: Emulator, make: Make, asked: bool) -> None:
+    """Airflow calls ``on_kill`` and waits five seconds before it kills the process (SIGKILL)."""
+    job_id = ehpc_emulator.submit("sleep 60")
+    ehpc_emulator.wait_for(job_id, "RUNNING")
+    operator = make(job_id, poll_interval=1000, stop_job_on_kill=asked)
+
+    def kill() -> None:
+        while not ehpc_emulator.requests.count("GetJobLog"):
+            threading.Event().wait(0.01)
+        operator.on_kill()
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    with pytest.raises(TaskKilled, match=f"told to end while it followed job {job_id}"):
+        operator.execute({})
+    killing.join()
+    assert ehpc_emulator.requests.count("StopJobs", "ok") == asked
+    if asked:
+        assert ehpc_emulator.wait_for(job_id).phase == "CANCELLED"
+
+
+def test_a_job_that_cannot_be_stopped_is_told(
+    ehpc_emulator: Emulator, make: Make, pauses: Pauses, task_log: TaskLog
+) -> None:
+    """``on_kill`` runs in a signal handler: an exception of its own would hide what happens."""
+    job_id = ehpc_emulator.submit("true")
+    ehpc_emulator.wait_for(job_id)
+    make(job_id, stop_job_on_kill=True).on_kill()
+    assert f"job {job_id} in cluster ehpc-hz-emulator could not be stopped" in task_log.warnings[0]
+
+
+# Keeping
+
+
+def test_the_raw_log_is_kept(ehpc_emulator: Emulator, make: Make, task_log: TaskLog, tmp_path: Path) -> None:
+    job_id = ehpc_emulator.submit("printf 'a\\r\\nb\\377'; echo err >&2")
+    job = make(job_id, keep_log_at=f"file://{tmp_path}/kept").execute({})
+    assert (tmp_path / "kept" / "stdout.log").read_bytes() == b"a\r\nb\xff"
+    assert job["log"]["kept"] == [f"file://{tmp_path}/kept/stdout.log", f"file://{tmp_path}/kept/stderr.log"]
+
+
+def test_the_log_of_a_failed_job_is_kept_too(ehpc_emulator: Emulator, make: Make, tmp_path: Path) -> None:
+    with pytest.raises(JobFailed):
+        make(ehpc_emulator.submit("echo why; exit 1"), keep_log_at=f"file://{tmp_path}").execute({})
+    assert (tmp_path / "stdout.log").read_bytes() == b"why\n"
+
+
+@pytest.mark.parametrize("where", ["file:///proc/nowhere", "nosuchscheme://bucket/key", "s3://bucket/key"])
+def test_a_storage_that_cannot_be_written_does_not_fail_the_task(
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog, where: str
+) -> None:
+    """The job has succeeded, perhaps after days: its result must not be lost for a wrong address."""
+    job_id = ehpc_emulator.submit("echo line")
+    assert make(job_id, keep_log_at=where).execute({})["state"] == "SUCCEEDED"
+    assert f"could not be kept at {where}" in task_log.warnings[-1]
+
+
+# Deferring
+
+
+def deferral(operator: JobLogOperator) -> Any:
+    from airflow.providers.common.compat.sdk import TaskDeferred
+
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute({})
+    return caught.value
+
+
+def test_it_defers_with_the_whole_wait(ehpc_emulator: Emulator, make: Make, conn_id: str) -> None:
+    job_id = ehpc_emulator.submit("sleep 60")
+    deferred = deferral(make(job_id, deferrable=True, timeout=600, poll_interval=20, log_settle_time=7))
+    trigger = deferred.trigger
+    assert isinstance(trigger, JobLogTrigger)
+    assert (trigger.conn_id, trigger.api, trigger.poll_interval, trigger.settle) == (conn_id, "ehpc", 20, 7)
+    assert not trigger.stop_job_on_kill
+    assert trigger.wait_terms.deadline == pytest.approx(trigger.started + 600)
+    assert deferred.timeout == dt.timedelta(seconds=600 + 300)
+
+
+def test_a_job_that_has_ended_is_read_here(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+    job_id = ehpc_emulator.submit("echo line")
+    ehpc_emulator.wait_for(job_id)
+    assert make(job_id, deferrable=True).execute({})["state"] == "SUCCEEDED"
+    assert written(task_log) == ["line"]
+
+
+def test_a_job_not_known_yet_is_deferred_for(ehpc_emulator: Emulator, make: Make) -> None:
+    job_id = ehpc_emulator.submit("sleep 60")
+    ehpc_emulator.fault("invisible", job_id=job_id, seconds=600)
+    deferral(make(job_id, deferrable=True))
+
+
+def test_a_key_that_is_refused_is_not_deferred_for(ehpc_emulator: Emulator, make: Make) -> None:
+    ehpc_emulator.deny("GetJob")
+    with pytest.raises(PermissionDenied):
+        make(ehpc_emulator.submit("sleep 60"), deferrable=True).execute({})
+
+
+def test_the_event_is_the_result(ehpc_emulator: Emulator, make: Make, tmp_path: Path) -> None:
+    job_id = ehpc_emulator.submit("echo line")
+    ehpc_emulator.wait_for(job_id)
+    job = {"job_id": job_id, "state": "SUCCEEDED"}
+    event = {"outcome": "reached", "message": "", "jobs": [job], "log": {"lines": 1, "bytes": 5}}
+    result = make(job_id, keep_log_at=f"file://{tmp_path}").execute_complete({}, event)
+    assert result == {**job, "log": {"lines": 1, "bytes": 5, "kept": [f"file://{tmp_path}/stdout.log"]}}
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        ({"outcome": "failed", "message": "it failed"}, JobFailed),
+        ({"outcome": "timed_out", "message": "late"}, JobTimedOut),
+        ({"outcome": "not_found", "message": "gone"}, JobNotFound),
+        (
+            {"outcome": "error", "message": "no", "error": PermissionDenied("no", status=407).as_dict()},
+            PermissionDenied,
+        ),
+        (None, ValueError),
+    ],
+)
+def test_what_the_trigger_saw_ends_the_task(make: Make, event: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        make("1.manager").execute_complete({}, event)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target_states": ["RUNNING"]}, "RUNNING is no end of a job.* use JobStateSensor"),
+        ({"target_states": ["DONE"]}, "target_states: there is no job state 'DONE'"),
+        ({"poll_interval": 0}, "poll_interval: 0 is not above 0 seconds"),
+        ({"finished_without_exit_code": "maybe"}, "finished_without_exit_code: it is 'success' or 'fail'"),
+    ],
+)
+def test_wrong_arguments_fail_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        JobLogOperator(task_id="log", job_id="1", **arguments)
+
+
+def test_time_outs_are_seconds_or_a_timedelta() -> None:
+    hour = JobLogOperator(task_id="a", job_id="1", timeout=dt.timedelta(hours=1))
+    assert hour.timeout == JobLogOperator(task_id="b", job_id="1", timeout=3600).timeout == 3600
+    assert JobLogOperator(task_id="c", job_id="1").timeout == 7 * 24 * 3600
+
+
+def test_every_address_is_a_template(
+    ehpc_emulator: Emulator, conn_id: str, task_log: TaskLog, tmp_path: Path
+) -> None:
+    job_id = ehpc_emulator.submit("echo line")
+    operator = JobLogOperator(
+        task_id="log",
+        conn_id="{{ c }}",
+        job_id="{{ j }}",
+        cluster_id="{{ k }}",
+        keep_log_at="file://{{ d }}",
+        poll_interval=0.05,
+        log_settle_time=0,
+    )
+    context = {"c": conn_id, "j": job_id, "k": ehpc_emulator.cluster_id, "d": str(tmp_path)}
+    operator.render_template_fields(context)  # type: ignore[arg-type]
+    operator.execute({})
+    assert (tmp_path / "stdout.log").read_bytes() == b"line\n"
+
+
+def test_construction_asks_nothing(ehpc_emulator: Emulator, make: Make) -> None:
+    make("1")
+    assert ehpc_emulator.requests.count() == 0

@@ -1,0 +1,275 @@
+"""Which way imports go, what importing a DAG's modules costs, and what Airflow is told of the package."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import json
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import airflow_provider_ehpc
+from airflow_provider_ehpc.get_provider_info import get_provider_info
+
+PACKAGE = "airflow_provider_ehpc"
+ROOT = Path(airflow_provider_ehpc.__file__).parent
+
+# What each part may import of the package, beside itself. Arrows go downwards only: operators and sensors,
+# triggers, (polling, logs, audit), hooks, and at the bottom apis with compat and exceptions.
+_BOTTOM = {"__init__", "apis", "compat", "exceptions"}
+_HOOKS = _BOTTOM | {"hooks"}
+_LOGIC = _HOOKS | {"polling", "logs", "audit"}
+_TRIGGERS = _LOGIC | {"triggers"}
+_TASKS = _TRIGGERS | {"sensors", "operators", "links"}
+ALLOWED: dict[str, set[str]] = {
+    "__init__": set(),
+    "apis": set(),
+    "compat": set(),
+    "exceptions": {"compat"},
+    "hooks": _BOTTOM,
+    "polling": _LOGIC,
+    "logs": _LOGIC,
+    "audit": _LOGIC,
+    "triggers": _LOGIC,
+    "sensors": _TRIGGERS,
+    "operators": _TASKS,
+    "links": _HOOKS,
+    "cli": _TASKS,
+    "get_provider_info": {"__init__"},
+    "emulator": {"__init__", "apis"},
+}
+PURE = (
+    "polling.terms",
+    "polling.watch",
+    "logs.lines",
+    "logs.follow",
+    "logs.reader",
+    "logs.tail",
+    "audit.window",
+)
+"""Logic without Airflow and without input or output."""
+WORLD = {
+    "airflow",
+    "requests",
+    "aiohttp",
+    "httpx",
+    "tenacity",
+    "urllib3",
+    "socket",
+    "asyncio",
+    "time",
+    "random",
+}
+"""What ``apis/`` may not touch: it has no input or output, no clock and no chance of its own."""
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Every module of the package, by its name below the package, with its syntax tree."""
+    for file in sorted(ROOT.rglob("*.py")):
+        name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        yield name, ast.parse(file.read_text(), str(file))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every module that is imported anywhere, also inside functions and for types only."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part(module: str) -> str:
+    """The part of the package that a full module name belongs to."""
+    below = module.removeprefix(PACKAGE).lstrip(".")
+    first = below.split(".")[0]
+    return first if first in ALLOWED else "__init__"
+
+
+@pytest.mark.parametrize(
+    ("name", "tree"), modules(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_imports_go_downwards(name: str, tree: ast.Module) -> None:
+    """An import upwards makes a circle sooner or later, and what should be light heavy."""
+    own = name.split(".")[0]
+    assert own in ALLOWED, f"{own} is a new part of the package: say what it may import"
+    above = {m for m in imported(tree) if m.split(".")[0] == PACKAGE} - {PACKAGE}
+    wrong = {m for m in above if part(m) not in ALLOWED[own] | {own}}
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "tree"),
+    [(name, tree) for name, tree in modules() if name.startswith("apis.")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_apis_touch_nothing_outside(name: str, tree: ast.Module) -> None:
+    """What is pure is tested with data alone, and used by the emulator as by the hooks."""
+    assert not {m.split(".")[0] for m in imported(tree)} & WORLD
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_logic_knows_no_airflow(name: str) -> None:
+    tree = dict(modules())[name]
+    assert not {m.split(".")[0] for m in imported(tree)} & WORLD
+
+
+def test_the_emulator_shares_no_code_with_the_hooks() -> None:
+    """A mistake that both sides share would be seen by neither."""
+    for name, tree in modules():
+        if name.startswith("emulator"):
+            assert not [m for m in imported(tree) if m.startswith((f"{PACKAGE}.hooks", "airflow."))], name
+
+
+# Cost
+
+
+def loaded_by(*imports: str) -> set[str]:
+    """The modules that a fresh interpreter has after some imports."""
+    code = f"import sys, json; {'; '.join(imports)}; print(json.dumps(sorted(sys.modules)))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(json.loads(ended.stdout.splitlines()[-1]))
+
+
+SDK = (
+    "from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, PokeReturnValue, DAG",
+    "from airflow.sdk.exceptions import AirflowException",
+    "from airflow.providers.common.compat.sdk import conf",
+)
+
+
+def _defines_models(tree: ast.Module) -> bool:
+    return any(m.split(".")[0] == "pydantic" for m in imported(tree))
+
+
+@pytest.fixture(scope="module")
+def airflow_alone() -> set[str]:
+    """What every DAG file loads anyway."""
+    return loaded_by(*SDK)
+
+
+@pytest.mark.parametrize("module", ["sensors.job_state", "operators.job_log"])
+def test_a_dag_file_stays_cheap(airflow_alone: set[str], module: str) -> None:
+    """A DAG file is parsed in a process of its own, again and again; a client takes half a second."""
+    more = loaded_by(*SDK, f"import {PACKAGE}.{module}") - airflow_alone
+    roots = {name.split(".")[0] for name in more}
+    assert not roots & {"requests", "aiohttp", "urllib3", "tenacity", "pydantic", "yarl"}
+    ours = {name.removeprefix(f"{PACKAGE}.") for name in more if name.startswith(f"{PACKAGE}.")}
+    assert not [name for name in ours if name.split(".")[0] in ("hooks", "triggers", "emulator")]
+    models = {name.removesuffix(".__init__") for name, tree in modules() if _defines_models(tree)}
+    # Whoever imports a module of models has them too.
+    assert "apis.answer" in models
+    assert not ours & models
+    assert not [name for name in ours if name.startswith(("apis.aliyun", "apis.huawei", "apis.qingcloud"))]
+    assert not [name for name in more if name.startswith("airflow.providers.http")]
+
+
+def test_the_plugin_of_pytest_is_cheap() -> None:
+    """pytest loads it in every run on a machine that has the package, whatever is tested."""
+    more = loaded_by(f"import {PACKAGE}.emulator.pytest_plugin") - loaded_by("import pytest")
+    assert {name for name in more if not name.startswith(PACKAGE)} <= {"airflow_provider_ehpc"}
+    assert not [name for name in more if name.startswith(f"{PACKAGE}.hooks")]
+
+
+# What Airflow discovers
+
+
+def _schema(name: str) -> dict[str, Any]:
+    spec = importlib.util.find_spec("airflow")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    for location in spec.submodule_search_locations:
+        file = Path(location) / name
+        if file.exists():
+            told: dict[str, Any] = json.loads(file.read_text())
+            return told
+    pytest.skip(f"this Airflow has no {name}")
+
+
+def test_the_provider_info_is_valid() -> None:
+    """Airflow drops a provider whose description does not fit, with a line in a log nobody reads."""
+    jsonschema.validate(get_provider_info(), _schema("provider_info.schema.json"))
+
+
+def test_the_connection_types_are_valid() -> None:
+    """The stricter schema of the official providers knows the fields of the connection form."""
+    schema = _schema("provider.yaml.schema.json")
+    types = {**schema["properties"]["connection-types"], "definitions": schema.get("definitions", {})}
+    jsonschema.validate(get_provider_info()["connection-types"], types)
+
+
+def test_everything_that_is_named_exists() -> None:
+    info = get_provider_info()
+    for connection_type in info["connection-types"]:
+        module, _, name = connection_type["hook-class-name"].rpartition(".")
+        hook = getattr(importlib.import_module(module), name)
+        assert hook.conn_type == connection_type["connection-type"]
+        assert hook.hook_name == connection_type["hook-name"]
+    integrations = {integration["integration-name"] for integration in info["integrations"]}
+    for kind in ("hooks", "sensors", "operators", "triggers"):
+        for entry in info[kind]:
+            assert entry["integration-name"] in integrations
+            for module in entry["python-modules"]:
+                importlib.import_module(module)
+
+
+def test_everything_that_exists_is_named() -> None:
+    """Otherwise ``airflow providers`` does not list it."""
+    info = get_provider_info()
+    named = {
+        m
+        for kind in ("hooks", "sensors", "operators", "triggers")
+        for e in info[kind]
+        for m in e["python-modules"]
+    }
+    public = {
+        f"{PACKAGE}.{kind}.{module.name}"
+        for kind in ("sensors", "operators", "triggers")
+        for module in pkgutil.iter_modules([str(ROOT / kind)])
+        if module.name != "base"
+    }
+    assert public <= named
+
+
+def test_the_form_names_what_the_hook_reads() -> None:
+    """A field of the form that nobody reads is a promise."""
+    from airflow_provider_ehpc.hooks import aliyun
+
+    source = Path(aliyun.__file__).read_text()
+    (form,) = [t for t in get_provider_info()["connection-types"] if t["connection-type"] == "aliyun_ehpc"]
+    for field in form["conn-fields"]:
+        assert f'"{field}"' in source
+    assert form["conn-fields"]["security_token"]["schema"]["format"] == "password"
+
+
+def test_airflow_finds_the_provider() -> None:
+    from airflow.providers_manager import ProvidersManager
+
+    info = get_provider_info()
+    manager = ProvidersManager()
+    if info["package-name"] not in manager.providers:
+        pytest.skip("the package is on the path, but not installed")
+    hooks = {name: hook for name, hook in manager.hooks.items() if hook}
+    assert hooks["aliyun_ehpc"].hook_class_name == f"{PACKAGE}.hooks.aliyun.EhpcHook"
+
+
+def test_the_entry_points_lead_somewhere() -> None:
+    from importlib.metadata import entry_points
+
+    for group in ("apache_airflow_provider", "pytest11"):
+        for entry in entry_points(group=group):
+            if entry.value.startswith(PACKAGE):
+                entry.load()

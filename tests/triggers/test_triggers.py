@@ -1,0 +1,360 @@
+"""The triggers, run as a triggerer runs them, against the emulator over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_ehpc.apis.job import JobState
+from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.polling.terms import WaitTerms
+from airflow_provider_ehpc.polling.watch import Outcome, Verdict
+from airflow_provider_ehpc.triggers import base
+from airflow_provider_ehpc.triggers.base import JobTrigger
+from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
+from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
+from tests.conftest import Connect, Pauses, TaskLog
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def make(ehpc_emulator: Emulator, conn_id: str) -> Make:
+    """Make a trigger that looks all the time."""
+
+    def build(kind: type[JobTrigger], *job_ids: str, terms: WaitTerms | None = None, **more: Any) -> Any:
+        arguments: dict[str, Any] = {
+            "conn_id": conn_id,
+            "api": "ehpc",
+            "jobs": [{"job_id": job_id, "cluster_id": ehpc_emulator.cluster_id} for job_id in job_ids],
+            "started": time.time(),
+            "poll_interval": 0.05,
+            "terms": (terms or WaitTerms(deadline=time.time() + 30)).as_dict(),
+        }
+        if kind is JobLogTrigger:
+            arguments["settle"] = 0.1
+        return kind(**{**arguments, **more})
+
+    return build
+
+
+async def fire(trigger: JobTrigger) -> dict[str, Any]:
+    """Run a trigger as the triggerer does, and return its only event."""
+    try:
+        events = [event async for event in trigger.run()]
+    finally:
+        await trigger.cleanup()
+    (event,) = events
+    return json.loads(json.dumps(event.payload))
+
+
+KINDS = pytest.mark.parametrize("kind", [JobStateTrigger, JobLogTrigger])
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"stop_job_on_kill": True},
+        {"terms": WaitTerms((JobState.FAILED,), "fail", 5.0, 1e9), "poll_interval": 7.5},
+    ],
+)
+def test_a_trigger_survives_its_way_through_the_database(
+    make: Make, kind: type[JobTrigger], more: dict[str, Any]
+) -> None:
+    trigger = make(kind, "1.manager", **more)
+    path, kwargs = trigger.serialize()
+    module, _, name = path.rpartition(".")
+    rebuilt = getattr(importlib.import_module(module), name)(**json.loads(json.dumps(kwargs)))
+    assert rebuilt.serialize() == trigger.serialize()
+    for name in ("conn_id", "api", "started", "poll_interval", "wait_terms", "stop_job_on_kill"):
+        assert getattr(rebuilt, name) == getattr(trigger, name)
+    assert rebuilt.refs == trigger.refs
+
+
+@KINDS
+def test_defaults_are_left_out(make: Make, kind: type[JobTrigger]) -> None:
+    """A triggerer of the version before does not know an argument that came with this one."""
+    _, kwargs = make(kind, "1.manager", terms=WaitTerms()).serialize()
+    assert set(kwargs) == {"conn_id", "api", "jobs", "started", "poll_interval"} | (
+        {"settle"} if kind is JobLogTrigger else set()
+    )
+
+
+@KINDS
+def test_no_secret_is_in_the_payload(ehpc_emulator: Emulator, make: Make, kind: type[JobTrigger]) -> None:
+    connection = ehpc_emulator.connection
+    trigger = make(kind, "1.manager", stop_job_on_kill=True)
+    written = json.dumps(trigger.serialize()) + repr(trigger)
+    assert connection["password"] not in written
+    assert connection["login"] not in written
+
+
+@KINDS
+async def test_it_fires_when_the_job_has_ended(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
+) -> None:
+    job_id = ehpc_emulator.submit("sleep 0.3")
+    verdict = Verdict.from_event(await fire(make(kind, job_id)))
+    assert verdict.outcome is Outcome.REACHED
+    assert verdict.jobs[0]["job_id"] == job_id
+
+
+@KINDS
+async def test_it_fires_when_the_job_has_failed(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
+) -> None:
+    job_id = ehpc_emulator.submit("sleep 0.2; exit 3")
+    verdict = Verdict.from_event(await fire(make(kind, job_id)))
+    assert verdict.outcome is Outcome.FAILED
+    assert f"job {job_id} in cluster {ehpc_emulator.cluster_id} ended FAILED" in verdict.message
+
+
+@KINDS
+async def test_it_fires_when_the_time_is_over(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
+) -> None:
+    job_id = ehpc_emulator.submit("sleep 60")
+    trigger = make(kind, job_id, terms=WaitTerms(deadline=time.time() + 0.5))
+    assert Verdict.from_event(await fire(trigger)).outcome is Outcome.TIMED_OUT
+
+
+@KINDS
+async def test_the_deadline_is_not_moved_by_a_restart(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
+) -> None:
+    """A triggerer that restarts every hour would otherwise wait for ever."""
+    job_id = ehpc_emulator.submit("sleep 60")
+    first = make(kind, job_id, started=1000.0, terms=WaitTerms(deadline=1010.0))
+    rebuilt = type(first)(**first.serialize()[1])
+    verdict = Verdict.from_event(await fire(rebuilt))
+    assert verdict.outcome is Outcome.TIMED_OUT
+
+
+@KINDS
+async def test_it_fires_when_there_is_no_such_job(
+    make: Make, quick_triggers: None, kind: type[JobTrigger]
+) -> None:
+    trigger = make(kind, "99.manager", terms=WaitTerms(not_found_grace=0.2))
+    assert Verdict.from_event(await fire(trigger)).outcome is Outcome.NOT_FOUND
+
+
+@KINDS
+async def test_a_job_that_becomes_known_late_is_waited_for(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
+) -> None:
+    job_id = ehpc_emulator.submit("true")
+    ehpc_emulator.fault("invisible", job_id=job_id, seconds=0.4)
+    trigger = make(kind, job_id, terms=WaitTerms(not_found_grace=20))
+    assert Verdict.from_event(await fire(trigger)).outcome is Outcome.REACHED
+
+
+@KINDS
+async def test_a_lost_right_is_an_event_not_a_crash(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
+) -> None:
+    """A trigger that raises ends the task without words of ours."""
+    job_id = ehpc_emulator.submit("sleep 60")
+    ehpc_emulator.deny("GetJob", "ListJobs")
+    verdict = Verdict.from_event(await fire(make(kind, job_id)))
+    assert verdict.outcome is Outcome.ERROR
+    assert verdict.error is not None
+    assert verdict.error["kind"] == "PermissionDenied"
+
+
+@KINDS
+async def test_an_api_that_is_away_for_a_while_is_waited_for(
+    ehpc_emulator: Emulator,
+    make: Make,
+    quick_triggers: None,
+    pauses: Pauses,
+    kind: type[JobTrigger],
+    task_log: TaskLog,
+) -> None:
+    job_id = ehpc_emulator.submit("sleep 0.3")
+    ehpc_emulator.fault("error", operation="GetJob", status=503, times=12)
+    verdict = Verdict.from_event(await fire(make(kind, job_id)))
+    assert verdict.outcome is Outcome.REACHED
+    assert len([line for line in task_log.warnings if "The wait goes on" in line]) == 1
+
+
+async def test_one_trigger_waits_for_many_jobs(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None
+) -> None:
+    job_ids = [ehpc_emulator.submit(f"sleep 0.{n}") for n in range(1, 7)]
+    verdict = Verdict.from_event(await fire(make(JobStateTrigger, *job_ids)))
+    assert verdict.outcome is Outcome.REACHED
+    assert [job["job_id"] for job in verdict.jobs] == job_ids
+
+
+async def test_the_log_is_streamed_and_is_not_in_the_event(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, task_log: TaskLog
+) -> None:
+    """The event is stored in the database; a log there would make it grow without end (F14)."""
+    job_id = ehpc_emulator.submit(
+        "for n in $(seq 5); do echo out 数据 $n; echo err $n >&2; sleep 0.1; done; printf end"
+    )
+    event = await fire(make(JobLogTrigger, job_id))
+    told = task_log.lines
+    assert [line for line in told if line.startswith("out") or line == "end"] == [
+        *(f"out 数据 {n}" for n in range(1, 6)),
+        "end",
+    ]
+    assert [line for line in told if line.startswith("stderr | ")] == [
+        f"stderr | err {n}" for n in range(1, 6)
+    ]
+    assert "数据" not in json.dumps(event, ensure_ascii=False)
+    assert event["log"] == {"bytes": 5 * (13 + 6) + 3, "lines": 11, "cut_lines": 0, "errors": 0}
+
+
+async def test_a_flood_of_lines_comes_grouped_and_whole(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, task_log: TaskLog
+) -> None:
+    job_id = ehpc_emulator.submit("seq 1 20000")
+    ehpc_emulator.wait_for(job_id)
+    event = await fire(make(JobLogTrigger, job_id))
+    records = [line for line in task_log.lines if line[0].isdigit()]
+    assert "\n".join(records).split("\n") == [str(n) for n in range(1, 20001)]
+    assert len(records) < 200
+    assert event["log"]["lines"] == 20000
+
+
+@KINDS
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_kill_stops_the_job_only_where_that_was_asked_for(
+    ehpc_emulator: Emulator, make: Make, kind: type[JobTrigger], asked: bool
+) -> None:
+    job_id = ehpc_emulator.submit("sleep 60")
+    ehpc_emulator.wait_for(job_id, "RUNNING")
+    trigger = make(kind, job_id, **({"stop_job_on_kill": True} if asked else {}))
+    await trigger.on_kill()
+    await trigger.cleanup()
+    assert ehpc_emulator.requests.count("StopJobs") == asked
+    if asked:
+        assert (await asyncio.to_thread(ehpc_emulator.wait_for, job_id)).phase == "CANCELLED"
+
+
+async def test_a_kill_stops_the_others_where_one_cannot_be_stopped(
+    ehpc_emulator: Emulator, make: Make, pauses: Pauses, task_log: TaskLog
+) -> None:
+    over = ehpc_emulator.submit("true")
+    ehpc_emulator.wait_for(over)
+    going = ehpc_emulator.submit("sleep 60")
+    ehpc_emulator.wait_for(going, "RUNNING")
+    trigger = make(JobStateTrigger, over, going, stop_job_on_kill=True)
+    await trigger.on_kill()
+    await trigger.cleanup()
+    assert (await asyncio.to_thread(ehpc_emulator.wait_for, going)).phase == "CANCELLED"
+    assert len(task_log.warnings) == 1
+    assert f"job {over} in cluster {ehpc_emulator.cluster_id} could not be stopped" in task_log.warnings[0]
+
+
+@KINDS
+async def test_a_cancelled_trigger_ends_as_cancelled(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
+) -> None:
+    """Swallowing the cancellation would disable ``on_kill`` (F11)."""
+    trigger = make(kind, ehpc_emulator.submit("sleep 60"))
+    waiting = asyncio.create_task(fire(trigger))
+    while not ehpc_emulator.requests.count("GetJob", "ok"):
+        await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+@KINDS
+async def test_cleanup_closes_the_connections(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
+) -> None:
+    """Ten thousand triggers that leave a socket each use up the process's files."""
+    trigger = make(kind, ehpc_emulator.submit("true"))
+    _ = [event async for event in trigger.run()]
+    session = trigger._hook._async_session
+    assert not session.closed
+    await trigger.cleanup()
+    assert session.closed
+    await trigger.cleanup()
+
+
+async def test_cleanup_of_a_trigger_that_never_ran(make: Make) -> None:
+    await make(JobStateTrigger, "1").cleanup()
+
+
+@KINDS
+async def test_a_slow_cloud_does_not_stop_the_loop(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
+) -> None:
+    """A triggerer runs a thousand others in the same loop: they go on while one waits for an answer."""
+    job_id = ehpc_emulator.submit("true")
+    ehpc_emulator.wait_for(job_id)
+    ehpc_emulator.fault("latency", seconds=0.5)
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0.01)
+
+    ticking = asyncio.create_task(tick())
+    await fire(make(kind, job_id))
+    ticking.cancel()
+    # A loop that was held up for the answer would have ticked next to nothing.
+    assert ticks >= 10
+
+
+@KINDS
+async def test_a_connection_is_read_once(
+    ehpc_emulator: Emulator,
+    make: Make,
+    quick_triggers: None,
+    kind: type[JobTrigger],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each look-up costs the triggerer's supervisor 20 ms: at every poll, nothing else would get done."""
+    from airflow_provider_ehpc.hooks import base as hooks_base
+
+    read = []
+
+    async def counted(conn_id: str, original: Any = hooks_base.aread_connection) -> Any:
+        read.append(conn_id)
+        return await original(conn_id)
+
+    monkeypatch.setattr(hooks_base, "aread_connection", counted)
+    await fire(make(kind, ehpc_emulator.submit("sleep 0.3")))
+    assert ehpc_emulator.requests.count("GetJob") > 2
+    assert len(read) == 1
+
+
+def test_first_looks_come_late_and_apart(make: Make) -> None:
+    """Within five seconds of its deferral a task that is resumed can be marked failed (GH-71580)."""
+    triggers = [make(JobStateTrigger, "1", poll_interval=30) for _ in range(100)]
+    pauses = [trigger.first_pause() for trigger in triggers]
+    assert min(pauses) >= 5
+    assert max(pauses) <= base.FIRST_POLL + 10
+    assert max(pauses) - min(pauses) > 5
+    later = [trigger.pause() for trigger in triggers]
+    assert 27 <= min(later) < 29
+    assert 31 < max(later) <= 33
+
+
+async def test_an_unknown_connection_is_named(make: Make, quick_triggers: None) -> None:
+    with pytest.raises(Exception, match="nowhere"):
+        await fire(make(JobStateTrigger, "1", conn_id="nowhere"))
+
+
+async def test_two_triggers_of_a_process_share_nothing(
+    ehpc_emulator: Emulator, connect: Connect, make: Make, quick_triggers: None
+) -> None:
+    """The end of one must not close the session of another."""
+    short, long = ehpc_emulator.submit("sleep 0.1"), ehpc_emulator.submit("sleep 0.6")
+    events = await asyncio.gather(fire(make(JobStateTrigger, short)), fire(make(JobStateTrigger, long)))
+    assert [Verdict.from_event(event).outcome for event in events] == [Outcome.REACHED] * 2
