@@ -8,6 +8,8 @@ PYTHON ?= python3
 NEWEST := 3.3
 OLDEST := 3.1
 SLURM_DIR := $(CURDIR)/.slurm
+# Tests that share an Airflow or a Slurm stay together (tests/conftest.py).
+PYTEST_ARGS ?= -n 2 --dist loadgroup
 
 # Where make slurm has started one, the tests find it.
 ifneq ($(wildcard $(SLURM_DIR)/slurm.conf),)
@@ -23,7 +25,7 @@ standalone: .venv/installed
 	.venv/bin/python -m demo --stay --port 8080
 
 test: .venv/installed
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest $(PYTEST_ARGS)
 
 test-matrix: check-$(OLDEST) check-$(NEWEST)
 
@@ -32,7 +34,7 @@ check-%: .venv-%/installed
 	.venv-$*/bin/ruff check .
 	.venv-$*/bin/ruff format --check .
 	.venv-$*/bin/mypy
-	.venv-$*/bin/python -m pytest
+	.venv-$*/bin/python -m pytest $(PYTEST_ARGS)
 
 .venv/installed: pyproject.toml constraints/airflow-$(NEWEST).txt
 	$(PYTHON) -m venv .venv

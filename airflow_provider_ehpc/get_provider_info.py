@@ -21,16 +21,25 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             },
             {
+                "integration-name": "Huawei Cloud ModelArts",
+                "external-doc-url": "https://support.huaweicloud.com/intl/en-us/modelarts/index.html",
+                "tags": ["service"],
+            },
+            {
                 "integration-name": "QingCloud HPC",
                 "external-doc-url": "https://docsv3.qingcloud.com/compute/hpc/",
                 "tags": ["service"],
             },
         ],
-        "connection-types": [_ALIYUN_EHPC, _QINGCLOUD_HPC],
+        "connection-types": [_ALIYUN_EHPC, _HUAWEI_MODELARTS, _QINGCLOUD_HPC],
         "hooks": [
             {
                 "integration-name": "Alibaba Cloud E-HPC",
                 "python-modules": ["airflow_provider_ehpc.hooks.aliyun"],
+            },
+            {
+                "integration-name": "Huawei Cloud ModelArts",
+                "python-modules": ["airflow_provider_ehpc.hooks.huawei"],
             },
             {
                 "integration-name": "QingCloud HPC",
@@ -96,6 +105,52 @@ _ALIYUN_EHPC: dict[str, Any] = {
         "cluster_id": {
             "label": "Default Cluster ID",
             "description": "The cluster of tasks that name none.",
+            "schema": {"type": ["string", "null"]},
+        },
+    },
+}
+
+_HUAWEI_MODELARTS: dict[str, Any] = {
+    "connection-type": "huawei_modelarts",
+    "hook-class-name": "airflow_provider_ehpc.hooks.huawei.ModelArtsHook",
+    "hook-name": "Huawei Cloud ModelArts",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "port"],
+        "relabeling": {
+            "login": "Access Key ID (or IAM user)",
+            "password": "Secret Access Key (or the user's password)",
+            "host": "Endpoint",
+        },
+        "placeholders": {
+            "host": "left empty: modelarts.<region>.myhuaweicloud.com",
+            "region": "cn-north-4",
+            "iam_endpoint": "left empty: iam.<region>.myhuaweicloud.com",
+        },
+    },
+    "conn-fields": {
+        "region": {
+            "label": "Region",
+            "description": "The project's region, such as cn-north-4. Needed where no endpoint is given.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "project_id": {
+            "label": "Project ID",
+            "description": "The id of the region's project, which is a part of every request.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "security_token": {
+            "label": "Security Token",
+            "description": "Only for temporary keys.",
+            "schema": {"type": ["string", "null"], "format": "password"},
+        },
+        "iam_domain": {
+            "label": "IAM Account Name",
+            "description": "Set, login and password are an IAM user's, and requests carry a token of its.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "iam_endpoint": {
+            "label": "IAM Endpoint",
+            "description": "Where tokens come from, in place of the region's own.",
             "schema": {"type": ["string", "null"]},
         },
     },

@@ -162,3 +162,11 @@ def task_log(monkeypatch: pytest.MonkeyPatch) -> TaskLog:
     for kind in (JobLogOperator, JobStateSensor, JobTrigger):
         monkeypatch.setattr(kind, "log", logger)
     return collected
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a running Airflow or the machine's Slurm, where several processes test."""
+    for item in items:
+        if item.get_closest_marker("airflow") or item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.xdist_group("shared"))

@@ -240,8 +240,11 @@ class JobApi(Protocol):
     def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
         """Read the last ``size`` bytes of each stream."""
 
-    def submit(self, spec: JobSpec, cluster_id: str) -> Flow[JobRef]:
-        """Submit a job; never repeated by itself, for no cloud here takes an idempotency token."""
+    def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
+        """Submit a job; never repeated by itself, for no cloud here takes an idempotency token.
+
+        :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
+        """
 
     def stop(self, ref: JobRef) -> Flow[None]:
         """Ask for the job to be stopped. It is not stopped yet when this returns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,8 +16,8 @@ class FaultKind(StrEnum):
     ERROR = "error"
     """The API answers ``status`` with ``code`` and ``message``; nothing was done."""
     THROTTLE = "throttle"
-    """As ERROR, by default 429 Throttling.User, with x-acs-retry-after of ``retry_after_ms`` milliseconds
-    or Retry-After of ``retry_after`` seconds where given."""
+    """As ERROR, by default 429 with the cloud's own code, with x-acs-retry-after of ``retry_after_ms``
+    milliseconds or Retry-After of ``retry_after`` seconds where given."""
     RESET = "reset"
     """The connection is reset instead of an answer; with ``effect`` the operation was done before."""
     TRUNCATE = "truncate"
@@ -37,6 +38,11 @@ class FaultKind(StrEnum):
     """Types and white space vary from one answer to the next, as they do between documentation pages."""
     FINISHED_HIDES_FAILURE = "finished_hides_failure"
     """Every job that has ended is FINISHED, whatever its exit code."""
+    SPLIT = "split"
+    """What is left of a character that ModelArts v1 cut in two: ``word`` is ``replaced`` (as without the
+    fault), ``dropped``, or ``aligned`` where the cut is moved to the character's beginning."""
+    LIFETIME = "lifetime"
+    """IAM gives tokens that are good for ``seconds``."""
     TIES = "ties"
     """Operations of one second are in another order in every answer of an operation log."""
     LATE_ROWS = "late_rows"
@@ -57,6 +63,8 @@ _STANDING = frozenset(
         FaultKind.LOG_SIZE,
         FaultKind.DRIFT,
         FaultKind.FINISHED_HIDES_FAILURE,
+        FaultKind.SPLIT,
+        FaultKind.LIFETIME,
         FaultKind.TIES,
         FaultKind.LATE_ROWS,
     }
@@ -121,6 +129,11 @@ class Faults:
         return next(
             (fault for fault in self.pending() if fault.kind is kind and fault.job_id in ("", job_id)), None
         )
+
+    def hides(self, job_id: str, submitted_at: float) -> bool:
+        """Whether a job is not known yet."""
+        fault = self.standing(FaultKind.INVISIBLE, job_id)
+        return fault is not None and time.time() - submitted_at < fault.seconds
 
     def take(self, operation: str, job_id: str) -> list[Fault]:
         """Return what strikes this request: each latency, and the first of the faults that end it."""

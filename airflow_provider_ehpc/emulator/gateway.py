@@ -51,11 +51,13 @@ class Reply:
     """An answer, before it is sent."""
 
     status: int
-    body: Mapping[str, Any]
+    body: Any
+    """JSON-ready; None where there is no body."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Act: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
+Act: TypeAlias = Callable[[], Awaitable[Any]]
+"""Does what was asked, and returns what :meth:`Service.granted` words."""
 
 
 class Service(Protocol):
@@ -70,11 +72,14 @@ class Service(Protocol):
         :raises Refused: where the cloud would not do it.
         """
 
-    def granted(self, told: Mapping[str, Any], request_id: str) -> Reply:
+    def granted(self, told: Any, request_id: str) -> Reply:
         """Word the answer of an operation."""
 
     def refused(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
         """Word an error."""
+
+    def usual(self, kind: FaultKind) -> Refused:
+        """Return what the cloud says of an ERROR or a THROTTLE for which the fault itself has no words."""
 
 
 class Gateway:
@@ -109,7 +114,9 @@ class Gateway:
             note(kind, None)
             return _reset(request)
         note(kind if kind is FaultKind.TRUNCATE else outcome, reply.status)
-        body = json.dumps(reply.body, ensure_ascii=False, separators=(",", ":")).encode()
+        body = b""
+        if reply.body is not None:
+            body = json.dumps(reply.body, ensure_ascii=False, separators=(",", ":")).encode()
         headers = {**reply.headers, "Date": self._date()}
         if fault and kind is FaultKind.HUGE:
             return await _send_huge(request, reply.status, headers, body, fault.size)
@@ -123,7 +130,7 @@ class Gateway:
         try:
             act = await self._service.admit(request)
             if fault and fault.kind in (FaultKind.ERROR, FaultKind.THROTTLE):
-                raise _as_refusal(fault)
+                raise _as_refusal(fault, self._service.usual(fault.kind))
             return self._service.granted(await act(), request_id), "ok"
         except Refused as refusal:
             return self._service.refused(refusal, request, request_id), refusal.code
@@ -133,23 +140,14 @@ class Gateway:
         return format_datetime(datetime.fromtimestamp(now, UTC), usegmt=True)
 
 
-def _as_refusal(fault: Fault) -> Refused:
-    if fault.kind is FaultKind.ERROR:
-        return Refused(
-            fault.status or 503,
-            fault.code or "ServiceUnavailable",
-            fault.message or "The request has failed due to a temporary failure of the server.",
-        )
+def _as_refusal(fault: Fault, usual: Refused) -> Refused:
     headers = {}
     if fault.retry_after_ms is not None:
         headers["x-acs-retry-after"] = str(fault.retry_after_ms)
     if fault.retry_after is not None:
         headers["Retry-After"] = str(fault.retry_after)
     return Refused(
-        fault.status or 429,
-        fault.code or "Throttling.User",
-        fault.message or "Request was denied due to user flow control.",
-        headers,
+        fault.status or usual.status, fault.code or usual.code, fault.message or usual.message, headers
     )
 
 

@@ -10,6 +10,8 @@ Installed with the provider, it needs no import::
 
         assert ehpc_emulator.requests.count("CreateJob", "ok") == 1
 
+The connections to the other clouds are in ``ehpc_emulator.connections``, by their types.
+
 A job can also be there before the DAG runs::
 
         job_id = ehpc_emulator.submit("echo ready; exit 3")

@@ -30,6 +30,8 @@ from airflow_provider_ehpc.emulator.aliyun.view import CLUSTER_ID, USER, Cluster
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import Fault, FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Gateway
+from airflow_provider_ehpc.emulator.huawei import cloud as huawei
+from airflow_provider_ehpc.emulator.huawei.training import read_job_id
 from airflow_provider_ehpc.emulator.jobs import Job
 from airflow_provider_ehpc.emulator.journal import Journal
 from airflow_provider_ehpc.emulator.operations import Operation, OperationLog
@@ -169,8 +171,30 @@ class Emulator:
         """:attr:`connection` as the text for ``AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT``."""
         return json.dumps(self.connection)
 
+    @property
+    def connections(self) -> dict[str, dict[str, Any]]:
+        """The connections to all clouds by their types, each as ``AIRFLOW_CONN_*`` takes it in JSON."""
+        account = self.accounts.first
+        qingcloud = {
+            "conn_type": "qingcloud_hpc",
+            "login": account.access_key_id,
+            "password": account.secret,
+            "host": self.url,
+            "extra": {"zone": ZONE, "cluster_id": QINGCLOUD_CLUSTER_ID},
+        }
+        return {
+            "aliyun_ehpc": self.connection,
+            "huawei_modelarts": huawei.key_connection(self.url, account),
+            "qingcloud_hpc": qingcloud,
+        }
+
+    @property
+    def iam_connection(self) -> dict[str, Any]:
+        """An Airflow connection to ModelArts as an IAM user, by tokens in place of a key."""
+        return huawei.user_connection(self.url, self.accounts.first)
+
     def connection_of(self, account: Account) -> dict[str, Any]:
-        """Return the Airflow connection that uses another account."""
+        """Return the Airflow connection to E-HPC that uses another account."""
         extra = {"region": "cn-hangzhou", "cluster_id": self.cluster_id}
         if account.security_token:
             extra["security_token"] = account.security_token
@@ -180,21 +204,6 @@ class Emulator:
             "password": account.secret,
             "host": self.url,
             "extra": extra,
-        }
-
-    @property
-    def connections(self) -> dict[str, dict[str, Any]]:
-        """Airflow connections to each of the emulated clouds, by their types."""
-        account = self.accounts.first
-        return {
-            "aliyun_ehpc": self.connection,
-            "qingcloud_hpc": {
-                "conn_type": "qingcloud_hpc",
-                "login": account.access_key_id,
-                "password": account.secret,
-                "host": self.url,
-                "extra": {"zone": ZONE, "cluster_id": QINGCLOUD_CLUSTER_ID},
-            },
         }
 
     # Operations
@@ -226,10 +235,13 @@ class Emulator:
     def job(self, job_id: str, *, serverless: bool = False) -> Job:
         """Return a job as the cluster knows it, whatever faults make the API say.
 
+        :param job_id: as any of the clouds' APIs spells it.
         :param serverless: whether the id is a serverless job's.
         :raises KeyError: where there is none of this id.
         """
-        key = (SERVERLESS if serverless else self._spelling).read(job_id)
+        training_job = read_job_id(job_id)
+        spelling = SERVERLESS if serverless else self._spelling
+        key = spelling.read(job_id) if training_job is None else (training_job, None)
         cluster = self._serverless if serverless else self._cluster
         job = cluster.get(*key) if key else None
         if job is None:
@@ -312,15 +324,17 @@ class Emulator:
 
     def _application(self) -> web.Application:
         view = ClusterView(self._cluster, self._spelling, self.faults)
+        jobs = ehpc.Ehpc(view, self._default_queue).operations
+        common_logs = CommonLogs(self.operation_log, self.accounts.first).operations
         classic_jobs = classic.EhpcClassic(view, self._default_queue).operations
         serverless = ClusterView(self._serverless, SERVERLESS, self.faults)
         serverless_jobs = EhpcServerless(serverless, self._serverless_queue).operations
-        logs = CommonLogs(self.operation_log, self.accounts.first).operations
         versions = {
-            ehpc.VERSION: Version({**ehpc.Ehpc(view, self._default_queue).operations, **logs}),
+            ehpc.VERSION: Version({**jobs, **common_logs}),
             classic.VERSION: Version({**classic_jobs, **serverless_jobs}, get_only=frozenset(classic_jobs)),
         }
         aliyun = AliyunService(self.accounts, self.faults, versions, self.operation_log)
+        modelarts = huawei.huawei_service(self.accounts, self.faults, self._cluster, self._default_queue)
         actions = {
             **Hpc(self._cluster, self.operation_log, self.faults).actions,
             **Operations(self.operation_log).actions,
@@ -328,10 +342,14 @@ class Emulator:
         qingcloud = QingCloudService(self.accounts, self.faults, actions)
         app = web.Application()
         Admin(self).add_to(app)
-        app.router.add_route("*", "/", Gateway(aliyun, self.faults, self.requests).handle)
-        app.router.add_route(
-            "*", QINGCLOUD + "{path:.*}", Gateway(qingcloud, self.faults, self.requests).handle
-        )
+        for service, paths in (
+            (aliyun, ("/",)),
+            (modelarts, huawei.PATHS),
+            (qingcloud, (QINGCLOUD + "{path:.*}",)),
+        ):
+            gateway = Gateway(service, self.faults, self.requests)
+            for path in paths:
+                app.router.add_route("*", path, gateway.handle)
         return app
 
     def _make_scheduler(self, directory: Path, home: Path) -> Scheduler:

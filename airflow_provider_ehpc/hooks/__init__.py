@@ -17,6 +17,8 @@ HOOKS = {
     "ehpc": ("airflow_provider_ehpc.hooks.aliyun", "EhpcHook"),
     "ehpc-classic": ("airflow_provider_ehpc.hooks.aliyun", "EhpcClassicHook"),
     "ehpc-serverless": ("airflow_provider_ehpc.hooks.aliyun", "EhpcServerlessHook"),
+    "modelarts": ("airflow_provider_ehpc.hooks.huawei", "ModelArtsHook"),
+    "modelarts-v1": ("airflow_provider_ehpc.hooks.huawei", "ModelArtsV1Hook"),
     "qingcloud": ("airflow_provider_ehpc.hooks.qingcloud", "QingCloudHpcHook"),
 }
 """Where the hook of each API lives; imported only when it is used."""
@@ -24,6 +26,7 @@ HOOKS = {
 DEFAULT_APIS = {
     "aliyun_ehpc": "ehpc",
     "alibaba_cloud": "ehpc",
+    "huawei_modelarts": "modelarts",
     "qingcloud_hpc": "qingcloud",
 }
 """Which API a connection type stands for where none is named."""
@@ -50,7 +53,10 @@ async def ajob_hook(conn_id: str, api: str | None = None) -> ApiHook:
 
         connection, _ = await aread_connection(conn_id)
         api = api_of_connection_type(conn_id, connection.conn_type)
-    return _hook_class(api)(conn_id)
+    hook = _hook_class(api)(conn_id)
+    # Read here, for what an API is made of (a project, a zone) is asked of the hook without awaiting.
+    await hook.aaccount()
+    return hook
 
 
 def api_of_connection_type(conn_id: str, conn_type: str | None) -> str:

@@ -72,6 +72,7 @@ class Account:
     """Texts that must not reach a log or an error."""
     transport: TransportOptions
     cluster_id: str | None = None
+    project_id: str | None = None
     zone: str | None = None
     """Zone or region."""
 

@@ -323,12 +323,12 @@ class ApiHook(HttpHook):
 
     def submit(self, spec: JobSpec, cluster_id: str | None = None) -> JobRef:
         """Submit a job. After :class:`AnswerLost` look it up by name: it may have been accepted."""
-        return self.drive(self.api.submit(spec, cluster_id or self.account.cluster_id or ""))
+        return self.drive(self.api.submit(spec, cluster_id or self.account.cluster_id))
 
     async def asubmit(self, spec: JobSpec, cluster_id: str | None = None) -> JobRef:
         """Submit a job. See :meth:`submit`."""
         account = await self.aaccount()
-        return await self.adrive(self.api.submit(spec, cluster_id or account.cluster_id or ""))
+        return await self.adrive(self.api.submit(spec, cluster_id or account.cluster_id))
 
     def stop(self, ref: JobRef) -> None:
         """Ask for a job to be stopped; it goes on until the cloud has done so."""

@@ -78,7 +78,9 @@ def send(session: requests.Session, account: Account, request: ApiRequest) -> Ap
         # As signed: requests' own preparation of a URL would decode and encode it anew.
         prepared.url = account.base_url + request.target
         prepared.body = request.body or None
-        prepared.headers["Content-Length"] = str(len(request.body))
+        # "Making an API Request" of Huawei Cloud: it "must be left blank" for a GET.
+        if request.body or request.method != "GET":
+            prepared.headers["Content-Length"] = str(len(request.body))
         _this_thread.sending = True
         with session.send(
             prepared,

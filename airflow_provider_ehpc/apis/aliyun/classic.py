@@ -25,6 +25,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     compact_json,
     job_is_unknown,
     log_bytes,
+    named_cluster,
     node_names,
     parameter,
     some_job_ids,
@@ -323,15 +324,16 @@ class EhpcClassicApi:
             return tuple(LogChunk(stream, b"", 0) for stream in _STREAMS)
         return (yield from window.tail(_log_window(ref, status), size))
 
-    def submit(self, spec: JobSpec, cluster_id: str) -> Flow[JobRef]:
+    def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
         """Ask SubmitJob."""
-        answer = yield submit_job(cluster_id, spec)
+        cluster = named_cluster(self.name, cluster_id, "the cluster to submit to")
+        answer = yield submit_job(cluster, spec)
         if not answer.job_id:
             raise UnexpectedResponse(
                 "SubmitJob told no job id; look the job up by its name before submitting it again",
                 request_id=answer.request_id,
             )
-        return JobRef(answer.job_id, cluster_id)
+        return JobRef(answer.job_id, cluster)
 
     def stop(self, ref: JobRef) -> Flow[None]:
         """Ask StopJobs."""

@@ -43,12 +43,21 @@ def cluster_job_ref(api: str, job_id: str, cluster_id: str | None, version_id: s
         raise InvalidArgument(f"version_id: the API {api!r} knows no job versions; leave it out")
     if not job_id.strip():
         raise InvalidArgument("job_id: an empty text names no job")
+    return JobRef(job_id.strip(), named_cluster(api, cluster_id, f"the cluster of job {job_id}"))
+
+
+def named_cluster(api: str, cluster_id: str | None, what: str) -> str:
+    """Return the cluster that is named.
+
+    :param what: which cluster is needed, for the error.
+    :raises InvalidArgument: where none is.
+    """
     if not cluster_id:
         raise InvalidArgument(
-            f"cluster_id: the API {api!r} needs the cluster of job {job_id}; give cluster_id, or "
-            "set the connection's default cluster id"
+            f"cluster_id: the API {api!r} needs {what}; give cluster_id, or set the connection's default "
+            "cluster id"
         )
-    return JobRef(job_id.strip(), cluster_id.strip())
+    return cluster_id.strip()
 
 
 def cluster_of(ref: JobRef) -> str:

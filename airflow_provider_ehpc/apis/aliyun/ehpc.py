@@ -22,6 +22,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     cluster_of,
     compact_json,
     log_bytes,
+    named_cluster,
     node_names,
     some_job_ids,
     statuses_by_page_or_job,
@@ -355,15 +356,16 @@ class EhpcApi:
             chunks.append(chunk)
         return tuple(chunks)
 
-    def submit(self, spec: JobSpec, cluster_id: str) -> Flow[JobRef]:
+    def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
         """Ask CreateJob."""
-        answer = yield create_job(cluster_id, spec)
+        cluster = named_cluster(self.name, cluster_id, "the cluster to submit to")
+        answer = yield create_job(cluster, spec)
         if not answer.job_id:
             raise UnexpectedResponse(
                 "CreateJob told no job id; look the job up by its name before submitting it again",
                 request_id=answer.request_id,
             )
-        return JobRef(answer.job_id, cluster_id)
+        return JobRef(answer.job_id, cluster)
 
     def stop(self, ref: JobRef) -> Flow[None]:
         """Ask StopJobs."""

@@ -21,6 +21,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     cluster_job_ref,
     cluster_of,
     job_is_unknown,
+    named_cluster,
     parameter,
     some_job_ids,
     with_options,
@@ -310,15 +311,16 @@ class EhpcServerlessApi:
         """
         raise self._no_log(ref)
 
-    def submit(self, spec: JobSpec, cluster_id: str) -> Flow[JobRef]:
+    def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
         """Ask SubmitServerlessJob."""
-        answer = yield submit_serverless_job(cluster_id, spec)
+        cluster = named_cluster(self.name, cluster_id, "the cluster to submit to")
+        answer = yield submit_serverless_job(cluster, spec)
         if not answer.job_id:
             raise UnexpectedResponse(
                 "SubmitServerlessJob told no job id; look the job up by its name before submitting it again",
                 request_id=answer.request_id,
             )
-        return JobRef(answer.job_id, cluster_id)
+        return JobRef(answer.job_id, cluster)
 
     def stop(self, ref: JobRef) -> Flow[None]:
         """Ask StopServerlessJobs."""

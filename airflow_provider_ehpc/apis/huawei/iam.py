@@ -21,13 +21,13 @@ from airflow_provider_ehpc.apis.huawei.protocol import read_answer
 
 @dataclass(frozen=True, slots=True)
 class IamUser:
-    """An IAM user, and the project that the token is to be for, which most often is named like its region."""
+    """An IAM user, and the id of the project that the token is to be for."""
 
     name: str
     password: str = field(repr=False)
     domain: str
     """The account's name."""
-    project: str
+    project_id: str
 
     @property
     def confidential(self) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ def create_token(user: IamUser) -> ApiCall[IamToken]:
                     }
                 },
             },
-            "scope": {"project": {"name": user.project}},
+            "scope": {"project": {"id": user.project_id}},
         }
     }
     request = ApiRequest(

@@ -17,6 +17,7 @@ from airflow_provider_ehpc.apis.huawei.fields import Content
 from airflow_provider_ehpc.apis.job import LogPosition
 
 _PREFIX = "preview"
+_REPLACEMENT = "\ufffd"
 _WINDOW = 512
 """Bytes before the end of the last line that are recognised."""
 
@@ -76,11 +77,16 @@ def is_preview(position: LogPosition) -> bool:
 def new_part(position: LogPosition, preview: LogPreview, stream: str) -> NewPart:
     """Return what is new behind ``position``, and what to know of it."""
     mark = _Mark.parse(position)
-    data = preview.content.encode()
+    content = preview.content.encode()
+    # What stands for the last character may stand for the half of it that the job has written so far; it is
+    # read when something follows. Of a log that ends in bytes that are no text, only their mark is lost.
+    data = preview.content.rstrip(_REPLACEMENT).encode()
     if not data:
         return NewPart(b"", str(mark))
     full = preview.full_size
-    exact = full is not None and len(data) == preview.current_size and full >= len(data)
+    exact = full is not None and len(content) == preview.current_size and full >= len(content)
+    if exact and full is not None:
+        full -= len(content) - len(data)
     unseen = full - mark.seen if exact and full is not None else None
     start, note = _seam(mark, data, unseen, stream)
     line_end = data.rfind(b"\n") + 1

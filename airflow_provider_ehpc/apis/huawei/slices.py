@@ -90,7 +90,10 @@ def _read_slice(ask: AskSlice, start: int) -> Flow[LogSlice | None]:
         shorter: LogSlice = yield ask(start, length - cut)
         # A U+FFFD at this end is the job's own: with the byte that was left out, a cut character would
         # have been whole.
-        if shorter.end(start) > start and shorter.whole(start):
+        # Bytes that are no text, further ahead, make every piece of another length than its text; then the
+        # end of the text is all there is to go by.
+        mended = not first.whole(start) and first.ends_replaced and shorter.log and not shorter.ends_replaced
+        if shorter.end(start) > start and (shorter.whole(start) or mended):
             return shorter
     if length <= _LONGEST_REST and (not first.log or first.ends_replaced):
         # The log's last bytes so far are the beginning of a character: its rest is yet to be written.

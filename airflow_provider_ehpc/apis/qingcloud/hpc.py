@@ -280,12 +280,17 @@ class QingCloudHpcApi:
         """Refuse: there is no job log."""
         raise self._no_log(ref)
 
-    def submit(self, spec: JobSpec, cluster_id: str) -> Flow[JobRef]:
+    def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
         """Ask job/submitJob.
 
         :raises InvalidArgument: before any request, for what a job here needs and ``spec`` lacks.
         :raises NotSupported: before any request, for what a job here cannot be given.
         """
+        if not cluster_id:
+            raise InvalidArgument(
+                f"cluster_id: the API {self.name!r} needs the cluster to submit to; give cluster_id, or set "
+                "the connection's default cluster id"
+            )
         call = submit_job(self._zone, cluster_id, **_submission(spec))
         return self._submitted(call, cluster_id)
 

@@ -20,7 +20,7 @@ from airflow_provider_ehpc.apis.aliyun import signing
 from airflow_provider_ehpc.apis.call import ApiRequest
 from airflow_provider_ehpc.emulator.accounts import Account, Accounts
 from airflow_provider_ehpc.emulator.aliyun.recording import recorded
-from airflow_provider_ehpc.emulator.faults import Faults
+from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
 from airflow_provider_ehpc.emulator.operations import OperationLog
 
@@ -110,6 +110,16 @@ class AliyunService:
             f"&requestId={request_id}",
         }
         return Reply(refusal.status, body, {"x-acs-request-id": request_id, **refusal.headers})
+
+    def usual(self, kind: FaultKind) -> Refused:
+        """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
+        if kind is FaultKind.THROTTLE:
+            return Refused(429, "Throttling.User", "Request was denied due to user flow control.")
+        return Refused(
+            503,
+            "ServiceUnavailable",
+            "The request has failed due to a temporary failure of the server.",
+        )
 
     def _authenticate(self, request: web.Request, parameters: Mapping[str, str], body: bytes) -> Account:
         headers = {name.lower(): value for name, value in request.headers.items()}

@@ -40,7 +40,7 @@ def recorded(
             ]
         )
         try:
-            told = await act()
+            told: Mapping[str, Any] = await act()
         except Refused as refusal:
             log.end(entry, OperationStatus.FAILED, error=refusal.message)
             raise

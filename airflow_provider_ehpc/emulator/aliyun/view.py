@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,8 +90,7 @@ class ClusterView:
         return (self._answers - 1) % 2
 
     def _invisible(self, job: Job) -> bool:
-        fault = self.faults.standing(FaultKind.INVISIBLE, self.spelling.job_id(job))
-        return fault is not None and time.time() - job.submission.submitted_at < fault.seconds
+        return self.faults.hides(self.spelling.job_id(job), job.submission.submitted_at)
 
 
 def check_cluster(parameters: Mapping[str, str]) -> None:

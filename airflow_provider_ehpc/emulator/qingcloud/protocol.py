@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 from airflow_provider_ehpc.apis.call import ApiRequest
 from airflow_provider_ehpc.apis.qingcloud import signing
 from airflow_provider_ehpc.emulator.accounts import Account, Accounts
-from airflow_provider_ehpc.emulator.faults import Faults
+from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
 from airflow_provider_ehpc.emulator.qingcloud.parameters import ZONE, Code, refusal, required
 
@@ -36,8 +36,6 @@ _REQUIRED = (
     "version",
     "zone",
 )
-# What faults are called by default, in the words of Alibaba Cloud's gateway.
-_FAULT_CODES = {"Throttling.User": Code.OVER_QUOTA, "ServiceUnavailable": Code.BUSY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +103,14 @@ class QingCloudService:
 
     def refused(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
-        own = refusal.code.isdigit()
-        code = int(refusal.code) if own else _FAULT_CODES.get(refusal.code, Code.INTERNAL)
-        return Reply(
-            refusal.status if own else 200, {"message": refusal.message, "ret_code": code}, refusal.headers
-        )
+        code = int(refusal.code) if refusal.code.isdigit() else Code.INTERNAL
+        return Reply(refusal.status, {"message": refusal.message, "ret_code": code}, refusal.headers)
+
+    def usual(self, kind: FaultKind) -> Refused:
+        """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
+        if kind is FaultKind.THROTTLE:
+            return refusal(Code.OVER_QUOTA, "QuotaExceeded, requests over the limit")
+        return refusal(Code.BUSY, "ServerBusy, please try again later")
 
     def _split(self, request: web.Request) -> tuple[str, str]:
         path = request.path.removeprefix(PREFIX)

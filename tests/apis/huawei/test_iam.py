@@ -16,7 +16,7 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.huawei.iam import IamUser, TokenSigner, create_token
 from tests.apis.huawei.drive import answer, sample
 
-USER = IamUser("IAMUser", "IAMPassword", "IAMDomain", "cn-north-1")
+USER = IamUser("IAMUser", "IAMPassword", "IAMDomain", "aa2d97d7e62c4b7da3ffdfc11551f878")
 
 
 def test_request_is_the_documented_one() -> None:
@@ -36,7 +36,7 @@ def test_request_is_the_documented_one() -> None:
                     }
                 },
             },
-            "scope": {"project": {"name": "cn-north-1"}},
+            "scope": {"project": {"id": "aa2d97d7e62c4b7da3ffdfc11551f878"}},
         }
     }
 

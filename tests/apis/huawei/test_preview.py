@@ -148,3 +148,17 @@ def test_positions_hold_nothing_of_the_log() -> None:
     assert len(part.next) < 60
     assert not is_preview(0)
     assert not is_preview("1609121886518240330")
+
+
+@pytest.mark.parametrize("sizes_lie", [False, True])
+def test_a_character_that_is_half_written_waits_for_its_rest(sizes_lie: bool) -> None:
+    """A program's buffer is written out every 8 KiB, in the middle of a character as likely as not."""
+    whole = "进度 🚀\n步".encode()
+    for split in range(1, len(whole)):
+        log = Log(whole[:split], sizes_lie=sizes_lie)
+        first = log.read(0)
+        assert log.read(first.next).data == b""
+        log.data = whole
+        second = log.read(first.next)
+        assert first.data + second.data == whole, split
+        assert (first.note, second.note) == ("", "")

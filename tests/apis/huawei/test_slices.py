@@ -123,6 +123,19 @@ def test_text_behind_garbage_arrives(cut: Callable[[bytes], tuple[str, int]]) ->
     assert end == len(server.data)
 
 
+@pytest.mark.parametrize("cut", [replaced, aligned])
+@pytest.mark.parametrize("text", ["训练作业正在运行\n", "é训🚀a\n"])
+def test_text_beside_garbage_arrives(cut: Callable[[bytes], tuple[str, int]], text: str) -> None:
+    """A bad byte in every piece must not cost a good character at each piece's end.
+
+    A server that leaves out what it cannot decode gives nothing to tell the one from the other by.
+    """
+    log = (b"\xff\xfe bad\n" + text.encode() * 20) * 60
+    data, end, _ = LogServer(log, cut).read()
+    assert data.decode() == log.decode(errors="replace")
+    assert end == len(log)
+
+
 @SERVERS
 def test_a_character_that_is_half_written_waits_for_its_rest(cut: Callable[[bytes], tuple[str, int]]) -> None:
     """A program's buffer is written out every 8 KiB, in the middle of a character as likely as not."""

@@ -1,0 +1,212 @@
+"""A job of the cluster as a ModelArts training job: ids, tasks, log files, phases, and how it was asked for.
+
+A job here runs one process a node, its tasks ``worker-0``, ``worker-1``, …, each with a log of its own that
+holds both output streams. A job that came past ModelArts has one task, whose log is its standard output.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.cluster import Cluster
+from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
+from airflow_provider_ehpc.emulator.gateway import Refused
+from airflow_provider_ehpc.emulator.huawei.logs import LogFile
+from airflow_provider_ehpc.emulator.jobs import Job, Phase
+
+_OPTION = "modelarts"
+"""Where a job's spec keeps the body it was created with."""
+_IDS = uuid.UUID("3faf5c03-aaa1-4cbe-879d-000000000000").int
+"""Added to a job's number, it is its id."""
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PHASES = {
+    Phase.PENDING: ("Pending", "Queuing"),
+    Phase.RUNNING: ("Running", "Running"),
+    Phase.COMPLETING: ("Running", "Running"),
+    Phase.SUSPENDED: ("Pending", "Queuing"),
+    Phase.COMPLETED: ("Completed", "Completed"),
+    Phase.CANCELLED: ("Terminated", "Terminated"),
+    # auto_stop ends a job as a user does.
+    Phase.TIMEOUT: ("Terminated", "Terminated"),
+    Phase.NODE_FAIL: ("Abnormal", "Lost"),
+    Phase.BOOT_FAIL: ("Abnormal", "CreateFailed"),
+}
+
+
+def job_id(job: Job) -> str:
+    """Return a job's id in API v2."""
+    return str(uuid.UUID(int=_IDS + job.number))
+
+
+def read_job_id(text: str) -> int | None:
+    """Return the number of the job with an id; None where this is none."""
+    try:
+        number = uuid.UUID(text).int - _IDS
+    except ValueError:
+        return None
+    return number if 0 < number < 2**48 else None
+
+
+def phase(job: Job) -> tuple[str, str]:
+    """Return a job's phase and its secondary phase."""
+    if job.stopped_at is not None and not job.phase.ended:
+        return "Terminating", "Terminating"
+    return _PHASES.get(job.phase, ("Failed", "Failed"))
+
+
+def asked_for(job: Job) -> Mapping[str, Any]:
+    """Return the body that a job was created with, or one that would create it."""
+    body: Mapping[str, Any] | None = job.spec.options.get(_OPTION)
+    if body is not None:
+        return body
+    spec = job.spec
+    return {
+        "algorithm": {"command": spec.command, "environments": dict(spec.environment)},
+        "spec": {"resource": {"flavor_id": "modelarts.vm.cpu.2u", "node_count": 1}},
+    }
+
+
+def tasks(job: Job) -> list[str]:
+    """Return the names of a job's tasks."""
+    nodes = job.spec.nodes if _OPTION in job.spec.options else None
+    return [f"worker-{n}" for n in range(nodes or 1)]
+
+
+def log_file(job: Job, task: str) -> LogFile | None:
+    """Return the log of a task; None where there is no such task."""
+    names = tasks(job)
+    if task not in names:
+        return None
+    return LogFile(_task_log(job.stdout_path, names.index(task)), job)
+
+
+def exit_codes(job: Job) -> dict[str, int]:
+    """Return the exit codes of the tasks that failed, in the order of their ends."""
+    if job.exit_code is None or not job.exit_code:
+        return {}
+    told = {}
+    ends = _ends(job.stdout_path)
+    if ends.is_file():
+        for line in ends.read_text().splitlines():
+            number, code = line.split()
+            told[f"worker-{number}"] = int(code)
+    return told or {"worker-0": job.exit_code}
+
+
+def read_spec(body: Mapping[str, Any], home: Path, default_queue: str) -> JobSpec:
+    """Read the body of CreateTrainingJob.
+
+    :raises Refused: with the code of what is missing or wrong.
+    """
+    if body.get("kind") != "job":
+        raise _invalid("kind")
+    metadata, algorithm, spec = (_part(body, name) for name in ("metadata", "algorithm", "spec"))
+    name = metadata.get("name")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise _invalid("metadata.name")
+    resource = _part(spec, "resource")
+    if not (resource.get("flavor_id") or resource.get("pool_id")):
+        raise Refused(400, "ModelArts.2763", "The selected flavor is invalid.")
+    nodes = resource.get("node_count", 1)
+    if not isinstance(nodes, int) or nodes < 1:
+        raise _invalid("spec.resource.node_count")
+    log = home / f"{name}-{uuid.uuid4().hex[:8]}-worker-0.log"
+    command = _command(algorithm, home)
+    environment = _part(algorithm, "environments")
+    auto_stop = _part(spec, "auto_stop")
+    return JobSpec(
+        name=name,
+        command=command if nodes == 1 else _on_nodes(command, nodes, log),
+        queue=default_queue,
+        nodes=nodes,
+        wall_time=int(auto_stop["duration"]) * 3600 if auto_stop.get("duration") else None,
+        priority=_part(spec, "schedule_policy").get("priority"),
+        environment={**{key: str(value) for key, value in environment.items()}, "MA_NUM_HOSTS": str(nodes)},
+        stdout_path=str(log),
+        stderr_path=str(log),
+        options={_OPTION: dict(body)},
+    )
+
+
+class TrainingJobs:
+    """The cluster's jobs, found by their ids. ModelArts knows no arrays: one is one job."""
+
+    def __init__(self, cluster: Cluster, faults: Faults) -> None:
+        self.cluster = cluster
+        self._faults = faults
+
+    def all(self) -> Iterator[Job]:
+        """Go through the jobs, oldest first."""
+        return (job for job in self.cluster.jobs() if job.index is None and not self._hidden(job))
+
+    def get(self, number: int | None) -> Job | None:
+        """Return a job by its number; None where there is none."""
+        job = None if number is None else self.cluster.get(number)
+        return None if job is None or self._hidden(job) else job
+
+    def state_fault(self, job: Job) -> str | None:
+        """Return the word that a fault puts in the place of a job's state."""
+        faults = (self._faults.standing(FaultKind.STATE, name) for name in _names(job))
+        return next((fault.word for fault in faults if fault), None)
+
+    def _hidden(self, job: Job) -> bool:
+        return any(self._faults.hides(name, job.submission.submitted_at) for name in _names(job))
+
+
+def _names(job: Job) -> tuple[str, str]:
+    """Return the ids by which a fault may mean a job: that of API v2 and that of v1."""
+    return job_id(job), str(job.number)
+
+
+def _command(algorithm: Mapping[str, Any], home: Path) -> str:
+    """Return the shell command: as given, or the boot file, which lies in :file:`home/obs/<bucket>/…`."""
+    command, boot_file = algorithm.get("command"), algorithm.get("boot_file")
+    if boot_file and not command:
+        path = home / "obs" / str(boot_file).removeprefix("obs://").lstrip("/")
+        parameters = algorithm.get("parameters") or []
+        arguments = [f"--{one['name']}={one['value']}" for one in parameters if one.get("value") is not None]
+        return shlex.join(["python3", str(path), *arguments])
+    if not command and algorithm.get("id"):
+        raise Refused(400, "ModelArts.2755", "algorithm not found.")
+    if not command or not (_part(algorithm, "engine").get("image_url") or boot_file):
+        raise Refused(400, "ModelArts.2806", "Custom image jobs command and engine.url cannot be empty.")
+    return str(command)
+
+
+def _on_nodes(command: str, nodes: int, log: Path) -> str:
+    """Return what runs the command once for each node, side by side, and fails as the last that failed."""
+    starts = [
+        f"VC_TASK_INDEX={n} /bin/sh -c {shlex.quote(command)} >>{shlex.quote(str(_task_log(log, n)))} 2>&1 & "
+        f"task{n}=$!"
+        for n in range(nodes)
+    ]
+    ends = shlex.quote(str(_ends(log)))
+    waits = [f'wait "$task{n}" || {{ code=$?; echo {n} $code >>{ends}; }}' for n in range(nodes)]
+    return "\n".join(["code=0", *starts, *waits, "exit $code"])
+
+
+def _task_log(log: Path, number: int) -> Path:
+    return log if number == 0 else log.with_name(log.name.replace("-worker-0.log", f"-worker-{number}.log"))
+
+
+def _ends(log: Path) -> Path:
+    return log.with_suffix(".ends")
+
+
+def _part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = body.get(name)
+    if part is None:
+        return {}
+    if not isinstance(part, dict):
+        raise Refused(400, "ModelArts.2825", f"The parameter ({name}) value type error.")
+    return part
+
+
+def _invalid(parameter: str) -> Refused:
+    return Refused(400, "ModelArts.2788", f"Invalid parameter({parameter}).")
