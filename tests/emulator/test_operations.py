@@ -57,6 +57,20 @@ def test_what_is_done_through_e_hpc_is_told_by_list_common_logs(client: Client) 
     assert failed["RequestId"] == unknown.told["RequestId"]
 
 
+def test_what_is_done_through_the_older_version_is_told_too(client: Client) -> None:
+    """Whose list of jobs is spelt in two other ways."""
+    older = {"version": "2018-04-12", "method": "GET"}
+    job = {"CommandLine": "sleep 60", "RunasUser": "alice"}
+    job_id = client.send("SubmitJob", job, **older).told["JobId"]
+    client.send("StopJobs", {"Jobs": json.dumps([{"Id": job_id}])}, **older)
+    client.send("StopServerlessJobs", {"JobIds.1": "5", "JobIds.2": "6"}, version="2018-04-12")
+    assert [(log["Action"], log["Target"]) for log in _logs(client)] == [
+        ("SubmitJob", job_id),
+        ("StopJobs", job_id),
+        ("StopServerlessJobs", "5 6"),
+    ]
+
+
 def test_what_was_never_done_is_not_told(client: Client) -> None:
     client.emulator.fault("error", operation="CreateJob")
     assert client.send("CreateJob", {"JobSpec": '{"CommandLine": "true"}'}).status == 503

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -81,7 +82,9 @@ def test_a_stopped_job_is_called_stopped_in_the_list_and_cancelled_in_its_detail
 def test_stopping_is_an_operation_that_ends_when_the_job_has(client: QingCloudClient) -> None:
     """Whoever waits for the operation must find the job ended when it has succeeded, not before."""
     job_id = client.submit("trap '' TERM; echo ready; while :; do sleep 1; done")
-    eventually(lambda: _detail(client, job_id)["job_status"] == "running")
+    # Running is not enough: the shell has to have come to its trap.
+    output = Path(str(_detail(client, job_id)["stdout_redirect_path"]))
+    eventually(lambda: output.exists() and output.read_text() == "ready\n")
     operation_id = client.post("job/stopJobs", job_ids=[job_id])["job_uuid"]
     seen = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -56,7 +57,8 @@ def operator_uid(account: Account) -> str:
 
 def _job_ids(told: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the jobs that a request or an answer names, in the words of any E-HPC API."""
-    found = [str(told["JobId"])] if told.get("JobId") else []
+    # StopServerlessJobs spells a list as JobIds.1, JobIds.2.
+    found = [str(value) for name, value in told.items() if re.fullmatch(r"JobId|JobIds\.\d+", name)]
     for name in ("JobIds", "Jobs"):
         try:
             items = json.loads(told.get(name) or "[]")
