@@ -1,4 +1,4 @@
-"""``python -m demo``: a real job on a local cloud, followed by a real Airflow.
+"""``python -m demo``: real jobs on local clouds, followed by a real Airflow.
 
 With ``--stay`` Airflow's UI stays open afterwards, until Ctrl-C. Everything is kept in ``.demo`` and made
 anew each time; nothing is left running.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +26,16 @@ from demo.local_airflow import LocalAirflow
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / ".demo"
-DAG_ID = "ehpc_wait_and_log"
+MODES_DAG = "ehpc_wait_and_log"
+CLOUDS_DAG = "every_cloud"
+CONNECTIONS = 3
+"""Of as many types the emulator prints a connection."""
 SHOWN = "log_deferred"
 
 
 @contextmanager
-def cloud(directory: Path) -> Iterator[tuple[str, str]]:
-    """Run the emulator in a process of its own; yield its URL and the connection to it, as JSON."""
+def cloud(directory: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Run the emulator in a process of its own; yield its URL and the variables of connections to it."""
     process = subprocess.Popen(
         [
             sys.executable,
@@ -48,26 +53,12 @@ def cloud(directory: Path) -> Iterator[tuple[str, str]]:
     try:
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
-        connection = process.stdout.readline().split("=", 1)[1].strip().strip("'")
-        yield url, connection
+        exports = [process.stdout.readline() for _ in range(CONNECTIONS)]
+        variables = (shlex.split(export)[1].split("=", 1) for export in exports)
+        yield url, dict(variables)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(10)
-
-
-def submit(seconds: float) -> str:
-    """Submit the heat equation through the hook; return the job's id.
-
-    The cluster has one core, and another job is on it: ours is queued at first, as jobs are.
-    """
-    from airflow_provider_ehpc.apis.job import JobSpec
-    from airflow_provider_ehpc.hooks.aliyun import EhpcHook
-
-    script = Path(__file__).with_name("heat_equation.py")
-    hook = EhpcHook()
-    hook.submit(JobSpec(name="somebody-elses-job", command="sleep 15", nodes=1, cores=1))
-    spec = JobSpec(name="heat-equation", command=f"{sys.executable} {script} {seconds}", nodes=1, cores=1)
-    return hook.submit(spec).job_id
 
 
 def follow(airflow: LocalAirflow, run_id: str) -> None:
@@ -77,38 +68,47 @@ def follow(airflow: LocalAirflow, run_id: str) -> None:
     began = time.monotonic()
     while not ended:
         # First the state, then the log: the last look comes after the end.
-        ended = airflow.run_state(DAG_ID, run_id) in ("success", "failed")
+        ended = airflow.run_state(MODES_DAG, run_id) in ("success", "failed")
         lines = [
-            str(event["event"])
-            for event in airflow.log_events(DAG_ID, run_id, SHOWN)
+            line
+            for event in airflow.log_events(MODES_DAG, run_id, SHOWN)
             if "triggers.job_log" in str(event.get("logger"))
+            for line in str(event["event"]).split("\n")
         ]
-        lines = [line for record in lines for line in record.split("\n")]
         for line in lines[shown:]:
             print(f"  {time.monotonic() - began:5.1f} s | {line}", flush=True)
         shown = len(lines)
         time.sleep(0 if ended else 1)
 
 
-def summary(airflow: LocalAirflow, run_id: str, url: str) -> bool:
-    """Print what became of the job and what it cost to wait for it; return whether all went well."""
-    tasks: dict[str, Any] = {
-        task["task_id"]: task
-        for task in airflow.get(f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances")["task_instances"]
-    }
-    print(f"\n{'task':20} {'state':10} {'seconds':>8}   result")
-    for task_id, task in sorted(tasks.items()):
-        told = airflow.xcom(DAG_ID, run_id, task_id) if task["state"] == "success" else {}
-        log = told.get("log")
-        result = f"job {told.get('job_id')} {told.get('state')} ({told.get('raw_state')})"
-        if log:
-            result += f", log: {log['lines']} lines, {log['bytes']} bytes"
-        print(f"{task_id:20} {task['state'] or '-':10} {task['duration'] or 0:8.1f}   {result}")
+def summary(airflow: LocalAirflow, dag_id: str, run_id: str) -> bool:
+    """Print what each task of a run saw, and how long it took; return whether all went well."""
+    instances = airflow.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+    print(f"\n{dag_id:20} {'state':10} {'seconds':>8}   result")
+    for task in sorted(instances, key=lambda task: str(task["task_id"])):
+        told = airflow.xcom(dag_id, run_id, task["task_id"]) if task["state"] == "success" else {}
+        result = _told(told)
+        print(f"{task['task_id']:20} {task['state'] or '-':10} {task['duration'] or 0:8.1f}   {result}")
+    return all(task["state"] == "success" for task in instances)
+
+
+def _told(result: dict[str, Any]) -> str:
+    if "job_id" not in result:
+        files = ", ".join(Path(file["path"]).name for file in result.get("files", []))
+        return f"{result.get('records', '-')} operations {result.get('by_action', '')} in {files}"
+    text = f"job {result['job_id']} {result['state']} ({result['raw_state']})"
+    if "exit_code" in result:
+        text += f", exit code {result['exit_code']}"
+    if log := result.get("log"):
+        text += f", log: {log['lines']} lines, {log['bytes']} bytes"
+    return text
+
+
+def requests_made(url: str) -> str:
+    """Return how many requests the emulator was asked, by operation."""
     with urllib.request.urlopen(f"{url}/_emulator/requests", timeout=10) as answer:
         counts = json.load(answer)["counts"]
-    made = ", ".join(f"{name} {sum(outcomes.values())}" for name, outcomes in sorted(counts.items()))
-    print(f"\nrequests made by all five tasks and the submission: {made}")
-    return all(task["state"] == "success" for task in tasks.values())
+    return ", ".join(f"{name} {sum(outcomes.values())}" for name, outcomes in sorted(counts.items()))
 
 
 def main() -> int:
@@ -120,35 +120,39 @@ def main() -> int:
     arguments = parser.parse_args()
 
     shutil.rmtree(PLACE, ignore_errors=True)
-    with cloud(PLACE / "cloud") as (url, connection):
+    begun = datetime.now(UTC)
+    with cloud(PLACE / "cloud") as (url, connections):
         print(f"a local cloud answers at {url}; starting Airflow ...", flush=True)
-        os.environ["AIRFLOW_HOME"] = str(PLACE / "airflow")
-        os.environ["AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT"] = connection
+        os.environ.update(connections, AIRFLOW_HOME=str(PLACE / "airflow"))
+        from demo import jobs  # not before AIRFLOW_HOME is set
+
         airflow = LocalAirflow(
-            PLACE / "airflow",
-            ROOT / "example_dags",
-            {"AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT": connection},
-            port=arguments.port,
-            parallelism=6,
+            PLACE / "airflow", ROOT / "example_dags", connections, port=arguments.port, parallelism=6
         )
         with airflow:
             print(f"Airflow answers at {airflow.url}", flush=True)
-            job_id = submit(arguments.seconds)
-            run_id = airflow.trigger(DAG_ID, {"job_id": job_id})
+            job_id = jobs.submit_heat_equation(arguments.seconds)
+            modes_run = airflow.trigger(MODES_DAG, {"job_id": job_id})
             print(f"job {job_id} is submitted; this is the log of the task {SHOWN}, as it arrives:\n")
-            follow(airflow, run_id)
-            well = summary(airflow, run_id, url)
+            follow(airflow, modes_run)
+
+            print("\none job on each cloud, and an audit of all that was done ...", flush=True)
+            window = {"start": begun.isoformat(), "audits": f"file://{PLACE}/audits"}
+            ids = jobs.submit_everywhere()
+            window["end"] = datetime.now(UTC).isoformat()
+            clouds_run = airflow.trigger(CLOUDS_DAG, {**ids, **window})
+            airflow.wait_for_run(CLOUDS_DAG, clouds_run)
+
+            well = [summary(airflow, *run) for run in ((MODES_DAG, modes_run), (CLOUDS_DAG, clouds_run))]
+            print(f"\nrequests made: {requests_made(url)}")
+            print(f"the audits are in {PLACE.name}/audits")
             if arguments.stay:
                 print(
                     f"\nAirflow's UI is open at {airflow.url}; Ctrl-C ends it and the local cloud.",
                     flush=True,
                 )
-                try:
-                    while True:
-                        time.sleep(3600)
-                except KeyboardInterrupt:
-                    print()
-    return 0 if well else 1
+                signal.pause()
+    return 0 if all(well) else 1
 
 
 if __name__ == "__main__":
