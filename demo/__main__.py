@@ -94,8 +94,8 @@ def summary(airflow: LocalAirflow, dag_id: str, run_id: str) -> bool:
 
 def _told(result: dict[str, Any]) -> str:
     if "job_id" not in result:
-        files = ", ".join(Path(file["path"]).name for file in result.get("files", []))
-        return f"{result.get('records', '-')} operations {result.get('by_action', '')} in {files}"
+        actions = ", ".join(f"{action} {count}" for action, count in result.get("by_action", {}).items())
+        return f"{result.get('records', '-')} operations: {actions}"
     text = f"job {result['job_id']} {result['state']} ({result['raw_state']})"
     if "exit_code" in result:
         text += f", exit code {result['exit_code']}"
@@ -145,7 +145,8 @@ def main() -> int:
 
             well = [summary(airflow, *run) for run in ((MODES_DAG, modes_run), (CLOUDS_DAG, clouds_run))]
             print(f"\nrequests made: {requests_made(url)}")
-            print(f"the audits are in {PLACE.name}/audits")
+            for file in sorted((PLACE / "audits").iterdir()):
+                print(f"{file.relative_to(ROOT)}: {file.stat().st_size:,} bytes")
             if arguments.stay:
                 print(
                     f"\nAirflow's UI is open at {airflow.url}; Ctrl-C ends it and the local cloud.",

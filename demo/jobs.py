@@ -12,7 +12,10 @@ from airflow_provider_ehpc.hooks import job_hook
 SCRIPT = Path(__file__).with_name("heat_equation.py")
 CLOUDS: dict[str, tuple[str, dict[str, Any]]] = {
     "classic": ("aliyun_ehpc_default", {"name": "demo.classic", "user": "demo"}),
-    "serverless": ("aliyun_ehpc_default", {"name": "demo-serverless", "options": {"Container": {"Image": "demo/heat:1"}}}),
+    "serverless": (
+        "aliyun_ehpc_default",
+        {"name": "demo-serverless", "options": {"Container": {"Image": "demo/heat:1"}}},
+    ),
     "modelarts": (
         "huawei_modelarts_default",
         {
@@ -20,12 +23,12 @@ CLOUDS: dict[str, tuple[str, dict[str, Any]]] = {
             "options": {
                 "algorithm": {"engine": {"image_url": "demo/heat:1"}},
                 "spec": {"resource": {"flavor_id": "modelarts.vm.cpu.2u"}},
-            }
+            },
         },
     ),
     "qingcloud": ("qingcloud_hpc_default", {"name": "demo-qingcloud", "user": "demo"}),
 }
-"""The connection of each cloud, and what its jobs need beside a command. Each has rules of its own for names."""
+"""The connection of each cloud, and what its jobs need beside a command; rules for names differ too."""
 _APIS = {"classic": "ehpc-classic", "serverless": "ehpc-serverless"}
 
 

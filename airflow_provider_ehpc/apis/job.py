@@ -120,7 +120,8 @@ class JobStatus:
                 value = list(value)
             elif isinstance(value, JobState):
                 value = value.value
-            if value not in (None, [], {}, False):
+            # An exit code of 0 is no empty field.
+            if value is not False and value not in (None, [], {}):
                 told[f.name] = value
         return told
 

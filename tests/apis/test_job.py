@@ -1,0 +1,48 @@
+"""What all APIs call a job."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+
+
+def test_a_status_tells_all_that_is_known_and_nothing_else() -> None:
+    """It is a task's result: an exit code of 0 is known, an empty field is not."""
+    status = JobStatus(
+        "14",
+        JobState.SUCCEEDED,
+        "Completed",
+        exit_code=0,
+        started_at=datetime(2026, 1, 15, 8, tzinfo=UTC),
+        nodes=("compute000",),
+    )
+    assert status.as_dict() == {
+        "job_id": "14",
+        "state": "SUCCEEDED",
+        "raw_state": "Completed",
+        "exit_code": 0,
+        "started_at": "2026-01-15T08:00:00+00:00",
+        "nodes": ["compute000"],
+    }
+
+
+def test_an_address_is_built_again_from_its_fields() -> None:
+    """It travels in a trigger's payload."""
+    ref = JobRef("10", version_id="3")
+    assert JobRef(**ref.as_dict()) == ref
+    assert str(ref) == "job 10 version 3"
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_only_three_states_are_ends(state: JobState) -> None:
+    """Whatever else a job is in, it may still change: suspended, unknown and being cancelled too."""
+    assert state.terminal == (state.value in {"SUCCEEDED", "FAILED", "CANCELLED"})
+
+
+def test_a_state_is_read_in_any_case_and_a_wrong_one_named() -> None:
+    assert JobState.parse(" succeeded ") is JobState.SUCCEEDED
+    with pytest.raises(ValueError, match="no job state 'DONE'; the states are PENDING, "):
+        JobState.parse("DONE")
