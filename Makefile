@@ -1,4 +1,4 @@
-# make demo        a real job, followed by a real Airflow, in about a minute
+# make demo        real jobs, followed by a real Airflow, in about two minutes
 # make standalone  the same, and Airflow's UI stays open
 # make test        the tests, on the newest Airflow
 # make test-matrix checks and tests on Airflow 3.1 and on the newest
@@ -16,7 +16,7 @@ ifneq ($(wildcard $(SLURM_DIR)/slurm.conf),)
 export SLURM_CONF ?= $(SLURM_DIR)/slurm.conf
 endif
 
-.PHONY: demo standalone test test-matrix check check-% test-% lint slurm slurm-stop constraints clean
+.PHONY: demo standalone test test-matrix slurm slurm-stop constraints clean
 
 demo: .venv/installed
 	.venv/bin/python -m demo
@@ -54,6 +54,16 @@ slurm:
 
 slurm-stop:
 	sh tests/slurm/cluster.sh stop $(SLURM_DIR)
+
+# Writes down what a new environment gets today on each version of Airflow.
+constraints: constraints-$(OLDEST) constraints-$(NEWEST)
+
+constraints-%:
+	rm -rf .venv-new && $(PYTHON) -m venv .venv-new
+	.venv-new/bin/python -m pip install -q 'apache-airflow==$*.*' -e '.[dev]'
+	( head -1 constraints/airflow-$*.txt; .venv-new/bin/python -m pip freeze --exclude-editable \
+	  | grep -v ' @ ' | sort -f ) > .venv-new/constraints
+	mv .venv-new/constraints constraints/airflow-$*.txt && rm -rf .venv-new
 
 clean:
 	rm -rf .venv .venv-* .demo
