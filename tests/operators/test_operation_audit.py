@@ -43,6 +43,8 @@ MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) 
 DAY = timedelta(days=1)
 BEGIN = int(MIDNIGHT.timestamp())
 BUSY = 160
+RUNS = int(os.environ.get("AUDIT_RUNS", "4"))
+"""Seeded runs of the long test; AUDIT_RUNS=200 takes about ten minutes."""
 
 Audit = Callable[..., dict[str, Any]]
 
@@ -119,25 +121,47 @@ def _fill(emulator: Emulator, chance: random.Random, count: int, busy: int = BUS
     )
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_ten_thousand_operations_are_all_written_once(
-    seed: int, ehpc_emulator: Emulator, audit: Audit
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_ten_thousand_operations_are_all_written_once_or_none_is(
+    seed: int, ehpc_emulator: Emulator, audit: Audit, tmp_path: Path
 ) -> None:
-    """160 in one second, in ever new order, and rows that change from page to page."""
+    """160 in one second, in ever new order, rows that change from page to page; and, run by run, rows that
+    arrive while the log is paged, or that the log shows late."""
     chance = random.Random(seed)
     _fill(ehpc_emulator, chance, 9_900)
     _fill(ehpc_emulator, chance, 100, busy=0, status=OperationStatus.PENDING)
     ehpc_emulator.fault("ties")
     ehpc_emulator.fault("change", times=40, rows=2)
+    late, soon = set(), 0.0
+    arriving = seed % 4 == 1
+    if arriving:
+        noon = time.time() - BEGIN - 43_200
+        ehpc_emulator.fault(
+            "arrival", times=chance.randrange(1, 60), rows=chance.randrange(1, 4), seconds=noon
+        )
+    elif seed % 4 == 2:
+        soon = time.time() + chance.uniform(0, 2)
+        late = set(
+            ehpc_emulator.add_operations(
+                Operation(BEGIN + chance.randrange(86_400), "X", visible_at=soon) for _ in range(20)
+            )
+        )
 
-    told = audit()
+    try:
+        told = audit()
+    except WindowIncomplete:
+        assert seed % 4 in (1, 2), "nothing came or went, and the window was not read"
+        assert _written(tmp_path) == []
+        return
 
     uids = _uids(told)
     assert len(uids) == len(set(uids)) == told["records"]
-    assert set(uids) == _in_window(ehpc_emulator)
+    # What the log shows only after the last request cannot be read: that is what settle is for.
+    unseen = late if soon > ehpc_emulator.requests.recent[-1].at else set()
+    assert set(uids) == _in_window(ehpc_emulator) - unseen
     assert sum(told["by_status"].values()) == sum(told["by_operator"].values()) == told["records"]
     assert told["requests"] == ehpc_emulator.requests.count("operation")
-    assert told["requests"] < 250
+    assert arriving or told["requests"] < 250
     file = told["files"][0]
     assert file["sha256"] == hashlib.sha256(_path(file["path"]).read_bytes()).hexdigest()
 
