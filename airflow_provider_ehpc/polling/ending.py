@@ -26,6 +26,7 @@ def end_of_wait(
     :raises JobFailed: with the state, the reason, the exit code and the last lines of the job's log.
     :raises JobNotFound: for a job that the cloud does not know.
     :raises ApiError: where the cloud could not be asked.
+    :raises InvalidArgument: where the connection is gone, or no longer what it was.
     """
     if verdict.outcome is Outcome.REACHED:
         return list(verdict.jobs)
@@ -36,7 +37,7 @@ def end_of_wait(
         raise JobNotFound(verdict.message)
     if verdict.outcome is Outcome.TIMED_OUT:
         raise timed_out(verdict.message)
-    raise ApiError.from_dict(verdict.error) if verdict.error else RuntimeError(verdict.message)
+    raise ApiError.from_dict(verdict.error) if verdict.error else InvalidArgument(verdict.message)
 
 
 def _with_log(hook: ApiHook, ref: JobRef) -> str:

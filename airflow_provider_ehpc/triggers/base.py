@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
+from abc import abstractmethod
+from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_ehpc.apis.call import ApiError
+from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
 from airflow_provider_ehpc.apis.job import JobRef
+from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.hooks import ajob_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.watch import Note
+from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
 
 FIRST_POLL = 5.0
 """Seconds from a deferral to the first request. The worker has just looked; and a task that is resumed within
@@ -76,6 +79,22 @@ class JobTrigger(BaseTrigger):
     def wait_terms(self) -> WaitTerms:
         """What is waited for."""
         return WaitTerms.from_dict(self.terms)
+
+    @abstractmethod
+    async def watch(self) -> dict[str, Any]:
+        """Wait for the jobs and return the payload of the event."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire once, when the wait is over.
+
+        A connection that is gone or spoilt since the deferral is told in the event: what a trigger raises,
+        Airflow does not pass on to the task.
+        """
+        try:
+            payload = await self.watch()
+        except (AirflowNotFoundException, InvalidArgument) as error:
+            payload = Verdict(Outcome.ERROR, str(error)).as_event()
+        yield TriggerEvent(payload)
 
     async def hook(self) -> ApiHook:
         """Return the hook, made once; its connection is read once."""

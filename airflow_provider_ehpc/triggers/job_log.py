@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator
 from typing import Any
-
-from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_ehpc.logs.emission import emission_budget, records, stream_prefix
 from airflow_provider_ehpc.logs.follow import Emit, LogFollower, Pause, Step
@@ -33,7 +30,7 @@ class JobLogTrigger(JobTrigger):
         path, kwargs = super().serialize()
         return path, {**kwargs, "settle": self.settle}
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def watch(self) -> dict[str, Any]:
         """Follow the job."""
         hook = await self.hook()
         (ref,) = self.refs
@@ -47,7 +44,7 @@ class JobLogTrigger(JobTrigger):
             first_pause=self.first_pause(),
         )
         verdict = await hook.adrive(follower.steps(), self._do)
-        yield TriggerEvent({**verdict.as_event(), "log": dataclasses.asdict(follower.totals)})
+        return {**verdict.as_event(), "log": dataclasses.asdict(follower.totals)}
 
     async def _do(self, step: Step) -> None:
         if isinstance(step, Emit):

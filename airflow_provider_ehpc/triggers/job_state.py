@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-
-from airflow.triggers.base import TriggerEvent
+from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.polling.watch import JobSetWatch, Verdict
@@ -16,7 +14,7 @@ from airflow_provider_ehpc.triggers.base import JobTrigger
 class JobStateTrigger(JobTrigger):
     """Fires once, when every job is in one of the wanted states, or one never will be."""
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def watch(self) -> dict[str, Any]:
         """Look at the jobs until the wait is over."""
         terms = self.wait_terms
         watch = JobSetWatch(self.refs, terms, self.started)
@@ -27,8 +25,7 @@ class JobStateTrigger(JobTrigger):
             await asyncio.sleep(pause)
             verdict = await self._look(watch)
             if verdict is not None:
-                yield TriggerEvent(verdict.as_event())
-                return
+                return verdict.as_event()
             pause = self.pause()
 
     async def _look(self, watch: JobSetWatch) -> Verdict | None:

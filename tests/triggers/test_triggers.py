@@ -346,9 +346,24 @@ def test_first_looks_come_late_and_apart(make: Make) -> None:
     assert 31 < max(later) <= 33
 
 
-async def test_an_unknown_connection_is_named(make: Make, quick_triggers: None) -> None:
-    with pytest.raises(Exception, match="nowhere"):
-        await fire(make(JobStateTrigger, "1", conn_id="nowhere"))
+@KINDS
+async def test_a_connection_that_is_gone_is_told_to_the_task(
+    make: Make, kind: type[JobTrigger], quick_triggers: None
+) -> None:
+    """Somebody deleted it while the task was deferred. What a trigger raises, the task is not told."""
+    event = await fire(make(kind, "1.manager", conn_id="nobody"))
+    assert (event["outcome"], event["message"]) == ("error", "The conn_id `nobody` isn't defined")
+
+
+@KINDS
+async def test_a_connection_that_was_spoilt_is_told_to_the_task(
+    make: Make, kind: type[JobTrigger], ehpc_emulator: Emulator, connect: Connect, quick_triggers: None
+) -> None:
+    """Or somebody changed it."""
+    connect(ehpc_emulator.connection, "spoilt", conn_type="http")
+    event = await fire(make(kind, "1.manager", conn_id="spoilt"))
+    assert event["outcome"] == "error"
+    assert "connection 'spoilt' is of type 'http'" in event["message"]
 
 
 async def test_two_triggers_of_a_process_share_nothing(
