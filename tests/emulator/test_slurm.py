@@ -33,9 +33,7 @@ def slurm() -> Iterator[None]:
         except FileNotFoundError:
             pytest.skip("Slurm's client tools are missing: make slurm installs and starts a private Slurm")
         if asked.returncode:
-            pytest.skip(
-                f"no Slurm answers ({asked.stderr.decode().strip()}): make slurm starts a private one"
-            )
+            pytest.skip("no Slurm answers on this machine: make slurm (Debian) starts a private one")
         yield
 
 
