@@ -126,7 +126,8 @@ class LogFollower:
     def steps(self) -> Steps:
         """Follow the job until its end is reached and its log is drained, or the wait is over."""
         if self._start:
-            yield Note(f"--- resumed at {self._start}; up to one turn may be repeated ---")
+            turn = max(self._interval, self._checkpoint_every)
+            yield Note(f"--- resumed at {self._start}; up to one turn (about {turn:g} s) may be repeated ---")
         yield from self._checkpoint()
         if self._first_pause:
             yield Pause(self._first_pause)
@@ -251,7 +252,8 @@ class LogFollower:
             at, before = self._checked
             if cursor == before or not (now or self._clock() - at >= self._checkpoint_every):
                 return
-        self._checked = self._clock(), cursor
+        # The first lines are noted at once: until then, all of them would come again.
+        self._checked = self._clock() if marks else -math.inf, cursor
         yield Checkpoint(cursor)
 
     def _emit(self, stream: str, lines: list[str]) -> Generator[Step, Any, None]:

@@ -94,8 +94,9 @@ class WorkerStore(_Store):
         except Exception as error:
             self._failed("read", error)
             return
-        if saved is not None:
-            self._set(saved["cursor"])
+        cursor = saved.get("cursor") if isinstance(saved, dict) else None
+        if cursor is not None:
+            self._set(cursor)
 
     def forget(self) -> None:
         """Drop the cursor, when all is written: who clears the task wants to see the whole log again."""

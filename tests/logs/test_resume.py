@@ -117,7 +117,7 @@ def test_it_says_where_it_goes_on() -> None:
     cloud.files = {"stdout": b"x" * 12_339 + b"\nline\nhalf", "stderr": b""}
     cut = follow(cloud, cut_after=20)
     assert follow(cloud, start=stored(cut.cursor), cut_after=1).notes() == [
-        "--- resumed at byte 12,345 of stdout; up to one turn may be repeated ---"
+        "--- resumed at byte 12,345 of stdout; up to one turn (about 10 s) may be repeated ---"
     ]
 
 
@@ -126,7 +126,7 @@ def test_a_restart_before_the_first_line_is_told_too() -> None:
     cut = follow(Cloud(), cut_after=1)
     assert cut.cursor.streams == {}
     assert follow(Cloud(), start=stored(cut.cursor), cut_after=1).notes() == [
-        "--- resumed at the beginning of the log; up to one turn may be repeated ---"
+        "--- resumed at the beginning of the log; up to one turn (about 10 s) may be repeated ---"
     ]
 
 
