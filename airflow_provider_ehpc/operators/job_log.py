@@ -36,6 +36,9 @@ class JobLogOperator(BaseOperator):
     Lines over 16 KiB are cut, visibly. A log that cannot be read for a while never fails the task.
     A job that ends in a state that is not wanted does, at once and without using retries.
 
+    After a crash, and in a retry, it goes on behind the last line that it noted as written (Airflow 3.3), and
+    marks the place: lines of one turn may come twice, none is missing.
+
     Returns what is known of the job as a dict, with ``log``: how many lines and bytes were read.
 
     :param conn_id: the connection to the cloud account.
