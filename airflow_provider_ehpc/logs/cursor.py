@@ -102,9 +102,10 @@ class LogStream:
             while len(self._places) > 1 and out - self._places[1][1] >= RECOGNISED:
                 del self._places[0]
             place, begun = self._places[0]
-            self.mark = StreamMark(place, out - begun, _digest(self._recent + data[:end], out - begun))
+            last = self._recent + data[max(0, end - RECOGNISED) : end]
+            self.mark = StreamMark(place, out - begun, _digest(last, out - begun))
         self._read += len(data)
-        self._recent = (self._recent + data)[-RECOGNISED:]
+        self._recent = (self._recent + data[-RECOGNISED:])[-RECOGNISED:]
         return self.assembler.feed(data[written:])
 
     def fits(self, mark: StreamMark, data: bytes) -> bool | None:
