@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
+    from airflow.providers.common.compat.sdk import Connection, Context
 
 __all__ = [
     "AirflowException",
@@ -35,8 +35,10 @@ __all__ = [
     "BaseSensorOperator",
     "PokeReturnValue",
     "aread_connection",
+    "async_xcom",
     "conf",
     "read_connection",
+    "task_state_store",
 ]
 
 
@@ -61,3 +63,18 @@ async def aread_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
     except AirflowNotFoundException:
         return await asyncio.to_thread(read_connection, conn_id)
     return connection, await get_async_extra_dejson(connection)
+
+
+def task_state_store(context: Context) -> Any | None:
+    """Return the store that a task's tries share (Airflow 3.3), on the worker; None where there is none.
+
+    A trigger must not ask for it: its supervisor never answers.
+    """
+    return context.get("task_state_store")
+
+
+def async_xcom() -> Any | None:
+    """Return the XCom class where a trigger can use it (Airflow 3.3)."""
+    from airflow.sdk.execution_time.xcom import XCom
+
+    return XCom if hasattr(XCom, "aset") and hasattr(XCom, "aget_one") else None

@@ -50,6 +50,7 @@ PURE = (
     "polling.terms",
     "polling.watch",
     "logs.lines",
+    "logs.cursor",
     "logs.follow",
     "logs.reader",
     "logs.tail",

@@ -1,7 +1,8 @@
 """Following a job to its end and its log with it: one generator for the worker and for the triggerer.
 
-It yields what has to be done (an :class:`ApiCall`, :class:`Emit`, :class:`Note`, :class:`Pause`) and is
-sent the answers of the calls. Nothing here waits, sends or logs, so each driver is a few lines.
+It yields what has to be done (an :class:`ApiCall`, :class:`Emit`, :class:`Note`, :class:`Checkpoint`,
+:class:`Pause`) and is sent the answers of the calls. Nothing here waits, sends or logs, so each driver is a
+few lines.
 
 Invariants:
 
@@ -10,6 +11,9 @@ Invariants:
 * After the end the log is read until nothing came for ``settle`` seconds: what a node wrote last takes a
   while to arrive where the cloud reads it.
 * The deadline of the wait holds for the log as well, with :data:`LOG_OUTAGE` for the lines of the end.
+* A checkpoint comes after the lines that it counts as written, and once before any line. So a follower that
+  starts from the last checkpoint of another writes every line that the other did not, and repeats at most
+  what the other wrote behind it; it says so first.
 * A fault in reading the log never ends the wait. It is counted, and said when it begins and when it is over.
 """
 
@@ -22,7 +26,7 @@ from typing import Any, TypeAlias
 
 from airflow_provider_ehpc.apis.call import ApiCall, ApiError, NotFound
 from airflow_provider_ehpc.apis.job import JobApi, JobRef, LogBatch, LogChunk
-from airflow_provider_ehpc.logs.lines import LineAssembler
+from airflow_provider_ehpc.logs.cursor import LogStream, SavedCursor, StreamMark
 from airflow_provider_ehpc.logs.reader import LogReader
 from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome, Patience, Verdict
 
@@ -45,7 +49,14 @@ class Pause:
     seconds: float
 
 
-Step: TypeAlias = ApiCall[Any] | Emit | Note | Pause
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The lines up to here are written: the place to start from, should this process end."""
+
+    cursor: SavedCursor
+
+
+Step: TypeAlias = ApiCall[Any] | Emit | Note | Checkpoint | Pause
 Steps: TypeAlias = Generator[Step, Any, Verdict]
 
 
@@ -65,32 +76,6 @@ class LogTotals:
         return text + (f", {self.errors:,} failed readings" if self.errors else "")
 
 
-class _Stream:
-    """One stream: its lines, and whether the sizes that the cloud tells of it can be believed."""
-
-    def __init__(self) -> None:
-        self.assembler = LineAssembler()
-        self.size_proved = False
-        self.seems_shorter = False
-
-    def truncated(self, chunk: LogChunk, position: int) -> bool:
-        """Whether the file has become shorter than what was read of it: twice told, by a size that was true.
-
-        Sizes in the documentation's own samples are wrong, and a file system on the network may show an old
-        one for a moment.
-        """
-        if chunk.data or chunk.size is None:
-            self.size_proved = self.size_proved or (
-                chunk.size is not None and isinstance(chunk.next, int) and chunk.size >= chunk.next
-            )
-            self.seems_shorter = False
-            return False
-        shorter = self.size_proved and chunk.size < position
-        confirmed = shorter and self.seems_shorter
-        self.seems_shorter = shorter and not confirmed
-        return confirmed
-
-
 class LogFollower:
     """Follows one job.
 
@@ -100,6 +85,8 @@ class LogFollower:
     :param interval: seconds between two turns.
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
     :param first_pause: seconds before the first turn.
+    :param start: where an earlier follower of the job stopped.
+    :param checkpoint_every: seconds between two checkpoints, at least; they come at the end of a turn.
     """
 
     def __init__(
@@ -112,6 +99,8 @@ class LogFollower:
         interval: float,
         settle: float,
         first_pause: float = 0.0,
+        start: SavedCursor | None = None,
+        checkpoint_every: float = 0.0,
     ) -> None:
         self.totals = LogTotals()
         self._api = api
@@ -123,12 +112,23 @@ class LogFollower:
         self._settle = settle
         self._first_pause = first_pause
         self._reader = LogReader(api, ref)
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, LogStream] = {}
+        self._start = start
+        for name, mark in (start.streams if start else {}).items():
+            self._streams[name] = LogStream(mark)
+            self._reader.cursor = self._reader.cursor.moved(name, mark.position)
+        self._checkpoint_every = checkpoint_every
+        self._checked: tuple[float, SavedCursor] | None = None
         self._log_fault = False
         self._last_byte = 0.0
+        self._news = 0
 
     def steps(self) -> Steps:
         """Follow the job until its end is reached and its log is drained, or the wait is over."""
+        if self._start:
+            turn = max(self._interval, self._checkpoint_every)
+            yield Note(f"--- resumed at {self._start}; up to one turn (about {turn:g} s) may be repeated ---")
+        yield from self._checkpoint()
         if self._first_pause:
             yield Pause(self._first_pause)
         while True:
@@ -138,6 +138,7 @@ class LogFollower:
             yield from notes
             # A job that is not known yet has no log: asking for it would only bring a second error.
             behind = (yield from self._read_log()) if self._watch.status else False
+            yield from self._checkpoint()
             verdict, notes = self._watch.expired(self._clock()), []
             if verdict is not None:
                 break
@@ -146,6 +147,7 @@ class LogFollower:
         if verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
             yield from self._drain()
         yield from self._flush()
+        yield from self._checkpoint(now=True)
         # The news of the end comes last, below the lines that the job wrote before it.
         yield from notes
         yield Note(f"log of {self._ref}: {self.totals}")
@@ -191,22 +193,68 @@ class LogFollower:
         return batch
 
     def _take(self, chunk: LogChunk) -> Generator[Step, Any, None]:
-        stream = self._streams.setdefault(chunk.stream, _Stream())
+        stream = self._streams.setdefault(chunk.stream, LogStream())
         position = self._reader.cursor.position(chunk.stream)
-        if isinstance(position, int) and stream.truncated(chunk, position):
-            yield from self._emit(chunk.stream, stream.assembler.flush())
+        shorter = isinstance(position, int) and stream.truncated(chunk, position)
+        if stream.unproved:
+            yield from self._recognise(stream, stream.unproved, chunk)
+            return
+        if shorter:
+            yield from self._read_anew(
+                chunk.stream, f"is now {chunk.size:,} bytes long where {position:,} were read"
+            )
+            return
+        self._reader.cursor = self._reader.cursor.moved(chunk.stream, chunk.next)
+        self._count(len(chunk.data))
+        yield from self._emit(chunk.stream, stream.feed(chunk.data, position))
+
+    def _recognise(self, stream: LogStream, mark: StreamMark, chunk: LogChunk) -> Generator[Step, Any, None]:
+        """Read what an earlier follower wrote last, to see that the stream is still the same."""
+        self._reader.cursor = self._reader.cursor.moved(chunk.stream, chunk.next)
+        self._news += 1
+        fits = stream.fits(mark, chunk.data)
+        if fits is None:
+            return
+        if not fits and isinstance(mark.position, int):
+            yield from self._read_anew(chunk.stream, "is not what was read before the restart")
+            return
+        data = bytes(stream.held)
+        stream.begin_anew()
+        if not fits:
             yield Note(
-                f"--- {chunk.stream} is now {chunk.size:,} bytes long where {position:,} were read: it was "
-                "cut or replaced, and is read again from its beginning ---",
+                f"--- {chunk.stream} does not go on as it was read before the restart: lines may be "
+                "missing or repeated here ---",
                 warning=True,
             )
-            self._reader.cursor = self._reader.cursor.moved(chunk.stream, 0)
-            return
-        if chunk.data:
+        written = mark.written if fits else 0
+        self._count(len(data) - written)
+        yield from self._emit(chunk.stream, stream.feed(data, mark.position, written))
+
+    def _read_anew(self, name: str, why: str) -> Generator[Step, Any, None]:
+        self._news += 1
+        yield from self._emit(name, self._streams[name].begin_anew())
+        yield Note(
+            f"--- {name} {why}: it was cut or replaced, and is read again from its beginning ---",
+            warning=True,
+        )
+        self._reader.cursor = self._reader.cursor.moved(name, 0)
+
+    def _count(self, size: int) -> None:
+        if size:
             self._last_byte = self._clock()
-            self.totals.bytes += len(chunk.data)
-        yield from self._emit(chunk.stream, stream.assembler.feed(chunk.data))
-        self._reader.cursor = self._reader.cursor.moved(chunk.stream, chunk.next)
+            self.totals.bytes += size
+            self._news += 1
+
+    def _checkpoint(self, now: bool = False) -> Generator[Step, Any, None]:
+        marks: dict[str, StreamMark] = {n: s.mark for n, s in self._streams.items() if s.mark is not None}
+        cursor = SavedCursor(self._api.name, self._ref.as_dict(), marks)
+        if self._checked is not None:
+            at, before = self._checked
+            if cursor == before or not (now or self._clock() - at >= self._checkpoint_every):
+                return
+        # The first lines are noted at once: until then, all of them would come again.
+        self._checked = self._clock() if marks else -math.inf, cursor
+        yield Checkpoint(cursor)
 
     def _emit(self, stream: str, lines: list[str]) -> Generator[Step, Any, None]:
         if lines:
@@ -224,8 +272,9 @@ class LogFollower:
         # ended just before it has its last lines read.
         give_up = max(ended + LOG_OUTAGE, self._watch.terms.deadline or math.inf)
         while True:
-            asked, before = self._clock(), self.totals.bytes
+            asked, before = self._clock(), self._news
             behind = yield from self._read_log()
+            yield from self._checkpoint()
             now = self._clock()
             if self._log_fault and now - ended > LOG_OUTAGE:
                 yield Note(
@@ -234,7 +283,7 @@ class LogFollower:
                 return
             # Only a reading that gave nothing shows the end: writing what the one before gave may have taken
             # longer than the log needs to settle.
-            quiet = not self._log_fault and self.totals.bytes == before
+            quiet = not self._log_fault and self._news == before
             if quiet and asked - self._last_byte >= self._settle:
                 return
             if now > give_up:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_ehpc.hooks.base import ApiHook
+    from airflow_provider_ehpc.logs.cursor import SavedCursor
     from airflow_provider_ehpc.logs.follow import Step
+    from airflow_provider_ehpc.logs.store import WorkerStore
     from airflow_provider_ehpc.polling.watch import Verdict
 
 DEFER_SLACK = timedelta(minutes=5)
@@ -33,6 +35,9 @@ class JobLogOperator(BaseOperator):
     Every complete line appears once and in order; lines of the standard error begin with ``stderr | ``.
     Lines over 16 KiB are cut, visibly. A log that cannot be read for a while never fails the task.
     A job that ends in a state that is not wanted does, at once and without using retries.
+
+    After a crash, and in a retry, it goes on behind the last line that it noted as written (Airflow 3.3), and
+    marks the place: lines of one turn may come twice, none is missing.
 
     Returns what is known of the job as a dict, with ``log``: how many lines and bytes were read.
 
@@ -110,6 +115,7 @@ class JobLogOperator(BaseOperator):
             timeout = conf.getfloat("sensors", "default_timeout")
         self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
         self._killed = threading.Event()
+        self._store: WorkerStore | None = None
 
     @cached_property
     def hook(self) -> ApiHook:
@@ -125,13 +131,20 @@ class JobLogOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Until the job has ended and its log is drained: look at the state, write what is new, wait."""
+        from airflow_provider_ehpc.logs.cursor import SavedCursor
         from airflow_provider_ehpc.logs.follow import LogFollower
+        from airflow_provider_ehpc.logs.store import WORKER_EVERY, WorkerStore
         from airflow_provider_ehpc.polling.watch import JobWatch
 
         started = time.time()
         terms = self._terms(started)
-        if self.deferrable and not self._ended():
-            self._defer(terms, started)
+        deferred = self.deferrable and not self._ended()
+        store = self._store = WorkerStore(context, self.log)
+        cursor = store.load(self.hook.api.name, self.ref, tell=not deferred)
+        if deferred:
+            # Should what the trigger keeps be lost, a retry knows at least that there was a try before it.
+            store.save(cursor or SavedCursor(self.hook.api.name, self.ref.as_dict()))
+            self._defer(terms, started, cursor)
         follower = LogFollower(
             self.hook.api,
             self.ref,
@@ -139,9 +152,19 @@ class JobLogOperator(BaseOperator):
             clock=time.time,
             interval=self.poll_interval,
             settle=self.log_settle_time,
+            start=cursor,
+            checkpoint_every=WORKER_EVERY,
         )
         verdict = self.hook.drive(follower.steps(), self._do)
         return self._result(verdict, dataclasses.asdict(follower.totals))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the deferral, however that ended; what the trigger wrote, a retry need not repeat."""
+        from airflow_provider_ehpc.logs.store import WorkerStore
+
+        self._store = WorkerStore(context, self.log)
+        self._store.take_over()
+        return super().resume_execution(next_method, next_kwargs, context)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """End the task as the trigger saw the job end."""
@@ -182,7 +205,7 @@ class JobLogOperator(BaseOperator):
             deadline=started + min(limits),
         )
 
-    def _defer(self, terms: WaitTerms, started: float) -> None:
+    def _defer(self, terms: WaitTerms, started: float, cursor: SavedCursor | None) -> None:
         from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 
         self.log.info("streaming the log of %s from the triggerer", self.ref)
@@ -194,6 +217,7 @@ class JobLogOperator(BaseOperator):
                 started=started,
                 poll_interval=self.poll_interval,
                 settle=self.log_settle_time,
+                cursor=cursor.as_dict() if cursor else None,
                 terms=terms.as_dict(),
                 stop_job_on_kill=self.stop_job_on_kill,
             ),
@@ -203,7 +227,7 @@ class JobLogOperator(BaseOperator):
 
     def _do(self, step: Step) -> None:
         from airflow_provider_ehpc.logs.emission import stream_prefix
-        from airflow_provider_ehpc.logs.follow import Emit, Pause
+        from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Pause
         from airflow_provider_ehpc.polling.watch import Note
 
         if isinstance(step, Emit):
@@ -212,13 +236,18 @@ class JobLogOperator(BaseOperator):
                 self.log.info("%s%s", prefix, line)
         elif isinstance(step, Note):
             (self.log.warning if step.warning else self.log.info)("%s", step.text)
+        elif isinstance(step, Checkpoint) and self._store:
+            self._store.save(step.cursor)
         elif isinstance(step, Pause) and self._killed.wait(step.seconds):
             raise TaskKilled(f"the task was told to end while it followed {self.ref}")
 
     def _result(self, verdict: Verdict, totals: dict[str, Any]) -> dict[str, Any]:
         from airflow_provider_ehpc.logs.keep import keep_log
         from airflow_provider_ehpc.polling.ending import end_of_wait
+        from airflow_provider_ehpc.polling.watch import Outcome
 
+        if self._store and verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
+            self._store.forget()
         kept: dict[str, Any] = {}
         if self.keep_log_at and verdict.jobs:
             try:

@@ -7,8 +7,10 @@ import dataclasses
 import time
 from typing import Any
 
+from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.emission import emission_budget, records, stream_prefix
-from airflow_provider_ehpc.logs.follow import Emit, LogFollower, Pause, Step
+from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Pause, Step
+from airflow_provider_ehpc.logs.store import TRIGGER_EVERY, TriggerStore
 from airflow_provider_ehpc.polling.watch import JobWatch, Note
 from airflow_provider_ehpc.triggers.base import JobTrigger
 
@@ -19,21 +21,29 @@ class JobLogTrigger(JobTrigger):
     The whole life of the job is one deferral: Airflow truncates a trigger's log at every new one.
 
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
+    :param cursor: where an earlier try stopped,
+        a :class:`~airflow_provider_ehpc.logs.cursor.SavedCursor` as a dict.
     """
 
-    def __init__(self, *, settle: float, **kwargs: Any) -> None:
+    def __init__(self, *, settle: float, cursor: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.settle = settle
+        self.cursor = cursor
+        self._store: TriggerStore | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what rebuilds the trigger."""
         path, kwargs = super().serialize()
+        if self.cursor:
+            kwargs["cursor"] = self.cursor
         return path, {**kwargs, "settle": self.settle}
 
     async def watch(self) -> dict[str, Any]:
         """Follow the job."""
         hook = await self.hook()
         (ref,) = self.refs
+        store = self._store = TriggerStore(getattr(self, "task_instance", None), self.log)
+        start = await store.load(hook.api.name, ref) or SavedCursor.read(self.cursor, hook.api.name, ref)
         follower = LogFollower(
             hook.api,
             ref,
@@ -42,6 +52,8 @@ class JobLogTrigger(JobTrigger):
             interval=self.poll_interval,
             settle=self.settle,
             first_pause=self.first_pause(),
+            start=start,
+            checkpoint_every=TRIGGER_EVERY,
         )
         verdict = await hook.adrive(follower.steps(), self._do)
         return {**verdict.as_event(), "log": dataclasses.asdict(follower.totals)}
@@ -54,5 +66,8 @@ class JobLogTrigger(JobTrigger):
                 self.log.info("%s", record)
         elif isinstance(step, Note):
             self.tell([step])
+        elif isinstance(step, Checkpoint):
+            if self._store:
+                await self._store.save(step.cursor)
         elif isinstance(step, Pause):
             await asyncio.sleep(step.seconds)

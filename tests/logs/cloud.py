@@ -17,7 +17,8 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
 )
-from airflow_provider_ehpc.logs.follow import Emit, LogFollower, Pause, Step
+from airflow_provider_ehpc.logs.cursor import SavedCursor
+from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Pause, Step
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import JobWatch, Note, Verdict
 
@@ -136,9 +137,9 @@ class Cloud:
 
 @dataclass
 class Followed:
-    """What a follower did."""
+    """What a follower did; no verdict if it was cut short."""
 
-    verdict: Verdict
+    verdict: Verdict | None
     steps: list[Step]
     follower: LogFollower
 
@@ -153,6 +154,11 @@ class Followed:
         return [s.text for s in self.steps if isinstance(s, Note) and warning in (None, s.warning)]
 
     @property
+    def cursor(self) -> SavedCursor:
+        """The last checkpoint."""
+        return [step.cursor for step in self.steps if isinstance(step, Checkpoint)][-1]
+
+    @property
     def pauses(self) -> list[float]:
         return [step.seconds for step in self.steps if isinstance(step, Pause)]
 
@@ -164,13 +170,27 @@ def follow(
     settle: float = 5.0,
     first_pause: float = 0.0,
     emit_cost: float = 0.0,
+    start: SavedCursor | None = None,
+    checkpoint_every: float = 0.0,
+    cut_after: int = 100_000,
     **terms: Any,
 ) -> Followed:
-    """Follow the job to its end; pauses take no time but the cloud's, and so does writing lines."""
+    """Follow the job to its end; pauses take no time but the cloud's, and so does writing lines.
+
+    :param cut_after: steps after which the follower's process dies.
+    """
     clock = cloud.clock
     watch = JobWatch(REF, WaitTerms(**terms), clock())
     follower = LogFollower(
-        cloud, REF, watch, clock=clock, interval=interval, settle=settle, first_pause=first_pause
+        cloud,
+        REF,
+        watch,
+        clock=clock,
+        interval=interval,
+        settle=settle,
+        first_pause=first_pause,
+        start=start,
+        checkpoint_every=checkpoint_every,
     )
     steps: list[Step] = []
 
@@ -178,7 +198,7 @@ def follow(
         return (yield from follower.steps())
 
     flow = drive()
-    for _ in range(100_000):
+    for _ in range(cut_after):
         try:
             step = next(flow)
         except StopIteration as end:
@@ -189,4 +209,5 @@ def follow(
             clock.now += step.seconds
         elif isinstance(step, Emit):
             clock.now += emit_cost
-    raise AssertionError("the follower goes on for ever")
+    assert cut_after < 100_000, "the follower goes on for ever"
+    return Followed(None, steps, follower)

@@ -16,7 +16,7 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.job import LogLimits
-from airflow_provider_ehpc.logs.follow import LOG_OUTAGE, Emit, Pause
+from airflow_provider_ehpc.logs.follow import LOG_OUTAGE, Checkpoint, Emit, Pause
 from airflow_provider_ehpc.logs.lines import LineAssembler
 from airflow_provider_ehpc.polling.watch import Note, Outcome
 from tests.logs.cloud import Cloud, follow
@@ -418,4 +418,4 @@ def test_cut_lines_are_counted() -> None:
 def test_nothing_but_documented_steps_is_yielded() -> None:
     cloud = Cloud(states=ends(30))
     cloud.write(0, b"line\n")
-    assert {type(step) for step in follow(cloud).steps} == {Emit, Note, Pause}
+    assert {type(step) for step in follow(cloud).steps} == {Checkpoint, Emit, Note, Pause}

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_ehpc.apis.call import InvalidArgument, PermissionDenied
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound, JobTimedOut, TaskKilled
+from airflow_provider_ehpc.logs import store
+from airflow_provider_ehpc.logs.store import STATE_KEY, XCOM_KEY
 from airflow_provider_ehpc.operators.job_log import JobLogOperator
 from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 from tests.conftest import Pauses, TaskLog
+from tests.logs.stores import TI, States, XComs
 
 Make = Callable[..., JobLogOperator]
 
@@ -209,8 +213,6 @@ def test_a_storage_that_cannot_be_written_does_not_fail_the_task(
 
 
 def deferral(operator: JobLogOperator) -> Any:
-    from airflow.providers.common.compat.sdk import TaskDeferred
-
     with pytest.raises(TaskDeferred) as caught:
         operator.execute({})
     return caught.value
@@ -271,6 +273,74 @@ def test_the_event_is_the_result(ehpc_emulator: Emulator, make: Make, tmp_path: 
 def test_what_the_trigger_saw_ends_the_task(make: Make, event: Any, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         make("1.manager").execute_complete({}, event)
+
+
+# Restarts
+
+
+def test_a_retry_goes_on_where_the_try_before_was_killed(
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog
+) -> None:
+    states = States()
+    job_id = ehpc_emulator.submit("seq 100; sleep 2; echo end")
+    first = make(job_id)
+
+    def kill() -> None:
+        while STATE_KEY not in states or not states[STATE_KEY]["streams"]:
+            threading.Event().wait(0.01)
+        first._killed.set()
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    with pytest.raises(TaskKilled):
+        first.execute({"task_state_store": states})
+    killing.join()
+    before = len(task_log.lines)
+    result = make(job_id).execute({"task_state_store": states})
+    again = written(task_log)[before - 1 :]
+    assert again[-1] == "end"
+    assert task_log.lines[before].startswith("--- resumed at byte 292 of stdout; up to one turn")
+    assert [line for line in task_log.lines if line.isdigit()] == [str(n) for n in range(1, 101)]
+    assert result["log"]["bytes"] == 4
+    assert STATE_KEY not in states
+
+
+def test_a_retry_defers_with_the_place_that_the_trigger_left(
+    ehpc_emulator: Emulator, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ended the deferral: a timeout, a trigger that failed."""
+    xcoms, states = XComs(), States()
+    monkeypatch.setattr(store, "async_xcom", lambda: xcoms)
+    job_id = ehpc_emulator.submit("sleep 60")
+    ref = {"job_id": job_id, "cluster_id": ehpc_emulator.cluster_id}
+    cursor = {
+        "api": "ehpc",
+        "job": ref,
+        "streams": {"stdout": {"position": 7, "written": 9, "digest": "ab"}},
+    }
+    xcoms.values[XCOM_KEY] = {"try_number": 1, "cursor": cursor}
+    context: Any = {"task_state_store": states, "ti": TI}
+    event = {"outcome": "timed_out", "message": "late"}
+    with pytest.raises(JobTimedOut):
+        make(job_id).resume_execution("execute_complete", {"event": event}, context)
+    xcoms.values.clear()  # as Airflow does at the beginning of a try
+    operator = make(job_id, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    assert deferred.value.trigger.cursor == cursor
+
+
+def test_the_place_is_forgotten_when_the_job_has_ended(
+    ehpc_emulator: Emulator, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who clears the task wants to see the log, not its end."""
+    xcoms, states = XComs(), States()
+    monkeypatch.setattr(store, "async_xcom", lambda: xcoms)
+    xcoms.values[XCOM_KEY] = {"try_number": 1, "cursor": {"api": "ehpc"}}
+    event = {"outcome": "reached", "message": "", "jobs": [{"job_id": "1", "state": "SUCCEEDED"}]}
+    context: Any = {"task_state_store": states, "ti": TI}
+    make("1.manager").resume_execution("execute_complete", {"event": event}, context)
+    assert STATE_KEY not in states
 
 
 # Arguments

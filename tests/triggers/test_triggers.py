@@ -13,6 +13,8 @@ import pytest
 
 from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.logs import store
+from airflow_provider_ehpc.logs.store import XCOM_KEY
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import Outcome, Verdict
 from airflow_provider_ehpc.triggers import base
@@ -20,6 +22,7 @@ from airflow_provider_ehpc.triggers.base import JobTrigger
 from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
 from tests.conftest import Connect, Pauses, TaskLog
+from tests.logs.stores import TI, XComs
 
 Make = Callable[..., Any]
 
@@ -224,6 +227,34 @@ async def test_a_flood_of_lines_comes_grouped_and_whole(
     assert "\n".join(records).split("\n") == [str(n) for n in range(1, 20001)]
     assert len(records) < 200
     assert event["log"]["lines"] == 20000
+
+
+async def test_a_trigger_goes_on_where_the_one_before_was_killed(
+    ehpc_emulator: Emulator,
+    make: Make,
+    quick_triggers: None,
+    task_log: TaskLog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its triggerer died; another one starts it from the database."""
+    xcoms = XComs()
+    monkeypatch.setattr(store, "async_xcom", lambda: xcoms)
+    job_id = ehpc_emulator.submit("seq 100; sleep 2; echo end")
+    first = make(JobLogTrigger, job_id)
+    first.task_instance = TI
+    running = asyncio.create_task(fire(first))
+    while not xcoms.values.get(XCOM_KEY, {}).get("cursor", {}).get("streams"):
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    second = JobLogTrigger(**first.serialize()[1])
+    second.task_instance = TI
+    event = await fire(second)
+    lines = [line for record in task_log.lines for line in record.split("\n")]
+    assert [line for line in lines if line.isdigit()] == [str(n) for n in range(1, 101)]
+    assert any(line.startswith("--- resumed at byte 292 of stdout; up to one turn") for line in lines)
+    assert event["log"]["bytes"] == 4
 
 
 @KINDS

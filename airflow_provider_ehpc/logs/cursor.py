@@ -1,0 +1,151 @@
+"""How far a log was written: what outlives the process that wrote it.
+
+A cursor names, for each stream, a place before the last piece of it that completed a line, and of how many
+bytes behind that place lines were made. The byte behind these is the first that is not yet in a whole line.
+That holds for byte offsets and for the opaque positions of ModelArts alike, and reading from there brings the
+end of what was written once more, by whose digest a file that was cut or replaced meanwhile is recognised.
+
+It holds no text of the log and nothing of the connection: it lies open in Airflow's database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from airflow_provider_ehpc.apis.job import JobRef, LogChunk, LogPosition
+from airflow_provider_ehpc.logs.lines import LineAssembler
+
+RECOGNISED = 64
+"""Bytes before the cursor by which the stream is recognised, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMark:
+    """How far one stream was written: ``written`` bytes behind ``position``, which end as ``digest`` says."""
+
+    position: LogPosition
+    written: int
+    digest: str
+
+    def fits(self, data: bytes | bytearray) -> bool:
+        """Whether ``data``, read from the position, begins with what was written."""
+        return _digest(bytes(data[: self.written])) == self.digest
+
+    def told(self, stream: str) -> str:
+        """Say where it is."""
+        if isinstance(self.position, int):
+            return f"byte {self.position + self.written:,} of {stream}"
+        return f"the last line of {stream} that was noted"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedCursor:
+    """How far a job's log was written. A stream that is not named has no line yet."""
+
+    api: str
+    job: Mapping[str, str]
+    streams: Mapping[str, StreamMark] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
+        streams = {name: asdict(mark) for name, mark in self.streams.items()}
+        return {"api": self.api, "job": dict(self.job), "streams": streams}
+
+    @classmethod
+    def read(cls, data: Any, api: str, ref: JobRef) -> SavedCursor | None:
+        """Read what :meth:`as_dict` made; None for another job's, and for what cannot be understood."""
+        try:
+            streams = {str(name): StreamMark(**mark) for name, mark in data["streams"].items()}
+            cursor = cls(data["api"], data["job"], streams)
+        except (AttributeError, KeyError, TypeError):
+            return None
+        return cursor if (cursor.api, cursor.job) == (api, ref.as_dict()) else None
+
+    def __str__(self) -> str:
+        return ", ".join(mark.told(name) for name, mark in self.streams.items()) or "the beginning of the log"
+
+
+class LogStream:
+    """One stream: its lines, how far they are out, and whether the sizes told of it can be believed.
+
+    :param mark: where an earlier process stopped.
+    """
+
+    def __init__(self, mark: StreamMark | None = None) -> None:
+        self.assembler = LineAssembler()
+        self.mark = mark
+        self.unproved = mark
+        """The mark, as long as it is not known that the stream is still the one that it is of."""
+        self.held = bytearray()
+        """What was read of it meanwhile."""
+        self._recent = b""
+        self._read = 0
+        self._places: list[tuple[LogPosition, int]] = []
+        """Where pieces that completed lines began: their positions, and ``_read`` then."""
+        self._nothing = 0
+        self._size_proved = False
+        self._seems_shorter = False
+
+    def feed(self, data: bytes, position: LogPosition, written: int = 0) -> list[str]:
+        """Take the piece that was read at ``position`` and return the lines that it completes.
+
+        :param written: how many bytes at its beginning need no line any more.
+        """
+        end = data.rfind(b"\n") + 1
+        if end:
+            self._places.append((position, self._read))
+            out = self._read + end
+            # A short piece alone would not be enough to recognise the stream by.
+            while len(self._places) > 1 and out - self._places[1][1] >= RECOGNISED:
+                del self._places[0]
+            place, begun = self._places[0]
+            last = self._recent + data[max(0, end - RECOGNISED) : end]
+            self.mark = StreamMark(place, out - begun, _digest(last, out - begun))
+        self._read += len(data)
+        self._recent = (self._recent + data[-RECOGNISED:])[-RECOGNISED:]
+        return self.assembler.feed(data[written:])
+
+    def fits(self, mark: StreamMark, data: bytes) -> bool | None:
+        """Take a piece of the stream that is not proved yet; None where it does not tell.
+
+        Less than was there before is believed the second time: a file system on the network may show an old
+        end for a moment.
+        """
+        self.held += data
+        if len(self.held) >= mark.written:
+            return mark.fits(self.held)
+        self._nothing = 0 if data else self._nothing + 1
+        return False if self._nothing >= 2 else None
+
+    def begin_anew(self) -> list[str]:
+        """Return the line that gets no end, and be as if nothing had been read."""
+        rest = self.assembler.flush()
+        self.mark = self.unproved = None
+        self._recent = b""
+        self._places.clear()
+        self.held.clear()
+        return rest
+
+    def truncated(self, chunk: LogChunk, position: int) -> bool:
+        """Whether the file has become shorter than what was read of it: twice told, by a size that was true.
+
+        Sizes in the documentation's own samples are wrong, and a file system on the network may show an old
+        one for a moment.
+        """
+        if chunk.data or chunk.size is None:
+            self._size_proved = self._size_proved or (
+                chunk.size is not None and isinstance(chunk.next, int) and chunk.size >= chunk.next
+            )
+            self._seems_shorter = False
+            return False
+        shorter = self._size_proved and chunk.size < position
+        confirmed = shorter and self._seems_shorter
+        self._seems_shorter = shorter and not confirmed
+        return confirmed
+
+
+def _digest(data: bytes, written: int = RECOGNISED) -> str:
+    return hashlib.sha1(data[-min(RECOGNISED, written) :], usedforsecurity=False).hexdigest()

@@ -1,0 +1,163 @@
+"""Where a log's cursor outlives the process that writes the log.
+
+A worker keeps it in the task state store, which lives as long as the task instance, over its retries. A
+trigger cannot reach that store (Airflow 3.3 never answers it), so it keeps the cursor as an XCom of its task,
+which a new try of the task clears; the worker copies it when the task resumes. Airflow 3.1 and 3.2 have
+neither.
+
+A cursor that cannot be kept or read is warned of once. It never fails the wait: at worst, lines come again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_ehpc.compat import async_xcom, task_state_store
+from airflow_provider_ehpc.logs.cursor import SavedCursor
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_ehpc.apis.job import JobRef
+
+STATE_KEY = "ehpc:log_cursor"
+XCOM_KEY = "ehpc_log_cursor"
+WORKER_EVERY = 1.0
+"""Seconds between two writings, at least; each is a request to Airflow's API server."""
+TRIGGER_EVERY = 10.0
+"""The same in the triggerer, where one thread writes for a thousand triggers."""
+PATIENCE = 20.0
+"""Seconds in which the triggerer's supervisor has to answer; to what it does not know it never does."""
+
+
+class _Store:
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._warned = False
+
+    def _failed(self, what: str, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            self._log.warning(
+                "how far the log was written could not be %s: %s %s. The wait goes on; after a crash, lines "
+                "may come again.",
+                what,
+                type(error).__name__,
+                error,
+            )
+
+    def _missing(self, ref: JobRef) -> None:
+        self._log.info(
+            "log of %s: reading begins here, at its beginning. This Airflow keeps no place in a log over a "
+            "restart: after a crash or in a retry, lines come again.",
+            ref,
+        )
+
+
+class WorkerStore(_Store):
+    """A task's cursor, on the worker."""
+
+    def __init__(self, context: Context, log: Any) -> None:
+        super().__init__(log)
+        self._context = context
+        self._state = task_state_store(context)
+
+    def load(self, api: str, ref: JobRef, *, tell: bool = True) -> SavedCursor | None:
+        """Return how far an earlier try wrote the log of this job; say so where that cannot be known.
+
+        :param tell: whether to say it; not where the trigger will.
+        """
+        if self._state is None:
+            if tell:
+                self._missing(ref)
+            return None
+        try:
+            return SavedCursor.read(self._state.get(STATE_KEY), api, ref)
+        except Exception as error:
+            self._failed("read", error)
+            return None
+
+    def save(self, cursor: SavedCursor) -> None:
+        """Keep the cursor."""
+        self._set(cursor.as_dict())
+
+    def take_over(self) -> None:
+        """Keep the cursor of the trigger from whose deferral the task has just come back."""
+        if self._state is None or (xcom := async_xcom()) is None:
+            return
+        try:
+            ti = self._context["ti"]
+            saved = xcom.get_one(
+                key=XCOM_KEY, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
+            )
+        except Exception as error:
+            self._failed("read", error)
+            return
+        cursor = saved.get("cursor") if isinstance(saved, dict) else None
+        if cursor is not None:
+            self._set(cursor)
+
+    def forget(self) -> None:
+        """Drop the cursor, when all is written: who clears the task wants to see the whole log again."""
+        if self._state is not None:
+            try:
+                self._state.delete(STATE_KEY)
+            except Exception as error:
+                self._failed("dropped", error)
+
+    def _set(self, value: dict[str, Any]) -> None:
+        if self._state is not None:
+            try:
+                self._state.set(STATE_KEY, value)
+            except Exception as error:
+                self._failed("kept", error)
+
+
+class TriggerStore(_Store):
+    """A deferred task's cursor, in the triggerer.
+
+    :param task_instance: the task's address; None in ``dag.test()``, where nothing is restarted.
+    """
+
+    def __init__(self, task_instance: Any, log: Any) -> None:
+        super().__init__(log)
+        self._xcom = async_xcom() if task_instance is not None else None
+        self._ti = task_instance
+
+    async def load(self, api: str, ref: JobRef) -> SavedCursor | None:
+        """Return how far the log was written before the triggerer restarted."""
+        if self._xcom is None:
+            self._missing(ref)
+            return None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                saved = await self._xcom.aget_one(key=XCOM_KEY, **self._address)
+        except Exception as error:
+            self._failed("read", error)
+            return None
+        # Airflow clears XComs when a worker begins a try, but not where a trigger begins it.
+        if not isinstance(saved, dict) or saved.get("try_number") != self._ti.try_number:
+            return None
+        return SavedCursor.read(saved.get("cursor"), api, ref)
+
+    async def save(self, cursor: SavedCursor) -> None:
+        """Keep the cursor."""
+        if self._xcom is None:
+            return
+        value = {"try_number": self._ti.try_number, "cursor": cursor.as_dict()}
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._xcom.aset(key=XCOM_KEY, value=value, **self._address)
+        except Exception as error:
+            self._failed("kept", error)
+
+    @property
+    def _address(self) -> dict[str, Any]:
+        ti = self._ti
+        return {
+            "dag_id": ti.dag_id,
+            "task_id": ti.task_id,
+            "run_id": ti.run_id,
+            "map_index": ti.map_index,
+        }

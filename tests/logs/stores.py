@@ -1,0 +1,60 @@
+"""Airflow's stores, in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+TI = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, try_number=2)
+
+
+class States(dict[str, Any]):
+    """A task state store; broken where it is told to be."""
+
+    broken = False
+
+    def set(self, key: str, value: Any) -> None:
+        self._work()
+        self[key] = value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._work()
+        return super().get(key, default)
+
+    def delete(self, key: str) -> None:
+        self._work()
+        self.pop(key, None)
+
+    def _work(self) -> None:
+        if self.broken:
+            raise RuntimeError("the database is away")
+
+
+class XComs:
+    """XComs of one task; silent or broken where they are told to be."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.fault: Exception | None = None
+        self.silent = False
+
+    async def aset(self, *, key: str, value: Any, **address: Any) -> None:
+        await self._work(address)
+        self.values[key] = value
+
+    async def aget_one(self, *, key: str, **address: Any) -> Any:
+        await self._work(address)
+        return self.values.get(key)
+
+    def get_one(self, *, key: str, **address: Any) -> Any:
+        if self.fault:
+            raise self.fault
+        return self.values.get(key)
+
+    async def _work(self, address: dict[str, Any]) -> None:
+        assert address == {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1}
+        if self.fault:
+            raise self.fault
+        if self.silent:
+            await asyncio.Event().wait()

@@ -1,0 +1,224 @@
+"""A follower that dies at any moment, and another that goes on from its last checkpoint."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_ehpc.apis.call import Flow
+from airflow_provider_ehpc.apis.job import JobRef, LogBatch, LogChunk, LogCursor, LogLimits
+from airflow_provider_ehpc.logs.cursor import SavedCursor
+from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Pause
+from airflow_provider_ehpc.logs.lines import LineAssembler
+from tests.logs.cloud import REF, Cloud, Followed, follow
+
+
+class OpaqueCloud(Cloud):
+    """Gives positions that only it understands, as ModelArts does."""
+
+    def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
+        positions = {name: int(str(position).lstrip("@")) for name, position in cursor.positions.items()}
+        batch = yield from super().read_log(ref, LogCursor(positions), size)
+        chunks = tuple(LogChunk(chunk.stream, chunk.data, f"@{chunk.next}") for chunk in batch.chunks)
+        return LogBatch(chunks, batch.more)
+
+
+CLOUDS = pytest.mark.parametrize("kind", [Cloud, OpaqueCloud])
+
+
+def stored(cursor: SavedCursor) -> SavedCursor:
+    """Send a cursor through Airflow's database."""
+    read = SavedCursor.read(json.loads(json.dumps(cursor.as_dict())), "fake", REF)
+    assert read == cursor
+    return read
+
+
+def lines_at_checkpoint(cut: Followed, stream: str) -> int:
+    """How many lines were written before the last checkpoint."""
+    last = max(n for n, step in enumerate(cut.steps) if isinstance(step, Checkpoint))
+    return len(Followed(None, cut.steps[:last], cut.follower).lines(stream))
+
+
+def expected(data: bytes) -> list[str]:
+    whole = LineAssembler()
+    return whole.feed(data) + whole.flush()
+
+
+def growing(kind: type[Cloud], pieces: list[tuple[int, bytes]], size: int) -> Cloud:
+    cloud = kind(states=[(0, "RUNNING"), (205, "SUCCEEDED")], log_limits=LogLimits(size, 1))
+    for at, data in pieces:
+        cloud.write(at, data)
+        cloud.write(at, data[::-1], "stderr")
+    return cloud
+
+
+PIECES = st.lists(
+    st.tuples(st.integers(0, 200), st.text("ab\n数", max_size=30).map(str.encode)), max_size=15
+).map(lambda pieces: sorted(pieces, key=lambda piece: piece[0]))
+
+
+@given(
+    kind=st.sampled_from([Cloud, OpaqueCloud]),
+    pieces=PIECES,
+    size=st.integers(1, 60),
+    cuts=st.lists(st.integers(1, 60), max_size=4),
+    every=st.sampled_from([0.0, 25.0]),
+)
+def test_no_line_is_lost_wherever_it_dies(
+    kind: type[Cloud], pieces: list[tuple[int, bytes]], size: int, cuts: list[int], every: float
+) -> None:
+    """And what comes twice is what was written behind the last checkpoint, no more."""
+    cloud = growing(kind, pieces, size)
+    done: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    start: SavedCursor | None = None
+    for cut_after in [*cuts, 50_000]:
+        seen = follow(cloud, start=start, checkpoint_every=every, cut_after=cut_after)
+        for stream in done:
+            kept = None if seen.verdict else lines_at_checkpoint_or_none(seen, stream)
+            done[stream] += seen.lines(stream)[:kept]
+        if seen.verdict:
+            break
+        if any(isinstance(step, Checkpoint) for step in seen.steps):
+            start = stored(seen.cursor)
+    assert done["stdout"] == expected(cloud.files["stdout"])
+    assert done["stderr"] == expected(cloud.files["stderr"])
+    assert seen.notes(warning=True) == []
+
+
+def lines_at_checkpoint_or_none(cut: Followed, stream: str) -> int:
+    if not any(isinstance(step, Checkpoint) for step in cut.steps):
+        return 0
+    return lines_at_checkpoint(cut, stream)
+
+
+@CLOUDS
+def test_at_most_one_turn_is_repeated(kind: type[Cloud]) -> None:
+    """At every step of a run: between the last checkpoint and the end of the process there is no pause."""
+    pieces = [(n, b"line %d\nhalf %d" % (n, n)) for n in range(200)]
+    for cut_after in range(1, 90):
+        cut = follow(growing(kind, pieces, 40), cut_after=cut_after, interval=5)
+        unsaved = False
+        for step in cut.steps:
+            if isinstance(step, Emit):
+                unsaved = True
+            elif isinstance(step, Checkpoint):
+                unsaved = False
+            elif isinstance(step, Pause):
+                assert not unsaved
+
+
+def test_it_says_where_it_goes_on() -> None:
+    """Whoever compares the task log with the file must know where lines may stand twice."""
+    cloud = Cloud()
+    cloud.files = {"stdout": b"x" * 12_339 + b"\nline\nhalf", "stderr": b""}
+    cut = follow(cloud, cut_after=20)
+    assert follow(cloud, start=stored(cut.cursor), cut_after=1).notes() == [
+        "--- resumed at byte 12,345 of stdout; up to one turn (about 10 s) may be repeated ---"
+    ]
+
+
+def test_a_restart_before_the_first_line_is_told_too() -> None:
+    """The first lines may have been written and not noted."""
+    cut = follow(Cloud(), cut_after=1)
+    assert cut.cursor.streams == {}
+    assert follow(Cloud(), start=stored(cut.cursor), cut_after=1).notes() == [
+        "--- resumed at the beginning of the log; up to one turn (about 10 s) may be repeated ---"
+    ]
+
+
+OLD = b"".join(b"old %d\n" % n for n in range(100))
+LIMIT = 300
+BEHIND = len(OLD) // LIMIT * LIMIT
+"""Where the last piece of it begins."""
+
+
+def resumed_on(kind: type[Cloud], new: bytes, **how: Any) -> Followed:
+    """Cut a follower behind OLD; let another go on when the file is ``new``."""
+    before = kind(log_limits=LogLimits(LIMIT, 1))
+    before.files["stdout"] = OLD
+    cursor = stored(follow(before, cut_after=20).cursor)
+    assert cursor.streams["stdout"].position not in (0, "0")
+    after = kind(states=[(0, "SUCCEEDED")])
+    after.files["stdout"] = new
+    return follow(after, start=cursor, **how)
+
+
+@CLOUDS
+def test_the_same_file_goes_on(kind: type[Cloud]) -> None:
+    seen = resumed_on(kind, OLD + b"new\n")
+    assert seen.lines() == ["new"]
+    assert seen.follower.totals.bytes == 4
+    assert seen.notes(warning=True) == []
+
+
+@pytest.mark.parametrize("settle", [0, 5])
+@pytest.mark.parametrize("new", [b"", b"short\n", OLD[:-1] + b"!\n", OLD.replace(b"99", b"77") + b"more\n"])
+def test_another_file_is_read_from_its_beginning(new: bytes, settle: float) -> None:
+    """A job that was requeued writes its file anew: going on in its middle would lose the beginning."""
+    seen = resumed_on(Cloud, new, settle=settle)
+    assert seen.lines() == expected(new)
+    (warning,) = seen.notes(warning=True)
+    assert warning == (
+        "--- stdout is not what was read before the restart: it was cut or replaced, and is read again from "
+        "its beginning ---"
+    )
+
+
+@pytest.mark.parametrize("new", [b"short\n", OLD[:-10], OLD.replace(b"99", b"77") + b"more\n"])
+def test_what_cannot_be_recognised_is_written_and_marked(new: bytes) -> None:
+    """The beginning of a log with opaque positions may be gone; nothing that is there is dropped."""
+    seen = resumed_on(OpaqueCloud, new)
+    assert seen.lines() == expected(new[BEHIND:])
+    (warning,) = seen.notes(warning=True)
+    assert "stdout does not go on as it was read before the restart: lines may be missing" in warning
+
+
+def test_an_old_size_that_is_shown_for_a_moment_is_no_truncation() -> None:
+    """A file system on the network may do that after a restart as at any time."""
+    before = Cloud()
+    before.files["stdout"] = OLD
+    cursor = stored(follow(before, cut_after=10).cursor)
+    after = Cloud(states=[(0, "RUNNING"), (60, "SUCCEEDED")])
+    after.files["stdout"] = OLD[:50]
+    after.at(5, lambda cloud: cloud.files.update(stdout=OLD + b"new\n"))
+    seen = follow(after, start=cursor)
+    assert seen.lines() == ["new"]
+    assert seen.notes(warning=True) == []
+
+
+def test_short_pieces_are_recognised_by_what_precedes_them() -> None:
+    """A line feed alone is at the end of every file."""
+    cloud = Cloud()
+    for second in range(0, 900, 10):
+        cloud.write(second, b"%d\n" % second)
+    mark = follow(cloud, cut_after=80).cursor.streams["stdout"]
+    assert mark.written >= 64
+
+
+def test_the_cursor_holds_no_text() -> None:
+    """It lies open in Airflow's database; a log may hold what only the task's readers may see."""
+    cloud = Cloud()
+    cloud.files["stdout"] = b"password is hunter2\n"
+    cursor = follow(cloud, cut_after=10).cursor
+    assert cursor.streams
+    assert "hunter" not in json.dumps(cursor.as_dict())
+
+
+@pytest.mark.parametrize(
+    "data", [None, 7, [], {}, {"api": "fake"}, {"api": "fake", "job": REF.as_dict(), "streams": {"a": {}}}]
+)
+def test_a_cursor_that_cannot_be_understood_is_none(data: Any) -> None:
+    """Another version's, or a user's: the log is then read from its beginning."""
+    assert SavedCursor.read(data, "fake", REF) is None
+
+
+def test_a_cursor_of_another_job_is_none() -> None:
+    """A cleared task may watch another job than before."""
+    data = SavedCursor("fake", REF.as_dict()).as_dict()
+    assert SavedCursor.read(data, "fake", JobRef("8", "c1")) is None
+    assert SavedCursor.read(data, "other", REF) is None
+    assert SavedCursor.read(data, "fake", REF) is not None
