@@ -31,6 +31,21 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             },
         ],
+        "config": {
+            "ehpc": {
+                "description": "Jobs on managed HPC (airflow-provider-ehpc).",
+                "options": {
+                    "max_requests_per_second": {
+                        "description": "The most requests a second that a process sends to one account of a "
+                        "cloud. Where the cloud takes fewer, that is found out and kept.",
+                        "version_added": __version__,
+                        "type": "float",
+                        "example": "5",
+                        "default": "20",
+                    }
+                },
+            }
+        },
         "connection-types": [_ALIYUN_EHPC, _HUAWEI_MODELARTS, _QINGCLOUD_HPC],
         "hooks": [
             {

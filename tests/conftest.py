@@ -13,6 +13,8 @@ _home = tempfile.mkdtemp(prefix="airflow-home-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ["AIRFLOW_HOME"] = _home
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+# Tests look all the time; tests/hooks/test_limiter.py is about the pace of requests.
+os.environ["AIRFLOW__EHPC__MAX_REQUESTS_PER_SECOND"] = "2000"
 
 import asyncio  # noqa: E402
 import logging  # noqa: E402
@@ -82,9 +84,11 @@ class _Nothing:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
     """Let the attempts of a call follow each other at once, and tell the pauses they would have made."""
     from airflow_provider_ehpc.hooks import base
+    from airflow_provider_ehpc.hooks.limiter import RateLimiter
 
     taken = Pauses()
     original = base.retry_arguments
+    monkeypatch.setattr(RateLimiter, "pause", lambda self, turn: 0.0)
     monkeypatch.setattr(base, "retry_arguments", lambda call: {**original(call), "sleep": taken})
     return taken
 

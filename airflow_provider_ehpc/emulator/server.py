@@ -44,11 +44,12 @@ from airflow_provider_ehpc.emulator.qingcloud.protocol import QingCloudService
 from airflow_provider_ehpc.emulator.schedulers import Scheduler
 from airflow_provider_ehpc.emulator.schedulers.local import LocalScheduler
 from airflow_provider_ehpc.emulator.schedulers.slurm import SlurmScheduler
+from airflow_provider_ehpc.emulator.schedulers.timetable import TimetableScheduler
 from airflow_provider_ehpc.emulator.store import Store
 
 T = TypeVar("T")
 
-SCHEDULERS = ("local", "slurm")
+SCHEDULERS = ("local", "slurm", "timetable")
 
 _MAX_REQUEST_LINE = 64 * 1024
 """CreateJob's whole job travels in the query."""
@@ -61,7 +62,8 @@ class Emulator:
     :param directory: where everything is kept; a temporary one, gone at the end with all jobs, where
         none is given.
     :param port: 0 takes a free one.
-    :param scheduler: ``local`` runs jobs as processes of this machine, ``slurm`` gives them to its Slurm.
+    :param scheduler: ``local`` runs jobs as processes of this machine, ``slurm`` gives them to its Slurm,
+        ``timetable`` only tells that they run (:mod:`~airflow_provider_ehpc.emulator.schedulers.timetable`).
     :param spelling: whether E-HPC talks as on a ``pbs`` or on a ``slurm`` cluster; that of a real Slurm
         where it is one, else of PBS.
     :param slots: cores of the local scheduler.
@@ -355,6 +357,8 @@ class Emulator:
     def _make_scheduler(self, directory: Path, home: Path) -> Scheduler:
         if self._scheduler_name == "slurm":
             return SlurmScheduler(home)
+        if self._scheduler_name == "timetable":
+            return TimetableScheduler()
         return LocalScheduler(directory, home, self._slots)
 
     def _take_directory(self) -> IO[bytes]:

@@ -46,6 +46,7 @@ from airflow_provider_ehpc.apis.job import (
 from airflow_provider_ehpc.apis.operation import OperationSource
 from airflow_provider_ehpc.compat import aread_connection, read_connection
 from airflow_provider_ehpc.hooks.account import Account
+from airflow_provider_ehpc.hooks.limiter import limiter_of
 from airflow_provider_ehpc.hooks.retry import retry_arguments
 from airflow_provider_ehpc.hooks.transport import asend, configure_session, new_async_session, send
 
@@ -232,25 +233,35 @@ class ApiHook(HttpHook):
 
     def _exchange(self, account: Account, call: ApiCall[T]) -> T:
         session = self.get_conn()
+        limiter = limiter_of(account)
+        turn = limiter.wait()
         response = None
         try:
             signed = self._sign(account, call)
             response = send(session, account, signed)
-            return _read(call, response, _secrets(account, call, signed))
+            answer = _read(call, response, _secrets(account, call, signed))
         except ApiError as error:
+            limiter.failed(error, turn)
             self._locate(error, call, account, response)
             raise
+        limiter.answered()
+        return answer
 
     async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
         session = self._get_async_session(account)
+        limiter = limiter_of(account)
+        turn = await limiter.await_turn()
         response = None
         try:
             signed = self._sign(account, call)
             response = await asend(session, account, signed)
-            return _read(call, response, _secrets(account, call, signed))
+            answer = _read(call, response, _secrets(account, call, signed))
         except ApiError as error:
+            limiter.failed(error, turn)
             self._locate(error, call, account, response)
             raise
+        limiter.answered()
+        return answer
 
     def _sign(self, account: Account, call: ApiCall[Any]) -> ApiRequest:
         """Sign an attempt: each has its own time and nonce, for a nonce is accepted only once."""

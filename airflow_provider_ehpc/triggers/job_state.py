@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
-from airflow_provider_ehpc.polling.watch import JobSetWatch, Verdict
-from airflow_provider_ehpc.triggers.base import JobTrigger
+from airflow_provider_ehpc.polling.poller import subscribed
+from airflow_provider_ehpc.polling.watch import JobSetWatch
+from airflow_provider_ehpc.triggers import base
 
 
-class JobStateTrigger(JobTrigger):
+class JobStateTrigger(base.JobTrigger):
     """Fires once, when every job is in one of the wanted states, or one never will be."""
 
     async def watch(self) -> dict[str, Any]:
-        """Look at the jobs until the wait is over."""
+        """Look at the jobs, together with all other triggers of this process, until the wait is over."""
         terms = self.wait_terms
         watch = JobSetWatch(self.refs, terms, self.started)
-        pause = self.first_pause()
-        while True:
-            if terms.deadline is not None:
-                pause = min(pause, max(0.2, terms.deadline - time.time()))
-            await asyncio.sleep(pause)
-            verdict = await self._look(watch)
-            if verdict is not None:
-                return verdict.as_event()
-            pause = self.pause()
-
-    async def _look(self, watch: JobSetWatch) -> Verdict | None:
-        hook = await self.hook()
-        try:
-            statuses = await hook.ajob_statuses(watch.waiting)
-        except ApiError as error:
-            verdict, notes = watch.failed_to_look(error, time.time())
-        else:
-            verdict, notes = watch.saw(statuses, time.time())
-        self.tell(notes)
-        return verdict
+        first, last = self.first_pause(), None
+        if terms.deadline is not None:
+            last = max(0.2, terms.deadline - time.time())
+            first = min(first, last)
+        async with subscribed(
+            self.conn_id,
+            self.api,
+            watch.waiting,
+            interval=self.poll_interval,
+            earliest=base.FIRST_POLL,
+            first=first,
+            last=last,
+        ) as subscription:
+            while True:
+                told = await subscription.look()
+                if isinstance(told, ApiError):
+                    verdict, notes = watch.failed_to_look(told, time.time())
+                else:
+                    verdict, notes = watch.saw(told, time.time())
+                self.tell(notes)
+                if verdict is not None:
+                    return verdict.as_event()
+                subscription.refs = watch.waiting

@@ -302,16 +302,26 @@ async def test_a_cancelled_trigger_ends_as_cancelled(
 
 
 @KINDS
-async def test_cleanup_closes_the_connections(
-    ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
+async def test_the_connections_are_closed(
+    ehpc_emulator: Emulator,
+    make: Make,
+    quick_triggers: None,
+    kind: type[JobTrigger],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ten thousand triggers that leave a socket each use up the process's files."""
+    from airflow_provider_ehpc.hooks import base as hooks_base
+
+    sessions = []
+
+    def kept(options: Any, original: Any = hooks_base.new_async_session) -> Any:
+        sessions.append(original(options))
+        return sessions[-1]
+
+    monkeypatch.setattr(hooks_base, "new_async_session", kept)
     trigger = make(kind, ehpc_emulator.submit("true"))
-    _ = [event async for event in trigger.run()]
-    session = trigger._hook._async_session
-    assert not session.closed
-    await trigger.cleanup()
-    assert session.closed
+    await fire(trigger)
+    assert [session.closed for session in sessions] == [True]
     await trigger.cleanup()
 
 
@@ -397,7 +407,7 @@ async def test_a_connection_that_was_spoilt_is_told_to_the_task(
     assert "connection 'spoilt' is of type 'http'" in event["message"]
 
 
-async def test_two_triggers_of_a_process_share_nothing(
+async def test_the_end_of_one_trigger_is_not_the_end_of_another(
     ehpc_emulator: Emulator, connect: Connect, make: Make, quick_triggers: None
 ) -> None:
     """The end of one must not close the session of another."""

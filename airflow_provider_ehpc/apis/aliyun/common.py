@@ -11,7 +11,13 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator
 
-from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, NotFound, UnexpectedResponse
+from airflow_provider_ehpc.apis.call import (
+    Flow,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    UnexpectedResponse,
+)
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
 
 PAGE_SIZE = 50
@@ -145,23 +151,39 @@ def job_is_unknown(error: NotFound) -> bool:
 
 
 JobsPage: TypeAlias = tuple[Mapping[str, JobStatus], int]
-"""What a page of a cluster's unfinished jobs tells by job id, and how many there are; 0 ends the paging."""
+"""What a page of a cluster's jobs tells by job id, and how many there are; 0 ends the paging."""
+AskPage: TypeAlias = Callable[[str, int], Flow[JobsPage]]
+"""Asks for a page of the jobs of a cluster, by its number from 1 on."""
+
+_FEW = 3
+"""Jobs that are better asked for one by one than looked for on pages."""
 
 
 def statuses_by_page_or_job(
     refs: list[JobRef],
-    page: Callable[[str, int], Flow[JobsPage]],
+    unfinished: AskPage,
     job_status: Callable[[JobRef], Flow[JobStatus]],
+    finished: AskPage | None = None,
 ) -> Flow[dict[JobRef, JobStatus | None]]:
-    """Page through a cluster's unfinished jobs where that is cheaper, and ask for the others one by one.
+    """Page through a cluster's jobs where that is cheaper, and ask for the others one by one.
 
-    :param page: asks for a page of the unfinished jobs of a cluster, by its number from 1 on.
     :param job_status: asks for one job.
+    :param finished: given where a page tells as much of an ended job as asking for it does.
     """
     found: dict[JobRef, JobStatus | None] = {}
-    clusters = {cluster_of(ref) for ref in refs}
-    if len(clusters) == 1 and len(refs) > 2:
-        found.update((yield from _unfinished(refs, clusters.pop(), page)))
+    by_cluster: dict[str, dict[str, JobRef]] = {}
+    for ref in refs:
+        by_cluster.setdefault(cluster_of(ref), {})[ref.job_id] = ref
+    for cluster_id, wanted in by_cluster.items():
+        if len(wanted) >= _FEW:
+            try:
+                told, whole = yield from _unfinished(wanted, cluster_id, unfinished)
+                found.update(told)
+                if finished and whole and len(wanted) > _FEW:
+                    found.update((yield from _finished(wanted, cluster_id, finished)))
+            except PermissionDenied:
+                # A key may be allowed to ask for a job and not for all of them.
+                pass
     for ref in refs:
         if ref not in found:
             try:
@@ -174,16 +196,40 @@ def statuses_by_page_or_job(
 
 
 def _unfinished(
-    refs: list[JobRef], cluster_id: str, page: Callable[[str, int], Flow[JobsPage]]
-) -> Flow[dict[JobRef, JobStatus]]:
-    """Return what pages of unfinished jobs tell of ``refs``; fewer where more pages would cost more calls."""
+    wanted: dict[str, JobRef], cluster_id: str, page: AskPage
+) -> Flow[tuple[dict[JobRef, JobStatus], bool]]:
+    """Take out of ``wanted`` and return what pages tell, and whether all were read: not where more of them
+    would cost more calls than the jobs that are left.
+    """
     found: dict[JobRef, JobStatus] = {}
     number = 1
     while True:
         told, total = yield from page(cluster_id, number)
-        found.update({ref: told[ref.job_id] for ref in refs if ref.job_id in told})
+        _take(wanted, told, found)
         pages = -(-total // PAGE_SIZE)
-        missing = len(set(refs)) - len(found)
-        if number >= pages or pages - number > missing:
+        if number >= pages or pages - number > len(wanted):
+            return found, number >= pages
+        number += 1
+
+
+def _finished(wanted: dict[str, JobRef], cluster_id: str, page: AskPage) -> Flow[dict[JobRef, JobStatus]]:
+    """Take out of ``wanted`` and return what pages of ended jobs tell, as long as a page tells of several.
+
+    There may be years of them; but those that ended since the last look are among the first pages.
+    """
+    found: dict[JobRef, JobStatus] = {}
+    number = 1
+    while True:
+        told, total = yield from page(cluster_id, number)
+        taken = _take(wanted, told, found)
+        if taken < 2 or len(wanted) <= _FEW or number * PAGE_SIZE >= total:
             return found
         number += 1
+
+
+def _take(wanted: dict[str, JobRef], told: Mapping[str, JobStatus], found: dict[JobRef, JobStatus]) -> int:
+    """Move the jobs that a page tells of from ``wanted`` to ``found``; return how many there were."""
+    ids = [job_id for job_id in told if job_id in wanted]
+    for job_id in ids:
+        found[wanted.pop(job_id)] = told[job_id]
+    return len(ids)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import Field
@@ -334,8 +335,12 @@ class EhpcApi:
         return status
 
     def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
-        """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
-        return (yield from statuses_by_page_or_job(refs, self._unfinished, self.job_status))
+        """Page through the jobs where that is cheaper, and ask for the others one by one."""
+        return (
+            yield from statuses_by_page_or_job(
+                refs, partial(_page, "notfinish"), self.job_status, partial(_page, "finished")
+            )
+        )
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each stream with an offset of its own: the two files have nothing in common."""
@@ -381,16 +386,6 @@ class EhpcApi:
         data = log_bytes(content, stream, answer.request_id)
         return LogChunk(stream, data, offset + len(data), total)
 
-    def _unfinished(self, cluster_id: str, page: int) -> Flow[JobsPage]:
-        answer = yield list_jobs(cluster_id, page_number=page, job_status="notfinish")
-        told = {
-            job.job_spec.id: _from_list_jobs(JobRef(job.job_spec.id, cluster_id), job)
-            for job in answer.jobs
-            # The whole of an array is told by its parent; a listed entry may be only one sub-job.
-            if not job.job_spec.array_request
-        }
-        return told, (answer.total_count or 0) if answer.jobs else 0
-
     def _end_of_stream(self, ref: JobRef, stream: str, size: int, told: int) -> Flow[LogChunk]:
         """Read a long file's end where the told size puts it, or search for it.
 
@@ -425,6 +420,18 @@ class EhpcApi:
             if page * PAGE_SIZE >= (answer.total_count or 0) or not answer.jobs:
                 return states, assumed
             page += 1
+
+
+def _page(job_status: str, cluster_id: str, number: int) -> Flow[JobsPage]:
+    """Ask for a page of the jobs that have ended (``finished``) or not (``notfinish``)."""
+    answer = yield list_jobs(cluster_id, page_number=number, job_status=job_status)
+    told = {
+        job.job_spec.id: _from_list_jobs(JobRef(job.job_spec.id, cluster_id), job)
+        for job in answer.jobs
+        # The whole of an array is told by its parent; a listed entry may be only one sub-job.
+        if not job.job_spec.array_request
+    }
+    return told, (answer.total_count or 0) if answer.jobs else 0
 
 
 def _goes_on(chunk: LogChunk, size: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -95,9 +95,8 @@ class Cluster:
                 },
             }
             for job_id, job in self.jobs.items()
-            if not (
-                wanted.get("JobStatus") == "notfinish" and job.state in ("FINISHED", "Completed", "Failed")
-            )
+            if wanted.get("JobStatus", "all")
+            in ("all", "finished" if job.state in ("FINISHED", "Completed", "Failed") else "notfinish")
             and wanted.get("JobName", "") in job.name
         ]
         return {"TotalCount": len(chosen), "Jobs": chosen[(number - 1) * size : number * size]}
@@ -381,6 +380,50 @@ def test_few_jobs_among_very_many_are_not_searched_in_pages(drive):
     jobs = {str(n): Job() for n in range(10_000)}
     refs = [JobRef(str(n), CLUSTER) for n in range(9_000, 9_005)]
     driven = drive(API.job_statuses(refs), Cluster(jobs))
+    assert Counter(driven.operations) == {"ListJobs": 1, "GetJob": 5}
+
+
+def test_a_thousand_jobs_that_ended_cost_pages_too(drive):
+    """They were submitted together and end together: a thousand single requests would come in one turn."""
+    jobs = {str(n): Job("Completed") for n in range(1000)}
+    driven = drive(API.job_statuses([JobRef(job_id, CLUSTER) for job_id in jobs]), Cluster(jobs))
+    assert Counter(driven.operations)["ListJobs"] <= 22
+    assert Counter(driven.operations)["GetJob"] <= 3
+    assert all(status.state is JobState.SUCCEEDED for status in driven.result.values())
+
+
+def test_years_of_ended_jobs_are_not_paged_through(drive):
+    """Of a few that ended, each is asked for; where the first page tells of none, so is each of many."""
+    jobs = {str(n): Job("Completed") for n in range(10_000)}
+    for refs in (range(9_000, 9_003), range(9_000, 9_010)):
+        driven = drive(API.job_statuses([JobRef(str(n), CLUSTER) for n in refs]), Cluster(jobs))
+        assert Counter(driven.operations)["GetJob"] == len(refs)
+        assert Counter(driven.operations)["ListJobs"] <= 2
+
+
+def test_jobs_of_two_clusters_are_paged_each(drive):
+    jobs = {str(n): Job() for n in range(100)}
+    refs = [JobRef(job_id, cluster) for job_id in jobs for cluster in (CLUSTER, "ehpc-hz-2")]
+    cloud = Cluster(jobs)
+
+    def answer(request):
+        return cloud(replace(request, query={**request.query, "ClusterId": CLUSTER}))
+
+    driven = drive(API.job_statuses(refs), answer)
+    assert driven.operations == ["ListJobs"] * 4
+    assert set(driven.result) == set(refs)
+
+
+def test_a_key_that_may_not_list_jobs_asks_for_each(drive, reply):
+    """A right that a wait for one job does not need must not be missed because others wait too."""
+    cluster = Cluster({str(n): Job() for n in range(5)})
+
+    def answer(request):
+        if request.headers["x-acs-action"] == "ListJobs":
+            return reply({"Code": "NoPermission", "Message": "You are not authorized"}, 403)
+        return cluster(request)
+
+    driven = drive(API.job_statuses([JobRef(str(n), CLUSTER) for n in range(5)]), answer)
     assert Counter(driven.operations) == {"ListJobs": 1, "GetJob": 5}
 
 

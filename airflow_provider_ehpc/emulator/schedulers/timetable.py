@@ -1,0 +1,94 @@
+"""Jobs without processes, for scale: each says in its command when it begins, how long it runs, how it ends.
+
+``wait=2 run=30 exit=1`` begins two seconds after its submission, runs for thirty and ends with code 1. What
+is left out is 0. Ten thousand of them cost next to nothing; they write no log.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Sequence
+
+from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
+
+_WORD = re.compile(r"(wait|run)=(\d+(?:\.\d*)?)|(exit)=(\d{1,3})")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timetable:
+    """When a job begins and ends, in seconds after its submission, and its exit code."""
+
+    begins: float
+    ends: float
+    exit_code: int
+
+
+def read_timetable(command: str) -> Timetable:
+    """Read a job's command.
+
+    :raises SubmissionRefused: where it is no timetable.
+    """
+    told: dict[str, float] = {}
+    for word in command.removeprefix("-- ").split():
+        match = _WORD.fullmatch(word)
+        if match is None:
+            raise SubmissionRefused(f"{word!r} is no part of a timetable such as 'wait=2 run=30 exit=1'")
+        told[match[1] or match[3]] = float(match[2] or match[4])
+    begins = told.get("wait", 0.0)
+    return Timetable(begins, begins + told.get("run", 0.0), int(told.get("exit", 0)))
+
+
+class TimetableScheduler:
+    """Moves jobs on by the clock.
+
+    :param clock: epoch seconds.
+    """
+
+    interval = 0.1
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._timetables: dict[int, Timetable] = {}
+
+    def default_queue(self) -> None:
+        """Leave it to the API: there is one queue, under any name."""
+        return
+
+    def submit(self, spec: JobSpec, post_command: str, next_number: int) -> int:
+        """See :class:`~airflow_provider_ehpc.emulator.schedulers.Scheduler`; only timetables are taken."""
+        self._timetables[next_number] = read_timetable(spec.command)
+        return next_number
+
+    def stop(self, jobs: Sequence[Job]) -> None:
+        """Leave it to :meth:`poll`, which sees that a job was told to stop."""
+
+    def poll(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return the jobs that have begun or ended meanwhile."""
+        now = self._clock()
+        moved = (self._move(job, now) for job in jobs)
+        return [job for job in moved if job is not None]
+
+    def kill(self, jobs: Sequence[Job]) -> None:
+        """Do nothing: there are no processes."""
+
+    def _move(self, job: Job, now: float) -> Job | None:
+        """Return what has become of a job; None where nothing has."""
+        if job.stopped_at is not None:
+            return dataclasses.replace(job, phase=Phase.CANCELLED, ended_at=job.stopped_at)
+        timetable = self._timetables.get(job.number)
+        if timetable is None:
+            timetable = self._timetables[job.number] = read_timetable(job.spec.command)
+        begins, ends = (job.submission.submitted_at + s for s in (timetable.begins, timetable.ends))
+        if now >= ends:
+            code = timetable.exit_code
+            phase = Phase.FAILED if code else Phase.COMPLETED
+            return dataclasses.replace(
+                job, phase=phase, exit_code=code, started_at=begins, ended_at=ends, nodes=("compute000",)
+            )
+        if now >= begins and job.phase is Phase.PENDING:
+            return dataclasses.replace(job, phase=Phase.RUNNING, started_at=begins, nodes=("compute000",))
+        return None

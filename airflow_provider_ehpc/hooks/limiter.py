@@ -1,0 +1,142 @@
+"""How fast an account is asked: one limiter an account in a process, shared by everything in it.
+
+The clouds count requests by account and do not say how many they take, so the limiter learns it: a refusal
+halves the rate, answers raise it again little by little (the way TCP finds the width of a path), and a pause
+that the cloud asks for is kept by all. Processes do not know of each other: on a worker, each task has its
+own limiter; in the triggerer, all triggers share one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airflow_provider_ehpc.apis.call import ApiError, Throttled
+from airflow_provider_ehpc.compat import conf
+from airflow_provider_ehpc.hooks.account import Account
+from airflow_provider_ehpc.hooks.retry import LONGEST_PAUSE
+
+DEFAULT_CEILING = 20.0
+"""Requests a second, where Airflow's configuration says nothing else."""
+BURST = 5.0
+"""Requests that may follow each other at once after a pause."""
+SLOWEST = 0.5
+"""Requests a second below which the rate is never lowered."""
+_RECOVERY = 60.0
+"""Seconds of answers without a refusal in which the rate rises from nothing to its ceiling."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """A place in the queue: when it comes up, and under which rate it was given."""
+
+    at: float
+    era: int
+
+
+class RateLimiter:
+    """Gives out turns to ask, in the order of asking; safe to use from any thread and any event loop.
+
+    :param ceiling: requests a second that are never exceeded.
+    :param clock: monotonic seconds.
+    """
+
+    def __init__(self, ceiling: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.ceiling = ceiling
+        self.rate = ceiling
+        """Requests a second that the account seems to take."""
+        self.refusals = 0
+        """Requests that were refused for coming too fast."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next = clock()
+        self._risen = clock()
+        self._quiet_until = clock()
+        self._era = 0
+
+    def wait(self) -> Turn:
+        """Wait for a turn, blocking the thread."""
+        turn = self.book()
+        while (pause := self.pause(turn)) > 0:
+            time.sleep(pause)
+        return turn
+
+    async def await_turn(self) -> Turn:
+        """Wait for a turn, without blocking the event loop."""
+        turn = self.book()
+        while (pause := self.pause(turn)) > 0:  # noqa: ASYNC110 - the turn is a time, not an event
+            await asyncio.sleep(pause)
+        return turn
+
+    def book(self) -> Turn:
+        """Return the next free turn."""
+        with self._lock:
+            return Turn(self._book(self._clock()), self._era)
+
+    def pause(self, turn: Turn) -> float:
+        """Return the seconds until a turn comes up; 0 where it has. It may have been put off meanwhile."""
+        with self._lock:
+            now = self._clock()
+            if turn.era != self._era and turn.at <= now:
+                # Given out before the cloud refused: those who waited then queue again, first come first.
+                turn.at, turn.era = self._book(now), self._era
+            return max(0.0, turn.at - now)
+
+    def answered(self) -> None:
+        """Learn that a request was not refused for coming too fast."""
+        with self._lock:
+            now = self._clock()
+            if self.rate < self.ceiling:
+                # By time, not by answer: a busy account would run into the next refusal at once.
+                step = self.ceiling * min(1.0, (now - self._risen) / _RECOVERY)
+                self.rate = min(self.ceiling, self.rate + step)
+            self._risen = now
+
+    def failed(self, error: ApiError, turn: Turn) -> None:
+        """Learn from a failure: a refusal lowers the rate, and a pause that was asked for is kept."""
+        if not error.transient:
+            return
+        with self._lock:
+            now = self._clock()
+            if isinstance(error, Throttled):
+                self.refusals += 1
+                # Requests that were on their way together are refused together, but are one lesson.
+                if turn.era == self._era:
+                    self.rate = max(min(SLOWEST, self.ceiling), self.rate / 2)
+                    self._risen = now
+                    self._begin_anew(max(self._quiet_until, now + 1 / self.rate))
+            # A longer ban is tried once a minute: it may be one operation's alone.
+            quiet_until = now + min(error.retry_after or 0.0, LONGEST_PAUSE)
+            if quiet_until > max(now, self._quiet_until):
+                self._begin_anew(quiet_until)
+
+    def _book(self, now: float) -> float:
+        # The generic cell rate algorithm (ITU-T I.371): turns are 1/rate apart, and rest saves up a few.
+        step = 1 / self.rate
+        self._next = max(self._next, now)
+        at = max(now, self._next - (BURST - 1) * step)
+        self._next += step
+        return at
+
+    def _begin_anew(self, at: float) -> None:
+        """Give no turn before ``at``, and none of those given out already without queueing again."""
+        self._next = at + (BURST - 1) / self.rate
+        self._quiet_until = at
+        self._era += 1
+
+
+_limiters: dict[tuple[str, str], RateLimiter] = {}
+_making = threading.Lock()
+
+
+def limiter_of(account: Account) -> RateLimiter:
+    """Return the limiter of an account, one a process; its ceiling is Airflow's configuration's."""
+    key = (account.conn_id, account.base_url)
+    with _making:
+        if key not in _limiters:
+            ceiling = conf.getfloat("ehpc", "max_requests_per_second", fallback=DEFAULT_CEILING)
+            _limiters[key] = RateLimiter(ceiling if ceiling > 0 else DEFAULT_CEILING)
+        return _limiters[key]

@@ -1,0 +1,512 @@
+"""One look for all who wait: by a clock that costs no time, and with triggers on the emulator over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import dataclasses
+import selectors
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from functools import partial
+from typing import Any, TypeVar
+
+import pytest
+
+from airflow_provider_ehpc.apis.call import (
+    ApiError,
+    AuthenticationFailed,
+    InvalidArgument,
+    InvalidRequest,
+    ServiceUnavailable,
+)
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.compat import AirflowNotFoundException
+from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.polling import poller
+from airflow_provider_ehpc.polling.poller import Look, subscribed
+from airflow_provider_ehpc.polling.terms import WaitTerms
+from airflow_provider_ehpc.polling.watch import Outcome
+from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
+from tests.conftest import Connect
+
+T = TypeVar("T")
+CLUSTER = "ehpc-hz-1"
+
+
+class _Clockwork(selectors.SelectSelector):
+    """Lets the time pass at once in which nothing would happen."""
+
+    passed = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.passed += timeout or 0.0
+        return super().select(0)
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop with a clock of its own, which only waiting moves."""
+
+    def __init__(self) -> None:
+        self._clockwork = _Clockwork()
+        super().__init__(self._clockwork)
+
+    def time(self) -> float:
+        return 1000.0 + self._clockwork.passed
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, in no time."""
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        return runner.run(main)
+
+
+def ref(number: int | str, cluster: str = CLUSTER) -> JobRef:
+    return JobRef(str(number), cluster)
+
+
+@dataclasses.dataclass
+class Account:
+    confidential: tuple[str, ...] = ("key",)
+
+
+class Cloud:
+    """What a hook would be: it answers what it is told to, and counts."""
+
+    def __init__(self) -> None:
+        self.states: dict[JobRef, JobState | None] = {}
+        self.looks: list[tuple[float, list[JobRef]]] = []
+        self.error: Callable[[list[JobRef]], Exception | None] = lambda refs: None
+        self.lasts = 0.0
+        self.account = Account()
+        self.opened = self.closed = 0
+        self.contexts: list[contextvars.Context] = []
+
+    async def open(self, conn_id: str, api: str) -> Hook:
+        self.opened += 1
+        return Hook(self, dataclasses.replace(self.account))
+
+    @property
+    def times(self) -> list[float]:
+        return [at - 1000 for at, _ in self.looks]
+
+
+@dataclasses.dataclass
+class Hook:
+    cloud: Cloud
+    account: Account
+
+    async def ajob_statuses(self, refs: Iterable[JobRef]) -> dict[JobRef, JobStatus | None]:
+        refs = list(refs)
+        self.cloud.looks.append((asyncio.get_running_loop().time(), refs))
+        self.cloud.contexts.append(contextvars.copy_context())
+        await asyncio.sleep(self.cloud.lasts)
+        if error := self.cloud.error(refs):
+            raise error
+        states = {ref: self.cloud.states.get(ref, JobState.RUNNING) for ref in refs}
+        return {ref: JobStatus(ref.job_id, state, state) if state else None for ref, state in states.items()}
+
+    async def aclose(self) -> None:
+        await asyncio.sleep(0)
+        self.cloud.closed += 1
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Generator[Cloud, None, None]:
+    made = Cloud()
+    monkeypatch.setattr(poller, "ajob_hook", made.open)
+    monkeypatch.setattr(poller.random, "uniform", lambda low, high: 1.0)
+    yield made
+    assert not poller._pollers, "a poller was left behind"
+    assert made.opened == made.closed
+
+
+async def until(
+    number: int | str,
+    wanted: Callable[[Look], bool] = lambda look: isinstance(look, ApiError),
+    *,
+    cluster: str = CLUSTER,
+    seen: list[Look] | None = None,
+    **settings: Any,
+) -> float:
+    """Wait for one job; return how many seconds after the beginning of the test the wait was over."""
+    settings = {"interval": 5.0, "earliest": 5.0, "first": 7.0, **settings}
+    async with subscribed("c", "ehpc", [ref(number, cluster)], **settings) as subscription:
+        while True:
+            look = await subscription.look()
+            if seen is not None:
+                seen.append(look)
+            if wanted(look):
+                return asyncio.get_running_loop().time() - 1000
+
+
+def ended(number: int | str, cluster: str = CLUSTER) -> Callable[[Look], bool]:
+    def test(look: Look) -> bool:
+        status = None if isinstance(look, ApiError) else look[ref(number, cluster)]
+        return status is not None and status.state.terminal
+
+    return test
+
+
+async def after(seconds: float, act: Callable[[], object]) -> None:
+    await asyncio.sleep(seconds)
+    act()
+
+
+def end_all(cloud: Cloud, count: int) -> None:
+    cloud.states.update({ref(n): JobState.SUCCEEDED for n in range(count)})
+
+
+# Turns
+
+
+def test_a_thousand_waiting_jobs_cost_one_look_a_turn(cloud: Cloud) -> None:
+    """Each by itself, they would ask two hundred times a second."""
+
+    async def main() -> list[float]:
+        waits = [until(n, ended(n), first=5 + n % 50 / 10) for n in range(1000)]
+        over = await asyncio.gather(*waits, after(30, partial(end_all, cloud, 1000)))
+        return over[:-1]
+
+    over = run(main())
+    assert len(cloud.looks) <= 7
+    assert all(30 <= at <= 35 for at in over)
+
+
+def test_jobs_that_come_one_by_one_fall_into_step(cloud: Cloud) -> None:
+    """A thousand deferrals take the triggerer 13 s; one look each for ever would be none saved."""
+
+    async def late(n: int) -> float:
+        await asyncio.sleep(n / 10)
+        return await until(n, ended(n), first=5 + n % 5)
+
+    async def main() -> None:
+        await asyncio.gather(*(late(n) for n in range(100)), after(60, partial(end_all, cloud, 100)))
+
+    run(main())
+    assert len([at for at in cloud.times if 30 <= at < 60]) <= 7
+
+
+def test_the_first_look_is_not_before_its_time(cloud: Cloud) -> None:
+    """A task that is resumed within five seconds of its deferral can be marked failed (GH-71580)."""
+
+    async def main() -> float:
+        first = asyncio.create_task(until(1, ended(1)))
+        await asyncio.sleep(11.5)
+        cloud.states[ref(2)] = JobState.SUCCEEDED
+        told = await until(2, ended(2), first=6.0)
+        first.cancel()
+        return told
+
+    assert run(main()) >= 16.5
+    assert all(
+        at >= 16.5
+        for (at, refs) in zip(cloud.times, [r for _, r in cloud.looks], strict=True)
+        if ref(2) in refs
+    )
+
+
+def test_each_job_has_its_own_interval(cloud: Cloud) -> None:
+    """An hour-long job looked at every minute is not looked at every second for its neighbour's sake."""
+
+    async def main() -> None:
+        await asyncio.gather(
+            until(1, ended(1), interval=2.0),
+            until(2, ended(2), interval=60.0),
+            after(300, partial(end_all, cloud, 3)),
+        )
+
+    run(main())
+    asked = Counter(ref.job_id for _, refs in cloud.looks for ref in refs)
+    assert 140 <= asked["1"] <= 155
+    assert 5 <= asked["2"] <= 12
+
+
+def test_a_slow_cloud_is_not_asked_twice_at_once(cloud: Cloud) -> None:
+    cloud.lasts = 12.0
+
+    async def main() -> None:
+        await asyncio.gather(until(1, ended(1)), after(60, partial(end_all, cloud, 2)))
+
+    run(main())
+    assert all(later - earlier >= 12 for earlier, later in zip(cloud.times, cloud.times[1:], strict=False))
+
+
+def test_a_last_look_is_taken_at_the_deadline(cloud: Cloud) -> None:
+    """The job may have ended just before it."""
+
+    async def main() -> float:
+        _, over = await asyncio.gather(
+            after(99, partial(end_all, cloud, 2)), until(1, ended(1), interval=60.0, last=100.0)
+        )
+        return over
+
+    assert run(main()) == pytest.approx(100, abs=0.5)
+
+
+def test_the_same_job_is_asked_for_once(cloud: Cloud) -> None:
+    async def main() -> None:
+        await asyncio.gather(*(until(1, ended(1)) for _ in range(5)), after(20, partial(end_all, cloud, 2)))
+
+    run(main())
+    assert all(refs == [ref(1)] for _, refs in cloud.looks)
+
+
+def test_jobs_that_are_there_are_not_asked_for_again(cloud: Cloud) -> None:
+    async def main() -> None:
+        async with subscribed("c", "ehpc", [ref(1), ref(2)], interval=5.0) as subscription:
+            await subscription.look()
+            subscription.refs = [ref(2)]
+            await subscription.look()
+
+    run(main())
+    assert [len(refs) for _, refs in cloud.looks] == [2, 1]
+
+
+# Life
+
+
+def test_every_cluster_has_its_own(cloud: Cloud) -> None:
+    """One that is slow or gone must not hold up another."""
+
+    async def main() -> None:
+        cloud.error = lambda refs: ServiceUnavailable("x") if refs[0].cluster_id == "bad" else None
+        end_all(cloud, 2)
+        bad: list[Look] = []
+        await asyncio.gather(until(1, cluster="bad", seen=bad), until(1, ended(1)))
+        assert isinstance(bad[-1], ServiceUnavailable)
+
+    run(main())
+    assert cloud.opened == 2
+
+
+def test_it_ends_with_its_last_subscriber_and_begins_anew(cloud: Cloud) -> None:
+    async def main() -> None:
+        end_all(cloud, 2)
+        await until(1, ended(1))
+        looks = len(cloud.looks)
+        assert not poller._pollers
+        await asyncio.sleep(100)
+        assert len(cloud.looks) == looks
+        await until(1, ended(1))
+
+    run(main())
+    assert cloud.opened == 2
+
+
+def test_who_comes_while_the_last_one_leaves_gets_a_new_one(cloud: Cloud) -> None:
+    """Subscribed to one that is ending, it would wait for ever."""
+
+    async def main() -> None:
+        end_all(cloud, 3)
+        leaving = asyncio.create_task(until(1, ended(1), earliest=0.0, first=0.0))
+        while poller._pollers or not cloud.looks:
+            await asyncio.sleep(0)
+        assert not leaving.done()
+        await until(2, ended(2))
+        await leaving
+
+    run(main())
+
+
+def test_every_loop_has_its_own(cloud: Cloud) -> None:
+    """``dag.test()`` runs every deferral in a loop of its own."""
+    end_all(cloud, 2)
+    for _ in range(3):
+        run(until(1, ended(1)))
+    assert cloud.opened == 3
+
+
+def test_a_loop_that_was_closed_in_the_middle_leaves_nothing_behind(cloud: Cloud) -> None:
+    """Its tasks were never cancelled, so nobody took their leave."""
+    closed = Loop()
+    closed.close()
+    poller._pollers[closed, "c", "ehpc", frozenset({CLUSTER})] = None  # type: ignore[assignment]
+    end_all(cloud, 2)
+    run(until(1, ended(1)))
+    assert not poller._pollers
+
+
+def test_its_log_is_nobodys_task_log(cloud: Cloud) -> None:
+    """It runs for all; in the context of the trigger that came first, it would write into that one's log."""
+    whose: contextvars.ContextVar[str] = contextvars.ContextVar("whose")
+
+    async def main() -> None:
+        whose.set("the first trigger")
+        end_all(cloud, 2)
+        await until(1, ended(1))
+
+    run(main())
+    assert all(whose not in context for context in cloud.contexts)
+
+
+def test_a_cancelled_subscriber_leaves_the_others(cloud: Cloud) -> None:
+    async def main() -> float:
+        leaving = asyncio.create_task(until(1, ended(1)))
+        staying = asyncio.create_task(until(2, ended(2)))
+        await asyncio.sleep(12)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        end_all(cloud, 3)
+        return await staying
+
+    assert run(main()) < 20
+    assert ref(1) not in cloud.looks[-1][1]
+
+
+def test_a_poller_that_breaks_tells_its_subscribers(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise they would wait for ever."""
+    monkeypatch.setattr(poller.random, "uniform", lambda low, high: 1 / 0)
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="has ended"):
+            await until(1, lambda look: False)
+
+    run(main())
+
+
+# Trouble
+
+
+def test_a_passing_error_is_told_and_the_next_look_comes(cloud: Cloud) -> None:
+    def error(refs: list[JobRef]) -> Exception | None:
+        return ServiceUnavailable("away") if len(cloud.looks) == 2 else None
+
+    cloud.error = error
+    seen: list[Look] = []
+
+    async def main() -> None:
+        await asyncio.gather(until(1, ended(1), seen=seen), after(20, partial(end_all, cloud, 2)))
+
+    run(main())
+    assert isinstance(seen[1], ServiceUnavailable)
+    assert not isinstance(seen[2], ApiError), (
+        "that the API answers again is news, though the job is as it was"
+    )
+
+
+@pytest.mark.parametrize("kind", [InvalidRequest, InvalidArgument])
+def test_one_jobs_error_is_not_the_others(cloud: Cloud, kind: type[Exception]) -> None:
+    """One id with a slip of the pen among a hundred must not end the waits for the others."""
+    cloud.error = lambda refs: kind("no such id") if ref("bad") in refs else None
+    end_all(cloud, 100)
+
+    async def main() -> list[float | BaseException]:
+        waits = [until(n, ended(n)) for n in range(100)]
+        return await asyncio.gather(until("bad"), *waits, return_exceptions=True)
+
+    first, *others = run(main())
+    assert isinstance(first, InvalidArgument) == (kind is InvalidArgument)
+    assert len(others) == 100
+    assert not [other for other in others if isinstance(other, BaseException)]
+    assert len(cloud.looks) < 20
+
+
+def test_an_error_that_is_everyones_is_not_searched_for_in_each(cloud: Cloud) -> None:
+    """Two thousand requests to an endpoint that answers nonsense help nobody."""
+    cloud.error = lambda refs: InvalidRequest("nonsense")
+
+    async def main() -> None:
+        await asyncio.gather(*(until(n) for n in range(1000)))
+
+    run(main())
+    assert len(cloud.looks) < 100
+
+
+def test_a_connection_that_is_gone_is_told_to_all(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(conn_id: str, api: str) -> Hook:
+        raise AirflowNotFoundException("The conn_id `c` isn't defined")
+
+    monkeypatch.setattr(poller, "ajob_hook", gone)
+
+    async def main() -> list[Any]:
+        return await asyncio.gather(*(until(n) for n in range(3)), return_exceptions=True)
+
+    assert [type(told) for told in run(main())] == [AirflowNotFoundException] * 3
+
+
+def test_a_new_key_is_read_when_the_old_one_is_refused(cloud: Cloud) -> None:
+    """Keys are rotated; a thousand waits must not fail for it."""
+
+    def error(refs: list[JobRef]) -> Exception | None:
+        cloud.account = Account(("new key",))
+        return AuthenticationFailed("old key") if len(cloud.looks) == 2 else None
+
+    cloud.error = error
+    seen: list[Look] = []
+
+    async def main() -> None:
+        await asyncio.gather(until(1, ended(1), seen=seen), after(20, partial(end_all, cloud, 2)))
+
+    run(main())
+    assert not [look for look in seen if isinstance(look, ApiError)]
+    assert cloud.opened == 2
+
+
+def test_a_refused_key_is_not_sent_again(cloud: Cloud) -> None:
+    """Failed signatures can lock a key."""
+    cloud.error = lambda refs: AuthenticationFailed("no")
+    run(until(1))
+    assert len(cloud.looks) == 1
+
+
+def test_a_connection_is_read_anew_now_and_then(cloud: Cloud) -> None:
+    async def main() -> None:
+        await asyncio.gather(until(1, ended(1)), after(1000, partial(end_all, cloud, 2)))
+
+    run(main())
+    assert cloud.opened == 4
+
+
+def test_news_are_told_at_once_and_nothing_new_once_a_minute(cloud: Cloud) -> None:
+    """To wake a thousand triggers for nothing costs the triggerer more than to ask for their jobs."""
+    seen: list[Look] = []
+
+    async def main() -> None:
+        await asyncio.gather(until(1, ended(1), seen=seen), after(600, partial(end_all, cloud, 2)))
+
+    run(main())
+    assert 10 <= len(seen) <= 12
+
+
+def test_a_job_that_is_not_known_is_told_every_time(cloud: Cloud) -> None:
+    """How long that is borne is judged by the time, in polling.watch."""
+    cloud.states[ref(1)] = None
+    seen: list[Look] = []
+
+    async def main() -> None:
+        await asyncio.gather(until(1, ended(1), seen=seen), after(50, partial(end_all, cloud, 2)))
+
+    run(main())
+    assert len(seen) == len(cloud.looks)
+
+
+# Triggers, on the emulator
+
+
+async def test_many_triggers_ask_together(
+    ehpc_emulator: Emulator, connect: Connect, quick_triggers: None
+) -> None:
+    """Thirty jobs of one cluster cost a page, not thirty requests, and each trigger gets its own."""
+    connection = connect(ehpc_emulator.connection)
+    job_ids = [ehpc_emulator.submit("sleep 1" if n % 3 else "sleep 0.8; exit 3") for n in range(16)]
+
+    async def fire(job_id: str) -> dict[str, Any]:
+        trigger = JobStateTrigger(
+            conn_id=connection,
+            api="ehpc",
+            jobs=[{"job_id": job_id, "cluster_id": ehpc_emulator.cluster_id}],
+            started=time.time(),
+            poll_interval=0.2,
+            terms=WaitTerms((JobState.SUCCEEDED,), "success", deadline=time.time() + 30).as_dict(),
+        )
+        (event,) = [event async for event in trigger.run()]
+        return event.payload
+
+    events = await asyncio.gather(*map(fire, job_ids))
+    assert [event["jobs"][0]["job_id"] for event in events] == job_ids
+    outcomes = [Outcome.REACHED.value if n % 3 else Outcome.FAILED.value for n in range(16)]
+    assert [event["outcome"] for event in events] == outcomes
+    assert sum(sum(kinds.values()) for kinds in ehpc_emulator.requests.counts.values()) < 60
