@@ -43,7 +43,7 @@ HEARTBEAT = 60.0
 _SHORTEST_PAUSE = 1.0
 """Seconds between two turns, at most: subscribers who come one by one are gathered into one turn. A fifth of
 the shortest interval where that is less."""
-_AT_ONCE = 100
+_AT_ONCE = 25
 """Subscribers that are told before others in the event loop have their turn."""
 _SEARCH = 40
 """Failures in a turn after which no more is looked for the jobs that they are about: it is all of them."""

@@ -106,10 +106,6 @@ class JobTrigger(BaseTrigger):
         """Return the seconds until the first look: triggers that begin together do not ask together."""
         return FIRST_POLL + random.uniform(0, min(self.poll_interval, 10.0))
 
-    def pause(self) -> float:
-        """Return the seconds until the next look."""
-        return self.poll_interval * random.uniform(0.9, 1.1)
-
     def tell(self, notes: list[Note]) -> None:
         """Write notes to the task log."""
         for note in notes:

@@ -382,9 +382,6 @@ def test_first_looks_come_late_and_apart(make: Make) -> None:
     assert min(pauses) >= 5
     assert max(pauses) <= base.FIRST_POLL + 10
     assert max(pauses) - min(pauses) > 5
-    later = [trigger.pause() for trigger in triggers]
-    assert 27 <= min(later) < 29
-    assert 31 < max(later) <= 33
 
 
 @KINDS

@@ -1,0 +1,215 @@
+"""What many waiting jobs cost the triggerer: ours beside the http provider's ``HttpSensorTrigger``.
+
+Run as ``python -m benchmarks.waiting_jobs --jobs 1000``. One emulated cluster, in a process of its own, runs
+jobs on a timetable which all end at one moment. For each kind of trigger a fresh process waits for all of
+them in one event loop, as a triggerer does, without a database behind it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import multiprocessing
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+KINDS = ("JobStateTrigger", "HttpSensorTrigger")
+_TICK = 0.005
+
+
+@dataclass
+class Figures:
+    """What one kind of trigger cost."""
+
+    requests: int = 0
+    cpu_seconds: float = 0.0
+    worst_stall_ms: float = 0.0
+    """By the clock; on a busy machine, the time that other processes took is in it."""
+    worst_busy_ms: float = 0.0
+    """The processor's time between two turns of the event loop: what is the triggers' own of a stall."""
+    kilobytes_a_job: float = 0.0
+    median_lag: float = 0.0
+    """Seconds from a job's end to its event."""
+    worst_lag: float = 0.0
+    events: int = 0
+
+
+def serve(pipe: Connection) -> None:
+    """Run the cluster; submit jobs and count requests as the other end of the pipe asks."""
+    from aiohttp import web
+
+    from airflow_provider_ehpc.emulator.server import Emulator
+
+    asked = 0
+
+    with tempfile.TemporaryDirectory() as directory, Emulator(directory, scheduler="timetable") as emulator:
+
+        async def plain(request: web.Request) -> web.Response:
+            # HttpSensorTrigger waits for another status than 404 and cannot sign: it has a page of its own.
+            nonlocal asked
+            asked += 1
+            ended = emulator.job(request.match_info["job_id"]).phase.ended
+            return web.json_response({}, status=200 if ended else 404)
+
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True).start()
+
+        async def open_plain() -> int:
+            application = web.Application()
+            application.router.add_get("/jobs/{job_id}", plain)
+            runner = web.AppRunner(application, access_log=None)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            return int(runner.addresses[0][1])
+
+        port = asyncio.run_coroutine_threadsafe(open_plain(), loop).result()
+        pipe.send((emulator.connection, emulator.cluster_id, f"http://127.0.0.1:{port}"))
+        while (told := pipe.recv()) is not None:
+            if isinstance(told, tuple):
+                count, end_at = told
+                first = emulator.submit("run=0")
+                jobs = [emulator.submit(f"run={end_at - time.time():.3f}") for _ in range(count)]
+                pipe.send([first, *jobs])
+            else:
+                pipe.send(emulator.requests.count() + asked)
+
+
+def wait(kind: str, cloud: tuple[Any, ...], job_ids: list[str], interval: float, pipe: Connection) -> None:
+    """Wait for jobs in this process and send the figures."""
+    connection, cluster_id, plain_url = cloud
+    os.environ["AIRFLOW_CONN_EHPC"] = json.dumps(connection)
+    os.environ["AIRFLOW_CONN_PLAIN"] = json.dumps({"conn_type": "http", "host": plain_url})
+    # What a triggerer would write to task logs: its cost counts, its text does not.
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    make: Callable[[str, float], Any]
+    if kind == "JobStateTrigger":
+        from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
+
+        def make(job_id: str, interval: float) -> Any:
+            return JobStateTrigger(
+                conn_id="EHPC",
+                api="ehpc",
+                jobs=[{"job_id": job_id, "cluster_id": cluster_id}],
+                started=time.time(),
+                poll_interval=interval,
+            )
+    else:
+        from airflow.providers.http.triggers.http import HttpSensorTrigger
+
+        def make(job_id: str, interval: float) -> Any:
+            return HttpSensorTrigger(endpoint=f"jobs/{job_id}", http_conn_id="PLAIN", poke_interval=interval)
+
+    # What is loaded once in a process (modules, certificates) is no job's cost.
+    asyncio.run(_fire(make(job_ids[0], 0.1)))
+    pipe.send("ready")
+    end_at: float = pipe.recv()
+    pipe.send(asyncio.run(_measure([make(job_id, interval) for job_id in job_ids[1:]], end_at)))
+
+
+async def _fire(trigger: Any) -> float:
+    """Run a trigger to its event; return the time of that."""
+    events = [time.time() async for _ in trigger.run()]
+    await trigger.cleanup()
+    return events[0]
+
+
+async def _measure(triggers: list[Any], end_at: float) -> Figures:
+    figures = Figures()
+    stalls: list[float] = []
+    busy: list[float] = []
+
+    async def watch_loop() -> None:
+        while True:
+            before, busy_before = time.perf_counter(), time.thread_time()
+            await asyncio.sleep(_TICK)
+            stalls.append(time.perf_counter() - before - _TICK)
+            busy.append(time.thread_time() - busy_before)
+
+    async def weigh() -> None:
+        await asyncio.sleep(max(0.0, end_at - time.time() - 2))
+        figures.kilobytes_a_job = (_resident() - before) / len(triggers) / 1024
+
+    gc.collect()
+    before = _resident()
+    cpu = time.process_time()
+    helpers = [asyncio.create_task(watch_loop()), asyncio.create_task(weigh())]
+    lags = [at - end_at for at in await asyncio.gather(*map(_fire, triggers))]
+    figures.cpu_seconds = time.process_time() - cpu
+    for helper in helpers:
+        helper.cancel()
+    figures.worst_stall_ms, figures.worst_busy_ms = max(stalls) * 1000, max(busy) * 1000
+    figures.median_lag, figures.worst_lag = statistics.median(lags), max(lags)
+    figures.events = len(lags)
+    return figures
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def measure(kind: str, count: int, interval: float, lasts: float) -> Figures:
+    """Let ``count`` jobs be waited for by one kind of trigger, on a cluster of their own."""
+    context = multiprocessing.get_context("spawn")
+    to_cloud, cloud_end = context.Pipe()
+    server = context.Process(target=serve, args=(cloud_end,))
+    server.start()
+    try:
+        cloud = to_cloud.recv()
+        # The time that submitting takes is not the jobs': they end together, however many there are.
+        ready_in = 15 + count / 200
+        end_at = time.time() + ready_in + lasts
+        to_cloud.send((count, end_at))
+        job_ids = to_cloud.recv()
+        pipe, waiter_end = context.Pipe()
+        waiter = context.Process(target=wait, args=(kind, cloud, job_ids, interval, waiter_end))
+        waiter.start()
+        try:
+            pipe.recv()
+            time.sleep(max(0.0, end_at - lasts - time.time()))
+            to_cloud.send("count")
+            before = to_cloud.recv()
+            pipe.send(end_at)
+            figures: Figures = pipe.recv()
+        finally:
+            waiter.join(10)
+        to_cloud.send("count")
+        figures.requests = to_cloud.recv() - before
+        return figures
+    finally:
+        to_cloud.send(None)
+        server.join(10)
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.waiting_jobs", description=__doc__)
+    parser.add_argument("--jobs", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--interval", type=float, default=5.0, help="seconds (default: %(default)s)")
+    parser.add_argument("--lasts", type=float, default=30.0, help="seconds that the jobs run on")
+    parser.add_argument("--only", choices=KINDS, help="measure one kind, without ratios")
+    arguments = parser.parse_args()
+    for count in arguments.jobs:
+        kinds = [arguments.only] if arguments.only else list(KINDS)
+        found = {kind: asdict(measure(kind, count, arguments.interval, arguments.lasts)) for kind in kinds}
+        print(f"\n{count} jobs, every {arguments.interval:g} s, ending after {arguments.lasts:g} s")
+        print(f"{'':18}" + "".join(f"{kind:>20}" for kind in kinds) + f"{'ratio':>10}")
+        for name in next(iter(found.values())):
+            values = [found[kind][name] for kind in kinds]
+            ratio = f"{values[1] / values[0]:10.1f}" if len(values) == 2 and values[0] else ""
+            print(f"{name:18}" + "".join(f"{value:20.2f}" for value in values) + ratio, flush=True)
+
+
+if __name__ == "__main__":
+    main()
