@@ -223,7 +223,7 @@ def test_noise_with_binary_by_pieces_of_two_kilobytes(
 def test_noise_by_lines_of_v1_where_there_are_no_bytes(ehpc_emulator: Emulator, hook: ModelArtsHook) -> None:
     """The vendor took /log away first; the words for the direction are the reverse of v2's there."""
     ehpc_emulator.fault("error", operation="ShowTrainingJobLog", status=404, code="APIG.0101", times=FOR_EVER)
-    ref = submit(hook, f"exec {sys.executable} {NOISY_JOB} 1500000")
+    ref = submit(hook, f"exec {sys.executable} {NOISY_JOB} 20000000")
     v1 = ModelArtsV1Hook(hook.conn_id)
 
     seen = follow(v1, v1_ref(ehpc_emulator, v1, ref))
