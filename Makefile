@@ -2,6 +2,7 @@
 # make standalone  the same, and Airflow's UI stays open
 # make test        the tests, on the newest Airflow
 # make test-matrix checks and tests on Airflow 3.1 and on the newest
+# make benchmarks  an environment for the scripts in benchmarks/, in .venv-benchmarks
 # make slurm       a private Slurm for the tests that want one (Debian; make slurm-stop ends it)
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ ifneq ($(wildcard $(SLURM_DIR)/slurm.conf),)
 export SLURM_CONF ?= $(SLURM_DIR)/slurm.conf
 endif
 
-.PHONY: demo standalone test test-matrix slurm slurm-stop constraints clean
+.PHONY: demo standalone test test-matrix benchmarks slurm slurm-stop constraints clean
 
 demo: .venv/installed
 	.venv/bin/python -m demo
@@ -48,6 +49,15 @@ check-%: .venv-%/installed
 	.venv-$*/bin/python -m pip install -q -c constraints/airflow-$*.txt -e '.[dev]'
 	touch $@
 
+# What `python -m benchmarks.…` needs: the providers that we are measured beside.
+benchmarks: .venv-benchmarks/installed
+
+.venv-benchmarks/installed: pyproject.toml constraints/benchmarks.txt
+	$(PYTHON) -m venv .venv-benchmarks
+	.venv-benchmarks/bin/python -m pip install -q --upgrade pip
+	.venv-benchmarks/bin/python -m pip install -q -c constraints/benchmarks.txt -e '.[dev,benchmarks]'
+	touch $@
+
 slurm:
 	command -v slurmctld >/dev/null || sh tests/slurm/cluster.sh install
 	sh tests/slurm/cluster.sh start $(SLURM_DIR)
@@ -57,6 +67,11 @@ slurm-stop:
 
 # Writes down what a new environment gets today on each version of Airflow.
 constraints: constraints-$(OLDEST) constraints-$(NEWEST)
+	rm -rf .venv-new && $(PYTHON) -m venv .venv-new
+	.venv-new/bin/python -m pip install -q 'apache-airflow==$(NEWEST).*' -e '.[dev,benchmarks]'
+	( head -1 constraints/benchmarks.txt; .venv-new/bin/python -m pip freeze --exclude-editable \
+	  | grep -v ' @ ' | sort -f ) > .venv-new/constraints
+	mv .venv-new/constraints constraints/benchmarks.txt && rm -rf .venv-new
 
 constraints-%:
 	rm -rf .venv-new && $(PYTHON) -m venv .venv-new
