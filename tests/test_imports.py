@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
 PURE = (
     "polling.terms",
     "polling.watch",
+    "polling.finished",
     "logs.lines",
     "logs.cursor",
     "logs.follow",

@@ -47,7 +47,7 @@ class HookKeeper:
                     raise
                 log.warning("the connection could not be read anew; the old one is used on", exc_info=True)
             else:
-                await self.drop()
+                await self.aclose()
                 self._hook = hook
             self._read_at = now
         return self._hook
@@ -61,7 +61,7 @@ class HookKeeper:
         hook = await self.get()
         return hook.account.confidential != refused.account.confidential
 
-    async def drop(self) -> None:
+    async def aclose(self) -> None:
         """Close the hook's connections."""
         hook, self._hook = self._hook, None
         if hook is not None:

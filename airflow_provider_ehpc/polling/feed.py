@@ -141,6 +141,7 @@ class JobFeed:
         self._keeper = HookKeeper(partial(ajob_hook, conn_id, api))
         self._watchers: dict[Watcher, None] = {}
         self._joined = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
         self._known: dict[str, JobStatus] = {}
         self._missing_since: dict[str, float] = {}
         self._faults = _Faults(self._name)
@@ -157,9 +158,9 @@ class JobFeed:
         self._watchers.pop(watcher, None)
 
     async def turns(self) -> AsyncIterator[Turn]:
-        """Look again and again, for ever."""
+        """Look again and again, for ever. Who asks while another still has turns waits for its end."""
         pause = None
-        try:
+        async with self._one_at_a_time, contextlib.aclosing(self._keeper):
             while True:
                 await self._rest(pause)
                 try:
@@ -171,8 +172,6 @@ class JobFeed:
                     # Feeds of several clusters do not stay in step.
                     pause = self._interval * random.uniform(0.95, 1.05)
                     yield turn
-        finally:
-            await self._keeper.drop()
 
     async def _rest(self, pause: float | None) -> None:
         with contextlib.suppress(TimeoutError):

@@ -94,7 +94,7 @@ class Position:
         """
         try:
             return cls(
-                since=float(told["since"]),
+                since=None if told["since"] is None else float(told["since"]),
                 open=frozenset(map(str, told["open"])),
                 seen={str(job): float(at) for job, at in told["seen"].items()},
                 sent=frozenset(map(str, told["sent"])),

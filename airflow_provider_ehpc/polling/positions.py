@@ -115,4 +115,8 @@ async def _bounded(answer: Awaitable[T]) -> T:
     The question itself is not cancelled: Airflow 3.1 would take its late answer for that of the next one.
     """
     task = asyncio.ensure_future(answer)
-    return await asyncio.wait_for(asyncio.shield(task), PATIENCE)
+    # Where nobody waits for it any more, its error is nobody's.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    # Not wait_for, which in Python 3.11 drops a cancellation that comes together with the answer.
+    async with asyncio.timeout(PATIENCE):
+        return await asyncio.shield(task)
