@@ -81,19 +81,23 @@ class Watcher:
         self._doubtful = told.sent
         self.position = self._kept = started(replace(told, sent=frozenset()), self.wanted)
 
-    async def payloads(self, ends: Ends) -> list[dict[str, Any]]:
-        """Return the events to send. Before, it is noted that they may have been."""
-        if ends.jobs:
-            self._pending.append(ends)
-            await self._save()
-        elif not self._pending:
-            self._kept = ends.position
-            if time.monotonic() - self._saved_at >= SAVE_EVERY:
-                await self._save()
-        return [
-            {**status.as_dict(), **({"may_be_repeated": True} if job in self._doubtful else {})}
-            for job, status in ends.jobs.items()
-        ]
+    async def payload(self, ends: Ends) -> dict[str, Any] | None:
+        """Return what to send, None for nothing. Before, it is noted that it may have been sent."""
+        if not ends.jobs:
+            if not self._pending:
+                self._kept = ends.position
+                if time.monotonic() - self._saved_at >= SAVE_EVERY:
+                    await self._save()
+            return None
+        self._pending.append(ends)
+        await self._save()
+        repeated = {"may_be_repeated": True}
+        return {
+            "jobs": [
+                {**status.as_dict(), **(repeated if job in self._doubtful else {})}
+                for job, status in ends.jobs.items()
+            ]
+        }
 
     async def stored(self, ends: Ends) -> None:
         """Take note that Airflow has stored the events of a turn, and with them those of the turns before."""
@@ -140,6 +144,7 @@ class JobFeed:
         self._interval = interval
         self._keeper = HookKeeper(partial(ajob_hook, conn_id, api))
         self._watchers: dict[Watcher, None] = {}
+        self._new: set[Watcher] = set()
         self._joined = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._known: dict[str, JobStatus] = {}
@@ -149,40 +154,51 @@ class JobFeed:
         self._refused: tuple[ApiHook, float, AuthenticationFailed] | None = None
 
     def join(self, watcher: Watcher) -> None:
-        """Let a watcher take part from the next turn on, which then comes at once."""
+        """Let a watcher take part, in a turn at once and then together with the others.
+
+        The others are left out of that turn, so that no one's events follow each other too soon.
+        """
         self._watchers[watcher] = None
+        self._new.add(watcher)
         self._joined.set()
 
     def leave(self, watcher: Watcher) -> None:
         """Let a watcher go."""
         self._watchers.pop(watcher, None)
+        self._new.discard(watcher)
 
     async def turns(self) -> AsyncIterator[Turn]:
         """Look again and again, for ever. Who asks while another still has turns waits for its end."""
-        pause = None
+        due = time.monotonic()
         async with self._one_at_a_time, contextlib.aclosing(self._keeper):
             while True:
-                await self._rest(pause)
+                await self._rest(due)
+                all_of_them = time.monotonic() >= due
+                watchers = list(self._watchers if all_of_them else self._new)
+                if not watchers:
+                    due = time.monotonic() + self._interval
+                    continue
                 try:
-                    turn = await self._turn()
+                    turn = await self._turn(watchers)
                 except Exception as error:
-                    pause = self._faults.note(error, self._interval)
+                    due = time.monotonic() + self._faults.note(error, self._interval)
                 else:
                     self._faults.clear()
-                    # Feeds of several clusters do not stay in step.
-                    pause = self._interval * random.uniform(0.95, 1.05)
+                    self._new.difference_update(watchers)
+                    if all_of_them:
+                        # Feeds of several clusters do not stay in step.
+                        due = time.monotonic() + self._interval * random.uniform(0.95, 1.05)
                     yield turn
 
-    async def _rest(self, pause: float | None) -> None:
+    async def _rest(self, until: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
+            async with asyncio.timeout(until - time.monotonic()):
                 await self._joined.wait()
         if self._joined.is_set():
             await asyncio.sleep(min(GATHER, self._interval))
             self._joined.clear()
 
-    async def _turn(self) -> Turn:
-        watchers = list(self._watchers)
+    async def _turn(self, watchers: list[Watcher]) -> Turn:
         began = time.time()
         hook = await self._allowed_hook()
         try:

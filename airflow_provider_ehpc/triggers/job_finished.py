@@ -21,11 +21,14 @@ _SHARED = ("conn_id", "api", "cluster_id", "version_id", "poll_interval")
 
 
 class JobFinishedTrigger(BaseEventTrigger):
-    """Sends an event for every job that ends: a certain one, or any that fits.
+    """Tells of every job that ends: a certain one, or any that fits.
 
-    The event's payload is the job's status as a dict, as ``JobStateSensor`` returns it. Each ended job is
-    told once, also where it ended while no triggerer ran; if a triggerer is killed in the moment in which
-    Airflow stores an event, that event is sent again, with ``may_be_repeated`` in its payload.
+    The event's payload is ``{"jobs": [...]}``, each job's status a dict as ``JobStateSensor`` returns it.
+    Jobs whose ends are seen at one look come in one event: Airflow passes a second event, that comes before
+    its scheduler has made a run of the first, to a DAG only together with the event after it.
+
+    Each ended job is told once, also where it ended while no triggerer ran; if a triggerer is killed in the
+    moment in which Airflow stores an event, its jobs are told again, with ``may_be_repeated``.
 
     A watcher begins with what it sees at its first look: jobs that ended before are not told, unless
     ``job_id`` names them. To change its arguments (but for ``poll_interval``) makes a new watcher of it.
@@ -40,8 +43,8 @@ class JobFinishedTrigger(BaseEventTrigger):
     :param cluster_id: the cluster; the connection's default where left out.
     :param version_id: the version of a ModelArts v1 job.
     :param api: the API to ask; the connection's type decides where left out.
-    :param poll_interval: seconds between two looks, at least 1. Watchers that differ only in what they want
-        share them (Airflow 3.3).
+    :param poll_interval: seconds between two looks, at least 5, which Airflow's scheduler needs between two
+        events. Watchers that differ only in what they want share their looks (Airflow 3.3).
     :raises InvalidArgument: naming the argument that is missing, unknown or contradicts another.
     """
 
@@ -69,9 +72,9 @@ class JobFinishedTrigger(BaseEventTrigger):
         self.cluster_id = None if cluster_id is None else _text("cluster_id", cluster_id)
         self.version_id = None if version_id is None else _text("version_id", version_id)
         self.api = _api(api, self.job_id, self.version_id)
-        if isinstance(poll_interval, bool) or not isinstance(poll_interval, int | float) or poll_interval < 1:
+        if isinstance(poll_interval, bool) or not isinstance(poll_interval, int | float) or poll_interval < 5:
             raise InvalidArgument(
-                f"poll_interval: it is a number of seconds from 1 on, and not {poll_interval!r}"
+                f"poll_interval: it is a number of seconds from 5 on, and not {poll_interval!r}"
             )
         self.poll_interval = float(poll_interval)
         self._watcher: Watcher | None = None
@@ -206,7 +209,7 @@ async def _events(watcher: Watcher, turn: Turn) -> AsyncIterator[TriggerEvent]:
     if ends := turn.ends.get(watcher):
         if ends.jobs:
             turn.on_stored.append(partial(watcher.stored, ends))
-        for payload in await watcher.payloads(ends):
+        if payload := await watcher.payload(ends):
             yield TriggerEvent(payload)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,3 +110,39 @@ def test_a_killed_triggerer(mortal: LocalAirflow, cloud: Emulator) -> None:
     # So often the place is kept, however short the turns are.
     seconds = TRIGGER_EVERY + 5
     check(before, lines[mark:], most=round(seconds / 0.1))
+
+
+def test_a_dag_starts_once_for_each_job_that_ends(mortal: LocalAirflow, cloud: Emulator) -> None:
+    """Told of in time, running while the triggerer was killed, or come and gone while there was none."""
+
+    def told() -> list[dict[str, Any]]:
+        runs = mortal.get("/dags/finished/dagRuns")["dag_runs"]
+        ended = [run["dag_run_id"] for run in runs if run["state"] == "success"]
+        return [job for run_id in ended for job in mortal.xcom("finished", run_id, "tell")]
+
+    def ids() -> list[str]:
+        return [job["job_id"] for job in told()]
+
+    mortal.wait_until_known("finished")
+    jobs = []
+    while not ids():
+        # The watch begins within seconds; what ended before that is not told.
+        jobs.append(cloud.submit("true", name="watched-at-first"))
+        time.sleep(2)
+    cloud.submit("true", name="of-no-interest")
+    failed = cloud.submit("exit 3", name="watched-failure")
+    until(lambda: failed in ids())
+    running = cloud.submit("sleep 5", name="watched")
+    time.sleep(2)
+    mortal.kill_component("triggerer")
+    missed = cloud.submit("true", name="watched")
+    cloud.wait_for(missed)
+    cloud.wait_for(running)
+    mortal.start_component("triggerer")
+    until(lambda: {running, missed} <= set(ids()))
+    time.sleep(2)
+    events = told()
+    assert sorted({failed, running, missed} | (set(jobs) & set(ids()))) == sorted(j["job_id"] for j in events)
+    (failure,) = [job for job in events if job["job_id"] == failed]
+    assert failure["state"] == "FAILED"
+    assert not [job for job in events if "may_be_repeated" in job]

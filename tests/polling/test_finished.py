@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from airflow_provider_ehpc.apis.job import ClusterJob, JobState, JobStatus
+from airflow_provider_ehpc.polling import finished
 from airflow_provider_ehpc.polling.finished import (
     OVERLAP,
     Position,
@@ -174,6 +175,19 @@ def test_only_what_is_wanted_is_told(wanted: Wanted, told: list[str]) -> None:
     unfinished = [dataclasses.replace(j, state=JobState.RUNNING, queue="cpu") for j in jobs]
     ends = after(begun(wanted, *unfinished), wanted, Reading(NOW + 60, ended=by_id(*jobs)))
     assert list(ends.jobs) == told
+
+
+def test_thousands_of_ends_come_in_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a weekend without a triggerer, one event with all of them would be many megabytes."""
+    monkeypatch.setattr(finished, "MOST_AT_ONCE", 2)
+    position = begun(ANY, *(running(str(n)) for n in range(5)))
+    told = []
+    for turn in range(3):
+        ends = after(position, ANY, Reading(NOW + 60 + turn, ended=by_id(*(job(str(n)) for n in range(5)))))
+        assert len(ends.jobs) <= 2
+        told += list(ends.jobs)
+        position = ends.position
+    assert sorted(told) == list("01234")
 
 
 def test_only_news_are_asked_for() -> None:

@@ -217,6 +217,36 @@ def test_what_was_told_is_not_told_again(
 
 
 @WAYS
+def test_jobs_that_end_together_come_in_one_event(
+    ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool
+) -> None:
+    """A second event within a second starts no run of its own, and the first one's run does not see it."""
+
+    async def test() -> None:
+        stored: list[dict[str, Any]] = []
+        triggerer = Triggerer(kept, stored, shared=shared)
+        trigger = watch()
+        trigger.poll_interval = 2
+        triggerer.start(trigger)
+        await watching(kept)
+        jobs = [ehpc_emulator.submit("true") for _ in range(3)]
+        await until(lambda: stored)
+        # Another watcher's first look is not theirs.
+        more = [ehpc_emulator.submit("true") for _ in range(2)]
+        for job_id in more:
+            await asyncio.to_thread(ehpc_emulator.wait_for, job_id)
+        triggerer.start(watch(name="other", poll_interval=5))
+        await asyncio.sleep(0.3)
+        assert sorted(ids(stored)) == sorted(jobs)
+        assert triggerer.events == 1
+        await until(lambda: len(stored) == 5)
+        await triggerer.kill()
+        assert triggerer.events == 2
+
+    run(test)
+
+
+@WAYS
 def test_named_jobs_are_told_once_each(
     ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool
 ) -> None:
@@ -542,7 +572,7 @@ def test_an_array_ends_once_when_its_last_part_has(ehpc_emulator: Emulator, watc
         ({"job_id": ["1", "2"], "version_id": "2"}, "version_id"),
         ({"conn_id": ""}, "conn_id"),
         ({"cluster_id": ""}, "cluster_id"),
-        ({"poll_interval": 0}, "poll_interval"),
+        ({"poll_interval": 4}, "poll_interval"),
         ({"poll_interval": "60"}, "poll_interval"),
         ({"poll_interval": True}, "poll_interval"),
     ],

@@ -65,6 +65,8 @@ class Triggerer:
         """Whether events are stored; else they stay in the runner's memory."""
         self.confirms = True
         """Whether the runner is told that they were."""
+        self.events = 0
+        """How many events were stored; each may tell of several jobs."""
         self.crashes: list[BaseException] = []
         self._queue: list[tuple[dict[str, Any], int | None, list[dict[str, Any]]]] = []
         self._manager = SharedStreamManager() if shared else None
@@ -127,7 +129,8 @@ class Triggerer:
             await asyncio.sleep(0.02)
             while self._queue and self.stores:
                 payload, seq, stored = self._queue.pop(0)
-                stored.append(payload)
+                stored += payload["jobs"]
+                self.events += 1
                 if seq is not None:
                     self._confirmed.append(seq)
             if self._manager and self.confirms and self._confirmed:
