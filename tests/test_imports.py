@@ -179,6 +179,24 @@ def test_a_dag_file_stays_cheap(airflow_alone: set[str], module: str) -> None:
     assert not [name for name in more if name.startswith("airflow.providers.http")]
 
 
+def test_a_dag_file_with_a_watcher_stays_cheap() -> None:
+    """The trigger stands in the DAG file itself; what it does in the triggerer is loaded there."""
+    base = (*SDK, "from airflow.triggers.base import BaseEventTrigger")
+    module = f"{PACKAGE}.triggers.job_finished"
+    made = f"from {module} import JobFinishedTrigger; JobFinishedTrigger(api='ehpc').serialize()"
+    more = loaded_by(*base, made) - loaded_by(*base)
+    assert not {name.split(".")[0] for name in more} & {"requests", "aiohttp", "urllib3", "tenacity", "yarl"}
+    ours = {name.removeprefix(f"{PACKAGE}.") for name in more if name.startswith(f"{PACKAGE}.")}
+    assert ours <= {
+        "apis",
+        "apis.call",
+        "apis.job",
+        "hooks",
+        "triggers",
+        "triggers.job_finished",
+    }
+
+
 def test_the_plugin_of_pytest_is_cheap() -> None:
     """pytest loads it in every run on a machine that has the package, whatever is tested."""
     more = loaded_by(f"import {PACKAGE}.emulator.pytest_plugin") - loaded_by("import pytest")
