@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from airflow_provider_ehpc.apis.job import JobRef, JobSpec
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import job_hook
 from airflow_provider_ehpc.polling import feed, positions
-from airflow_provider_ehpc.triggers.job_finished import JobFinishedTrigger
+from airflow_provider_ehpc.triggers.job_finished import JobFinishedTrigger, TurnProducer
 from tests.conftest import Connect
 from tests.triggers.triggerer import Assets, Kept, SharedStreamManager, Triggerer, until
 
@@ -235,7 +236,9 @@ def test_jobs_that_end_together_come_in_one_event(
         more = [ehpc_emulator.submit("true") for _ in range(2)]
         for job_id in more:
             await asyncio.to_thread(ehpc_emulator.wait_for, job_id)
-        triggerer.start(watch(name="other", poll_interval=5))
+        other = watch(name="other")
+        other.poll_interval = 2
+        triggerer.start(other)
         await asyncio.sleep(0.3)
         assert sorted(ids(stored)) == sorted(jobs)
         assert triggerer.events == 1
@@ -322,6 +325,20 @@ def test_a_hundred_watchers_of_a_cluster_look_once(ehpc_emulator: Emulator, watc
         assert kept.writes - writes < 1000, "kept at every look"
 
     run(test)
+
+
+def test_a_turn_is_not_noted_where_one_of_its_watchers_was_ended() -> None:
+    """That one has not sent its events, and would find them noted when it begins again."""
+    noted: list[str] = []
+
+    def item(name: str, *, clean: bool) -> SimpleNamespace:
+        async def note() -> None:
+            noted.append(name)
+
+        return SimpleNamespace(broker_payload=feed.Turn({}, [note]), outcome=SimpleNamespace(is_clean=clean))
+
+    asyncio.run(TurnProducer({}).advance([item("one", clean=False), item("two", clean=True)]))
+    assert noted == ["two"]
 
 
 @SHARED
