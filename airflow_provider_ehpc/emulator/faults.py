@@ -130,6 +130,11 @@ class Faults:
             (fault for fault in self.pending() if fault.kind is kind and fault.job_id in ("", job_id)), None
         )
 
+    @property
+    def hides_any(self) -> bool:
+        """Whether there is a job that may not be known yet; where not, lists need not look at each."""
+        return any(fault.kind is FaultKind.INVISIBLE for fault in self.pending())
+
     def hides(self, job_id: str, submitted_at: float) -> bool:
         """Whether a job is not known yet."""
         fault = self.standing(FaultKind.INVISIBLE, job_id)
