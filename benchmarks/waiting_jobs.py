@@ -29,6 +29,7 @@ from typing import Any
 from benchmarks.plots import Chart, draw
 
 KINDS = ("JobStateTrigger", "HttpSensorTrigger", "BatchJobTrigger")
+REFUSED = "Throttling.User"
 _TICK = 0.005
 _MOST_BATCH = 1000
 """Jobs for which BatchJobTrigger is still measured: each has a client of its own, of about a megabyte."""
@@ -49,10 +50,17 @@ class Figures:
     """Seconds from a job's end to its event."""
     worst_lag: float = 0.0
     events: int = 0
+    successes: int = 0
+    """Events that say that the job succeeded, as all did."""
+    refusals: int = 0
+    """Requests that the cloud refused for coming too fast."""
 
 
-def serve(pipe: Connection) -> None:
-    """Run the cluster; submit jobs and count requests as the other end of the pipe asks."""
+def serve(pipe: Connection, quota: float | None) -> None:
+    """Run the cluster; submit jobs and count requests as the other end of the pipe asks.
+
+    :param quota: requests a second that it answers; the others it refuses.
+    """
     from aiohttp import web
 
     from airflow_provider_ehpc.emulator.server import Emulator
@@ -75,6 +83,8 @@ def serve(pipe: Connection) -> None:
             status = "SUCCEEDED" if emulator.job(job_id).phase.ended else "RUNNING"
             return web.json_response({"jobs": [{"jobId": job_id, "status": status}]})
 
+        if quota:
+            emulator.fault("quota", rate=quota)
         loop = asyncio.new_event_loop()
         threading.Thread(target=loop.run_forever, daemon=True).start()
 
@@ -96,7 +106,8 @@ def serve(pipe: Connection) -> None:
                 jobs = [emulator.submit(f"run={end_at - time.time():.3f}") for _ in range(count)]
                 pipe.send([first, *jobs])
             else:
-                pipe.send(emulator.requests.count() + asked)
+                requests = emulator.requests
+                pipe.send((requests.count() + asked, requests.count(outcome=REFUSED)))
 
 
 def wait(kind: str, cloud: tuple[Any, ...], job_ids: list[str], interval: float, pipe: Connection) -> None:
@@ -149,11 +160,11 @@ def wait(kind: str, cloud: tuple[Any, ...], job_ids: list[str], interval: float,
     pipe.send(asyncio.run(_measure([make(job_id, interval) for job_id in job_ids[1:]], end_at)))
 
 
-async def _fire(trigger: Any) -> float:
-    """Run a trigger to its event; return the time of that."""
-    events = [time.time() async for _ in trigger.run()]
+async def _fire(trigger: Any) -> tuple[float, Any]:
+    """Run a trigger to its event; return the time of that, and its payload."""
+    (event,) = [(time.time(), event.payload) async for event in trigger.run()]
     await trigger.cleanup()
-    return events[0]
+    return event
 
 
 async def _measure(triggers: list[Any], end_at: float) -> Figures:
@@ -181,13 +192,19 @@ async def _measure(triggers: list[Any], end_at: float) -> Figures:
         waits.append(asyncio.create_task(_fire(trigger)))
         # As the triggerer does: it lets others have their turn between two triggers.
         await asyncio.sleep(0)
-    lags = [at - end_at for at in await asyncio.gather(*waits)]
+    events = await asyncio.gather(*waits)
+    lags = [at - end_at for at, _ in events]
     figures.cpu_seconds = time.process_time() - cpu
     for helper in helpers:
         helper.cancel()
     figures.worst_stall_ms, figures.worst_busy_ms = max(stalls) * 1000, max(busy) * 1000
     figures.median_lag, figures.worst_lag = statistics.median(lags), max(lags)
-    figures.events = len(lags)
+    figures.events = len(events)
+    # Ours and amazon's say how it ended; the http provider's fires only where its page does not answer 404.
+    figures.successes = sum(
+        payload is True or payload.get("outcome") == "reached" or payload.get("status") == "success"
+        for _, payload in events
+    )
     return figures
 
 
@@ -201,11 +218,11 @@ def ceiling(count: int) -> float:
     return max(20.0, count / 50)
 
 
-def measure(kind: str, count: int, interval: float, lasts: float) -> Figures:
+def measure(kind: str, count: int, interval: float, lasts: float, quota: float | None) -> Figures:
     """Let ``count`` jobs be waited for by one kind of trigger, on a cluster of their own."""
     context = multiprocessing.get_context("spawn")
     to_cloud, cloud_end = context.Pipe()
-    server = context.Process(target=serve, args=(cloud_end,))
+    server = context.Process(target=serve, args=(cloud_end, quota))
     server.start()
     try:
         cloud = to_cloud.recv()
@@ -221,13 +238,14 @@ def measure(kind: str, count: int, interval: float, lasts: float) -> Figures:
             pipe.recv()
             time.sleep(max(0.0, end_at - lasts - time.time()))
             to_cloud.send("count")
-            before = to_cloud.recv()
+            before, _ = to_cloud.recv()
             pipe.send(end_at)
             figures: Figures = pipe.recv()
         finally:
             waiter.join(10)
         to_cloud.send("count")
-        figures.requests = to_cloud.recv() - before
+        requests, figures.refusals = to_cloud.recv()
+        figures.requests = requests - before
         return figures
     finally:
         to_cloud.send(None)
@@ -240,18 +258,22 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--interval", type=float, default=5.0, help="seconds (default: %(default)s)")
     parser.add_argument("--lasts", type=float, default=30.0, help="seconds that the jobs run on")
+    parser.add_argument(
+        "--quota", type=float, help="requests a second that the cloud answers; measures ours only"
+    )
     parser.add_argument("--only", choices=KINDS, help="measure one kind, without ratios")
     parser.add_argument("--plot", type=Path, help="draw the figures of the last --jobs into this SVG file")
     arguments = parser.parse_args()
     for count in arguments.jobs:
         found: dict[str, dict[str, float]] = {}
-        for kind in [arguments.only] if arguments.only else KINDS:
+        for kind in ["JobStateTrigger"] if arguments.quota else [arguments.only] if arguments.only else KINDS:
             if kind == "BatchJobTrigger" and (count > _MOST_BATCH or not _has_amazon()):
                 continue
-            found[kind] = asdict(measure(kind, count, arguments.interval, arguments.lasts))
+            found[kind] = asdict(measure(kind, count, arguments.interval, arguments.lasts, arguments.quota))
         print(
             f"\n{count:,} jobs, every {arguments.interval:g} s, ending after {arguments.lasts:g} s; "
             f"ours sends at most {ceiling(count):g} requests a second"
+            + (f", of which the cloud answers {arguments.quota:g}" if arguments.quota else "")
         )
         print(f"{'':16}" + "".join(f"{kind:>18}" + " " * 10 * bool(n) for n, kind in enumerate(found)))
         for name, ours in next(iter(found.values())).items():
