@@ -23,8 +23,8 @@ PACKAGE = "airflow_provider_ehpc"
 ROOT = Path(airflow_provider_ehpc.__file__).parent
 
 # What each part may import of the package, beside itself. Arrows go downwards only: operators and sensors,
-# triggers, (polling, logs, audit), hooks, and at the bottom apis with compat and exceptions.
-_BOTTOM = {"__init__", "apis", "compat", "exceptions"}
+# triggers, (polling, logs, audit), hooks, and at the bottom apis with compat, exceptions and metrics.
+_BOTTOM = {"__init__", "apis", "compat", "exceptions", "metrics"}
 _HOOKS = _BOTTOM | {"hooks"}
 _LOGIC = _HOOKS | {"polling", "logs", "audit"}
 _TRIGGERS = _LOGIC | {"triggers"}
@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "apis": set(),
     "compat": set(),
     "exceptions": {"compat"},
+    "metrics": {"compat"},
     "hooks": _BOTTOM,
     "polling": _LOGIC,
     "logs": _LOGIC,
