@@ -27,7 +27,7 @@ def test_metrics_come_from_workers_and_from_the_triggerer(
     log_ends = [f"{name},api=ehpc,where=" for name in ("ehpc.log_bytes", "ehpc.log_lines")]
     wanted = [
         *(f"{begin}{where}:" for begin in log_ends for where in ("worker", "triggerer")),
-        "ehpc.requests,api=ehpc,operation=ListJobs,outcome=ok:1|c",
+        "ehpc.requests,api=ehpc,operation=GetJob,outcome=ok:1|c",
         "ehpc.poll_lag,api=ehpc,conn_id=aliyun_ehpc_default:",
         "ehpc.jobs_watched,api=ehpc,conn_id=aliyun_ehpc_default,hostname=",
     ]
@@ -40,5 +40,5 @@ def test_metrics_come_from_workers_and_from_the_triggerer(
         for dag_id in ("wait_deferred", "log_deferred", "log_worker"):
             airflow.trigger(dag_id, {"job_id": job_id})
     statsd.wait(enough, timeout=120)
-    ends = [metric for metric in statsd.told if metric.startswith("ehpc.jobs_watched")]
-    assert any(int(metric.partition(":")[2].removesuffix("|g")) > 0 for metric in ends)
+    gauges = [metric for metric in statsd.told if metric.startswith("ehpc.jobs_watched")]
+    assert any(int(metric.partition(":")[2].removesuffix("|g")) > 0 for metric in gauges)
