@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -107,11 +108,14 @@ def test_the_log_is_counted_on_the_worker(ehpc_emulator: Emulator, conn_id: str,
 def test_a_resumed_log_is_counted(ehpc_emulator: Emulator, conn_id: str, told: Told) -> None:
     """A triggerer that is killed again and again shows here, and only what is new counts as written."""
     job_id = ehpc_emulator.submit("echo before; sleep 30")
+    path = ehpc_emulator.job(job_id).stdout_path
+    while not path.exists() or path.read_text() != "before\n":
+        time.sleep(0.05)
     context = {"task_state_store": States(), "ti": TI}
-    for timeout in (1.0, 0.5):
+    for _ in range(2):
         told.clear()
         operator = JobLogOperator(
-            task_id="log", conn_id=conn_id, job_id=job_id, poll_interval=0.05, timeout=timeout
+            task_id="log", conn_id=conn_id, job_id=job_id, poll_interval=0.05, timeout=0.5
         )
         with pytest.raises(JobTimedOut):
             operator.execute(context)
