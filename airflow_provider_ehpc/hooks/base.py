@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from airflow.providers.http.hooks.http import HttpHook
 from tenacity import AsyncRetrying, Retrying
 
-from airflow_provider_ehpc import __version__
+from airflow_provider_ehpc import __version__, metrics
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -31,6 +31,7 @@ from airflow_provider_ehpc.apis.call import (
     AuthenticationFailed,
     InvalidArgument,
     NotSupported,
+    Throttled,
     percent_encode,
 )
 from airflow_provider_ehpc.apis.job import (
@@ -242,9 +243,10 @@ class ApiHook(HttpHook):
             answer = _read(call, response, _secrets(account, call, signed))
         except ApiError as error:
             limiter.failed(error, turn)
-            self._locate(error, call, account, response)
+            self._failed(error, call, account, response)
             raise
         limiter.answered()
+        self._count(call, account)
         return answer
 
     async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
@@ -258,9 +260,10 @@ class ApiHook(HttpHook):
             answer = _read(call, response, _secrets(account, call, signed))
         except ApiError as error:
             limiter.failed(error, turn)
-            self._locate(error, call, account, response)
+            self._failed(error, call, account, response)
             raise
         limiter.answered()
+        self._count(call, account)
         return answer
 
     def _sign(self, account: Account, call: ApiCall[Any]) -> ApiRequest:
@@ -272,10 +275,18 @@ class ApiHook(HttpHook):
         headers = {**signed.headers, "user-agent": f"airflow-provider-ehpc/{__version__}"}
         return ApiRequest(signed.method, signed.path, signed.query, headers, signed.body)
 
-    def _locate(
+    def _count(self, call: ApiCall[Any], account: Account, error: ApiError | None = None) -> None:
+        if metrics.enabled():
+            api = self.api.name
+            metrics.request(api, call.operation, type(error).__name__ if error else "ok")
+            if isinstance(error, Throttled):
+                metrics.throttled(api, account.conn_id)
+
+    def _failed(
         self, error: ApiError, call: ApiCall[Any], account: Account, response: ApiResponse | None
     ) -> None:
-        """Say where an error happened, and blame the clock where it is wrong."""
+        """Count an error, say where it happened, and blame the clock where it is wrong."""
+        self._count(call, account, error)
         subject = f" of {call.subject}" if call.subject else ""
         error.where = f"{call.operation}{subject} (connection {self.conn_id!r}, {account.base_url})"
         if isinstance(error, AuthenticationFailed) and response is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.logs.cursor import SavedCursor
     from airflow_provider_ehpc.logs.follow import Step
     from airflow_provider_ehpc.logs.store import WorkerStore
+    from airflow_provider_ehpc.metrics import LogMeter
     from airflow_provider_ehpc.polling.watch import Verdict
 
 DEFER_SLACK = timedelta(minutes=5)
@@ -116,6 +117,7 @@ class JobLogOperator(BaseOperator):
         self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
         self._killed = threading.Event()
         self._store: WorkerStore | None = None
+        self._meter: LogMeter | None = None
 
     @cached_property
     def hook(self) -> ApiHook:
@@ -134,6 +136,7 @@ class JobLogOperator(BaseOperator):
         from airflow_provider_ehpc.logs.cursor import SavedCursor
         from airflow_provider_ehpc.logs.follow import LogFollower
         from airflow_provider_ehpc.logs.store import WORKER_EVERY, WorkerStore
+        from airflow_provider_ehpc.metrics import LogMeter
         from airflow_provider_ehpc.polling.watch import JobWatch
 
         started = time.time()
@@ -155,6 +158,7 @@ class JobLogOperator(BaseOperator):
             start=cursor,
             checkpoint_every=WORKER_EVERY,
         )
+        self._meter = LogMeter(self.hook.api.name, "worker", follower.totals, resumed=cursor is not None)
         verdict = self.hook.drive(follower.steps(), self._do)
         return self._result(verdict, dataclasses.asdict(follower.totals))
 
@@ -234,6 +238,8 @@ class JobLogOperator(BaseOperator):
             prefix = stream_prefix(step.stream)
             for line in step.lines:
                 self.log.info("%s%s", prefix, line)
+            if self._meter:
+                self._meter.written()
         elif isinstance(step, Note):
             (self.log.warning if step.warning else self.log.info)("%s", step.text)
         elif isinstance(step, Checkpoint) and self._store:

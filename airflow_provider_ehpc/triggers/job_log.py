@@ -11,6 +11,7 @@ from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.emission import emission_budget, records, stream_prefix
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Pause, Step
 from airflow_provider_ehpc.logs.store import TRIGGER_EVERY, TriggerStore
+from airflow_provider_ehpc.metrics import LogMeter
 from airflow_provider_ehpc.polling.watch import JobWatch, Note
 from airflow_provider_ehpc.triggers.base import JobTrigger
 
@@ -30,6 +31,7 @@ class JobLogTrigger(JobTrigger):
         self.settle = settle
         self.cursor = cursor
         self._store: TriggerStore | None = None
+        self._meter: LogMeter | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what rebuilds the trigger."""
@@ -55,6 +57,7 @@ class JobLogTrigger(JobTrigger):
             start=start,
             checkpoint_every=TRIGGER_EVERY,
         )
+        self._meter = LogMeter(hook.api.name, "triggerer", follower.totals, resumed=start is not None)
         verdict = await hook.adrive(follower.steps(), self._do)
         return {**verdict.as_event(), "log": dataclasses.asdict(follower.totals)}
 
@@ -64,6 +67,8 @@ class JobLogTrigger(JobTrigger):
             for record in records(step.lines, stream_prefix(step.stream)):
                 await budget.take(len(record))
                 self.log.info("%s", record)
+            if self._meter:
+                self._meter.written()
         elif isinstance(step, Note):
             self.tell([step])
         elif isinstance(step, Checkpoint):
