@@ -73,6 +73,8 @@ class Subscription:
         self.refs = list(refs)
         self.interval = interval
         self.due = due
+        self.late = 0.0
+        """Seconds from when the last look was due until its answers were there."""
         self._earliest = earliest
         self._last = last
         self._looked = False
@@ -117,6 +119,7 @@ class Subscription:
     def looked(self, began: float, now: float, pace: float, answers: Mapping[JobRef, _Answer]) -> None:
         """Take in what a turn gave that began at ``began``, and say when the next is due."""
         self._looked = True
+        self.late = max(0.0, now - self.due)
         self.due = began + self.interval * pace
         if self._last is not None and self.due > self._last:
             self.due = max(self._last, now + min(self.interval, 0.2))

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.polling.poller import subscribed
-from airflow_provider_ehpc.polling.watch import JobSetWatch
+from airflow_provider_ehpc.polling.watch import JobSetWatch, Lateness
 from airflow_provider_ehpc.triggers import base
 
 
@@ -18,6 +18,7 @@ class JobStateTrigger(base.JobTrigger):
         """Look at the jobs, together with all other triggers of this process, until the wait is over."""
         terms = self.wait_terms
         watch = JobSetWatch(self.refs, terms, self.started)
+        lateness = Lateness(self.poll_interval)
         first, last = self.first_pause(), None
         if terms.deadline is not None:
             last = max(0.2, terms.deadline - time.time())
@@ -37,6 +38,7 @@ class JobStateTrigger(base.JobTrigger):
                     verdict, notes = watch.failed_to_look(told, time.time())
                 else:
                     verdict, notes = watch.saw(told, time.time())
+                    self.tell(lateness.looked(subscription.late))
                 self.tell(notes)
                 if verdict is not None:
                     return verdict.as_event()
