@@ -225,8 +225,8 @@ class JobPoller:
         answers = await self._ask(list(dict.fromkeys(ref for s in takers for ref in s.refs)))
         now = self._loop.time()
         self._on_turn(now - due)
-        # One factor for all: they stay in step with each other, and out of step with other pollers. It is never
-        # more than 1, so that no look comes later than was asked for.
+        # One factor for all: they stay in step with each other, and out of step with other pollers. It is
+        # never more than 1, so that no look comes later than was asked for.
         pace = random.uniform(0.9, 1.0)
         for number, subscription in enumerate(takers, 1):
             subscription.looked(began, now, pace, answers)
