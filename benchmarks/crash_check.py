@@ -16,7 +16,9 @@ SHOWN = 16 * 1024
 """Bytes of a line that the task log shows."""
 _NUMBERED = re.compile(r"(?:stderr \| )?(out|err) (\d+) of the run ")
 _TURN = re.compile(r"--- resumed at .+; up to one turn \(about ([\d.]+) s\) may be repeated ---")
-_ANEW = re.compile(r"--- resumed at .+; what was written behind it before is repeated ---|log of .+ begins here,")
+_ANEW = re.compile(
+    r"--- resumed at .+; what was written behind it before is repeated ---|log of .+ begins here,"
+)
 
 
 def shown(raw: bytes, prefix: str = "") -> list[str]:
@@ -116,7 +118,9 @@ def judge(
                 part.end = at
     for name, lines in wanted.items():
         gone = [number for number in range(1, len(lines) + 1) if (name, number) not in written]
-        findings.missing += [f"{name} {first}" + (f" to {end}" if end > first else "") for first, end in _runs(gone)]
+        findings.missing += [
+            f"{name} {first}" + (f" to {end}" if end > first else "") for first, end in _runs(gone)
+        ]
     return findings
 
 

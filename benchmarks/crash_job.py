@@ -12,7 +12,13 @@ import random
 import sys
 import time
 
-_TEXTS = ("plain text", "求解器已收敛,残差为 1.0e-6", "🚀🧪 élan naïve Ωμέγα", "a tab\tand a bare \r return", "")
+_TEXTS = (
+    "plain text",
+    "求解器已收敛,残差为 1.0e-6",
+    "🚀🧪 élan naïve Ωμέγα",
+    "a tab\tand a bare \r return",
+    "",
+)
 
 
 def _line(chance: random.Random, name: str, number: int) -> bytes:

@@ -1,8 +1,8 @@
 """What a crash costs a log stream: processes are killed at random moments, and every line is looked for.
 
-Run as ``python -m benchmarks.crashes --moments 50``; it takes about half an hour on two cores. One Airflow with
-all its parts and two local clouds in processes of their own run real jobs, whose logs are followed on workers
-and in the triggerer. What then stands in the task logs is compared with what the jobs wrote
+Run as ``python -m benchmarks.crashes --moments 50``; it takes about half an hour on two cores. One Airflow
+with all its parts and two local clouds in processes of their own run real jobs, whose logs are followed on
+workers and in the triggerer. What then stands in the task logs is compared with what the jobs wrote
 (:mod:`benchmarks.crash_check`). The exit code is 1 where a line is missing, or stands twice outside a mark.
 
 * ``task``: SIGKILL of the task's process on the worker, from its first moment to the drain of the log.
@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -73,27 +73,27 @@ class Cloud:
 
     def start(self) -> None:
         """Start it; return when it answers."""
+        settings = {"--directory": str(self.directory), "--port": str(self._port), "--slots": "64"}
+        arguments = [text for setting in settings.items() for text in setting]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "airflow_provider_ehpc.emulator", "--directory", str(self.directory)]
-            + ["--port", str(self._port), "--slots", "64"],
+            [sys.executable, "-m", "airflow_provider_ehpc.emulator", *arguments],
             stdout=subprocess.PIPE,
             text=True,
             # Ctrl-C is for this script, which then ends the cloud with its jobs.
             start_new_session=True,
         )
         assert self._process.stdout
-        with self._process.stdout as told:
-            for line in told:
-                if line.startswith("export AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT="):
-                    self.connection = line.partition("=")[2].strip().strip("'")
-                    return
+        for line in self._process.stdout:
+            if line.startswith("export AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT="):
+                (self.connection,) = shlex.split(line.partition("=")[2])
+                return
         raise RuntimeError(f"the emulator in {self.directory} did not start")
 
     def kill(self) -> None:
         """SIGKILL it. Its jobs go on, as a cloud's jobs do when its API is away."""
         if self._process:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()
             self._process = None
 
     def end(self) -> None:
@@ -143,11 +143,10 @@ class Moments:
         self._left = count
         self._lock = threading.Lock()
 
-    def take(self) -> bool:
-        """Take one; False where there is none left."""
+    def take(self) -> None:
+        """Take one."""
         with self._lock:
             self._left -= 1
-            return self._left >= 0
 
     @property
     def left(self) -> bool:
@@ -196,10 +195,11 @@ class Crashes:
         time.sleep(2 * lane)
         while moments.left and not self._stopping.is_set():
             stream = self._start(kind, "worker", self.steady, self._between(20, 40))
-            while (pid := self._wait_for_process(stream)) and moments.take():
+            while moments.left and (pid := self._wait_for_process(stream)):
                 self._sleep_until(self._task_moment(stream), pid)
                 if _signal(pid, signal.SIGKILL):
                     stream.kills += 1
+                    moments.take()
             self._finish(stream, self.steady)
 
     def _task_moment(self, stream: Stream) -> float:
@@ -221,30 +221,33 @@ class Crashes:
 
     def _sigterm(self, kind: str, moments: Moments) -> None:
         stream = self._start(f"{kind}: SIGTERM", "worker", self.steady, self._between(25, 35))
-        while stream.kills < 4 and (pid := self._wait_for_process(stream)) and moments.take():
+        while stream.kills < 4 and moments.left and (pid := self._wait_for_process(stream)):
             self._sleep_until(time.time() + self._between(0, 10), pid)
             if _signal(pid, signal.SIGTERM):
                 stream.kills += 1
+                moments.take()
                 self._sleep_until(time.time() + 10, pid)
         self._finish(stream, self.steady)
 
     def _clear(self, kind: str, moments: Moments) -> None:
         stream = self._start(f"{kind}: cleared", "worker", self.steady, self._between(30, 40))
-        while stream.kills < 2 and (pid := self._wait_for_process(stream)) and moments.take():
+        while stream.kills < 2 and moments.left and (pid := self._wait_for_process(stream)):
             self._sleep_until(time.time() + self._between(1, 10), pid)
             if _alive(pid):
                 self._patiently(lambda: self.airflow.clear(stream.dag_id, stream.run_id, "log"))
                 stream.kills += 1
+                moments.take()
                 self._sleep_until(time.time() + 30, pid)
         self._finish(stream, self.steady)
 
     def _clear_deferred(self, kind: str, moments: Moments) -> None:
         stream = self._start(f"{kind}: cleared, deferred", "deferred", self.steady, self._between(35, 45))
-        if self._wait_for_state(stream, "deferred") and moments.take():
+        if self._wait_for_state(stream, "deferred"):
             time.sleep(self._between(1, 25))
             if self._state(stream) == "deferred":
                 self._patiently(lambda: self.airflow.clear(stream.dag_id, stream.run_id, "log"))
                 stream.kills += 1
+                moments.take()
         self._finish(stream, self.steady)
 
     def _execution_timeout(self, kind: str, moments: Moments) -> None:
@@ -312,7 +315,7 @@ class Crashes:
             job_id = hook.submit(JobSpec(name="crash", command=command)).job_id
         dag_id = f"stream_{how}"
         conf = {"job_id": job_id, "conn_id": cloud.conn_id}
-        run_id = self.airflow.trigger(dag_id, conf)
+        run_id = self._patiently(lambda: self.airflow.trigger(dag_id, conf))
         stream = Stream(kind, dag_id, run_id, job_id, time.time() + seconds)
         with self._lock:
             self._running.append(stream)
@@ -351,8 +354,8 @@ class Crashes:
         if self._keeps and findings.repeated_anew and "cleared, deferred" not in stream.kind:
             complaints.append(f"{findings.repeated_anew} lines read again from the beginning")
         _say(
-            f"{stream.kind}: {stream.dag_id} {stream.job_id}, {attempts} tries, {stream.kills or stream.hits} "
-            f"kills, {findings.lines} lines, {findings.repeated_marked} repeated" + ", FAILED" * bool(complaints)
+            f"{stream.kind}: job {stream.job_id}, {attempts} tries, {stream.hits + stream.kills} kills, "
+            f"{findings.lines} lines, {findings.repeated_marked} again" + ", FAILED" * bool(complaints)
         )
         if complaints:
             text = "\n".join(complaints[:20]) + ("\n…" if len(complaints) > 20 else "")
@@ -395,7 +398,7 @@ class Crashes:
         )
 
     def _logs_of(self, stream: Stream) -> str:
-        """Return where the logs lie, and what of them tells the story: all but the job's lines in the midst."""
+        """Return where the logs lie, and what of them tells the story: not all of the job's lines."""
         folder = self.airflow.home / "logs" / f"dag_id={stream.dag_id}" / f"run_id={stream.run_id}"
         told = [f"logs in {folder}"]
         for number in range(1, self._task(stream)["try_number"] + 1):
@@ -464,7 +467,18 @@ def _say(text: str) -> None:
 
 def table(rows: dict[str, Row]) -> str:
     """Return the figures of each kind, a line a kind."""
-    heads = ("kills", "hits", "streams", "resumed", "lines", "missing", "again in", "again out", "anew", "worst s")
+    heads = (
+        "kills",
+        "hits",
+        "streams",
+        "resumed",
+        "lines",
+        "missing",
+        "again in",
+        "again out",
+        "anew",
+        "worst s",
+    )
     text = f"{'kind':28}" + "".join(f"{head:>11}" for head in heads)
     for kind, row in sorted(rows.items()):
         found = row.findings
@@ -487,7 +501,9 @@ def table(rows: dict[str, Row]) -> str:
 def main() -> None:
     """Kill, look and print a table."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.crashes", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.crashes",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--moments", type=int, default=50, help="kills of each kind (default: %(default)s)")
     parser.add_argument("--kinds", nargs="+", choices=list(LANES), default=list(LANES))
