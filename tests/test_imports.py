@@ -52,6 +52,7 @@ PURE = (
     "logs.lines",
     "logs.cursor",
     "logs.follow",
+    "logs.arrival",
     "logs.reader",
     "logs.tail",
     "audit.window",

@@ -131,6 +131,7 @@ class JobLogOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Until the job has ended and its log is drained: look at the state, write what is new, wait."""
+        from airflow_provider_ehpc.logs.arrival import arrived
         from airflow_provider_ehpc.logs.cursor import SavedCursor
         from airflow_provider_ehpc.logs.follow import LogFollower
         from airflow_provider_ehpc.logs.store import WORKER_EVERY, WorkerStore
@@ -155,7 +156,7 @@ class JobLogOperator(BaseOperator):
             start=cursor,
             checkpoint_every=WORKER_EVERY,
         )
-        verdict = self.hook.drive(follower.steps(), self._do)
+        verdict = self.hook.drive(arrived(follower.steps(), time.time), self._do)
         return self._result(verdict, dataclasses.asdict(follower.totals))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

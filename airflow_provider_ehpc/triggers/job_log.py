@@ -7,6 +7,7 @@ import dataclasses
 import time
 from typing import Any
 
+from airflow_provider_ehpc.logs.arrival import arrived
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.emission import emission_budget, records, stream_prefix
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Pause, Step
@@ -55,7 +56,7 @@ class JobLogTrigger(JobTrigger):
             start=start,
             checkpoint_every=TRIGGER_EVERY,
         )
-        verdict = await hook.adrive(follower.steps(), self._do)
+        verdict = await hook.adrive(arrived(follower.steps(), time.time), self._do)
         return {**verdict.as_event(), "log": dataclasses.asdict(follower.totals)}
 
     async def _do(self, step: Step) -> None:
