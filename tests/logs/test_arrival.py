@@ -67,10 +67,9 @@ def test_no_place_is_noted_before_its_lines_are_in_the_log(
             assert lines >= noted
             assert all(at <= clock.now - ARRIVAL for at in written[:lines])
             noted = lines
-    counts = [
-        sum(what == "line" for what, _ in steps[:n]) for n, (what, _) in enumerate(steps) if what == "note"
-    ]
-    assert noted == (counts[-1] if counts else 0)
+    kinds = [what for what, _ in steps]
+    last = max((n for n, what in enumerate(kinds) if what == "note"), default=0)
+    assert noted == kinds[:last].count("line")
     assert paused == pytest.approx(60 + sum(seconds for what, seconds in steps if what == "pause"))
 
 
