@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_ehpc.compat import async_xcom, task_state_store
+from airflow_provider_ehpc.compat import async_xcom, no_longer_ours, task_state_store
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 STATE_KEY = "ehpc:log_cursor"
 XCOM_KEY = "ehpc_log_cursor"
+ENDED_KEY = "ended_with_max_tries"
 WORKER_EVERY = 1.0
 """Seconds between two writings, at least; each is a request to Airflow's API server."""
 TRIGGER_EVERY = 10.0
@@ -62,6 +63,9 @@ class WorkerStore(_Store):
         super().__init__(log)
         self._context = context
         self._state = task_state_store(context)
+        self._kept: dict[str, Any] | None = None
+        self.outdated = False
+        """Whether another try has begun, which writes the log from the last place on that was kept."""
 
     def load(self, api: str, ref: JobRef, *, tell: bool = True) -> SavedCursor | None:
         """Return how far an earlier try wrote the log of this job; say so where that cannot be known.
@@ -73,7 +77,12 @@ class WorkerStore(_Store):
                 self._missing(ref)
             return None
         try:
-            return SavedCursor.read(self._state.get(STATE_KEY), api, ref)
+            saved = self._state.get(STATE_KEY)
+            # Clearing a task that has ended gives it more tries; a crash in its last moments does not.
+            if isinstance(saved, dict) and saved.get(ENDED_KEY) not in (None, self._context["ti"].max_tries):
+                return None
+            self._kept = saved
+            return SavedCursor.read(saved, api, ref)
         except Exception as error:
             self._failed("read", error)
             return None
@@ -99,19 +108,22 @@ class WorkerStore(_Store):
             self._set(cursor)
 
     def forget(self) -> None:
-        """Drop the cursor, when all is written: who clears the task wants to see the whole log again."""
-        if self._state is not None:
-            try:
-                self._state.delete(STATE_KEY)
-            except Exception as error:
-                self._failed("dropped", error)
+        """Keep the cursor only for a crash in the task's last moments, when all is written.
+
+        Who clears the task then wants to see the whole log again.
+        """
+        if self._kept:
+            self._set({**self._kept, ENDED_KEY: self._context["ti"].max_tries})
 
     def _set(self, value: dict[str, Any]) -> None:
         if self._state is not None:
             try:
                 self._state.set(STATE_KEY, value)
+                self._kept = value
             except Exception as error:
-                self._failed("kept", error)
+                self.outdated = no_longer_ours(error)
+                if not self.outdated:
+                    self._failed("kept", error)
 
 
 class TriggerStore(_Store):

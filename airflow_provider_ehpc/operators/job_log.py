@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.logs.store import WorkerStore
     from airflow_provider_ehpc.polling.watch import Verdict
 
+HEARTBEATS = 60.0
+"""Seconds in which Airflow tells a process that it is no longer wanted; by default it asks every five."""
 DEFER_SLACK = timedelta(minutes=5)
 """The trigger keeps the deadline itself and can say what it saw; Airflow's own time-out comes behind it."""
 
@@ -239,6 +241,10 @@ class JobLogOperator(BaseOperator):
             (self.log.warning if step.warning else self.log.info)("%s", step.text)
         elif isinstance(step, Checkpoint) and self._store:
             self._store.save(step.cursor)
+            if self._store.outdated:
+                # Airflow ends this process with its next heartbeat; what it wrote till then would come twice.
+                self._killed.wait(HEARTBEATS)
+                raise TaskKilled(f"another try of the task follows {self.ref} by now")
         elif isinstance(step, Pause) and self._killed.wait(step.seconds):
             raise TaskKilled(f"the task was told to end while it followed {self.ref}")
 
