@@ -47,7 +47,7 @@ EXECUTION_TIMEOUTS = (6, 9, 13)
 WAIT_TIMEOUTS = (14, 19, 26)
 """Seconds; a time-out cannot be a template, so each has a DAG in :data:`DAGS`."""
 SLACK = 4.0
-"""Seconds that a turn may be longer than its interval on a busy machine."""
+"""Seconds that a turn may be longer than told: two until its lines have arrived, and a busy machine's own."""
 LANES = {"task": 3, "triggerer": 5, "emulator": 4, "retry": 4}
 """Streams at once."""
 TOGETHER = (("task", "triggerer"), ("emulator", "retry"))
