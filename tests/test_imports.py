@@ -47,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "emulator": {"__init__", "apis"},
 }
 PURE = (
+    "polling.stop",
     "polling.terms",
     "polling.watch",
     "logs.lines",

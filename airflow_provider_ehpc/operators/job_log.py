@@ -142,8 +142,10 @@ class JobLogOperator(BaseOperator):
         store = self._store = WorkerStore(context, self.log)
         cursor = store.load(self.hook.api.name, self.ref, tell=not deferred)
         if deferred:
-            # Should what the trigger keeps be lost, a retry knows at least that there was a try before it.
-            store.save(cursor or SavedCursor(self.hook.api.name, self.ref.as_dict()))
+            # Should what the trigger keeps be lost, a retry knows at least that there was a try before it,
+            # and that nobody can tell how much that wrote.
+            begun = cursor or SavedCursor(self.hook.api.name, self.ref.as_dict())
+            store.save(dataclasses.replace(begun, turn=None))
             self._defer(terms, started, cursor)
         follower = LogFollower(
             self.hook.api,
@@ -153,9 +155,13 @@ class JobLogOperator(BaseOperator):
             interval=self.poll_interval,
             settle=self.log_settle_time,
             start=cursor,
-            checkpoint_every=WORKER_EVERY,
+            checkpoint_every=lambda: WORKER_EVERY,
         )
-        verdict = self.hook.drive(follower.steps(), self._do)
+        try:
+            verdict = self.hook.drive(follower.steps(), self._do)
+        except TaskKilled:
+            store.save(follower.cursor)
+            raise
         return self._result(verdict, dataclasses.asdict(follower.totals))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -175,14 +181,11 @@ class JobLogOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """End the wait, and stop the job where ``stop_job_on_kill`` asks for it."""
+        from airflow_provider_ehpc.polling.stop import stop_jobs
+
         self._killed.set()
         if self.stop_job_on_kill:
-            try:
-                self.hook.stop(self.ref)
-            except ApiError as error:
-                self.log.warning("%s could not be stopped: %s", self.ref, error)
-            else:
-                self.log.info("asked the cloud to stop %s", self.ref)
+            self.hook.drive(stop_jobs(self.hook.api, [self.ref]), self._do)
 
     def _ended(self) -> bool:
         """Look once before deferring: the log of a job that has ended is quicker read here."""
@@ -235,10 +238,12 @@ class JobLogOperator(BaseOperator):
             for line in step.lines:
                 self.log.info("%s%s", prefix, line)
         elif isinstance(step, Note):
-            (self.log.warning if step.warning else self.log.info)("%s", step.text)
+            step.tell(self.log)
         elif isinstance(step, Checkpoint) and self._store:
             self._store.save(step.cursor)
-        elif isinstance(step, Pause) and self._killed.wait(step.seconds):
+        # A backlog has no pauses. Between its pieces, all lines that the cursor counts are written.
+        wait = step.seconds if isinstance(step, Pause) else 0.0
+        if isinstance(step, Pause | Emit) and self._killed.wait(wait):
             raise TaskKilled(f"the task was told to end while it followed {self.ref}")
 
     def _result(self, verdict: Verdict, totals: dict[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
+from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.hooks import ajob_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.polling.stop import stop_jobs
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
 
@@ -106,11 +107,6 @@ class JobTrigger(BaseTrigger):
         """Return the seconds until the first look: triggers that begin together do not ask together."""
         return FIRST_POLL + random.uniform(0, min(self.poll_interval, 10.0))
 
-    def tell(self, notes: list[Note]) -> None:
-        """Write notes to the task log."""
-        for note in notes:
-            (self.log.warning if note.warning else self.log.info)("%s", note.text)
-
     async def cleanup(self) -> None:
         """Close the connections."""
         if self._hook is not None:
@@ -118,13 +114,9 @@ class JobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Stop the jobs, where that was asked for. Airflow calls this when a user ends a deferred task."""
-        if not self.stop_job_on_kill:
-            return
-        hook = await self.hook()
-        for ref in self.refs:
-            try:
-                await hook.astop(ref)
-            except ApiError as error:
-                self.log.warning("%s could not be stopped: %s", ref, error)
-            else:
-                self.log.info("asked the cloud to stop %s", ref)
+        if self.stop_job_on_kill:
+            hook = await self.hook()
+            await hook.adrive(stop_jobs(hook.api, self.refs), self._tell)
+
+    async def _tell(self, note: Note) -> None:
+        note.tell(self.log)

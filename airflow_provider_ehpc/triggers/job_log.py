@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.emission import emission_budget, records, stream_prefix
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Pause, Step
-from airflow_provider_ehpc.logs.store import TRIGGER_EVERY, TriggerStore
+from airflow_provider_ehpc.logs.store import TriggerStore
 from airflow_provider_ehpc.polling.watch import JobWatch, Note
 from airflow_provider_ehpc.triggers.base import JobTrigger
 
@@ -53,21 +53,41 @@ class JobLogTrigger(JobTrigger):
             settle=self.settle,
             first_pause=self.first_pause(),
             start=start,
-            checkpoint_every=TRIGGER_EVERY,
+            checkpoint_every=store.every,
         )
-        verdict = await hook.adrive(follower.steps(), self._do)
+        try:
+            verdict = await hook.adrive(follower.steps(), self._do)
+        except asyncio.CancelledError:
+            await store.save_in_parting(follower.cursor)
+            raise
         return {**verdict.as_event(), "log": dataclasses.asdict(follower.totals)}
+
+    async def cleanup(self) -> None:
+        """Close the connections, and make way for other streams."""
+        if self._store:
+            self._store.close()
+        await super().cleanup()
 
     async def _do(self, step: Step) -> None:
         if isinstance(step, Emit):
-            budget = emission_budget()
-            for record in records(step.lines, stream_prefix(step.stream)):
-                await budget.take(len(record))
-                self.log.info("%s", record)
+            await self._write(step)
         elif isinstance(step, Note):
-            self.tell([step])
+            step.tell(self.log)
         elif isinstance(step, Checkpoint):
             if self._store:
                 await self._store.save(step.cursor)
         elif isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
+
+    async def _write(self, step: Emit) -> None:
+        budget = emission_budget()
+        left = records(step.lines, stream_prefix(step.stream))
+        for record in left:
+            try:
+                await budget.take(len(record))
+            except asyncio.CancelledError:
+                # The cursor counts these lines as written, and they are few.
+                for unwritten in (record, *left):
+                    self.log.info("%s", unwritten)
+                raise
+            self.log.info("%s", record)

@@ -37,7 +37,8 @@ class JobStateTrigger(base.JobTrigger):
                     verdict, notes = watch.failed_to_look(told, time.time())
                 else:
                     verdict, notes = watch.saw(told, time.time())
-                self.tell(notes)
+                for note in notes:
+                    note.tell(self.log)
                 if verdict is not None:
                     return verdict.as_event()
                 subscription.refs = watch.waiting

@@ -142,6 +142,8 @@ class Followed:
     verdict: Verdict | None
     steps: list[Step]
     follower: LogFollower
+    times: list[float] = field(default_factory=list)
+    """When each step was asked for, in seconds since the beginning."""
 
     def lines(self, stream: str = "stdout") -> list[str]:
         """The lines of a stream."""
@@ -171,7 +173,7 @@ def follow(
     first_pause: float = 0.0,
     emit_cost: float = 0.0,
     start: SavedCursor | None = None,
-    checkpoint_every: float = 0.0,
+    checkpoint_every: float | Callable[[], float] = 0.0,
     cut_after: int = 100_000,
     **terms: Any,
 ) -> Followed:
@@ -190,9 +192,10 @@ def follow(
         settle=settle,
         first_pause=first_pause,
         start=start,
-        checkpoint_every=checkpoint_every,
+        checkpoint_every=checkpoint_every if callable(checkpoint_every) else lambda: checkpoint_every,
     )
     steps: list[Step] = []
+    times: list[float] = []
 
     def drive() -> Generator[Step, None, Verdict]:
         return (yield from follower.steps())
@@ -202,12 +205,13 @@ def follow(
         try:
             step = next(flow)
         except StopIteration as end:
-            return Followed(end.value, steps, follower)
+            return Followed(end.value, steps, follower, times)
         steps.append(step)
+        times.append(clock.passed)
         if isinstance(step, Pause):
             assert step.seconds > 0
             clock.now += step.seconds
         elif isinstance(step, Emit):
             clock.now += emit_cost
     assert cut_after < 100_000, "the follower goes on for ever"
-    return Followed(None, steps, follower)
+    return Followed(None, steps, follower, times)

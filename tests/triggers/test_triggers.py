@@ -254,7 +254,69 @@ async def test_a_trigger_goes_on_where_the_one_before_was_killed(
     lines = [line for record in task_log.lines for line in record.split("\n")]
     assert [line for line in lines if line.isdigit()] == [str(n) for n in range(1, 101)]
     assert any(line.startswith("--- resumed at byte 292 of stdout; up to one turn") for line in lines)
-    assert event["log"]["bytes"] == 4
+    assert event["log"] == {"bytes": 296, "lines": 101, "cut_lines": 0, "errors": 0}
+
+
+def lines_of(task_log: TaskLog) -> list[str]:
+    return [line for record in task_log.lines for line in record.split("\n")]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_trigger_that_is_cancelled_keeps_its_place(
+    ehpc_emulator: Emulator,
+    make: Make,
+    quick_triggers: None,
+    task_log: TaskLog,
+    monkeypatch: pytest.MonkeyPatch,
+    answered: bool,
+) -> None:
+    """A triggerer that is replaced by a new version must not repeat lines, though it reads no answers."""
+    monkeypatch.setattr(store, "SHORTEST_PARTING", 0.1)
+    xcoms = XComs()
+    monkeypatch.setattr(store, "async_xcom", lambda: xcoms)
+    job_id = ehpc_emulator.submit("seq 100; sleep 0.5; seq 101 200; sleep 1; seq 201 300")
+    first = make(JobLogTrigger, job_id)
+    first.task_instance = TI
+    running = asyncio.create_task(fire(first))
+    while "200" not in lines_of(task_log):
+        await asyncio.sleep(0.01)
+    xcoms.unanswered = not answered
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    xcoms.unanswered = False
+    second = JobLogTrigger(**first.serialize()[1])
+    second.task_instance = TI
+    event = await fire(second)
+    assert [line for line in lines_of(task_log) if line.isdigit()] == [str(n) for n in range(1, 301)]
+    assert event["log"]["lines"] == 300
+
+
+async def test_a_trigger_that_is_cancelled_amid_a_backlog_keeps_its_place(
+    ehpc_emulator: Emulator,
+    make: Make,
+    quick_triggers: None,
+    task_log: TaskLog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cursor is behind lines that waited for their turn to be written."""
+    xcoms = XComs()
+    monkeypatch.setattr(store, "async_xcom", lambda: xcoms)
+    job_id = ehpc_emulator.submit("seq 20000")
+    ehpc_emulator.wait_for(job_id)
+    first = make(JobLogTrigger, job_id)
+    first.task_instance = TI
+    running = asyncio.create_task(fire(first))
+    while "7000" not in lines_of(task_log):
+        await asyncio.sleep(0.001)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert "15000" not in lines_of(task_log)
+    second = JobLogTrigger(**first.serialize()[1])
+    second.task_instance = TI
+    await fire(second)
+    assert [line for line in lines_of(task_log) if line.isdigit()] == [str(n) for n in range(1, 20_001)]
 
 
 @KINDS
