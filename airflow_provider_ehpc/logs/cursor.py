@@ -43,7 +43,7 @@ class StreamMark:
         return f"the last line of {stream} that was noted"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LogTotals:
     """What was written of a log, over all processes that wrote it."""
 

@@ -1,8 +1,8 @@
 """Following a job to its end and its log with it: one generator for the worker and for the triggerer.
 
-It yields what has to be done (an :class:`ApiCall`, :class:`Emit`, :class:`Note`, :class:`Checkpoint`,
-:class:`Pause`) and is sent the answers of the calls. Nothing here waits, sends or logs, so each driver is a
-few lines.
+It yields what has to be done (an :class:`ApiCall`, :class:`Look`, :class:`Emit`, :class:`Note`,
+:class:`Checkpoint`, :class:`Pause`) and is sent the answers of calls and looks. Nothing here waits, sends or
+logs, so each driver is a few lines; and the triggers of a process may look at their jobs together.
 
 Invariants:
 
@@ -26,8 +26,16 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from airflow_provider_ehpc.apis.call import ApiCall, ApiError, NotFound
-from airflow_provider_ehpc.apis.job import JobApi, JobRef, LogBatch, LogChunk, LogPosition
+from airflow_provider_ehpc.apis.call import ApiCall, ApiError
+from airflow_provider_ehpc.apis.job import (
+    JobApi,
+    JobRef,
+    JobState,
+    JobStatus,
+    LogBatch,
+    LogChunk,
+    LogPosition,
+)
 from airflow_provider_ehpc.logs.cursor import LogStream, LogTotals, SavedCursor, StreamMark
 from airflow_provider_ehpc.logs.reader import LogReader
 from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome, Patience, Verdict
@@ -39,6 +47,15 @@ PIECE = 16 * 1024
 the log, the 400 KiB of one reading can take a minute."""
 _LATE = 1.1
 """How much later than promised a checkpoint may come: the pauses between turns are not exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What state is the job in? It is answered with the job's status, None where the cloud does not know it,
+    or the :class:`ApiError` for which it could not be asked.
+
+    The answer may be older than the question, where nothing else was heard since.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +88,7 @@ class _Checked:
     cursor: SavedCursor
 
 
-Step: TypeAlias = ApiCall[Any] | Emit | Note | Checkpoint | Pause
+Step: TypeAlias = ApiCall[Any] | Look | Emit | Note | Checkpoint | Pause
 Steps: TypeAlias = Generator[Step, Any, Verdict]
 
 
@@ -83,7 +100,6 @@ class LogFollower:
     :param clock: epoch seconds.
     :param interval: seconds between two turns.
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
-    :param first_pause: seconds before the first turn.
     :param start: where an earlier follower of the job stopped.
     :param checkpoint_every: tells how many seconds should lie between two checkpoints; asked at each.
     """
@@ -97,12 +113,11 @@ class LogFollower:
         clock: Callable[[], float],
         interval: float,
         settle: float,
-        first_pause: float = 0.0,
         start: SavedCursor | None = None,
         checkpoint_every: Callable[[], float] = float,
     ) -> None:
-        self._before = start.totals if start else LogTotals()
-        self._bytes = self._lines = self._errors = 0
+        self.totals = replace(start.totals) if start else LogTotals()
+        self._cut_before = self.totals.cut_lines
         self._api = api
         self._ref = ref
         self._watch = watch
@@ -110,7 +125,6 @@ class LogFollower:
         self._clock = clock
         self._interval = interval
         self._settle = settle
-        self._first_pause = first_pause
         self._reader = LogReader(api, ref)
         self._streams: dict[str, LogStream] = {}
         self._start = start
@@ -126,21 +140,10 @@ class LogFollower:
         self._news = 0
 
     @property
-    def totals(self) -> LogTotals:
-        """What was written, by this follower and by those before it."""
-        cut = sum(stream.assembler.cut for stream in self._streams.values())
-        return LogTotals(
-            self._before.bytes + self._bytes,
-            self._before.lines + self._lines,
-            self._before.cut_lines + cut,
-            self._before.errors + self._errors,
-        )
-
-    @property
     def cursor(self) -> SavedCursor:
         """How far the log is written when the step that was yielded last is done."""
         marks: dict[str, StreamMark] = {n: s.mark for n, s in self._streams.items() if s.mark is not None}
-        totals, every = self.totals, self._checkpoint_every()
+        every = self._checkpoint_every()
         # Half a line is read, but not written.
         pending = sum(stream.assembler.pending for stream in self._streams.values())
         return SavedCursor(
@@ -148,7 +151,7 @@ class LogFollower:
             self._ref.as_dict(),
             marks,
             turn=self._interval * max(1, math.ceil(every / self._interval)),
-            totals=replace(totals, bytes=totals.bytes - pending),
+            totals=replace(self.totals, bytes=self.totals.bytes - pending),
         )
 
     def steps(self) -> Steps:
@@ -159,15 +162,12 @@ class LogFollower:
                 every = min(self._checkpoint_every(), self._start.turn)
                 self._checked = _Checked(self._clock(), every, self._start)
         yield from self._checkpoint()
-        if self._first_pause:
-            yield Pause(self._first_pause)
         while True:
             verdict, notes = yield from self._look()
             if verdict is not None:
                 break
             yield from notes
-            # A job that is not known yet has no log: asking for it would only bring a second error.
-            behind = (yield from self._read_log()) if self._watch.status else False
+            behind = (yield from self._read_log()) if self._may_have_log() else False
             verdict, notes = self._watch.expired(self._clock()), []
             if verdict is not None:
                 break
@@ -183,19 +183,20 @@ class LogFollower:
         return verdict
 
     def _look(self) -> Generator[Step, Any, tuple[Verdict | None, list[Note]]]:
-        try:
-            status = yield from self._api.job_status(self._ref)
-        except NotFound as error:
-            if error.code == "ClusterNotFound":
-                return Verdict(Outcome.ERROR, str(error), error=error.as_dict()), []
-            return self._watch.saw(None, self._clock())
-        except ApiError as error:
-            return self._patience.failed(error, self._clock())
-        news = self._patience.answered(self._clock())
-        verdict, notes = self._watch.saw(status, self._clock())
+        told: JobStatus | ApiError | None = yield Look()
+        now = self._clock()
+        if isinstance(told, ApiError):
+            return self._patience.failed(told, now)
+        news = self._patience.answered(now)
+        verdict, notes = self._watch.saw(told, now)
         if verdict is None:
-            notes += self._watch.sign_of_life(self._clock(), f"; log so far: {self.totals}")
+            notes += self._watch.sign_of_life(now, f"; log so far: {self.totals}")
         return verdict, news + notes
+
+    def _may_have_log(self) -> bool:
+        # Of a job that is not known yet, or waits for its turn, there is nothing to read but an error.
+        status = self._watch.status
+        return status is not None and status.state not in (JobState.PENDING, JobState.QUEUED)
 
     def _read_log(self) -> Generator[Step, Any, bool]:
         """Pass on what is new; return whether the turn's time was over before all of it was read."""
@@ -246,7 +247,7 @@ class LogFollower:
         for begin in range(0, len(data), PIECE):
             piece = data[begin : begin + PIECE]
             old = min(len(piece), max(0, written - begin))
-            self._bytes += len(piece) - old
+            self.totals.bytes += len(piece) - old
             lines = self._streams[name].feed(piece, position, begin, old)
             if lines:
                 yield from self._emit(name, lines)
@@ -303,12 +304,14 @@ class LogFollower:
             yield from self._checkpoint()
         yield Pause(seconds)
 
-    def _emit(self, stream: str, lines: list[str]) -> Generator[Step, Any, None]:
+    def _emit(self, name: str, lines: list[str]) -> Generator[Step, Any, None]:
         if lines:
-            self._lines += len(lines)
+            self.totals.lines += len(lines)
+            cut = sum(stream.assembler.cut for stream in self._streams.values())
+            self.totals.cut_lines = self._cut_before + cut
             if self._unnoted is None:
                 self._unnoted = self._clock()
-            yield Emit(stream, lines)
+            yield Emit(name, lines)
 
     def _flush(self) -> Generator[Step, Any, None]:
         for name, stream in self._streams.items():
@@ -343,7 +346,7 @@ class LogFollower:
                 yield from self._rest(min(self._interval, max(0.2, self._settle / 2)))
 
     def _log_failed(self, error: ApiError) -> Generator[Step, Any, None]:
-        self._errors += 1
+        self.totals.errors += 1
         if not self._log_fault:
             self._log_fault = True
             yield Note(f"{error} The job goes on; its log is asked for again.", warning=True)

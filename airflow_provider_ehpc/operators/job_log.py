@@ -19,10 +19,12 @@ from airflow_provider_ehpc.polling.terms import FinishedPolicy, WaitTerms, parse
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_ehpc.apis.job import JobStatus
     from airflow_provider_ehpc.hooks.base import ApiHook
     from airflow_provider_ehpc.logs.cursor import SavedCursor
     from airflow_provider_ehpc.logs.follow import Step
     from airflow_provider_ehpc.logs.store import WorkerStore
+    from airflow_provider_ehpc.metrics import LogMeter
     from airflow_provider_ehpc.polling.watch import Verdict
 
 DEFER_SLACK = timedelta(minutes=5)
@@ -116,6 +118,7 @@ class JobLogOperator(BaseOperator):
         self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
         self._killed = threading.Event()
         self._store: WorkerStore | None = None
+        self._meter: LogMeter | None = None
 
     @cached_property
     def hook(self) -> ApiHook:
@@ -134,6 +137,7 @@ class JobLogOperator(BaseOperator):
         from airflow_provider_ehpc.logs.cursor import SavedCursor
         from airflow_provider_ehpc.logs.follow import LogFollower
         from airflow_provider_ehpc.logs.store import WORKER_EVERY, WorkerStore
+        from airflow_provider_ehpc.metrics import LogMeter
         from airflow_provider_ehpc.polling.watch import JobWatch
 
         started = time.time()
@@ -157,6 +161,7 @@ class JobLogOperator(BaseOperator):
             start=cursor,
             checkpoint_every=lambda: WORKER_EVERY,
         )
+        self._meter = LogMeter(self.hook.api.name, "worker", follower.totals, resumed=cursor is not None)
         try:
             verdict = self.hook.drive(follower.steps(), self._do)
         except TaskKilled:
@@ -228,15 +233,22 @@ class JobLogOperator(BaseOperator):
             timeout=timedelta(seconds=(terms.deadline or started) - started) + DEFER_SLACK,
         )
 
-    def _do(self, step: Step) -> None:
+    def _do(self, step: Step) -> JobStatus | ApiError | None:
         from airflow_provider_ehpc.logs.emission import stream_prefix
-        from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Pause
+        from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Look, Pause
         from airflow_provider_ehpc.polling.watch import Note
 
+        if isinstance(step, Look):
+            try:
+                return self.hook.job_statuses([self.ref])[self.ref]
+            except ApiError as error:
+                return error
         if isinstance(step, Emit):
             prefix = stream_prefix(step.stream)
             for line in step.lines:
                 self.log.info("%s%s", prefix, line)
+            if self._meter:
+                self._meter.written()
         elif isinstance(step, Note):
             step.tell(self.log)
         elif isinstance(step, Checkpoint) and self._store:
@@ -245,6 +257,7 @@ class JobLogOperator(BaseOperator):
         wait = step.seconds if isinstance(step, Pause) else 0.0
         if isinstance(step, Pause | Emit) and self._killed.wait(wait):
             raise TaskKilled(f"the task was told to end while it followed {self.ref}")
+        return None
 
     def _result(self, verdict: Verdict, totals: dict[str, Any]) -> dict[str, Any]:
         from airflow_provider_ehpc.logs.keep import keep_log

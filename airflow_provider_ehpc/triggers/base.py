@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -14,6 +16,7 @@ from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.hooks import ajob_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.polling.poller import Subscription, subscribed
 from airflow_provider_ehpc.polling.stop import stop_jobs
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
@@ -106,6 +109,23 @@ class JobTrigger(BaseTrigger):
     def first_pause(self) -> float:
         """Return the seconds until the first look: triggers that begin together do not ask together."""
         return FIRST_POLL + random.uniform(0, min(self.poll_interval, 10.0))
+
+    def looking(self) -> AbstractAsyncContextManager[Subscription]:
+        """Look at the jobs together with all other triggers of this process."""
+        first, last = self.first_pause(), None
+        deadline = self.wait_terms.deadline
+        if deadline is not None:
+            last = max(0.2, deadline - time.time())
+            first = min(first, last)
+        return subscribed(
+            self.conn_id,
+            self.api,
+            self.refs,
+            interval=self.poll_interval,
+            earliest=FIRST_POLL,
+            first=first,
+            last=last,
+        )
 
     async def cleanup(self) -> None:
         """Close the connections."""

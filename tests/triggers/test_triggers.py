@@ -383,7 +383,7 @@ async def test_the_connections_are_closed(
     monkeypatch.setattr(hooks_base, "new_async_session", kept)
     trigger = make(kind, ehpc_emulator.submit("true"))
     await fire(trigger)
-    assert [session.closed for session in sessions] == [True]
+    assert {session.closed for session in sessions} == {True}
     await trigger.cleanup()
 
 
@@ -432,9 +432,55 @@ async def test_a_connection_is_read_once(
         return await original(conn_id)
 
     monkeypatch.setattr(hooks_base, "aread_connection", counted)
-    await fire(make(kind, ehpc_emulator.submit("sleep 0.3")))
-    assert ehpc_emulator.requests.count("GetJob") > 2
-    assert len(read) == 1
+    jobs = [ehpc_emulator.submit("sleep 0.3") for _ in range(5)]
+    await asyncio.gather(*(fire(make(kind, job_id)) for job_id in jobs))
+    assert ehpc_emulator.requests.count() > 5
+    # The poller has one for itself, and all who read logs have one together.
+    assert len(read) == (2 if kind is JobLogTrigger else 1)
+
+
+async def test_a_key_that_is_replaced_while_a_log_is_followed(
+    ehpc_emulator: Emulator,
+    make: Make,
+    quick_triggers: None,
+    pauses: Pauses,
+    connect: Connect,
+    task_log: TaskLog,
+) -> None:
+    """Keys are replaced every few months; a job may run for weeks."""
+    job_id = ehpc_emulator.submit("echo begun; sleep 2; echo end")
+    connect(ehpc_emulator.connection_of(ehpc_emulator.issue_token(seconds=1)))
+    following = asyncio.create_task(fire(make(JobLogTrigger, job_id)))
+    while "begun" not in task_log.lines:
+        await asyncio.sleep(0.01)
+    connect(ehpc_emulator.connection)
+    event = await following
+    assert event["outcome"] == "reached"
+    assert "end" in task_log.lines
+    assert task_log.warnings == [line for line in task_log.warnings if "exit code" in line]
+
+
+async def test_requests_for_states_do_not_grow_with_the_logs(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None
+) -> None:
+    """Five hundred logs in a triggerer would otherwise ask five hundred times a turn, beside the reading."""
+    jobs = [ehpc_emulator.submit("sleep 1.5") for _ in range(20)]
+    await asyncio.gather(*(fire(make(JobLogTrigger, job_id)) for job_id in jobs))
+    states = ehpc_emulator.requests.count("GetJob") + ehpc_emulator.requests.count("ListJobs")
+    assert states < ehpc_emulator.requests.count("GetJobLog") / 5
+
+
+async def test_a_log_is_read_to_its_end_as_soon_as_the_job_has_ended(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, task_log: TaskLog
+) -> None:
+    """What the poller tells ends the pause between two readings."""
+    job_id = ehpc_emulator.submit("sleep 0.5; echo end")
+    other = make(JobStateTrigger, job_id)
+    patient = asyncio.create_task(fire(make(JobLogTrigger, job_id, poll_interval=60.0)))
+    await fire(other)
+    verdict = Verdict.from_event(await asyncio.wait_for(patient, 20))
+    assert verdict.outcome is Outcome.REACHED
+    assert "end" in task_log.lines
 
 
 def test_first_looks_come_late_and_apart(make: Make) -> None:
