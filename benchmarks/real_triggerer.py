@@ -116,6 +116,7 @@ def deferred(
         cloud = Cloud(emulator)
         airflow = Deferred(Path(directory, "airflow"), Plan(interval=interval, waits=jobs), cloud.connections)
         try:
+            airflow.prepare()
             airflow.defer(*filter(None, (dag_id, LOOP)))
             yield cloud, airflow, end_at
         finally:
@@ -144,7 +145,7 @@ def measure(dag_id: str | None, count: int, interval: float, waiting: float) -> 
             end_at = over
         else:
             left = end_at - time.time()
-            wait_until(lambda: airflow.started(dag_id, triggerer) >= count, "all triggers started", left)
+            wait_until(lambda: airflow.started(triggerer, dag_id) >= count, "all triggers started", left)
             time.sleep(max(0.0, end_at - time.time()))
             wait_until(lambda: not airflow.waiting(dag_id), "all events were recorded", 120 + count / 20)
             logs = dict(task_logs(airflow.airflow, dag_id, triggerer))
@@ -162,7 +163,7 @@ def measure(dag_id: str | None, count: int, interval: float, waiting: float) -> 
         figures.requests = cloud.requests - before
         figures.runner_cpu_s = watched.until("runner", over + 1).cpu
         figures.supervisor_cpu_s = watched.until("supervisor", over + 1).cpu
-        # The first looks come within five seconds and an interval; what is behind is waiting and nothing else.
+        # The first looks come within five seconds and an interval; behind them is waiting and nothing else.
         calm, last = all_run + 5 + interval, end_at - 1
         if last - calm < interval:
             raise RuntimeError("the triggers took too long to start; let the jobs run longer (--waiting)")
@@ -206,7 +207,7 @@ def restart(count: int, interval: float) -> list[str]:
         left = end_at - time.time()
         wait_until(lambda: airflow.triggerers(), "the triggerer started", 60)
         (killed,) = airflow.triggerers()
-        wait_until(lambda: airflow.started(WAITS, killed) >= count, "all triggers started", left)
+        wait_until(lambda: airflow.started(killed, WAITS) >= count, "all triggers started", left)
         time.sleep(5 + 2 * interval)
         killed_at = time.time()
         airflow.airflow.kill_component("triggerer")
@@ -214,7 +215,7 @@ def restart(count: int, interval: float) -> list[str]:
         wait_until(lambda: len(airflow.triggerers()) == 2, "another triggerer started", 60)
         _, heir = airflow.triggerers()
         wait_until(
-            lambda: airflow.started(WAITS, heir) >= count, "all triggers started again", end_at - time.time()
+            lambda: airflow.started(heir, WAITS) >= count, "all triggers started again", end_at - time.time()
         )
         wait_until(
             lambda: not airflow.waiting(WAITS),

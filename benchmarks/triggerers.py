@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -139,10 +140,13 @@ class Deferred:
         }
         self.airflow = LocalAirflow(home, DAGS, {**more, **environment}, parallelism=8)
 
-    def defer(self, *dag_ids: str) -> None:
-        """Make the database, and in it one run of each DAG with all tasks deferred."""
+    def prepare(self) -> None:
+        """Make the database and tell it of the DAGs."""
         self.airflow.make_database()
         self.airflow.cli("dags", "reserialize")
+
+    def defer(self, *dag_ids: str) -> None:
+        """Make one run of each DAG with all tasks deferred."""
         # The pace of requests is a triggerer's to keep; here each task looks once at its job.
         quickly = {**self.airflow.environment, "AIRFLOW__EHPC__MAX_REQUESTS_PER_SECOND": "2000"}
         done = subprocess.run(
@@ -173,10 +177,10 @@ class Deferred:
         """Return the job ids of all triggerers there were, oldest first."""
         return [row[0] for row in self.rows("SELECT id FROM job WHERE job_type = 'TriggererJob' ORDER BY id")]
 
-    def waiting(self, dag_id: str) -> int:
-        """Return how many tasks of a DAG are deferred."""
+    def waiting(self, *dag_ids: str) -> int:
+        """Return how many of the DAGs' tasks are deferred."""
         query = "SELECT count(*) FROM task_instance WHERE dag_id = :dag AND state = 'deferred'"
-        return int(self.rows(query, dag=dag_id)[0][0])
+        return sum(int(self.rows(query, dag=dag_id)[0][0]) for dag_id in dag_ids)
 
     def recorded(self, dag_id: str) -> dict[int, float]:
         """Return by map index when Airflow noted the event of each task, in epoch seconds."""
@@ -185,10 +189,18 @@ class Deferred:
         )
         return {index: _epoch(at) for index, at in self.rows(query, dag=dag_id)}
 
-    def started(self, dag_id: str, triggerer: int) -> int:
-        """Return how many of a DAG's triggers have begun to run in a triggerer."""
+    def outcomes(self) -> Counter[str]:
+        """Return how often our triggers told each outcome, of the tasks that no worker has resumed yet."""
+        query = "SELECT next_kwargs FROM task_instance WHERE state = 'scheduled'"
+        told = (row[0] for row in self.rows(query))
+        events = (json.loads(kwargs) if isinstance(kwargs, str) else kwargs for kwargs in told)
+        return Counter(str(kwargs["event"]["outcome"]) for kwargs in events)
+
+    def started(self, triggerer: int, *dag_ids: str) -> int:
+        """Return how many of the DAGs' triggers have begun to run in a triggerer."""
         name = f"attempt=1.log.trigger.{triggerer}.log"
-        return sum(1 for _ in self.airflow.home.glob(f"logs/dag_id={dag_id}/*/task_id=task/*/{name}"))
+        folders = [f"logs/dag_id={dag_id}/*/task_id=task/*/{name}" for dag_id in dag_ids]
+        return sum(1 for folder in folders for _ in self.airflow.home.glob(folder))
 
 
 def wait_until(condition: Any, what: str, timeout: float) -> None:
