@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import time
@@ -20,7 +21,9 @@ class LoopWatch(BaseTrigger):
     """Writes a line of JSON a second to a file, for ever: the process, and the longest stall in that second.
 
     A stall is told twice: by the clock (``stall``, which on a busy machine holds the time that other
-    processes took) and by the processor time of the loop's thread (``busy``); both in seconds.
+    processes took) and by the processor time of the loop's thread (``busy``). ``collecting`` is the longest
+    garbage collection, which holds up the loop whoever made the garbage: its length goes with all that the
+    process has loaded. All are in seconds.
     """
 
     def __init__(self, path: str) -> None:
@@ -33,16 +36,28 @@ class LoopWatch(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch until cancelled."""
+        collecting = 0.0
+        began = 0.0
+
+        def collected(phase: str, told: dict[str, int]) -> None:
+            nonlocal collecting, began
+            if phase == "start":
+                began = time.thread_time()
+            else:
+                collecting = max(collecting, time.thread_time() - began)
+
+        gc.callbacks.append(collected)
         with open(self.path, "a", buffering=1) as file:  # noqa: ASYNC230 - some bytes a second
             while True:
                 second = time.perf_counter() + 1
-                stall = busy = 0.0
+                stall = busy = collecting = 0.0
                 while (before := time.perf_counter()) < second:
                     cpu = time.thread_time()
                     await asyncio.sleep(TICK)
                     stall = max(stall, time.perf_counter() - before - TICK)
                     busy = max(busy, time.thread_time() - cpu)
-                print(json.dumps([os.getpid(), os.getppid(), time.time(), stall, busy]), file=file)
+                note = [os.getpid(), os.getppid(), time.time(), stall, busy, collecting]
+                print(json.dumps(note), file=file)
         yield TriggerEvent(None)  # a generator is what Airflow runs
 
 

@@ -55,6 +55,10 @@ class Figures:
     """The most processor time between two turns of the loop: what is the triggerer's own of a stall."""
     busy_waiting_ms: float = 0.0
     busy_ending_ms: float = 0.0
+    garbage_starting_ms: float = 0.0
+    """The longest garbage collection: it is in the stalls, and grows with what the process has loaded."""
+    garbage_waiting_ms: float = 0.0
+    garbage_ending_ms: float = 0.0
     detected_median_s: float = 0.0
     """From the jobs' end to the trigger's event."""
     detected_worst_s: float = 0.0
@@ -174,8 +178,8 @@ def measure(dag_id: str | None, count: int, interval: float, waiting: float) -> 
         notes = loop_notes(airflow.loop_file)
         phases = {"starting": (began, calm), "waiting": (calm, last), "ending": (last, over + 1)}
         for phase, (start, end) in phases.items():
-            for what in ("stall", "busy"):
-                setattr(figures, f"{what}_{phase}_ms", _worst(notes, what, start, end))
+            for name, what in (("stall", "stall"), ("busy", "busy"), ("garbage", "collecting")):
+                setattr(figures, f"{name}_{phase}_ms", _worst(notes, what, start, end))
         return figures
 
 

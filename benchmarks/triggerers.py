@@ -82,6 +82,7 @@ class LoopNote(NamedTuple):
     at: float
     stall: float
     busy: float
+    collecting: float
 
 
 def loop_notes(path: Path) -> list[LoopNote]:
