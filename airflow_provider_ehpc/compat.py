@@ -39,6 +39,7 @@ __all__ = [
     "conf",
     "no_longer_ours",
     "read_connection",
+    "stats",
     "task_state_store",
 ]
 
@@ -89,3 +90,19 @@ def async_xcom() -> Any | None:
     from airflow.sdk.execution_time.xcom import XCom
 
     return XCom if hasattr(XCom, "aset") and hasattr(XCom, "aget_one") else None
+
+
+def stats() -> Any:
+    """Return Airflow's client for metrics, with ``incr``, ``gauge`` and ``timing``. It may block.
+
+    From 3.2 on each process has to set it up. A task's does; that of the triggers sets up another copy of the
+    module, for Airflow's core. This copy is set up by the import of ``airflow.sdk.serde`` (3.2.0, 3.3.2).
+    """
+    from contextlib import suppress
+    from importlib import import_module
+
+    from airflow.providers.common.compat.sdk import Stats
+
+    with suppress(ImportError):  # 3.1, whose client sets itself up
+        import_module("airflow.sdk.serde")
+    return Stats

@@ -184,6 +184,10 @@ class Crashes:
             for future in futures:
                 future.result()
 
+    def stop(self) -> None:
+        """End early: no more kills, and no stream is waited for."""
+        self._stopping.set()
+
     def _guarded(self, work: Callable[..., None], kind: str, *arguments: Any) -> None:
         try:
             work(kind, *arguments)
@@ -325,6 +329,8 @@ class Crashes:
         """Wait for the end of a stream, and look for every line in its logs."""
         deadline = time.time() + LONGEST
         while (state := self._state(stream)) not in ENDS:
+            if self._stopping.is_set():
+                return
             if time.time() > deadline:
                 self._complain(f"{stream} did not end; it is {state}\n{self._logs_of(stream)}")
                 return
@@ -510,6 +516,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of the moments")
     parser.add_argument("--directory", type=Path, help="where all is kept (default: a temporary directory)")
     arguments = parser.parse_args()
+    # Whoever ends this process ends what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.ExitStack() as undo:
         home = arguments.directory or Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="crashes-")))
         os.environ["AIRFLOW_HOME"] = str(home / "airflow")
@@ -533,8 +542,12 @@ def main() -> None:
             threads = [threading.Thread(target=crashes.run, args=(kind, arguments.moments)) for kind in kinds]
             for thread in threads:
                 thread.start()
-            for thread in threads:
-                thread.join()
+            try:
+                for thread in threads:
+                    thread.join()
+            except KeyboardInterrupt:
+                crashes.stop()
+                raise
         print(f"\n{table(crashes.rows)}\n\nseed {arguments.seed}, {time.monotonic() - begun:.0f} s")
         for failure in crashes.failures:
             print(f"\n{failure}")

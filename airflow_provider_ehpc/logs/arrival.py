@@ -66,6 +66,9 @@ def _pause(
     due = [at for at, _ in held if at < now + seconds]
     if due:
         yield Pause(max(0.01, due[-1] - now))
+        # A trigger's pause ends early when there is news of the job.
+        if clock() < due[-1] - 0.01:
+            return
         yield from _due(held, max(clock(), due[-1]))
         seconds = now + seconds - clock()
     if seconds > 0:

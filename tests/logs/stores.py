@@ -34,16 +34,20 @@ class States(dict[str, Any]):
 
 
 class XComs:
-    """XComs of one task; silent or broken where they are told to be."""
+    """XComs of one task; silent, broken or deaf to answers where they are told to be."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.fault: Exception | None = None
         self.silent = False
+        self.unanswered = False
+        """What is asked for is done, but nobody is told: as when a triggerer ends."""
 
     async def aset(self, *, key: str, value: Any, **address: Any) -> None:
         await self._work(address)
         self.values[key] = value
+        if self.unanswered:
+            await asyncio.Event().wait()
 
     async def aget_one(self, *, key: str, **address: Any) -> Any:
         await self._work(address)

@@ -153,6 +153,43 @@ async def test_a_trigger_that_is_cancelled_while_it_keeps_the_place_ends(
         await saving
 
 
+async def test_the_last_place_is_kept_though_nobody_answers(
+    xcoms: XComs, logger: logging.Logger, log: TaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A triggerer that ends no longer reads answers, but its supervisor still does what it is asked for."""
+    monkeypatch.setattr(store, "SHORTEST_PARTING", 0.01)
+    xcoms.unanswered = True
+    await TriggerStore(TI, logger).save_in_parting(CURSOR)
+    xcoms.unanswered = False
+    assert await TriggerStore(TI, logger).load("ehpc", REF) == CURSOR
+    assert log.lines == []
+
+
+async def test_a_store_that_is_broken_in_parting_is_no_news(
+    xcoms: XComs, logger: logging.Logger, log: TaskLog
+) -> None:
+    """The task may be gone from the database; an error would take the place of the cancellation."""
+    xcoms.fault = RuntimeError("the database is away")
+    await TriggerStore(TI, logger).save_in_parting(CURSOR)
+    assert log.lines == []
+
+
+async def test_many_streams_share_the_writings(xcoms: XComs, logger: logging.Logger) -> None:
+    """One thread of the triggerer writes for all of them; those that have no line write nothing."""
+    stores = [TriggerStore(TI, logger) for _ in range(1000)]
+    try:
+        for kept in stores:
+            await kept.save(SavedCursor("ehpc", REF.as_dict()))
+        assert stores[0].every() == store.TRIGGER_EVERY
+        for kept in stores:
+            await kept.save(CURSOR)
+        assert len(stores) / stores[0].every() == store.WRITES
+    finally:
+        for kept in stores:
+            kept.close()
+    assert stores[0].every() == store.TRIGGER_EVERY
+
+
 async def test_dag_test_has_no_task_instance_in_its_trigger(
     xcoms: XComs, logger: logging.Logger, log: TaskLog
 ) -> None:

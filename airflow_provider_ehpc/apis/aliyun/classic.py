@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import Field
@@ -17,7 +18,6 @@ from airflow_provider_ehpc.apis.aliyun import window
 from airflow_provider_ehpc.apis.aliyun.common import (
     PAGE_SIZE,
     Items,
-    JobsPage,
     Part,
     clock,
     cluster_job_ref,
@@ -29,7 +29,6 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     node_names,
     parameter,
     some_job_ids,
-    statuses_by_page_or_job,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
@@ -55,6 +54,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
 )
+from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 
 VERSION = "2018-04-12"
 
@@ -306,7 +306,13 @@ class EhpcClassicApi:
 
     def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
         """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
-        return (yield from statuses_by_page_or_job(refs, self._unfinished, self.job_status))
+        return statuses_by_page_or_job(
+            refs,
+            # Pages of ended jobs do not tell how a job ended.
+            lambda ref: [JobsList(partial(_unfinished, cluster_of(ref)), PAGE_SIZE)],
+            self.job_status,
+            unknown=job_is_unknown,
+        )
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read both streams on, each from its own position; a job that has not started has no log yet."""
@@ -338,11 +344,6 @@ class EhpcClassicApi:
     def stop(self, ref: JobRef) -> Flow[None]:
         """Ask StopJobs."""
         yield stop_jobs(cluster_of(ref), [ref.job_id])
-
-    def _unfinished(self, cluster_id: str, page: int) -> Flow[JobsPage]:
-        answer = yield list_jobs(cluster_id, page_number=page, state="notfinish")
-        told = {job.id: _from_list_jobs(JobRef(job.id, cluster_id), job) for job in answer.jobs}
-        return told, (answer.total_count or 0) if answer.jobs else 0
 
     def _listed_status(self, ref: JobRef) -> Flow[JobStatus]:
         number = 1
@@ -394,4 +395,12 @@ def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
         resources=job.resources.told() if job.resources else {},
         stdout_path=job.stdout or None,
         stderr_path=job.stderr or None,
+    )
+
+
+def _unfinished(cluster_id: str, number: int) -> Flow[JobsPage]:
+    answer = yield list_jobs(cluster_id, page_number=number + 1, state="notfinish")
+    refs = [(JobRef(job.id, cluster_id), job) for job in answer.jobs]
+    return JobsPage(
+        {ref: _from_list_jobs(ref, job) for ref, job in refs}, len(answer.jobs), answer.total_count
     )

@@ -1,4 +1,4 @@
-"""What the E-HPC APIs share beside the protocol: addresses of jobs, spellings of values, pages of jobs."""
+"""What the E-HPC APIs share beside the protocol: addresses of jobs, spellings of values."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator
 
-from airflow_provider_ehpc.apis.call import (
-    Flow,
-    InvalidArgument,
-    NotFound,
-    PermissionDenied,
-    UnexpectedResponse,
-)
-from airflow_provider_ehpc.apis.job import JobRef, JobStatus
+from airflow_provider_ehpc.apis.call import InvalidArgument, NotFound, UnexpectedResponse
+from airflow_provider_ehpc.apis.job import JobRef
 
 PAGE_SIZE = 50
 """The most jobs that one page of ListJobs may hold, in both versions."""
@@ -148,88 +142,3 @@ def log_bytes(content: str, stream: str, request_id: str) -> bytes:
 def job_is_unknown(error: NotFound) -> bool:
     """Whether the job is what was not found, and not its whole cluster."""
     return error.code != "ClusterNotFound"
-
-
-JobsPage: TypeAlias = tuple[Mapping[str, JobStatus], int]
-"""What a page of a cluster's jobs tells by job id, and how many there are; 0 ends the paging."""
-AskPage: TypeAlias = Callable[[str, int], Flow[JobsPage]]
-"""Asks for a page of the jobs of a cluster, by its number from 1 on."""
-
-_FEW = 3
-"""Jobs that are better asked for one by one than looked for on pages."""
-
-
-def statuses_by_page_or_job(
-    refs: list[JobRef],
-    unfinished: AskPage,
-    job_status: Callable[[JobRef], Flow[JobStatus]],
-    finished: AskPage | None = None,
-) -> Flow[dict[JobRef, JobStatus | None]]:
-    """Page through a cluster's jobs where that is cheaper, and ask for the others one by one.
-
-    :param job_status: asks for one job.
-    :param finished: given where a page tells as much of an ended job as asking for it does.
-    """
-    found: dict[JobRef, JobStatus | None] = {}
-    by_cluster: dict[str, dict[str, JobRef]] = {}
-    for ref in refs:
-        by_cluster.setdefault(cluster_of(ref), {})[ref.job_id] = ref
-    for cluster_id, wanted in by_cluster.items():
-        if len(wanted) >= _FEW:
-            try:
-                told, whole = yield from _unfinished(wanted, cluster_id, unfinished)
-                found.update(told)
-                if finished and whole and len(wanted) > _FEW:
-                    found.update((yield from _finished(wanted, cluster_id, finished)))
-            except PermissionDenied:
-                # A key may be allowed to ask for a job and not for all of them.
-                pass
-    for ref in refs:
-        if ref not in found:
-            try:
-                found[ref] = yield from job_status(ref)
-            except NotFound as error:
-                if not job_is_unknown(error):
-                    raise
-                found[ref] = None
-    return found
-
-
-def _unfinished(
-    wanted: dict[str, JobRef], cluster_id: str, page: AskPage
-) -> Flow[tuple[dict[JobRef, JobStatus], bool]]:
-    """Take out of ``wanted`` and return what pages tell, and whether all were read: not where more of them
-    would cost more calls than the jobs that are left.
-    """
-    found: dict[JobRef, JobStatus] = {}
-    number = 1
-    while True:
-        told, total = yield from page(cluster_id, number)
-        _take(wanted, told, found)
-        pages = -(-total // PAGE_SIZE)
-        if number >= pages or pages - number > len(wanted):
-            return found, number >= pages
-        number += 1
-
-
-def _finished(wanted: dict[str, JobRef], cluster_id: str, page: AskPage) -> Flow[dict[JobRef, JobStatus]]:
-    """Take out of ``wanted`` and return what pages of ended jobs tell, as long as a page tells of several.
-
-    There may be years of them; but those that ended since the last look are among the first pages.
-    """
-    found: dict[JobRef, JobStatus] = {}
-    number = 1
-    while True:
-        told, total = yield from page(cluster_id, number)
-        taken = _take(wanted, told, found)
-        if taken < 2 or len(wanted) <= _FEW or number * PAGE_SIZE >= total:
-            return found
-        number += 1
-
-
-def _take(wanted: dict[str, JobRef], told: Mapping[str, JobStatus], found: dict[JobRef, JobStatus]) -> int:
-    """Move the jobs that a page tells of from ``wanted`` to ``found``; return how many there were."""
-    ids = [job_id for job_id in told if job_id in wanted]
-    for job_id in ids:
-        found[wanted.pop(job_id)] = told[job_id]
-    return len(ids)

@@ -17,16 +17,15 @@ from pydantic import Field
 
 from airflow_provider_ehpc.apis.aliyun.common import (
     PAGE_SIZE,
-    JobsPage,
     clock,
     cluster_job_ref,
     cluster_of,
     compact_json,
+    job_is_unknown,
     log_bytes,
     named_cluster,
     node_names,
     some_job_ids,
-    statuses_by_page_or_job,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
@@ -45,6 +44,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
 )
+from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 
 VERSION = "2024-07-30"
 _STREAMS = ("stdout", "stderr")
@@ -336,11 +336,7 @@ class EhpcApi:
 
     def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
         """Page through the jobs where that is cheaper, and ask for the others one by one."""
-        return (
-            yield from statuses_by_page_or_job(
-                refs, partial(_page, "notfinish"), self.job_status, partial(_page, "finished")
-            )
-        )
+        return statuses_by_page_or_job(refs, _lists, self.job_status, unknown=job_is_unknown)
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each stream with an offset of its own: the two files have nothing in common."""
@@ -422,16 +418,19 @@ class EhpcApi:
             page += 1
 
 
-def _page(job_status: str, cluster_id: str, number: int) -> Flow[JobsPage]:
-    """Ask for a page of the jobs that have ended (``finished``) or not (``notfinish``)."""
-    answer = yield list_jobs(cluster_id, page_number=number, job_status=job_status)
+def _lists(ref: JobRef) -> list[JobsList]:
+    return [JobsList(partial(_page, cluster_of(ref), word), PAGE_SIZE) for word in ("notfinish", "finished")]
+
+
+def _page(cluster_id: str, job_status: str, number: int) -> Flow[JobsPage]:
+    answer = yield list_jobs(cluster_id, page_number=number + 1, job_status=job_status)
     told = {
-        job.job_spec.id: _from_list_jobs(JobRef(job.job_spec.id, cluster_id), job)
+        (ref := JobRef(job.job_spec.id, cluster_id)): _from_list_jobs(ref, job)
         for job in answer.jobs
         # The whole of an array is told by its parent; a listed entry may be only one sub-job.
         if not job.job_spec.array_request
     }
-    return told, (answer.total_count or 0) if answer.jobs else 0
+    return JobsPage(told, len(answer.jobs), answer.total_count)
 
 
 def _goes_on(chunk: LogChunk, size: int) -> bool:

@@ -26,10 +26,8 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.huawei.fields import Many
 from airflow_provider_ehpc.apis.huawei.flows import (
-    Listed,
     ProjectApi,
     read_streams,
-    statuses_by_page,
     stop_unless_over,
 )
 from airflow_provider_ehpc.apis.huawei.lines import LogLines, newest_lines, read_lines
@@ -48,6 +46,7 @@ from airflow_provider_ehpc.apis.job import (
     LogLimits,
     LogPosition,
 )
+from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 
 VERSION = "v2"
 PAGE_SIZE = 50
@@ -301,14 +300,12 @@ class ModelArtsApi(ProjectApi):
         return status
 
     def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
-        """Search the unfinished jobs where that is cheaper, and ask for the others one by one."""
-        return statuses_by_page(
-            refs,
-            lambda page: search_training_jobs(self.project_id, page=page, phases=UNFINISHED_PHASES),
-            _listed,
-            PAGE_SIZE,
-            self.job_status,
-        )
+        """Search the jobs where that is cheaper, and ask for the others one by one."""
+        # Why a job failed only its details tell.
+        lists = [
+            JobsList(partial(self._page, phases), PAGE_SIZE) for phases in (UNFINISHED_PHASES, ["Completed"])
+        ]
+        return statuses_by_page_or_job(refs, lambda _ref: lists, self.job_status)
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each task's log by lines; by previews where the endpoint has no lines to give.
@@ -349,6 +346,11 @@ class ModelArtsApi(ProjectApi):
         """Ask StopTrainingJob."""
         return stop_unless_over(terminate_training_job(self.project_id, ref.job_id), self.job_status(ref))
 
+    def _page(self, phases: Sequence[str], number: int) -> Flow[JobsPage]:
+        answer = yield search_training_jobs(self.project_id, page=number, phases=phases)
+        refs = [(JobRef(job.metadata.id), job) for job in answer.items]
+        return JobsPage({ref: job.job_status(ref) for ref, job in refs}, len(answer.items), answer.count)
+
     def _read_task(
         self, ref: JobRef, task: str, position: LogPosition, created_at: datetime | None, size: int
     ) -> Flow[LogBatch]:
@@ -383,11 +385,6 @@ class ModelArtsApi(ProjectApi):
 
     def _newest(self, ref: JobRef, task: str, lines: int) -> ApiCall[LogLines]:
         return show_log_lines(self.project_id, ref.job_id, task, base_line=None, lines=lines, order="desc")
-
-
-def _listed(answer: SearchAnswer) -> Listed:
-    refs = [(JobRef(job.metadata.id), job) for job in answer.items]
-    return Listed({ref: job.job_status(ref) for ref, job in refs}, len(answer.items), answer.count)
 
 
 def _milliseconds(time: datetime | None) -> int | None:

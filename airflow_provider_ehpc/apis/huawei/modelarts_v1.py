@@ -23,10 +23,8 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.huawei.fields import Many
 from airflow_provider_ehpc.apis.huawei.flows import (
-    Listed,
     ProjectApi,
     read_streams,
-    statuses_by_page,
     stop_unless_over,
 )
 from airflow_provider_ehpc.apis.huawei.job_version import JobVersion, ListedJob
@@ -43,6 +41,7 @@ from airflow_provider_ehpc.apis.job import (
     LogLimits,
     LogPosition,
 )
+from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 
 VERSION = "v1"
 PAGE_SIZE = 1000
@@ -216,9 +215,8 @@ class ModelArtsV1Api(ProjectApi):
 
     def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
         """Page through the list where that is cheaper, and ask for the others one by one."""
-        return statuses_by_page(
-            refs, lambda page: list_jobs(self.project_id, page=page + 1), _listed, PAGE_SIZE, self.job_status
-        )
+        lists = [JobsList(self._page, PAGE_SIZE)]
+        return statuses_by_page_or_job(refs, lambda _ref: lists, self.job_status)
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each log file by bytes; by lines where the endpoint has only those."""
@@ -256,6 +254,13 @@ class ModelArtsV1Api(ProjectApi):
         """Ask for the version to be stopped."""
         return stop_unless_over(stop_job_version(self.project_id, ref), self.job_status(ref))
 
+    def _page(self, number: int) -> Flow[JobsPage]:
+        answer = yield list_jobs(self.project_id, page=number + 1)
+        # How a job ended, and why, only its details tell.
+        statuses = {job.ref: job.job_status() for job in answer.jobs}
+        running = {ref: status for ref, status in statuses.items() if not status.state.terminal}
+        return JobsPage(running, len(answer.jobs), answer.job_total_count)
+
     def _read_file(self, ref: JobRef, log_file: str, position: LogPosition, size: int) -> Flow[LogBatch]:
         if isinstance(position, int):
             try:
@@ -291,10 +296,3 @@ class ModelArtsV1Api(ProjectApi):
     def _newest(self, ref: JobRef, log_file: str, lines: int) -> ApiCall[AomLogAnswer]:
         # The captured request for a log's last lines has no base line, and desc for its order.
         return show_log_lines(self.project_id, ref, log_file, base_line=None, lines=lines, order="desc")
-
-
-def _listed(answer: ListAnswer) -> Listed:
-    # How a job ended, and why, only its details tell.
-    statuses = {job.ref: job.job_status() for job in answer.jobs}
-    running = {ref: status for ref, status in statuses.items() if not status.state.terminal}
-    return Listed(running, len(answer.jobs), answer.job_total_count)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pydantic import Field
@@ -34,6 +35,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
 )
+from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 from airflow_provider_ehpc.apis.qingcloud.operations import Operation, find_operation
 from airflow_provider_ehpc.apis.qingcloud.protocol import PAGE_SIZE, hpc_call, ret_code_error
 from airflow_provider_ehpc.apis.qingcloud.states import job_state, operation_state
@@ -260,16 +262,11 @@ class QingCloudHpcApi:
 
     def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
         """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
-        found: dict[JobRef, JobStatus | None] = {}
-        jobs = [ref for ref in refs if not _is_operation(ref)]
-        if len({ref.cluster_id for ref in jobs}) == 1 and len(jobs) > 2:
-            found.update((yield from self._unfinished(jobs)))
-        for ref in refs:
-            if ref not in found:
-                try:
-                    found[ref] = yield from self.job_status(ref)
-                except NotFound:
-                    found[ref] = None
+        found: dict[JobRef, JobStatus | None] = yield from statuses_by_page_or_job(
+            (ref for ref in refs if not _is_operation(ref)), self._lists, self.job_status
+        )
+        operations = filter(_is_operation, refs)
+        found.update((yield from statuses_by_page_or_job(operations, lambda _ref: [], self.job_status)))
         return found
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
@@ -320,25 +317,19 @@ class QingCloudHpcApi:
             "is in the files that the job's status names as stdout_path and stderr_path, on the cluster"
         )
 
-    def _unfinished(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus]]:
-        """Return what pages of unfinished jobs tell of ``refs``; empty where pages would cost more calls."""
-        by_id = {ref.job_id: ref for ref in refs}
-        found: dict[JobRef, JobStatus] = {}
-        for word in ("running", "pending"):
-            offset = total = 0
-            while not offset or offset < total:
-                answer = yield list_jobs(self._zone, _cluster(refs[0]), jobs_status=word, offset=offset)
-                for job in answer.hpc_job_set:
-                    # The filter's words are not quite those of the answers; the answer's own word decides.
-                    ref = by_id.get(job.hpcjob_uuid)
-                    if ref:
-                        found[ref] = _from_job(ref, job)
-                total = answer.total_count or 0
-                offset += PAGE_SIZE
-                pages_left = -(-(total - offset) // PAGE_SIZE)
-                if not answer.hpc_job_set or pages_left > len(refs) - len(found):
-                    break
-        return found
+    def _lists(self, ref: JobRef) -> list[JobsList]:
+        # How a job ended, and why, only its details tell.
+        return [
+            JobsList(partial(self._page, _cluster(ref), word), PAGE_SIZE) for word in ("running", "pending")
+        ]
+
+    def _page(self, cluster_id: str, jobs_status: str, number: int) -> Flow[JobsPage]:
+        answer = yield list_jobs(self._zone, cluster_id, jobs_status=jobs_status, offset=number * PAGE_SIZE)
+        # The filter's words are not quite those of the answers; the answer's own word decides.
+        told = {
+            (ref := JobRef(job.hpcjob_uuid, cluster_id)): _from_job(ref, job) for job in answer.hpc_job_set
+        }
+        return JobsPage(told, len(answer.hpc_job_set), answer.total_count)
 
 
 def _is_operation(ref: JobRef) -> bool:

@@ -203,7 +203,7 @@ class TestManyStatuses:
         assert len(states) == 120
         assert (cloud.searches, cloud.shows) == (3, [])
 
-    def test_ended_jobs_are_asked_for(self) -> None:
+    def test_failed_jobs_are_asked_for(self) -> None:
         """Only their details tell exit code and reason."""
         cloud = Project({"a": "Running", "b": "Completed", "c": "Pending", "d": "Failed"})
         assert self.states(cloud, "a", "b", "c", "d", "gone") == {
@@ -213,7 +213,7 @@ class TestManyStatuses:
             "d": JobState.FAILED,
             "gone": None,
         }
-        assert (cloud.searches, cloud.shows) == (1, ["b", "d", "gone"])
+        assert (cloud.searches, cloud.shows) == (2, ["d", "gone"])
 
     def test_two_jobs_are_asked_for_at_once(self) -> None:
         """A page would cost as much and tell less."""

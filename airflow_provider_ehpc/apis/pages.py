@@ -1,0 +1,110 @@
+"""Many jobs' states from the pages of a list, and the rest one by one: whichever costs fewer calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from airflow_provider_ehpc.apis.call import Flow, NotFound, PermissionDenied
+from airflow_provider_ehpc.apis.job import JobRef, JobStatus
+
+_WORTH_A_PAGE = 3
+"""Jobs from which on a page is asked for: it costs as much as asking for one job."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobsPage:
+    """What a page of a list tells.
+
+    :param statuses: of those of its jobs whose state the list tells as well as asking for the job would.
+    :param rows: how many jobs the page had.
+    :param total: of how many in all; None where that is not told.
+    """
+
+    statuses: Mapping[JobRef, JobStatus]
+    rows: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobsList:
+    """A list of a cluster's (or project's) jobs that is read page by page.
+
+    :param ask: asks for a page, the first being 0.
+    :param page_size: rows of a full page.
+    """
+
+    ask: Callable[[int], Flow[JobsPage]]
+    page_size: int
+
+
+def statuses_by_page_or_job(
+    refs: Iterable[JobRef],
+    lists: Callable[[JobRef], Sequence[JobsList]],
+    job_status: Callable[[JobRef], Flow[JobStatus]],
+    *,
+    unknown: Callable[[NotFound], bool] = lambda error: True,
+) -> Flow[dict[JobRef, JobStatus | None]]:
+    """Read lists as long as they pay, and ask for the jobs that they did not tell of one by one.
+
+    :param lists: the lists of a job's cluster, in the order of reading: the unfinished jobs first. One is
+        read only where those before it were read to their ends.
+    :param job_status: asks for one job.
+    :param unknown: whether it is the job that was not found, and not its whole cluster.
+    """
+    refs = list(dict.fromkeys(refs))
+    clusters: dict[str | None, list[JobRef]] = {}
+    for ref in refs:
+        clusters.setdefault(ref.cluster_id, []).append(ref)
+    found: dict[JobRef, JobStatus | None] = {}
+    for group in clusters.values():
+        wanted = set(group)
+        if len(wanted) < _WORTH_A_PAGE:
+            continue
+        try:
+            for jobs in lists(group[0]):
+                told, whole = yield from _read(wanted, jobs)
+                found.update(told)
+                if not whole:
+                    # Those that are still wanted may stand further down in it.
+                    break
+        except PermissionDenied:
+            # A key may be allowed to ask for a job and not for all of them.
+            pass
+    for ref in refs:
+        if ref not in found:
+            try:
+                found[ref] = yield from job_status(ref)
+            except NotFound as error:
+                if not unknown(error):
+                    raise
+                found[ref] = None
+    return found
+
+
+def _read(wanted: set[JobRef], jobs: JobsList) -> Flow[tuple[dict[JobRef, JobStatus], bool]]:
+    """Take out of ``wanted`` and return what a list tells, and whether it was read to its end.
+
+    A page costs a call and saves one for each job that it tells of. A list that is longer than there are jobs
+    to be found is left when it has cost a quarter more than it saved: those that are wanted may be anywhere
+    in it, for most orders are undocumented.
+    """
+    found: dict[JobRef, JobStatus] = {}
+    credit = max(1, len(wanted) // 4)
+    number = 0
+    while len(wanted) >= _WORTH_A_PAGE:
+        page = yield from jobs.ask(number)
+        told = wanted & page.statuses.keys()
+        found.update((ref, page.statuses[ref]) for ref in told)
+        wanted -= told
+        number += 1
+        credit += len(told) - 1
+        # Where no total is told, a full page may be followed by any number of others.
+        untold = math.inf if page.rows >= jobs.page_size else 0
+        rows_left = (untold if page.total is None else page.total) - number * jobs.page_size
+        if not page.rows or rows_left <= 0:
+            return found, True
+        if rows_left > len(wanted) * jobs.page_size and credit <= 0:
+            break
+    return found, False
