@@ -37,6 +37,7 @@ __all__ = [
     "aread_connection",
     "async_xcom",
     "conf",
+    "no_longer_ours",
     "read_connection",
     "stats",
     "task_state_store",
@@ -72,6 +73,16 @@ def task_state_store(context: Context) -> Any | None:
     A trigger must not ask for it: its supervisor never answers.
     """
     return context.get("task_state_store")
+
+
+def no_longer_ours(error: Exception) -> bool:
+    """Whether Airflow has refused to keep something because the task instance is another one by now.
+
+    Clearing a task that runs gives the instance a new id at once; the process of the old one is ended with
+    its next heartbeat, seconds later.
+    """
+    detail = getattr(getattr(error, "error", None), "detail", None)
+    return isinstance(detail, dict) and detail.get("status_code") == 404
 
 
 def async_xcom() -> Any | None:

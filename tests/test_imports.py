@@ -48,11 +48,13 @@ ALLOWED: dict[str, set[str]] = {
     "emulator": {"__init__", "apis"},
 }
 PURE = (
+    "polling.stop",
     "polling.terms",
     "polling.watch",
     "logs.lines",
     "logs.cursor",
     "logs.follow",
+    "logs.arrival",
     "logs.reader",
     "logs.tail",
     "audit.window",

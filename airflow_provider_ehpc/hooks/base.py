@@ -7,6 +7,7 @@ Each operation exists twice, ``get_job`` and ``aget_job``, but only as two one-l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import html
 import json
@@ -45,7 +46,7 @@ from airflow_provider_ehpc.apis.job import (
     LogLimits,
 )
 from airflow_provider_ehpc.apis.operation import OperationSource
-from airflow_provider_ehpc.compat import aread_connection, read_connection
+from airflow_provider_ehpc.compat import AirflowNotFoundException, aread_connection, read_connection
 from airflow_provider_ehpc.hooks.account import Account
 from airflow_provider_ehpc.hooks.limiter import limiter_of
 from airflow_provider_ehpc.hooks.retry import retry_arguments
@@ -184,21 +185,40 @@ class ApiHook(HttpHook):
     async def acall(self, call: ApiCall[T]) -> T:
         """Send a call and return its typed answer, without blocking the event loop. See :meth:`call`."""
         account = await self.aaccount()
+        try:
+            return await self._atry(account, call)
+        except AuthenticationFailed:
+            renewed = await self._renewed(account)
+            if renewed is None:
+                raise
+        return await self._atry(renewed, call)
+
+    async def _atry(self, account: Account, call: ApiCall[T]) -> T:
         result: T = await AsyncRetrying(**retry_arguments(call))(self._aexchange, account, call)
         return result
 
-    def drive(self, flow: Generator[Any, Any, T], handle: Callable[[Any], None] | None = None) -> T:
+    async def _renewed(self, refused: Account) -> Account | None:
+        """Return the account with the key that was put in the place of a refused one; None where none was.
+
+        A trigger may live for weeks, and keys are replaced. The same is not sent again: it can get locked.
+        """
+        if self._account is refused:
+            with contextlib.suppress(AirflowNotFoundException, InvalidArgument):
+                self._account = self._read(*await aread_connection(self.conn_id))
+        account = self._account
+        return account if account and account.confidential != refused.confidential else None
+
+    def drive(self, flow: Generator[Any, Any, T], handle: Callable[[Any], Any] | None = None) -> T:
         """Run logic of several calls to its end.
 
-        :param handle: does what the logic yields besides calls (:mod:`airflow_provider_ehpc.logs.follow`).
+        :param handle: does what the logic yields besides calls, and answers it
+            (:mod:`airflow_provider_ehpc.logs.follow`).
         """
         try:
             step = next(flow)
             while True:
                 if not isinstance(step, ApiCall):
-                    if handle:
-                        handle(step)
-                    step = next(flow)
+                    step = flow.send(handle(step) if handle else None)
                     continue
                 try:
                     answer = self.call(step)
@@ -211,16 +231,14 @@ class ApiHook(HttpHook):
             return result
 
     async def adrive(
-        self, flow: Generator[Any, Any, T], handle: Callable[[Any], Awaitable[None]] | None = None
+        self, flow: Generator[Any, Any, T], handle: Callable[[Any], Awaitable[Any]] | None = None
     ) -> T:
         """Run logic of several calls to its end, without blocking the event loop. See :meth:`drive`."""
         try:
             step = next(flow)
             while True:
                 if not isinstance(step, ApiCall):
-                    if handle:
-                        await handle(step)
-                    step = next(flow)
+                    step = flow.send(await handle(step) if handle else None)
                     continue
                 try:
                     answer = await self.acall(step)

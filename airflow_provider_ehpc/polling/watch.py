@@ -76,6 +76,10 @@ class Note:
     text: str
     warning: bool = False
 
+    def tell(self, log: Any) -> None:
+        """Write it to a task's log."""
+        (log.warning if self.warning else log.info)("%s", self.text)
+
 
 class JobWatch:
     """The way of one job to its end, as one waiter sees it.

@@ -539,7 +539,7 @@ async def test_a_quota_makes_waits_late_and_breaks_none(
     """Three hundred jobs need six pages a turn; the cloud answers four requests a second and refuses more."""
     monkeypatch.setattr(watch, "LATE", 0.5)
     notes: list[str] = []
-    monkeypatch.setattr(JobStateTrigger, "tell", lambda self, told: notes.extend(note.text for note in told))
+    monkeypatch.setattr(watch.Note, "tell", lambda self, log: notes.append(self.text))
     with Emulator(tmp_path, scheduler="timetable") as emulator:
         connection = connect(emulator.connection)
         jobs = [emulator.submit("run=6") for _ in range(300)]
