@@ -40,7 +40,9 @@ __all__ = [
     "asset_states",
     "async_xcom",
     "conf",
+    "no_longer_ours",
     "read_connection",
+    "stats",
     "task_state_store",
     "trigger_variables",
 ]
@@ -77,6 +79,16 @@ def task_state_store(context: Context) -> Any | None:
     return context.get("task_state_store")
 
 
+def no_longer_ours(error: Exception) -> bool:
+    """Whether Airflow has refused to keep something because the task instance is another one by now.
+
+    Clearing a task that runs gives the instance a new id at once; the process of the old one is ended with
+    its next heartbeat, seconds later.
+    """
+    detail = getattr(getattr(error, "error", None), "detail", None)
+    return isinstance(detail, dict) and detail.get("status_code") == 404
+
+
 def async_xcom() -> Any | None:
     """Return the XCom class where a trigger can use it (Airflow 3.3)."""
     from airflow.sdk.execution_time.xcom import XCom
@@ -100,8 +112,9 @@ def trigger_variables() -> TriggerVariables | None:
     """Return the access to variables that a triggerer gives to triggers; None outside of a triggerer."""
     # Only a triggerer has loaded it. What its supervisor does not know it never answers.
     runner = sys.modules.get("airflow.jobs.triggerer_job_runner")
-    known = get_args(get_args(getattr(runner, "ToTriggerSupervisor", None) or Any)[:1][0]) if runner else ()
-    names = {getattr(message, "__name__", "") for message in known}
+    # Annotated[GetConnection | GetVariable | …, Field(…)]
+    messages = next(iter(get_args(getattr(runner, "ToTriggerSupervisor", None))), None)
+    names = {getattr(message, "__name__", "") for message in get_args(messages)}
     return TriggerVariables() if {"GetVariable", "PutVariable"} <= names else None
 
 
@@ -132,3 +145,19 @@ class TriggerVariables:
         from airflow.sdk.execution_time import task_runner
 
         return await task_runner.SUPERVISOR_COMMS.asend(message)
+
+
+def stats() -> Any:
+    """Return Airflow's client for metrics, with ``incr``, ``gauge`` and ``timing``. It may block.
+
+    From 3.2 on each process has to set it up. A task's does; that of the triggers sets up another copy of the
+    module, for Airflow's core. This copy is set up by the import of ``airflow.sdk.serde`` (3.2.0, 3.3.2).
+    """
+    from contextlib import suppress
+    from importlib import import_module
+
+    from airflow.providers.common.compat.sdk import Stats
+
+    with suppress(ImportError):  # 3.1, whose client sets itself up
+        import_module("airflow.sdk.serde")
+    return Stats

@@ -1,8 +1,10 @@
-"""What many waiting jobs cost the triggerer: ours beside the http provider's ``HttpSensorTrigger``.
+"""What many waiting jobs cost the triggerer: ours beside the http and the amazon provider's.
 
-Run as ``python -m benchmarks.waiting_jobs --jobs 1000``. One emulated cluster, in a process of its own, runs
-jobs on a timetable which all end at one moment. For each kind of trigger a fresh process waits for all of
-them in one event loop, as a triggerer does, without a database behind it.
+Run as ``python -m benchmarks.waiting_jobs --jobs 1000``, in the environment of ``make benchmarks``. One
+emulated cluster, in a process of its own, runs jobs on a timetable which all end at one moment; for the other
+two it has a page a job (``HttpSensorTrigger``) and AWS Batch's DescribeJobs (``BatchJobTrigger``). For each
+kind of trigger a fresh process waits for all of them in one event loop, as a triggerer does, without a
+database behind it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -20,10 +23,16 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
-KINDS = ("JobStateTrigger", "HttpSensorTrigger")
+from benchmarks.plots import Chart, draw
+
+KINDS = ("JobStateTrigger", "HttpSensorTrigger", "BatchJobTrigger")
+REFUSED = "Throttling.User"
 _TICK = 0.005
+_MOST_BATCH = 1000
+"""Jobs for which BatchJobTrigger is still measured: each has a client of its own, of about a megabyte."""
 
 
 @dataclass
@@ -41,10 +50,17 @@ class Figures:
     """Seconds from a job's end to its event."""
     worst_lag: float = 0.0
     events: int = 0
+    successes: int = 0
+    """Events that say that the job succeeded, as all did."""
+    refusals: int = 0
+    """Requests that the cloud refused for coming too fast."""
 
 
-def serve(pipe: Connection) -> None:
-    """Run the cluster; submit jobs and count requests as the other end of the pipe asks."""
+def serve(pipe: Connection, quota: float | None) -> None:
+    """Run the cluster; submit jobs and count requests as the other end of the pipe asks.
+
+    :param quota: requests a second that it answers; the others it refuses.
+    """
     from aiohttp import web
 
     from airflow_provider_ehpc.emulator.server import Emulator
@@ -60,12 +76,22 @@ def serve(pipe: Connection) -> None:
             ended = emulator.job(request.match_info["job_id"]).phase.ended
             return web.json_response({}, status=200 if ended else 404)
 
+        async def batch(request: web.Request) -> web.Response:
+            nonlocal asked
+            asked += 1
+            (job_id,) = (await request.json())["jobs"]
+            status = "SUCCEEDED" if emulator.job(job_id).phase.ended else "RUNNING"
+            return web.json_response({"jobs": [{"jobId": job_id, "status": status}]})
+
+        if quota:
+            emulator.fault("quota", rate=quota)
         loop = asyncio.new_event_loop()
         threading.Thread(target=loop.run_forever, daemon=True).start()
 
         async def open_plain() -> int:
             application = web.Application()
             application.router.add_get("/jobs/{job_id}", plain)
+            application.router.add_post("/v1/describejobs", batch)
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -80,7 +106,8 @@ def serve(pipe: Connection) -> None:
                 jobs = [emulator.submit(f"run={end_at - time.time():.3f}") for _ in range(count)]
                 pipe.send([first, *jobs])
             else:
-                pipe.send(emulator.requests.count() + asked)
+                requests = emulator.requests
+                pipe.send((requests.count() + asked, requests.count(outcome=REFUSED)))
 
 
 def wait(kind: str, cloud: tuple[Any, ...], job_ids: list[str], interval: float, pipe: Connection) -> None:
@@ -88,6 +115,10 @@ def wait(kind: str, cloud: tuple[Any, ...], job_ids: list[str], interval: float,
     connection, cluster_id, plain_url = cloud
     os.environ["AIRFLOW_CONN_EHPC"] = json.dumps(connection)
     os.environ["AIRFLOW_CONN_PLAIN"] = json.dumps({"conn_type": "http", "host": plain_url})
+    os.environ["AIRFLOW_CONN_BATCH"] = json.dumps(
+        {"conn_type": "aws", "login": "id", "password": "key", "extra": {"endpoint_url": plain_url}}
+    )
+    os.environ["AIRFLOW__EHPC__MAX_REQUESTS_PER_SECOND"] = str(ceiling(len(job_ids)))
     # What a triggerer would write to task logs: its cost counts, its text does not.
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -104,24 +135,36 @@ def wait(kind: str, cloud: tuple[Any, ...], job_ids: list[str], interval: float,
                 started=time.time(),
                 poll_interval=interval,
             )
+    elif kind == "BatchJobTrigger":
+        from airflow.providers.amazon.aws.triggers.batch import BatchJobTrigger
+
+        def make(job_id: str, interval: float) -> Any:
+            # A whole number of seconds is all that it takes.
+            delay = max(1, round(interval))
+            return BatchJobTrigger(
+                job_id=job_id, region_name="us-east-1", aws_conn_id="BATCH", waiter_delay=delay
+            )
     else:
         from airflow.providers.http.triggers.http import HttpSensorTrigger
 
         def make(job_id: str, interval: float) -> Any:
             return HttpSensorTrigger(endpoint=f"jobs/{job_id}", http_conn_id="PLAIN", poke_interval=interval)
 
-    # What is loaded once in a process (modules, certificates) is no job's cost.
+    # What is loaded once in a process (modules, certificates) is no job's cost, nor is the time that the
+    # garbage collector needs to walk through all of it once in a while.
     asyncio.run(_fire(make(job_ids[0], 0.1)))
+    gc.collect()
+    gc.freeze()
     pipe.send("ready")
     end_at: float = pipe.recv()
     pipe.send(asyncio.run(_measure([make(job_id, interval) for job_id in job_ids[1:]], end_at)))
 
 
-async def _fire(trigger: Any) -> float:
-    """Run a trigger to its event; return the time of that."""
-    events = [time.time() async for _ in trigger.run()]
+async def _fire(trigger: Any) -> tuple[float, Any]:
+    """Run a trigger to its event; return the time of that, and its payload."""
+    (event,) = [(time.time(), event.payload) async for event in trigger.run()]
     await trigger.cleanup()
-    return events[0]
+    return event
 
 
 async def _measure(triggers: list[Any], end_at: float) -> Figures:
@@ -144,13 +187,24 @@ async def _measure(triggers: list[Any], end_at: float) -> Figures:
     before = _resident()
     cpu = time.process_time()
     helpers = [asyncio.create_task(watch_loop()), asyncio.create_task(weigh())]
-    lags = [at - end_at for at in await asyncio.gather(*map(_fire, triggers))]
+    waits = []
+    for trigger in triggers:
+        waits.append(asyncio.create_task(_fire(trigger)))
+        # As the triggerer does: it lets others have their turn between two triggers.
+        await asyncio.sleep(0)
+    events = await asyncio.gather(*waits)
+    lags = [at - end_at for at, _ in events]
     figures.cpu_seconds = time.process_time() - cpu
     for helper in helpers:
         helper.cancel()
     figures.worst_stall_ms, figures.worst_busy_ms = max(stalls) * 1000, max(busy) * 1000
     figures.median_lag, figures.worst_lag = statistics.median(lags), max(lags)
-    figures.events = len(lags)
+    figures.events = len(events)
+    # Ours and amazon's say how it ended; the http provider's fires only where its page does not answer 404.
+    figures.successes = sum(
+        payload is True or payload.get("outcome") == "reached" or payload.get("status") == "success"
+        for _, payload in events
+    )
     return figures
 
 
@@ -159,11 +213,16 @@ def _resident() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def measure(kind: str, count: int, interval: float, lasts: float) -> Figures:
+def ceiling(count: int) -> float:
+    """Return the requests a second that ours may send: the default, or a page for every 50 jobs."""
+    return max(20.0, count / 50)
+
+
+def measure(kind: str, count: int, interval: float, lasts: float, quota: float | None) -> Figures:
     """Let ``count`` jobs be waited for by one kind of trigger, on a cluster of their own."""
     context = multiprocessing.get_context("spawn")
     to_cloud, cloud_end = context.Pipe()
-    server = context.Process(target=serve, args=(cloud_end,))
+    server = context.Process(target=serve, args=(cloud_end, quota))
     server.start()
     try:
         cloud = to_cloud.recv()
@@ -179,13 +238,14 @@ def measure(kind: str, count: int, interval: float, lasts: float) -> Figures:
             pipe.recv()
             time.sleep(max(0.0, end_at - lasts - time.time()))
             to_cloud.send("count")
-            before = to_cloud.recv()
+            before, _ = to_cloud.recv()
             pipe.send(end_at)
             figures: Figures = pipe.recv()
         finally:
             waiter.join(10)
         to_cloud.send("count")
-        figures.requests = to_cloud.recv() - before
+        requests, figures.refusals = to_cloud.recv()
+        figures.requests = requests - before
         return figures
     finally:
         to_cloud.send(None)
@@ -198,17 +258,49 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--interval", type=float, default=5.0, help="seconds (default: %(default)s)")
     parser.add_argument("--lasts", type=float, default=30.0, help="seconds that the jobs run on")
+    parser.add_argument(
+        "--quota", type=float, help="requests a second that the cloud answers; measures ours only"
+    )
     parser.add_argument("--only", choices=KINDS, help="measure one kind, without ratios")
+    parser.add_argument("--plot", type=Path, help="draw the figures of the last --jobs into this SVG file")
     arguments = parser.parse_args()
     for count in arguments.jobs:
-        kinds = [arguments.only] if arguments.only else list(KINDS)
-        found = {kind: asdict(measure(kind, count, arguments.interval, arguments.lasts)) for kind in kinds}
-        print(f"\n{count} jobs, every {arguments.interval:g} s, ending after {arguments.lasts:g} s")
-        print(f"{'':18}" + "".join(f"{kind:>20}" for kind in kinds) + f"{'ratio':>10}")
-        for name in next(iter(found.values())):
-            values = [found[kind][name] for kind in kinds]
-            ratio = f"{values[1] / values[0]:10.1f}" if len(values) == 2 and values[0] else ""
-            print(f"{name:18}" + "".join(f"{value:20.2f}" for value in values) + ratio, flush=True)
+        found: dict[str, dict[str, float]] = {}
+        for kind in ["JobStateTrigger"] if arguments.quota else [arguments.only] if arguments.only else KINDS:
+            if kind == "BatchJobTrigger" and (count > _MOST_BATCH or not _has_amazon()):
+                continue
+            found[kind] = asdict(measure(kind, count, arguments.interval, arguments.lasts, arguments.quota))
+        print(
+            f"\n{count:,} jobs, every {arguments.interval:g} s, ending after {arguments.lasts:g} s; "
+            f"ours sends at most {ceiling(count):g} requests a second"
+            + (f", of which the cloud answers {arguments.quota:g}" if arguments.quota else "")
+        )
+        print(f"{'':16}" + "".join(f"{kind:>18}" + " " * 10 * bool(n) for n, kind in enumerate(found)))
+        for name, ours in next(iter(found.values())).items():
+            row = [f"{name:16}{ours:18.2f}"]
+            row += [f"{other[name]:18.2f} {_ratio(other[name], ours)}" for other in list(found.values())[1:]]
+            print("".join(row), flush=True)
+    if arguments.plot:
+        charts = {
+            "requests": "Requests",
+            "cpu_seconds": "Processor, seconds",
+            "worst_stall_ms": "Longest stall of the loop, ms",
+            "kilobytes_a_job": "Memory a job, KB",
+            "worst_lag": "Last event after the end, s",
+        }
+        draw(
+            arguments.plot,
+            [Chart(title, {kind: found[kind][name] for kind in found}) for name, title in charts.items()],
+            ours="JobStateTrigger",
+        )
+
+
+def _ratio(other: float, ours: float) -> str:
+    return f"({other / ours:6.1f})" if ours else " " * 8
+
+
+def _has_amazon() -> bool:
+    return importlib.util.find_spec("aiobotocore") is not None
 
 
 if __name__ == "__main__":

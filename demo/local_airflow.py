@@ -102,26 +102,37 @@ class LocalAirflow:
 
     def start(self) -> None:
         """Make the database and start every component; return when the API answers and DAGs are known."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        self.cli("db", "migrate")
+        self.make_database()
         for component in COMPONENTS:
             self.start_component(component)
         self._until(lambda: self._healthy(), "the API server did not come up", 180)
 
-    def start_component(self, component: str) -> None:
-        """Start one of :data:`COMPONENTS`; its output goes to ``<home>/<component>.out``."""
-        with (self.home / f"{component}.out").open("ab") as out:
-            self._processes[component] = subprocess.Popen(
+    def make_database(self) -> None:
+        """Make the metadata database; enough to start single components behind it."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.cli("db", "migrate")
+
+    def start_component(self, component: str, name: str | None = None) -> int:
+        """Start one of :data:`COMPONENTS`; its output goes to ``<home>/<name>.out``. Return its process id.
+
+        :param name: tells several of one component apart; the component's where there is one.
+        """
+        name = name or component
+        # Each triggerer serves its logs at a port of its own.
+        own = {"AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port())} if name != component else {}
+        with (self.home / f"{name}.out").open("ab") as out:
+            self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "airflow", component],
-                env=self.environment,
+                env={**self.environment, **own},
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        return self._processes[name].pid
 
-    def kill_component(self, component: str) -> None:
+    def kill_component(self, name: str) -> None:
         """SIGKILL a component with all its processes, as a machine that goes down would."""
-        process = self._processes.pop(component)
+        process = self._processes.pop(name)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -182,6 +193,22 @@ class LocalAirflow:
         )
         return self.task(dag_id, run_id, task_id)
 
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear a task, as a user does in the UI; one that runs is ended and begun again."""
+        body = {"dry_run": False, "only_failed": False, "task_ids": [task_id], "dag_run_id": run_id}
+        self._ask("POST", f"/dags/{dag_id}/clearTaskInstances", body)
+
+    @staticmethod
+    def task_process(ti_id: str) -> int | None:
+        """Return the process that runs a task; Airflow gives it the task instance's id for a name."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError):
+                    name = (entry / "cmdline").read_bytes().rstrip(b"\0 ").decode()
+                    if name.endswith(f" -- {ti_id}"):
+                        return int(entry.name)
+        return None
+
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """Return an XCom of a task, as data."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}?deserialize=false"
@@ -220,12 +247,10 @@ class LocalAirflow:
         return True
 
     def _healthy(self) -> bool:
-        for component, process in self._processes.items():
+        for name, process in self._processes.items():
             if process.poll() is not None:
-                out = (self.home / f"{component}.out").read_text(errors="replace")
-                raise RuntimeError(
-                    f"airflow {component} ended with code {process.returncode}:\n{out[-4000:]}"
-                )
+                out = (self.home / f"{name}.out").read_text(errors="replace")
+                raise RuntimeError(f"airflow {name} ended with code {process.returncode}:\n{out[-4000:]}")
         try:
             with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=5) as answer:
                 health = json.load(answer)

@@ -23,11 +23,15 @@ from typing import TYPE_CHECKING, Any, Protocol  # noqa: E402
 
 import pytest  # noqa: E402
 
+from airflow_provider_ehpc.logs import arrival  # noqa: E402
+
 if TYPE_CHECKING:
     from airflow_provider_ehpc.emulator.server import Emulator
     from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 
 CONN_ID = "ehpc_test"
+# No supervisor stands between a test and its log; tests/live is about the real one.
+arrival.ARRIVAL = 0.05
 
 
 class Connect(Protocol):

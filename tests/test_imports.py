@@ -23,8 +23,8 @@ PACKAGE = "airflow_provider_ehpc"
 ROOT = Path(airflow_provider_ehpc.__file__).parent
 
 # What each part may import of the package, beside itself. Arrows go downwards only: operators and sensors,
-# triggers, (polling, logs, audit), hooks, and at the bottom apis with compat and exceptions.
-_BOTTOM = {"__init__", "apis", "compat", "exceptions"}
+# triggers, (polling, logs, audit), hooks, and at the bottom apis with compat, exceptions and metrics.
+_BOTTOM = {"__init__", "apis", "compat", "exceptions", "metrics"}
 _HOOKS = _BOTTOM | {"hooks"}
 _LOGIC = _HOOKS | {"polling", "logs", "audit"}
 _TRIGGERS = _LOGIC | {"triggers"}
@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "apis": set(),
     "compat": set(),
     "exceptions": {"compat"},
+    "metrics": {"compat"},
     "hooks": _BOTTOM,
     "polling": _LOGIC,
     "logs": _LOGIC,
@@ -47,12 +48,14 @@ ALLOWED: dict[str, set[str]] = {
     "emulator": {"__init__", "apis"},
 }
 PURE = (
+    "polling.stop",
     "polling.terms",
     "polling.watch",
     "polling.finished",
     "logs.lines",
     "logs.cursor",
     "logs.follow",
+    "logs.arrival",
     "logs.reader",
     "logs.tail",
     "audit.window",
@@ -139,7 +142,7 @@ def test_the_emulator_shares_no_code_with_the_hooks() -> None:
 
 def loaded_by(*imports: str) -> set[str]:
     """The modules that a fresh interpreter has after some imports."""
-    code = f"import sys, json; {'; '.join(imports)}; print(json.dumps(sorted(sys.modules)))"
+    code = f"import sys, json; {'; '.join((*imports, 'pass'))}; print(json.dumps(sorted(sys.modules)))"
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
@@ -163,20 +166,37 @@ def airflow_alone() -> set[str]:
     return loaded_by(*SDK)
 
 
-@pytest.mark.parametrize("module", ["sensors.job_state", "operators.job_log"])
+DAG_FILE = [
+    f"{kind}.{module.name}"
+    for kind in ("sensors", "operators")
+    for module in pkgutil.iter_modules([str(ROOT / kind)])
+]
+"""What a DAG file imports of the package."""
+
+
+@pytest.mark.parametrize("module", DAG_FILE)
 def test_a_dag_file_stays_cheap(airflow_alone: set[str], module: str) -> None:
     """A DAG file is parsed in a process of its own, again and again; a client takes half a second."""
     more = loaded_by(*SDK, f"import {PACKAGE}.{module}") - airflow_alone
-    roots = {name.split(".")[0] for name in more}
-    assert not roots & {"requests", "aiohttp", "urllib3", "tenacity", "pydantic", "yarl"}
+    # No library beside Airflow's own compatibility layer: no HTTP client, no pydantic, no other provider.
+    others = {name for name in more if name.split(".")[0] not in {PACKAGE, *sys.stdlib_module_names}}
+    assert not [name for name in others if not name.startswith("airflow.providers.common.compat")]
+    assert f"{PACKAGE}.{module}" in more
     ours = {name.removeprefix(f"{PACKAGE}.") for name in more if name.startswith(f"{PACKAGE}.")}
-    assert not [name for name in ours if name.split(".")[0] in ("hooks", "triggers", "emulator")]
+    heavy = ("hooks", "triggers", "emulator", "metrics")
+    assert not [name for name in ours if name.split(".")[0] in heavy]
     models = {name.removesuffix(".__init__") for name, tree in modules() if _defines_models(tree)}
     # Whoever imports a module of models has them too.
     assert "apis.answer" in models
     assert not ours & models
     assert not [name for name in ours if name.startswith(("apis.aliyun", "apis.huawei", "apis.qingcloud"))]
-    assert not [name for name in more if name.startswith("airflow.providers.http")]
+
+
+def test_what_airflow_asks_of_every_provider_is_cheap() -> None:
+    """Each ``airflow`` command and each component asks for the description when it starts."""
+    more = loaded_by(f"import {PACKAGE}.get_provider_info as it; it.get_provider_info()") - loaded_by()
+    others = {name for name in more if name.split(".")[0] not in sys.stdlib_module_names}
+    assert others == {PACKAGE, f"{PACKAGE}.get_provider_info"}
 
 
 def test_a_dag_file_with_a_watcher_stays_cheap() -> None:

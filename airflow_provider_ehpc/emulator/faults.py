@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -18,6 +18,9 @@ class FaultKind(StrEnum):
     THROTTLE = "throttle"
     """As ERROR, by default 429 with the cloud's own code, with x-acs-retry-after of ``retry_after_ms``
     milliseconds or Retry-After of ``retry_after`` seconds where given."""
+    QUOTA = "quota"
+    """What comes faster than ``rate`` requests a second is refused as by THROTTLE; after a rest, the requests
+    of one second may come at once."""
     RESET = "reset"
     """The connection is reset instead of an answer; with ``effect`` the operation was done before."""
     TRUNCATE = "truncate"
@@ -57,6 +60,7 @@ class FaultKind(StrEnum):
 
 _STANDING = frozenset(
     {
+        FaultKind.QUOTA,
         FaultKind.CLOCK,
         FaultKind.INVISIBLE,
         FaultKind.STATE,
@@ -93,6 +97,7 @@ class Fault:
     size: int = 64 * 1024 * 1024
     word: str = ""
     rows: int = 1
+    rate: float = 1.0
 
     def __post_init__(self) -> None:
         self.kind = FaultKind(self.kind)
@@ -108,6 +113,8 @@ class Faults:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
+        self._even = 0.0
+        """When the last request within a quota would have come, had all come evenly."""
 
     def add(self, fault: Fault) -> None:
         """Let a fault happen."""
@@ -130,6 +137,11 @@ class Faults:
             (fault for fault in self.pending() if fault.kind is kind and fault.job_id in ("", job_id)), None
         )
 
+    @property
+    def hides_any(self) -> bool:
+        """Whether there is a job that may not be known yet; where not, lists need not look at each."""
+        return any(fault.kind is FaultKind.INVISIBLE for fault in self.pending())
+
     def hides(self, job_id: str, submitted_at: float) -> bool:
         """Whether a job is not known yet."""
         fault = self.standing(FaultKind.INVISIBLE, job_id)
@@ -149,7 +161,20 @@ class Faults:
                     continue
                 struck.append(fault)
                 self._use(fault)
+            if all(fault.kind is FaultKind.LATENCY for fault in struck):
+                for fault in self._faults:
+                    if fault.kind is FaultKind.QUOTA and fault.strikes(operation, job_id):
+                        return [*struck, *self._beyond(fault)]
         return struck
+
+    def _beyond(self, quota: Fault) -> list[Fault]:
+        """Count a request; return its refusal where it is one too many."""
+        now = time.monotonic()
+        even = max(self._even, now - max(1.0, 1 / quota.rate)) + 1 / quota.rate
+        if even > now:
+            return [replace(quota, kind=FaultKind.THROTTLE)]
+        self._even = even
+        return []
 
     def strike(self, kind: FaultKind) -> list[Fault]:
         """Return the faults of a kind that happen to the operation log now."""

@@ -7,6 +7,7 @@ Each operation exists twice, ``get_job`` and ``aget_job``, but only as two one-l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import html
 import json
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from airflow.providers.http.hooks.http import HttpHook
 from tenacity import AsyncRetrying, Retrying
 
-from airflow_provider_ehpc import __version__
+from airflow_provider_ehpc import __version__, metrics
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -31,6 +32,7 @@ from airflow_provider_ehpc.apis.call import (
     AuthenticationFailed,
     InvalidArgument,
     NotSupported,
+    Throttled,
     percent_encode,
 )
 from airflow_provider_ehpc.apis.job import (
@@ -45,7 +47,7 @@ from airflow_provider_ehpc.apis.job import (
     LogLimits,
 )
 from airflow_provider_ehpc.apis.operation import OperationSource
-from airflow_provider_ehpc.compat import aread_connection, read_connection
+from airflow_provider_ehpc.compat import AirflowNotFoundException, aread_connection, read_connection
 from airflow_provider_ehpc.hooks.account import Account
 from airflow_provider_ehpc.hooks.limiter import limiter_of
 from airflow_provider_ehpc.hooks.retry import retry_arguments
@@ -184,21 +186,40 @@ class ApiHook(HttpHook):
     async def acall(self, call: ApiCall[T]) -> T:
         """Send a call and return its typed answer, without blocking the event loop. See :meth:`call`."""
         account = await self.aaccount()
+        try:
+            return await self._atry(account, call)
+        except AuthenticationFailed:
+            renewed = await self._renewed(account)
+            if renewed is None:
+                raise
+        return await self._atry(renewed, call)
+
+    async def _atry(self, account: Account, call: ApiCall[T]) -> T:
         result: T = await AsyncRetrying(**retry_arguments(call))(self._aexchange, account, call)
         return result
 
-    def drive(self, flow: Generator[Any, Any, T], handle: Callable[[Any], None] | None = None) -> T:
+    async def _renewed(self, refused: Account) -> Account | None:
+        """Return the account with the key that was put in the place of a refused one; None where none was.
+
+        A trigger may live for weeks, and keys are replaced. The same is not sent again: it can get locked.
+        """
+        if self._account is refused:
+            with contextlib.suppress(AirflowNotFoundException, InvalidArgument):
+                self._account = self._read(*await aread_connection(self.conn_id))
+        account = self._account
+        return account if account and account.confidential != refused.confidential else None
+
+    def drive(self, flow: Generator[Any, Any, T], handle: Callable[[Any], Any] | None = None) -> T:
         """Run logic of several calls to its end.
 
-        :param handle: does what the logic yields besides calls (:mod:`airflow_provider_ehpc.logs.follow`).
+        :param handle: does what the logic yields besides calls, and answers it
+            (:mod:`airflow_provider_ehpc.logs.follow`).
         """
         try:
             step = next(flow)
             while True:
                 if not isinstance(step, ApiCall):
-                    if handle:
-                        handle(step)
-                    step = next(flow)
+                    step = flow.send(handle(step) if handle else None)
                     continue
                 try:
                     answer = self.call(step)
@@ -211,16 +232,14 @@ class ApiHook(HttpHook):
             return result
 
     async def adrive(
-        self, flow: Generator[Any, Any, T], handle: Callable[[Any], Awaitable[None]] | None = None
+        self, flow: Generator[Any, Any, T], handle: Callable[[Any], Awaitable[Any]] | None = None
     ) -> T:
         """Run logic of several calls to its end, without blocking the event loop. See :meth:`drive`."""
         try:
             step = next(flow)
             while True:
                 if not isinstance(step, ApiCall):
-                    if handle:
-                        await handle(step)
-                    step = next(flow)
+                    step = flow.send(await handle(step) if handle else None)
                     continue
                 try:
                     answer = await self.acall(step)
@@ -243,9 +262,10 @@ class ApiHook(HttpHook):
             answer = _read(call, response, _secrets(account, call, signed))
         except ApiError as error:
             limiter.failed(error, turn)
-            self._locate(error, call, account, response)
+            self._failed(error, call, account, response)
             raise
         limiter.answered()
+        self._count(call, account)
         return answer
 
     async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
@@ -259,9 +279,10 @@ class ApiHook(HttpHook):
             answer = _read(call, response, _secrets(account, call, signed))
         except ApiError as error:
             limiter.failed(error, turn)
-            self._locate(error, call, account, response)
+            self._failed(error, call, account, response)
             raise
         limiter.answered()
+        self._count(call, account)
         return answer
 
     def _sign(self, account: Account, call: ApiCall[Any]) -> ApiRequest:
@@ -273,10 +294,18 @@ class ApiHook(HttpHook):
         headers = {**signed.headers, "user-agent": f"airflow-provider-ehpc/{__version__}"}
         return ApiRequest(signed.method, signed.path, signed.query, headers, signed.body)
 
-    def _locate(
+    def _count(self, call: ApiCall[Any], account: Account, error: ApiError | None = None) -> None:
+        if metrics.enabled():
+            api = self.api.name
+            metrics.request(api, call.operation, type(error).__name__ if error else "ok")
+            if isinstance(error, Throttled):
+                metrics.throttled(api, account.conn_id)
+
+    def _failed(
         self, error: ApiError, call: ApiCall[Any], account: Account, response: ApiResponse | None
     ) -> None:
-        """Say where an error happened, and blame the clock where it is wrong."""
+        """Count an error, say where it happened, and blame the clock where it is wrong."""
+        self._count(call, account, error)
         subject = f" of {call.subject}" if call.subject else ""
         error.where = f"{call.operation}{subject} (connection {self.conn_id!r}, {account.base_url})"
         if isinstance(error, AuthenticationFailed) and response is not None:

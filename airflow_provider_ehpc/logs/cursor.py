@@ -6,6 +6,8 @@ That holds for byte offsets and for the opaque positions of ModelArts alike, and
 end of what was written once more, by whose digest a file that was cut or replaced meanwhile is recognised.
 
 It holds no text of the log and nothing of the connection: it lies open in Airflow's database.
+
+With it stands how soon its writer was to keep the next one: as much may have been written behind it.
 """
 
 from __future__ import annotations
@@ -41,25 +43,54 @@ class StreamMark:
         return f"the last line of {stream} that was noted"
 
 
+@dataclass(slots=True)
+class LogTotals:
+    """What was written of a log, over all processes that wrote it."""
+
+    bytes: int = 0
+    lines: int = 0
+    cut_lines: int = 0
+    errors: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.lines:,} lines, {self.bytes:,} bytes"
+        if self.cut_lines:
+            text += f", {self.cut_lines:,} of the lines cut"
+        return text + (f", {self.errors:,} failed readings" if self.errors else "")
+
+
 @dataclass(frozen=True, slots=True)
 class SavedCursor:
-    """How far a job's log was written. A stream that is not named has no line yet."""
+    """How far a job's log was written. A stream that is not named has no line yet.
+
+    Two that name the same place are equal.
+    """
 
     api: str
     job: Mapping[str, str]
     streams: Mapping[str, StreamMark] = field(default_factory=dict)
+    turn: float | None = field(default=None, compare=False)
+    """Seconds after which, at the latest, the next one was to be kept; None where that is not known."""
+    totals: LogTotals = field(default_factory=LogTotals, compare=False)
+    """What was written up to here."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
-        streams = {name: asdict(mark) for name, mark in self.streams.items()}
-        return {"api": self.api, "job": dict(self.job), "streams": streams}
+        return {
+            "api": self.api,
+            "job": dict(self.job),
+            "streams": {name: asdict(mark) for name, mark in self.streams.items()},
+            "turn": self.turn,
+            "totals": asdict(self.totals),
+        }
 
     @classmethod
     def read(cls, data: Any, api: str, ref: JobRef) -> SavedCursor | None:
         """Read what :meth:`as_dict` made; None for another job's, and for what cannot be understood."""
         try:
             streams = {str(name): StreamMark(**mark) for name, mark in data["streams"].items()}
-            cursor = cls(data["api"], data["job"], streams)
+            totals = LogTotals(**data.get("totals", {}))
+            cursor = cls(data["api"], data["job"], streams, data.get("turn"), totals)
         except (AttributeError, KeyError, TypeError):
             return None
         return cursor if (cursor.api, cursor.job) == (api, ref.as_dict()) else None
@@ -89,14 +120,16 @@ class LogStream:
         self._size_proved = False
         self._seems_shorter = False
 
-    def feed(self, data: bytes, position: LogPosition, written: int = 0) -> list[str]:
-        """Take the piece that was read at ``position`` and return the lines that it completes.
+    def feed(self, data: bytes, position: LogPosition, behind: int = 0, written: int = 0) -> list[str]:
+        """Take a piece and return the lines that it completes.
 
+        :param position: where what it is of was read.
+        :param behind: how many bytes behind that position it begins.
         :param written: how many bytes at its beginning need no line any more.
         """
         end = data.rfind(b"\n") + 1
         if end:
-            self._places.append((position, self._read))
+            self._places.append((position, self._read - behind))
             out = self._read + end
             # A short piece alone would not be enough to recognise the stream by.
             while len(self._places) > 1 and out - self._places[1][1] >= RECOGNISED:

@@ -1,8 +1,8 @@
 """Following a job to its end and its log with it: one generator for the worker and for the triggerer.
 
-It yields what has to be done (an :class:`ApiCall`, :class:`Emit`, :class:`Note`, :class:`Checkpoint`,
-:class:`Pause`) and is sent the answers of the calls. Nothing here waits, sends or logs, so each driver is a
-few lines.
+It yields what has to be done (an :class:`ApiCall`, :class:`Look`, :class:`Emit`, :class:`Note`,
+:class:`Checkpoint`, :class:`Pause`) and is sent the answers of calls and looks. Nothing here waits, sends or
+logs, so each driver is a few lines; and the triggers of a process may look at their jobs together.
 
 Invariants:
 
@@ -14,6 +14,8 @@ Invariants:
 * A checkpoint comes after the lines that it counts as written, and once before any line. So a follower that
   starts from the last checkpoint of another writes every line that the other did not, and repeats at most
   what the other wrote behind it; it says so first.
+* With each checkpoint goes the time after which the next one comes, where there are lines to count; that time
+  is kept to, also in the middle of a backlog, and when other streams have slowed down checkpoints meanwhile.
 * A fault in reading the log never ends the wait. It is counted, and said when it begins and when it is over.
 """
 
@@ -21,17 +23,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from airflow_provider_ehpc.apis.call import ApiCall, ApiError, NotFound
-from airflow_provider_ehpc.apis.job import JobApi, JobRef, LogBatch, LogChunk
-from airflow_provider_ehpc.logs.cursor import LogStream, SavedCursor, StreamMark
+from airflow_provider_ehpc.apis.call import ApiCall, ApiError
+from airflow_provider_ehpc.apis.job import (
+    JobApi,
+    JobRef,
+    JobState,
+    JobStatus,
+    LogBatch,
+    LogChunk,
+    LogPosition,
+)
+from airflow_provider_ehpc.logs.cursor import LogStream, LogTotals, SavedCursor, StreamMark
 from airflow_provider_ehpc.logs.reader import LogReader
 from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome, Patience, Verdict
 
 LOG_OUTAGE = 300.0
 """Seconds for which an ended job's log is asked for in vain before its end is given up."""
+PIECE = 16 * 1024
+"""Bytes that become lines at once. Between two pieces a checkpoint may come: at the triggerer's narrow way to
+the log, the 400 KiB of one reading can take a minute."""
+_LATE = 1.1
+"""How much later than promised a checkpoint may come: the pauses between turns are not exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What state is the job in? It is answered with the job's status, None where the cloud does not know it,
+    or the :class:`ApiError` for which it could not be asked.
+
+    The answer may be older than the question, where nothing else was heard since.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +80,16 @@ class Checkpoint:
     cursor: SavedCursor
 
 
-Step: TypeAlias = ApiCall[Any] | Emit | Note | Checkpoint | Pause
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    at: float
+    every: float
+    """Seconds after which the next one should come."""
+    cursor: SavedCursor
+
+
+Step: TypeAlias = ApiCall[Any] | Look | Emit | Note | Checkpoint | Pause
 Steps: TypeAlias = Generator[Step, Any, Verdict]
-
-
-@dataclass(slots=True)
-class LogTotals:
-    """What was read of a log."""
-
-    bytes: int = 0
-    lines: int = 0
-    cut_lines: int = 0
-    errors: int = 0
-
-    def __str__(self) -> str:
-        text = f"{self.lines:,} lines, {self.bytes:,} bytes"
-        if self.cut_lines:
-            text += f", {self.cut_lines:,} of the lines cut"
-        return text + (f", {self.errors:,} failed readings" if self.errors else "")
 
 
 class LogFollower:
@@ -84,9 +100,8 @@ class LogFollower:
     :param clock: epoch seconds.
     :param interval: seconds between two turns.
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
-    :param first_pause: seconds before the first turn.
     :param start: where an earlier follower of the job stopped.
-    :param checkpoint_every: seconds between two checkpoints, at least; they come at the end of a turn.
+    :param checkpoint_every: tells how many seconds should lie between two checkpoints; asked at each.
     """
 
     def __init__(
@@ -98,11 +113,11 @@ class LogFollower:
         clock: Callable[[], float],
         interval: float,
         settle: float,
-        first_pause: float = 0.0,
         start: SavedCursor | None = None,
-        checkpoint_every: float = 0.0,
+        checkpoint_every: Callable[[], float] = float,
     ) -> None:
-        self.totals = LogTotals()
+        self.totals = replace(start.totals) if start else LogTotals()
+        self._cut_before = self.totals.cut_lines
         self._api = api
         self._ref = ref
         self._watch = watch
@@ -110,7 +125,6 @@ class LogFollower:
         self._clock = clock
         self._interval = interval
         self._settle = settle
-        self._first_pause = first_pause
         self._reader = LogReader(api, ref)
         self._streams: dict[str, LogStream] = {}
         self._start = start
@@ -118,55 +132,71 @@ class LogFollower:
             self._streams[name] = LogStream(mark)
             self._reader.cursor = self._reader.cursor.moved(name, mark.position)
         self._checkpoint_every = checkpoint_every
-        self._checked: tuple[float, SavedCursor] | None = None
+        self._checked: _Checked | None = None
+        self._unnoted: float | None = None
+        """When the first line was written that no checkpoint counts yet."""
         self._log_fault = False
         self._last_byte = 0.0
         self._news = 0
 
+    @property
+    def cursor(self) -> SavedCursor:
+        """How far the log is written when the step that was yielded last is done."""
+        marks: dict[str, StreamMark] = {n: s.mark for n, s in self._streams.items() if s.mark is not None}
+        every = self._checkpoint_every()
+        # Half a line is read, but not written.
+        pending = sum(stream.assembler.pending for stream in self._streams.values())
+        return SavedCursor(
+            self._api.name,
+            self._ref.as_dict(),
+            marks,
+            turn=self._interval * max(1, math.ceil(every / self._interval)),
+            totals=replace(self.totals, bytes=self.totals.bytes - pending),
+        )
+
     def steps(self) -> Steps:
         """Follow the job until its end is reached and its log is drained, or the wait is over."""
         if self._start:
-            turn = max(self._interval, self._checkpoint_every)
-            yield Note(f"--- resumed at {self._start}; up to one turn (about {turn:g} s) may be repeated ---")
+            yield Note(_resumed(self._start))
+            if self._start.streams and self._start.turn is not None:
+                every = min(self._checkpoint_every(), self._start.turn)
+                self._checked = _Checked(self._clock(), every, self._start)
         yield from self._checkpoint()
-        if self._first_pause:
-            yield Pause(self._first_pause)
         while True:
             verdict, notes = yield from self._look()
             if verdict is not None:
                 break
             yield from notes
-            # A job that is not known yet has no log: asking for it would only bring a second error.
-            behind = (yield from self._read_log()) if self._watch.status else False
-            yield from self._checkpoint()
+            behind = (yield from self._read_log()) if self._may_have_log() else False
             verdict, notes = self._watch.expired(self._clock()), []
             if verdict is not None:
                 break
             if not behind:
-                yield Pause(self._until_next_turn())
+                yield from self._rest(self._until_next_turn())
         if verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
             yield from self._drain()
         yield from self._flush()
-        yield from self._checkpoint(now=True)
+        yield from self._checkpoint()
         # The news of the end comes last, below the lines that the job wrote before it.
         yield from notes
         yield Note(f"log of {self._ref}: {self.totals}")
         return verdict
 
     def _look(self) -> Generator[Step, Any, tuple[Verdict | None, list[Note]]]:
-        try:
-            status = yield from self._api.job_status(self._ref)
-        except NotFound as error:
-            if error.code == "ClusterNotFound":
-                return Verdict(Outcome.ERROR, str(error), error=error.as_dict()), []
-            return self._watch.saw(None, self._clock())
-        except ApiError as error:
-            return self._patience.failed(error, self._clock())
-        news = self._patience.answered(self._clock())
-        verdict, notes = self._watch.saw(status, self._clock())
+        told: JobStatus | ApiError | None = yield Look()
+        now = self._clock()
+        if isinstance(told, ApiError):
+            return self._patience.failed(told, now)
+        news = self._patience.answered(now)
+        verdict, notes = self._watch.saw(told, now)
         if verdict is None:
-            notes += self._watch.sign_of_life(self._clock(), f"; log so far: {self.totals}")
+            notes += self._watch.sign_of_life(now, f"; log so far: {self.totals}")
         return verdict, news + notes
+
+    def _may_have_log(self) -> bool:
+        # Of a job that is not known yet, or waits for its turn, there is nothing to read but an error.
+        status = self._watch.status
+        return status is not None and status.state not in (JobState.PENDING, JobState.QUEUED)
 
     def _read_log(self) -> Generator[Step, Any, bool]:
         """Pass on what is new; return whether the turn's time was over before all of it was read."""
@@ -205,8 +235,24 @@ class LogFollower:
             )
             return
         self._reader.cursor = self._reader.cursor.moved(chunk.stream, chunk.next)
-        self._count(len(chunk.data))
-        yield from self._emit(chunk.stream, stream.feed(chunk.data, position))
+        yield from self._write(chunk.stream, chunk.data, position)
+
+    def _write(
+        self, name: str, data: bytes, position: LogPosition, written: int = 0
+    ) -> Generator[Step, Any, None]:
+        """Pass on the lines of what was read at ``position``, but for the first ``written`` bytes."""
+        if len(data) > written:
+            self._last_byte = self._clock()
+            self._news += 1
+        for begin in range(0, len(data), PIECE):
+            piece = data[begin : begin + PIECE]
+            old = min(len(piece), max(0, written - begin))
+            self.totals.bytes += len(piece) - old
+            lines = self._streams[name].feed(piece, position, begin, old)
+            if lines:
+                yield from self._emit(name, lines)
+                if self._overdue():
+                    yield from self._checkpoint()
 
     def _recognise(self, stream: LogStream, mark: StreamMark, chunk: LogChunk) -> Generator[Step, Any, None]:
         """Read what an earlier follower wrote last, to see that the stream is still the same."""
@@ -226,9 +272,7 @@ class LogFollower:
                 "missing or repeated here ---",
                 warning=True,
             )
-        written = mark.written if fits else 0
-        self._count(len(data) - written)
-        yield from self._emit(chunk.stream, stream.feed(data, mark.position, written))
+        yield from self._write(chunk.stream, data, mark.position, mark.written if fits else 0)
 
     def _read_anew(self, name: str, why: str) -> Generator[Step, Any, None]:
         self._news += 1
@@ -239,28 +283,35 @@ class LogFollower:
         )
         self._reader.cursor = self._reader.cursor.moved(name, 0)
 
-    def _count(self, size: int) -> None:
-        if size:
-            self._last_byte = self._clock()
-            self.totals.bytes += size
-            self._news += 1
+    def _checkpoint(self) -> Generator[Step, Any, None]:
+        cursor = self.cursor
+        self._unnoted = None
+        if self._checked is None or cursor != self._checked.cursor:
+            # The first lines are noted at once: until then, all of them would come again.
+            at = self._clock() if cursor.streams else -math.inf
+            self._checked = _Checked(at, self._checkpoint_every(), cursor)
+            yield Checkpoint(cursor)
 
-    def _checkpoint(self, now: bool = False) -> Generator[Step, Any, None]:
-        marks: dict[str, StreamMark] = {n: s.mark for n, s in self._streams.items() if s.mark is not None}
-        cursor = SavedCursor(self._api.name, self._ref.as_dict(), marks)
-        if self._checked is not None:
-            at, before = self._checked
-            if cursor == before or not (now or self._clock() - at >= self._checkpoint_every):
-                return
-        # The first lines are noted at once: until then, all of them would come again.
-        self._checked = self._clock() if marks else -math.inf, cursor
-        yield Checkpoint(cursor)
+    def _overdue(self, ahead: float = 0.0) -> bool:
+        """Whether a line that no checkpoint counts is older than was promised, or will be ``ahead``."""
+        if self._unnoted is None or self._checked is None:
+            return False
+        return self._clock() + ahead > self._unnoted + (self._checked.cursor.turn or 0.0) * _LATE
 
-    def _emit(self, stream: str, lines: list[str]) -> Generator[Step, Any, None]:
+    def _rest(self, seconds: float) -> Generator[Step, Any, None]:
+        checked = self._checked
+        if self._overdue(seconds) or (checked and self._clock() - checked.at >= checked.every):
+            yield from self._checkpoint()
+        yield Pause(seconds)
+
+    def _emit(self, name: str, lines: list[str]) -> Generator[Step, Any, None]:
         if lines:
             self.totals.lines += len(lines)
-            self.totals.cut_lines = sum(s.assembler.cut for s in self._streams.values())
-            yield Emit(stream, lines)
+            cut = sum(stream.assembler.cut for stream in self._streams.values())
+            self.totals.cut_lines = self._cut_before + cut
+            if self._unnoted is None:
+                self._unnoted = self._clock()
+            yield Emit(name, lines)
 
     def _flush(self) -> Generator[Step, Any, None]:
         for name, stream in self._streams.items():
@@ -274,7 +325,6 @@ class LogFollower:
         while True:
             asked, before = self._clock(), self._news
             behind = yield from self._read_log()
-            yield from self._checkpoint()
             now = self._clock()
             if self._log_fault and now - ended > LOG_OUTAGE:
                 yield Note(
@@ -293,7 +343,7 @@ class LogFollower:
                 )
                 return
             if not behind:
-                yield Pause(min(self._interval, max(0.2, self._settle / 2)))
+                yield from self._rest(min(self._interval, max(0.2, self._settle / 2)))
 
     def _log_failed(self, error: ApiError) -> Generator[Step, Any, None]:
         self.totals.errors += 1
@@ -306,3 +356,10 @@ class LogFollower:
         if deadline is None:
             return self._interval
         return max(0.2, min(self._interval, deadline - self._clock()))
+
+
+def _resumed(start: SavedCursor) -> str:
+    """Return the line that tells where a follower goes on, and how much may stand twice around it."""
+    if start.turn is None:
+        return f"--- resumed at {start}; all that was written behind it may be repeated ---"
+    return f"--- resumed at {start}; up to one turn (about {start.turn:g} s) may be repeated ---"

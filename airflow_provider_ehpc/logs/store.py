@@ -2,8 +2,9 @@
 
 A worker keeps it in the task state store, which lives as long as the task instance, over its retries. A
 trigger cannot reach that store (Airflow 3.3 never answers it), so it keeps the cursor as an XCom of its task,
-which a new try of the task clears; the worker copies it when the task resumes. Airflow 3.1 and 3.2 have
-neither.
+which a new try of the task clears; the worker copies it when the task resumes. Where that worker dies before
+it could, the XCom is cleared before any code of ours runs, and the next try begins where the deferral did.
+Airflow 3.1 and 3.2 have neither store.
 
 A cursor that cannot be kept or read is warned of once. It never fails the wait: at worst, lines come again.
 """
@@ -11,9 +12,11 @@ A cursor that cannot be kept or read is warned of once. It never fails the wait:
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakSet
 
-from airflow_provider_ehpc.compat import async_xcom, task_state_store
+from airflow_provider_ehpc.compat import async_xcom, no_longer_ours, task_state_store
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 
 if TYPE_CHECKING:
@@ -23,10 +26,19 @@ if TYPE_CHECKING:
 
 STATE_KEY = "ehpc:log_cursor"
 XCOM_KEY = "ehpc_log_cursor"
+ENDED_KEY = "ended_with_max_tries"
 WORKER_EVERY = 1.0
 """Seconds between two writings, at least; each is a request to Airflow's API server."""
 TRIGGER_EVERY = 10.0
-"""The same in the triggerer, where one thread writes for a thousand triggers."""
+"""The same in the triggerer."""
+WRITES = 5.0
+"""Writings a second for all streams of a triggerer, where one thread does them beside all else. The streams
+share them: where there are many, each writes less often."""
+PARTING = 0.02
+"""Seconds for each stream's last writing when the triggerer ends; one takes about half of that."""
+SHORTEST_PARTING = 1.0
+LONGEST_PARTING = 8.0
+"""Seconds for them all. Airflow waits ten before it becomes impatient."""
 PATIENCE = 20.0
 """Seconds in which the triggerer's supervisor has to answer; to what it does not know it never does."""
 
@@ -62,6 +74,9 @@ class WorkerStore(_Store):
         super().__init__(log)
         self._context = context
         self._state = task_state_store(context)
+        self._kept: dict[str, Any] | None = None
+        self.outdated = False
+        """Whether another try has begun, which writes the log from the last place on that was kept."""
 
     def load(self, api: str, ref: JobRef, *, tell: bool = True) -> SavedCursor | None:
         """Return how far an earlier try wrote the log of this job; say so where that cannot be known.
@@ -73,7 +88,12 @@ class WorkerStore(_Store):
                 self._missing(ref)
             return None
         try:
-            return SavedCursor.read(self._state.get(STATE_KEY), api, ref)
+            saved = self._state.get(STATE_KEY)
+            # Clearing a task that has ended gives it more tries; a crash in its last moments does not.
+            if isinstance(saved, dict) and saved.get(ENDED_KEY) not in (None, self._context["ti"].max_tries):
+                return None
+            self._kept = saved
+            return SavedCursor.read(saved, api, ref)
         except Exception as error:
             self._failed("read", error)
             return None
@@ -99,19 +119,22 @@ class WorkerStore(_Store):
             self._set(cursor)
 
     def forget(self) -> None:
-        """Drop the cursor, when all is written: who clears the task wants to see the whole log again."""
-        if self._state is not None:
-            try:
-                self._state.delete(STATE_KEY)
-            except Exception as error:
-                self._failed("dropped", error)
+        """Keep the cursor only for a crash in the task's last moments, when all is written.
+
+        Who clears the task then wants to see the whole log again.
+        """
+        if self._kept:
+            self._set({**self._kept, ENDED_KEY: self._context["ti"].max_tries})
 
     def _set(self, value: dict[str, Any]) -> None:
         if self._state is not None:
             try:
                 self._state.set(STATE_KEY, value)
+                self._kept = value
             except Exception as error:
-                self._failed("kept", error)
+                self.outdated = no_longer_ours(error)
+                if not self.outdated:
+                    self._failed("kept", error)
 
 
 class TriggerStore(_Store):
@@ -119,6 +142,9 @@ class TriggerStore(_Store):
 
     :param task_instance: the task's address; None in ``dag.test()``, where nothing is restarted.
     """
+
+    _writing: ClassVar[WeakSet[TriggerStore]] = WeakSet()
+    """The streams of this process that have lines."""
 
     def __init__(self, task_instance: Any, log: Any) -> None:
         super().__init__(log)
@@ -143,14 +169,38 @@ class TriggerStore(_Store):
 
     async def save(self, cursor: SavedCursor) -> None:
         """Keep the cursor."""
-        if self._xcom is None:
-            return
-        value = {"try_number": self._ti.try_number, "cursor": cursor.as_dict()}
+        if cursor.streams:
+            self._writing.add(self)
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._xcom.aset(key=XCOM_KEY, value=value, **self._address)
+                await self._aset(cursor)
         except Exception as error:
             self._failed("kept", error)
+
+    async def save_in_parting(self, cursor: SavedCursor) -> None:
+        """Keep the cursor when the trigger is cancelled; what went wrong can no longer be told.
+
+        A triggerer that ends leaves off reading answers before it cancels its triggers (Airflow 3.3), but its
+        supervisor still does what it is asked for. So the request is sent, and its answer is waited for only
+        as long as the supervisor may take.
+        """
+        last = min(LONGEST_PARTING, max(SHORTEST_PARTING, len(self._writing) * PARTING))
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(last):
+                await self._aset(cursor)
+
+    def every(self) -> float:
+        """Return how many seconds should lie between two writings of this stream."""
+        return max(TRIGGER_EVERY, len(self._writing) / WRITES)
+
+    def close(self) -> None:
+        """Leave its share of the writings to the other streams."""
+        self._writing.discard(self)
+
+    async def _aset(self, cursor: SavedCursor) -> None:
+        if self._xcom is not None:
+            value = {"try_number": self._ti.try_number, "cursor": cursor.as_dict()}
+            await self._xcom.aset(key=XCOM_KEY, value=value, **self._address)
 
     @property
     def _address(self) -> dict[str, Any]:

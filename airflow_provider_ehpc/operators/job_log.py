@@ -19,12 +19,16 @@ from airflow_provider_ehpc.polling.terms import FinishedPolicy, WaitTerms, parse
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_ehpc.apis.job import JobStatus
     from airflow_provider_ehpc.hooks.base import ApiHook
     from airflow_provider_ehpc.logs.cursor import SavedCursor
     from airflow_provider_ehpc.logs.follow import Step
     from airflow_provider_ehpc.logs.store import WorkerStore
+    from airflow_provider_ehpc.metrics import LogMeter
     from airflow_provider_ehpc.polling.watch import Verdict
 
+HEARTBEATS = 60.0
+"""Seconds in which Airflow tells a process that it is no longer wanted; by default it asks every five."""
 DEFER_SLACK = timedelta(minutes=5)
 """The trigger keeps the deadline itself and can say what it saw; Airflow's own time-out comes behind it."""
 
@@ -116,6 +120,7 @@ class JobLogOperator(BaseOperator):
         self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
         self._killed = threading.Event()
         self._store: WorkerStore | None = None
+        self._meter: LogMeter | None = None
 
     @cached_property
     def hook(self) -> ApiHook:
@@ -131,9 +136,11 @@ class JobLogOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Until the job has ended and its log is drained: look at the state, write what is new, wait."""
+        from airflow_provider_ehpc.logs.arrival import arrived
         from airflow_provider_ehpc.logs.cursor import SavedCursor
         from airflow_provider_ehpc.logs.follow import LogFollower
         from airflow_provider_ehpc.logs.store import WORKER_EVERY, WorkerStore
+        from airflow_provider_ehpc.metrics import LogMeter
         from airflow_provider_ehpc.polling.watch import JobWatch
 
         started = time.time()
@@ -142,8 +149,10 @@ class JobLogOperator(BaseOperator):
         store = self._store = WorkerStore(context, self.log)
         cursor = store.load(self.hook.api.name, self.ref, tell=not deferred)
         if deferred:
-            # Should what the trigger keeps be lost, a retry knows at least that there was a try before it.
-            store.save(cursor or SavedCursor(self.hook.api.name, self.ref.as_dict()))
+            # Should what the trigger keeps be lost, a retry knows at least that there was a try before it,
+            # and that nobody can tell how much that wrote.
+            begun = cursor or SavedCursor(self.hook.api.name, self.ref.as_dict())
+            store.save(dataclasses.replace(begun, turn=None))
             self._defer(terms, started, cursor)
         follower = LogFollower(
             self.hook.api,
@@ -153,9 +162,14 @@ class JobLogOperator(BaseOperator):
             interval=self.poll_interval,
             settle=self.log_settle_time,
             start=cursor,
-            checkpoint_every=WORKER_EVERY,
+            checkpoint_every=lambda: WORKER_EVERY,
         )
-        verdict = self.hook.drive(follower.steps(), self._do)
+        self._meter = LogMeter(self.hook.api.name, "worker", follower.totals, resumed=cursor is not None)
+        try:
+            verdict = self.hook.drive(arrived(follower.steps(), time.time), self._do)
+        except TaskKilled:
+            store.save(follower.cursor)
+            raise
         return self._result(verdict, dataclasses.asdict(follower.totals))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -175,14 +189,11 @@ class JobLogOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """End the wait, and stop the job where ``stop_job_on_kill`` asks for it."""
+        from airflow_provider_ehpc.polling.stop import stop_jobs
+
         self._killed.set()
         if self.stop_job_on_kill:
-            try:
-                self.hook.stop(self.ref)
-            except ApiError as error:
-                self.log.warning("%s could not be stopped: %s", self.ref, error)
-            else:
-                self.log.info("asked the cloud to stop %s", self.ref)
+            self.hook.drive(stop_jobs(self.hook.api, [self.ref]), self._do)
 
     def _ended(self) -> bool:
         """Look once before deferring: the log of a job that has ended is quicker read here."""
@@ -225,21 +236,35 @@ class JobLogOperator(BaseOperator):
             timeout=timedelta(seconds=(terms.deadline or started) - started) + DEFER_SLACK,
         )
 
-    def _do(self, step: Step) -> None:
+    def _do(self, step: Step) -> JobStatus | ApiError | None:
         from airflow_provider_ehpc.logs.emission import stream_prefix
-        from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Pause
+        from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Look, Pause
         from airflow_provider_ehpc.polling.watch import Note
 
+        if isinstance(step, Look):
+            try:
+                return self.hook.job_statuses([self.ref])[self.ref]
+            except ApiError as error:
+                return error
         if isinstance(step, Emit):
             prefix = stream_prefix(step.stream)
             for line in step.lines:
                 self.log.info("%s%s", prefix, line)
+            if self._meter:
+                self._meter.written()
         elif isinstance(step, Note):
-            (self.log.warning if step.warning else self.log.info)("%s", step.text)
+            step.tell(self.log)
         elif isinstance(step, Checkpoint) and self._store:
             self._store.save(step.cursor)
-        elif isinstance(step, Pause) and self._killed.wait(step.seconds):
+            if self._store.outdated:
+                # Airflow ends this process with its next heartbeat; what it wrote till then would come twice.
+                self._killed.wait(HEARTBEATS)
+                raise TaskKilled(f"another try of the task follows {self.ref} by now")
+        # A backlog has no pauses. Between its pieces, all lines that the cursor counts are written.
+        wait = step.seconds if isinstance(step, Pause) else 0.0
+        if isinstance(step, Pause | Emit) and self._killed.wait(wait):
             raise TaskKilled(f"the task was told to end while it followed {self.ref}")
+        return None
 
     def _result(self, verdict: Verdict, totals: dict[str, Any]) -> dict[str, Any]:
         from airflow_provider_ehpc.logs.keep import keep_log

@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from functools import partial
 from typing import TypeAlias
 
+from airflow_provider_ehpc import metrics
 from airflow_provider_ehpc.apis.call import (
     ApiError,
     AuthenticationFailed,
@@ -72,6 +73,8 @@ class Subscription:
         self.refs = list(refs)
         self.interval = interval
         self.due = due
+        self.late = 0.0
+        """Seconds from when the last look was due until its answers were there."""
         self._earliest = earliest
         self._last = last
         self._looked = False
@@ -116,6 +119,7 @@ class Subscription:
     def looked(self, began: float, now: float, pace: float, answers: Mapping[JobRef, _Answer]) -> None:
         """Take in what a turn gave that began at ``began``, and say when the next is due."""
         self._looked = True
+        self.late = max(0.0, now - self.due)
         self.due = began + self.interval * pace
         if self._last is not None and self.due > self._last:
             self.due = max(self._last, now + min(self.interval, 0.2))
@@ -146,11 +150,18 @@ class JobPoller:
 
     :param open_hook: reads the connection and makes a hook.
     :param on_end: takes the poller out of the registry.
+    :param on_turn: is told, after each turn, how many seconds after it was due its answers were there.
     """
 
-    def __init__(self, open_hook: OpenHook, on_end: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        open_hook: OpenHook,
+        on_end: Callable[[], None] = lambda: None,
+        on_turn: Callable[[float], None] = lambda lag: None,
+    ) -> None:
         self._open_hook = open_hook
         self._on_end = on_end
+        self._on_turn = on_turn
         self._loop = asyncio.get_running_loop()
         self._subscriptions: dict[Subscription, None] = {}
         self._sooner = asyncio.Event()
@@ -159,6 +170,11 @@ class JobPoller:
         self._rest_until = 0.0
         self._task: asyncio.Task[None] | None = None
         self._ending = False
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs are waited for; one for which two wait counts twice."""
+        return sum(len(s.refs) for s in self._subscriptions)
 
     def subscribe(self, subscription: Subscription) -> None:
         """Take in a subscriber; the first one starts the task."""
@@ -205,10 +221,13 @@ class JobPoller:
 
     async def _turn(self, began: float) -> None:
         takers = [s for s in self._subscriptions if s.wants(began)]
+        due = min(s.due for s in takers)
         answers = await self._ask(list(dict.fromkeys(ref for s in takers for ref in s.refs)))
         now = self._loop.time()
-        # One factor for all: they stay in step with each other, and out of step with other pollers.
-        pace = random.uniform(0.95, 1.05)
+        self._on_turn(now - due)
+        # One factor for all: they stay in step with each other, and out of step with other pollers. It is
+        # never more than 1, so that no look comes later than was asked for.
+        pace = random.uniform(0.9, 1.0)
         for number, subscription in enumerate(takers, 1):
             subscription.looked(began, now, pace, answers)
             if number % _AT_ONCE == 0:
@@ -321,7 +340,9 @@ def _poller(key: _Key) -> JobPoller:
         # A loop that was closed with its tasks still pending took no leave.
         for old in [old for old in _pollers if old[0].is_closed()]:
             _pollers.pop(old, None)
-        poller = JobPoller(partial(ajob_hook, key[1], key[2]), lambda: _evict(key, poller))
+        poller = JobPoller(
+            partial(ajob_hook, key[1], key[2]), lambda: _evict(key, poller), partial(_tell_turn, key)
+        )
         _pollers[key] = poller
     return _pollers[key]
 
@@ -329,3 +350,16 @@ def _poller(key: _Key) -> JobPoller:
 def _evict(key: _Key, poller: JobPoller) -> None:
     if _pollers.get(key) is poller:
         del _pollers[key]
+        _tell_jobs(key)
+
+
+def _tell_turn(key: _Key, lag: float) -> None:
+    metrics.poll_lag(key[2], key[1], lag)
+    _tell_jobs(key)
+
+
+def _tell_jobs(key: _Key) -> None:
+    if metrics.enabled():
+        # Not by cluster: an account may have hundreds.
+        jobs = sum(poller.jobs for other, poller in _pollers.items() if other[:3] == key[:3])
+        metrics.jobs_watched(key[2], key[1], jobs)

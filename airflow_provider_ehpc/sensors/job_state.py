@@ -128,7 +128,7 @@ class JobStateSensor(BaseSensorOperator):
         else:
             verdict, notes = watch.saw(statuses, time.time())
         for note in notes:
-            (self.log.warning if note.warning else self.log.info)("%s", note.text)
+            note.tell(self.log)
         if verdict is not None:
             return PokeReturnValue(is_done=True, xcom_value=self._result(verdict))
         if self.deferrable:
@@ -150,14 +150,11 @@ class JobStateSensor(BaseSensorOperator):
 
     def on_kill(self) -> None:
         """Stop the jobs that are waited for, where ``stop_job_on_kill`` asks for it."""
+        from airflow_provider_ehpc.polling.stop import stop_jobs
+
         if self.stop_job_on_kill:
-            for ref in self._watch.waiting if self._watch else self.refs:
-                try:
-                    self.hook.stop(ref)
-                except ApiError as error:
-                    self.log.warning("%s could not be stopped: %s", ref, error)
-                else:
-                    self.log.info("asked the cloud to stop %s", ref)
+            refs = self._watch.waiting if self._watch else self.refs
+            self.hook.drive(stop_jobs(self.hook.api, refs), lambda note: note.tell(self.log))
 
     def _started(self, context: Context) -> float:
         """Return when the wait began: in ``reschedule`` mode each look is a process of its own."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
+import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
+from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.hooks import ajob_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.polling.poller import Subscription, subscribed
+from airflow_provider_ehpc.polling.stop import stop_jobs
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
 
@@ -106,10 +110,22 @@ class JobTrigger(BaseTrigger):
         """Return the seconds until the first look: triggers that begin together do not ask together."""
         return FIRST_POLL + random.uniform(0, min(self.poll_interval, 10.0))
 
-    def tell(self, notes: list[Note]) -> None:
-        """Write notes to the task log."""
-        for note in notes:
-            (self.log.warning if note.warning else self.log.info)("%s", note.text)
+    def looking(self) -> AbstractAsyncContextManager[Subscription]:
+        """Look at the jobs together with all other triggers of this process."""
+        first, last = self.first_pause(), None
+        deadline = self.wait_terms.deadline
+        if deadline is not None:
+            last = max(0.2, deadline - time.time())
+            first = min(first, last)
+        return subscribed(
+            self.conn_id,
+            self.api,
+            self.refs,
+            interval=self.poll_interval,
+            earliest=FIRST_POLL,
+            first=first,
+            last=last,
+        )
 
     async def cleanup(self) -> None:
         """Close the connections."""
@@ -118,13 +134,9 @@ class JobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Stop the jobs, where that was asked for. Airflow calls this when a user ends a deferred task."""
-        if not self.stop_job_on_kill:
-            return
-        hook = await self.hook()
-        for ref in self.refs:
-            try:
-                await hook.astop(ref)
-            except ApiError as error:
-                self.log.warning("%s could not be stopped: %s", ref, error)
-            else:
-                self.log.info("asked the cloud to stop %s", ref)
+        if self.stop_job_on_kill:
+            hook = await self.hook()
+            await hook.adrive(stop_jobs(hook.api, self.refs), self._tell)
+
+    async def _tell(self, note: Note) -> None:
+        note.tell(self.log)

@@ -3,16 +3,53 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import time
 from typing import Any
 
+from airflow_provider_ehpc.apis.call import ApiError
+from airflow_provider_ehpc.apis.job import JobRef, JobStatus
+from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.hooks.shared import shared_hook
+from airflow_provider_ehpc.logs.arrival import arrived
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.emission import emission_budget, records, stream_prefix
-from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Pause, Step
-from airflow_provider_ehpc.logs.store import TRIGGER_EVERY, TriggerStore
+from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pause, Step
+from airflow_provider_ehpc.logs.store import TriggerStore
+from airflow_provider_ehpc.metrics import LogMeter
+from airflow_provider_ehpc.polling import poller
 from airflow_provider_ehpc.polling.watch import JobWatch, Note
 from airflow_provider_ehpc.triggers.base import JobTrigger
+
+
+class SharedView:
+    """A job as the poller sees it that all triggers share, for one who looks and pauses when it likes."""
+
+    def __init__(self, subscription: poller.Subscription, ref: JobRef) -> None:
+        self._subscription = subscription
+        self._ref = ref
+        self._news: poller.Look | None = None
+        self._status: JobStatus | None = None
+
+    async def look(self) -> JobStatus | ApiError | None:
+        """Return what was told last; of a job not known, or not to be asked for, what is told next."""
+        if self._news is None:
+            # What lies ready is taken even in no time.
+            await self.pause(0.0 if self._status else None)
+        news, self._news = self._news, None
+        if isinstance(news, ApiError):
+            self._status = None
+            return news
+        if news is not None:
+            self._status = news[self._ref]
+        return self._status
+
+    async def pause(self, seconds: float | None) -> None:
+        """Wait for so many seconds, or until something is told."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                self._news = await self._subscription.look()
 
 
 class JobLogTrigger(JobTrigger):
@@ -40,7 +77,10 @@ class JobLogTrigger(JobTrigger):
 
     async def watch(self) -> dict[str, Any]:
         """Follow the job."""
-        hook = await self.hook()
+        async with shared_hook(self.conn_id, self.api) as hook:
+            return await self._follow(hook)
+
+    async def _follow(self, hook: ApiHook) -> dict[str, Any]:
         (ref,) = self.refs
         store = self._store = TriggerStore(getattr(self, "task_instance", None), self.log)
         start = await store.load(hook.api.name, ref) or SavedCursor.read(self.cursor, hook.api.name, ref)
@@ -51,23 +91,49 @@ class JobLogTrigger(JobTrigger):
             clock=time.time,
             interval=self.poll_interval,
             settle=self.settle,
-            first_pause=self.first_pause(),
             start=start,
-            checkpoint_every=TRIGGER_EVERY,
+            checkpoint_every=store.every,
         )
-        verdict = await hook.adrive(follower.steps(), self._do)
+        meter = LogMeter(hook.api.name, "triggerer", follower.totals, resumed=start is not None)
+        async with self.looking() as subscription:
+            view = SharedView(subscription, ref)
+
+            async def do(step: Step) -> JobStatus | ApiError | None:
+                if isinstance(step, Look):
+                    return await view.look()
+                if isinstance(step, Emit):
+                    await self._write(step)
+                    meter.written()
+                elif isinstance(step, Note):
+                    step.tell(self.log)
+                elif isinstance(step, Checkpoint):
+                    await store.save(step.cursor)
+                elif isinstance(step, Pause):
+                    await view.pause(step.seconds)
+                return None
+
+            try:
+                verdict = await hook.adrive(arrived(follower.steps(), time.time), do)
+            except asyncio.CancelledError:
+                await store.save_in_parting(follower.cursor)
+                raise
         return {**verdict.as_event(), "log": dataclasses.asdict(follower.totals)}
 
-    async def _do(self, step: Step) -> None:
-        if isinstance(step, Emit):
-            budget = emission_budget()
-            for record in records(step.lines, stream_prefix(step.stream)):
+    async def cleanup(self) -> None:
+        """Close the connections, and make way for other streams."""
+        if self._store:
+            self._store.close()
+        await super().cleanup()
+
+    async def _write(self, step: Emit) -> None:
+        budget = emission_budget()
+        left = records(step.lines, stream_prefix(step.stream))
+        for record in left:
+            try:
                 await budget.take(len(record))
-                self.log.info("%s", record)
-        elif isinstance(step, Note):
-            self.tell([step])
-        elif isinstance(step, Checkpoint):
-            if self._store:
-                await self._store.save(step.cursor)
-        elif isinstance(step, Pause):
-            await asyncio.sleep(step.seconds)
+            except asyncio.CancelledError:
+                # The cursor counts these lines as written, and they are few.
+                for unwritten in (record, *left):
+                    self.log.info("%s", unwritten)
+                raise
+            self.log.info("%s", record)

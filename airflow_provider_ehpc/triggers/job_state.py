@@ -6,38 +6,27 @@ import time
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
-from airflow_provider_ehpc.polling.poller import subscribed
-from airflow_provider_ehpc.polling.watch import JobSetWatch
-from airflow_provider_ehpc.triggers import base
+from airflow_provider_ehpc.polling.watch import JobSetWatch, Lateness
+from airflow_provider_ehpc.triggers.base import JobTrigger
 
 
-class JobStateTrigger(base.JobTrigger):
+class JobStateTrigger(JobTrigger):
     """Fires once, when every job is in one of the wanted states, or one never will be."""
 
     async def watch(self) -> dict[str, Any]:
         """Look at the jobs, together with all other triggers of this process, until the wait is over."""
-        terms = self.wait_terms
-        watch = JobSetWatch(self.refs, terms, self.started)
-        first, last = self.first_pause(), None
-        if terms.deadline is not None:
-            last = max(0.2, terms.deadline - time.time())
-            first = min(first, last)
-        async with subscribed(
-            self.conn_id,
-            self.api,
-            watch.waiting,
-            interval=self.poll_interval,
-            earliest=base.FIRST_POLL,
-            first=first,
-            last=last,
-        ) as subscription:
+        watch = JobSetWatch(self.refs, self.wait_terms, self.started)
+        lateness = Lateness(self.poll_interval)
+        async with self.looking() as subscription:
             while True:
                 told = await subscription.look()
                 if isinstance(told, ApiError):
                     verdict, notes = watch.failed_to_look(told, time.time())
                 else:
                     verdict, notes = watch.saw(told, time.time())
-                self.tell(notes)
+                    notes = lateness.looked(subscription.late) + notes
+                for note in notes:
+                    note.tell(self.log)
                 if verdict is not None:
                     return verdict.as_event()
                 subscription.refs = watch.waiting

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -82,6 +83,22 @@ def test_throttling_says_how_long_to_wait_where_asked_to(
 
     assert answer.refusal == (429, "Throttling.User")
     assert answer.headers.get(header) == value
+
+
+def test_a_quota_lets_so_many_through_a_second(client: Client) -> None:
+    """A quota that let all through, or none, would prove nothing of a client that keeps to it."""
+    client.emulator.fault("quota", operation="ListJobs", rate=5, retry_after=1)
+    begun = time.monotonic()
+    answers = [client.send("ListJobs") for _ in range(30)]
+    most = 5 + 5 * (time.monotonic() - begun) + 1
+    passed = [answer for answer in answers if answer.status == 200]
+    assert 5 <= len(passed) <= most
+    refused = [answer for answer in answers if answer.status != 200]
+    assert refused
+    assert {(answer.refusal, answer.headers["retry-after"]) for answer in refused} == {
+        ((429, "Throttling.User"), "1")
+    }
+    assert client.send("GetJob", {"JobId": "none"}).refusal[0] != 429
 
 
 def test_a_slow_answer_holds_up_nobody_else(client: Client) -> None:

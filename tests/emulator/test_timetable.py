@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,24 @@ def test_it_goes_on_after_a_restart(tmp_path: Path) -> None:
         job_id = emulator.submit("run=0.6")
     with Emulator(tmp_path, scheduler="timetable") as emulator:
         assert emulator.wait_for(job_id).phase is Phase.COMPLETED
+
+
+def test_a_job_with_lines_writes_them_by_the_clock(tmp_path: Path) -> None:
+    """A log with a line missing that the job did not leave out would be laid at the reader's door."""
+    now = 1000.0
+    scheduler = TimetableScheduler(lambda: now)
+    writing = replace(job("wait=2 run=3 lines=4"), stdout_path=tmp_path / "home" / "out")
+
+    def lines() -> list[str]:
+        path = writing.stdout_path
+        return path.read_text().splitlines() if path.exists() else []
+
+    scheduler.poll([writing])
+    assert lines() == []
+    now = 1003.6
+    (writing,) = scheduler.poll([writing])
+    assert lines() == [f"line {n}" for n in range(1, 7)]
+    now = 1009.0
+    (writing,) = TimetableScheduler(lambda: now).poll([writing])
+    assert writing.phase is Phase.COMPLETED
+    assert lines() == [f"line {n}" for n in range(1, 13)]

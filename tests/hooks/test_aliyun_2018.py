@@ -16,12 +16,13 @@ from airflow_provider_ehpc.apis.job import JobRef, JobSpec, JobState, LogCursor
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import job_hook
 from airflow_provider_ehpc.hooks.aliyun import EhpcClassicHook, EhpcServerlessHook
-from airflow_provider_ehpc.logs.follow import Emit, LogFollower, Pause
+from airflow_provider_ehpc.logs.follow import Emit, LogFollower, Look, Pause
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import JobWatch, Outcome
 from tests.conftest import Ask, Connect
 from tests.emulator.client import eventually
 from tests.live.test_logs import NOISY_JOB, expected
+from tests.logs.cloud import look
 
 _IMAGE = {"Container": {"Image": "busybox"}}
 
@@ -222,11 +223,14 @@ class TestClassicLog:
         follower = LogFollower(classic.api, ref, watch, clock=time.time, interval=0.2, settle=0.5)
         lines: dict[str, list[str]] = {"stdout": [], "stderr": []}
 
-        def handle(step: Any) -> None:
+        def handle(step: Any) -> Any:
+            if isinstance(step, Look):
+                return look(classic, ref)
             if isinstance(step, Emit):
                 lines[step.stream] += step.lines
             elif isinstance(step, Pause):
                 time.sleep(step.seconds)
+            return None
 
         verdict = classic.drive(follower.steps(), handle)
 

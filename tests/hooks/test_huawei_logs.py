@@ -22,11 +22,12 @@ import pytest
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks.huawei import HuaweiHook, ModelArtsHook, ModelArtsV1Hook
-from airflow_provider_ehpc.logs.follow import Emit, LogFollower, Pause
+from airflow_provider_ehpc.logs.follow import Emit, LogFollower, Look, Pause
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome
 from tests.live import noisy_job
 from tests.live.test_logs import expected
+from tests.logs.cloud import look
 
 NOISY_JOB = Path(noisy_job.__file__)
 OPTIONS = {
@@ -69,13 +70,16 @@ def follow(hook: HuaweiHook, ref: JobRef) -> Followed:
     follower = LogFollower(hook.api, ref, watch, clock=time.time, interval=0.2, settle=0.5)
     seen = Followed(Outcome.ERROR)
 
-    def do(step: Any) -> None:
+    def do(step: Any) -> Any:
+        if isinstance(step, Look):
+            return look(hook, ref)
         if isinstance(step, Emit):
             seen.streams.setdefault(step.stream, []).extend(step.lines)
         elif isinstance(step, Note):
             seen.notes.append(step.text)
         elif isinstance(step, Pause):
             time.sleep(min(step.seconds, 0.2))
+        return None
 
     seen.outcome = hook.drive(follower.steps(), do).outcome
     return seen

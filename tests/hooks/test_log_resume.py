@@ -17,11 +17,12 @@ from airflow_provider_ehpc.hooks import job_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.hooks.huawei import ModelArtsHook, ModelArtsV1Hook
 from airflow_provider_ehpc.logs.cursor import SavedCursor
-from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Pause
+from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pause
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import JobWatch, Note
 from tests.hooks.test_huawei_logs import OPTIONS, TRICKLE, _quoted, _without_lines, noise, v1_ref
 from tests.live.test_logs import expected
+from tests.logs.cloud import look
 
 RESTARTS = 12
 
@@ -40,8 +41,10 @@ def follow(hook: ApiHook, ref: JobRef) -> tuple[list[str], list[str]]:
         left = chance.randrange(3, 12) if life < RESTARTS else 10**9
         unsaved: list[str] = []
 
-        def do(step: Any, unsaved: list[str] = unsaved) -> None:
+        def do(step: Any, unsaved: list[str] = unsaved) -> Any:
             nonlocal cursor, left
+            if isinstance(step, Look):
+                return look(hook, ref)
             if isinstance(step, Emit):
                 unsaved.extend(step.lines)
             elif isinstance(step, Checkpoint):
@@ -55,6 +58,7 @@ def follow(hook: ApiHook, ref: JobRef) -> tuple[list[str], list[str]]:
             left -= 1
             if left <= 0:
                 raise Killed
+            return None
 
         watch = JobWatch(ref, WaitTerms(), time.time())
         follower = LogFollower(hook.api, ref, watch, clock=time.time, interval=0.1, settle=0.5, start=cursor)

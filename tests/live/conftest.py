@@ -13,6 +13,7 @@ import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
 from demo.local_airflow import LocalAirflow
+from tests.statsd import StatsdServer
 
 DAGS = Path(__file__).parent / "dags"
 
@@ -35,8 +36,18 @@ def slurm_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator |
 
 
 @pytest.fixture(scope="session")
+def statsd() -> Iterator[StatsdServer]:
+    """Where the running Airflow sends its metrics."""
+    with StatsdServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def airflow(
-    cloud: Emulator, slurm_cloud: Emulator | None, tmp_path_factory: pytest.TempPathFactory
+    cloud: Emulator,
+    slurm_cloud: Emulator | None,
+    statsd: StatsdServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[LocalAirflow]:
     """Scheduler, DAG processor, API server and triggerer, with connections to the clouds."""
     connections = {
@@ -45,7 +56,12 @@ def airflow(
     }
     if slurm_cloud:
         connections["AIRFLOW_CONN_SLURM"] = slurm_cloud.connection_json
-    with LocalAirflow(tmp_path_factory.mktemp("airflow"), DAGS, connections) as running:
+    environment = {
+        **connections,
+        **statsd.environment,
+        "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
+    }
+    with LocalAirflow(tmp_path_factory.mktemp("airflow"), DAGS, environment) as running:
         yield running
 
 

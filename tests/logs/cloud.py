@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,9 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
 )
+from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.logs.cursor import SavedCursor
-from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Pause, Step
+from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pause, Step
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import JobWatch, Note, Verdict
 
@@ -97,6 +98,19 @@ class Cloud:
         return JobStatus("7", state, told, "c1")
         yield  # a generator, as the real ones are
 
+    def look(self) -> JobStatus | ApiError | None:
+        """Answer a follower that looks at the job."""
+        try:
+            next(self.job_status(REF))
+        except StopIteration as end:
+            status: JobStatus = end.value
+            return status
+        except NotFound as error:
+            return error if error.code == "ClusterNotFound" else None
+        except ApiError as error:
+            return error
+        raise AssertionError
+
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         self.made.append("log")
         self.sizes.append(size)
@@ -135,6 +149,14 @@ class Cloud:
         raise NotImplementedError
 
 
+def look(hook: ApiHook, ref: JobRef) -> JobStatus | ApiError | None:
+    """Answer a follower that looks at a job of a real hook."""
+    try:
+        return hook.job_statuses([ref])[ref]
+    except ApiError as error:
+        return error
+
+
 @dataclass
 class Followed:
     """What a follower did; no verdict if it was cut short."""
@@ -142,6 +164,8 @@ class Followed:
     verdict: Verdict | None
     steps: list[Step]
     follower: LogFollower
+    times: list[float] = field(default_factory=list)
+    """When each step was asked for, in seconds since the beginning."""
 
     def lines(self, stream: str = "stdout") -> list[str]:
         """The lines of a stream."""
@@ -168,10 +192,9 @@ def follow(
     *,
     interval: float = 10.0,
     settle: float = 5.0,
-    first_pause: float = 0.0,
     emit_cost: float = 0.0,
     start: SavedCursor | None = None,
-    checkpoint_every: float = 0.0,
+    checkpoint_every: float | Callable[[], float] = 0.0,
     cut_after: int = 100_000,
     **terms: Any,
 ) -> Followed:
@@ -188,26 +211,25 @@ def follow(
         clock=clock,
         interval=interval,
         settle=settle,
-        first_pause=first_pause,
         start=start,
-        checkpoint_every=checkpoint_every,
+        checkpoint_every=checkpoint_every if callable(checkpoint_every) else lambda: checkpoint_every,
     )
     steps: list[Step] = []
+    times: list[float] = []
 
-    def drive() -> Generator[Step, None, Verdict]:
-        return (yield from follower.steps())
-
-    flow = drive()
+    flow, answer = follower.steps(), None
     for _ in range(cut_after):
         try:
-            step = next(flow)
+            step = flow.send(answer)
         except StopIteration as end:
-            return Followed(end.value, steps, follower)
+            return Followed(end.value, steps, follower, times)
         steps.append(step)
+        times.append(clock.passed)
+        answer = cloud.look() if isinstance(step, Look) else None
         if isinstance(step, Pause):
             assert step.seconds > 0
             clock.now += step.seconds
         elif isinstance(step, Emit):
             clock.now += emit_cost
     assert cut_after < 100_000, "the follower goes on for ever"
-    return Followed(None, steps, follower)
+    return Followed(None, steps, follower, times)

@@ -6,13 +6,15 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-TI = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, try_number=2)
+TI = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, try_number=2, max_tries=3)
 
 
 class States(dict[str, Any]):
     """A task state store; broken where it is told to be."""
 
     broken = False
+    cleared = False
+    """Whether the task was cleared meanwhile, so that its instance has another id."""
 
     def set(self, key: str, value: Any) -> None:
         self._work()
@@ -22,26 +24,30 @@ class States(dict[str, Any]):
         self._work()
         return super().get(key, default)
 
-    def delete(self, key: str) -> None:
-        self._work()
-        self.pop(key, None)
-
     def _work(self) -> None:
         if self.broken:
             raise RuntimeError("the database is away")
+        if self.cleared:
+            told = RuntimeError("Task instance not found")
+            told.error = SimpleNamespace(detail={"status_code": 404})  # type: ignore[attr-defined]
+            raise told
 
 
 class XComs:
-    """XComs of one task; silent or broken where they are told to be."""
+    """XComs of one task; silent, broken or deaf to answers where they are told to be."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.fault: Exception | None = None
         self.silent = False
+        self.unanswered = False
+        """What is asked for is done, but nobody is told: as when a triggerer ends."""
 
     async def aset(self, *, key: str, value: Any, **address: Any) -> None:
         await self._work(address)
         self.values[key] = value
+        if self.unanswered:
+            await asyncio.Event().wait()
 
     async def aget_one(self, *, key: str, **address: Any) -> Any:
         await self._work(address)

@@ -16,7 +16,7 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.job import LogLimits
-from airflow_provider_ehpc.logs.follow import LOG_OUTAGE, Checkpoint, Emit, Pause
+from airflow_provider_ehpc.logs.follow import LOG_OUTAGE, Checkpoint, Emit, Look, Pause
 from airflow_provider_ehpc.logs.lines import LineAssembler
 from airflow_provider_ehpc.polling.watch import Note, Outcome
 from tests.logs.cloud import Cloud, follow
@@ -402,9 +402,14 @@ def test_a_quiet_wait_says_that_it_goes_on() -> None:
     assert len(signs) == 3
 
 
-def test_the_first_pause_comes_first() -> None:
-    cloud = Cloud(states=[(0, "SUCCEEDED")])
-    assert follow(cloud, first_pause=5.5).pauses[0] == 5.5
+@pytest.mark.parametrize("state", ["PENDING", "QUEUED"])
+def test_the_log_of_a_job_that_waits_is_not_asked_for(state: str) -> None:
+    """Hundreds of jobs may wait for days; each reading would be one of the account's requests."""
+    cloud = Cloud(states=[(0, state), (500, "RUNNING"), (600, "SUCCEEDED")])
+    cloud.write(510, b"line\n")
+    seen = follow(cloud)
+    assert cloud.made[:52] == ["state"] * 51 + ["log"]
+    assert seen.lines() == ["line"]
 
 
 def test_cut_lines_are_counted() -> None:
@@ -418,4 +423,4 @@ def test_cut_lines_are_counted() -> None:
 def test_nothing_but_documented_steps_is_yielded() -> None:
     cloud = Cloud(states=ends(30))
     cloud.write(0, b"line\n")
-    assert {type(step) for step in follow(cloud).steps} == {Checkpoint, Emit, Note, Pause}
+    assert {type(step) for step in follow(cloud).steps} == {Checkpoint, Emit, Look, Note, Pause}

@@ -130,6 +130,82 @@ def test_a_restart_before_the_first_line_is_told_too() -> None:
     ]
 
 
+def test_the_mark_tells_the_turn_of_who_died() -> None:
+    """In a crowded triggerer turns are long; another may be empty when it takes the stream over."""
+    cloud = Cloud()
+    cloud.files["stdout"] = b"line\n"
+    cut = follow(cloud, cut_after=20, interval=7, checkpoint_every=100)
+    (note,) = follow(Cloud(), start=stored(cut.cursor), cut_after=1).notes()
+    assert "; up to one turn (about 105 s) may be repeated ---" in note
+
+
+def test_a_place_behind_which_nobody_knows_what_was_written_is_told_as_such() -> None:
+    """The worker that should have copied the trigger's cursor died before: the whole deferral comes again."""
+    lost = SavedCursor("fake", REF.as_dict(), turn=None)
+    assert follow(Cloud(), start=stored(lost), cut_after=1).notes() == [
+        "--- resumed at the beginning of the log; all that was written behind it may be repeated ---"
+    ]
+
+
+def check_promises(seen: Followed, late: float) -> None:
+    """Check that no line waits longer for a checkpoint than the checkpoint before it promised."""
+    promised, oldest = 0.0, None
+    for step, at in zip(seen.steps, seen.times, strict=True):
+        if isinstance(step, Checkpoint):
+            assert step.cursor.turn is not None
+            promised, oldest = step.cursor.turn, None
+        elif isinstance(step, Emit) and oldest is None:
+            oldest = at
+        assert oldest is None or at - oldest <= promised * 1.1 + late
+
+
+@pytest.mark.parametrize("interval", [0.5, 3, 7, 10, 45])
+def test_a_backlog_that_is_written_slowly_is_noted_meanwhile(interval: float) -> None:
+    """Fifty streams that are behind share the triggerer's way to the log: one reading then takes a minute."""
+    cloud = Cloud(states=[(0, "RUNNING"), (50, "SUCCEEDED")], log_limits=LogLimits(400_000, 1))
+    cloud.files["stdout"] = b"twenty bytes a line\n" * 100_000
+    seen = follow(cloud, interval=interval, emit_cost=1.7, checkpoint_every=10)
+    assert len(seen.lines()) == 100_000
+    check_promises(seen, 2 * 1.7)
+
+
+@given(
+    interval=st.sampled_from([0.5, 3.0, 7.0, 10.0]),
+    every=st.lists(st.sampled_from([0.0, 1.0, 10.0, 50.0, 200.0]), min_size=1, max_size=12),
+    writes=st.lists(st.integers(0, 900), max_size=40),
+)
+def test_promises_are_kept_whatever_other_streams_do(
+    interval: float, every: list[float], writes: list[int]
+) -> None:
+    """Streams come and go, so the time between two checkpoints changes after it was promised."""
+    cloud = Cloud(states=[(0, "RUNNING"), (901, "SUCCEEDED")])
+    for at in writes:
+        cloud.write(at, b"line\n")
+    asked = iter(every)
+    seen = follow(cloud, interval=interval, checkpoint_every=lambda: next(asked, every[-1]))
+    check_promises(seen, 0.01)
+
+
+def test_many_checkpoints_are_not_made_where_few_are_wanted() -> None:
+    """Each is a writing to the database by the triggerer's one thread."""
+    cloud = Cloud(states=[(0, "RUNNING"), (2000, "SUCCEEDED")])
+    for second in range(2000):
+        cloud.write(second, b"line\n")
+        cloud.write(second, b"error\n", "stderr")
+    seen = follow(cloud, interval=10, checkpoint_every=200)
+    made = [at for step, at in zip(seen.steps, seen.times, strict=True) if isinstance(step, Checkpoint)]
+    assert len(made) <= 2 + 2000 / 200 + 1
+
+
+def test_a_restart_is_no_reason_for_a_checkpoint() -> None:
+    """A triggerer that restarts with a thousand streams would write a thousand at once."""
+    before = Cloud()
+    before.files["stdout"] = b"line\n"
+    start = stored(follow(before, cut_after=20).cursor)
+    seen = follow(before, start=start, cut_after=30, checkpoint_every=50)
+    assert not [step for step in seen.steps if isinstance(step, Checkpoint)]
+
+
 OLD = b"".join(b"old %d\n" % n for n in range(100))
 LIMIT = 300
 BEHIND = len(OLD) // LIMIT * LIMIT
@@ -151,8 +227,19 @@ def resumed_on(kind: type[Cloud], new: bytes, **how: Any) -> Followed:
 def test_the_same_file_goes_on(kind: type[Cloud]) -> None:
     seen = resumed_on(kind, OLD + b"new\n")
     assert seen.lines() == ["new"]
-    assert seen.follower.totals.bytes == 4
+    assert (seen.follower.totals.bytes, seen.follower.totals.lines) == (len(OLD) + 4, 101)
     assert seen.notes(warning=True) == []
+
+
+def test_the_totals_are_those_of_the_log_though_it_was_written_by_two() -> None:
+    """Half a line that the first had read is read again by the second."""
+    before = Cloud()
+    before.files["stdout"] = b"x" * 20_000 + b"\nhalf"
+    start = stored(follow(before, cut_after=30).cursor)
+    after = Cloud(states=[(0, "SUCCEEDED")])
+    after.files["stdout"] = b"x" * 20_000 + b"\nhalf a line\n"
+    totals = follow(after, start=start).follower.totals
+    assert (totals.bytes, totals.lines, totals.cut_lines) == (20_013, 2, 1)
 
 
 @pytest.mark.parametrize("settle", [0, 5])

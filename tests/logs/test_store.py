@@ -42,7 +42,7 @@ def xcoms(monkeypatch: pytest.MonkeyPatch) -> XComs:
 
 
 def worker(logger: logging.Logger, **context: Any) -> WorkerStore:
-    return WorkerStore(context, logger)  # type: ignore[arg-type]
+    return WorkerStore({"ti": TI, **context}, logger)  # type: ignore[arg-type]
 
 
 def test_a_retry_finds_what_the_try_before_kept(logger: logging.Logger, log: TaskLog) -> None:
@@ -56,9 +56,34 @@ def test_a_retry_finds_what_the_try_before_kept(logger: logging.Logger, log: Tas
 def test_who_clears_a_task_that_is_done_sees_the_whole_log_again(logger: logging.Logger) -> None:
     """Clearing keeps the state store in Airflow 3.3."""
     states = States()
-    worker(logger, task_state_store=states).save(CURSOR)
-    worker(logger, task_state_store=states).forget()
-    assert worker(logger, task_state_store=states).load("ehpc", REF) is None
+    kept = worker(logger, task_state_store=states)
+    kept.save(CURSOR)
+    kept.forget()
+    cleared = SimpleNamespace(**{**vars(TI), "max_tries": TI.max_tries + 2})
+    assert worker(logger, task_state_store=states, ti=cleared).load("ehpc", REF) is None
+
+
+def test_a_crash_in_the_last_moments_does_not_bring_the_whole_log_again(logger: logging.Logger) -> None:
+    """The log is written, and the process dies before it could say that the task has succeeded."""
+    states = States()
+    kept = worker(logger, task_state_store=states)
+    kept.save(CURSOR)
+    kept.forget()
+    again = worker(logger, task_state_store=states)
+    assert again.load("ehpc", REF) == CURSOR
+    again.save(CURSOR)
+    assert worker(logger, task_state_store=states).load("ehpc", REF) == CURSOR
+
+
+def test_a_task_that_was_cleared_meanwhile_is_noticed(logger: logging.Logger, log: TaskLog) -> None:
+    states = States()
+    kept = worker(logger, task_state_store=states)
+    kept.save(CURSOR)
+    assert not kept.outdated
+    states.cleared = True
+    kept.save(CURSOR)
+    assert kept.outdated
+    assert log.lines == []
 
 
 def test_a_broken_store_is_told_once_and_fails_nothing(logger: logging.Logger, log: TaskLog) -> None:
@@ -69,6 +94,7 @@ def test_a_broken_store_is_told_once_and_fails_nothing(logger: logging.Logger, l
     for _ in range(3):
         kept.save(CURSOR)
     kept.forget()
+    assert not kept.outdated
     (warning,) = log.warnings
     assert "could not be read: RuntimeError the database is away. The wait goes on" in warning
 
@@ -125,6 +151,43 @@ async def test_a_trigger_that_is_cancelled_while_it_keeps_the_place_ends(
     saving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await saving
+
+
+async def test_the_last_place_is_kept_though_nobody_answers(
+    xcoms: XComs, logger: logging.Logger, log: TaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A triggerer that ends no longer reads answers, but its supervisor still does what it is asked for."""
+    monkeypatch.setattr(store, "SHORTEST_PARTING", 0.01)
+    xcoms.unanswered = True
+    await TriggerStore(TI, logger).save_in_parting(CURSOR)
+    xcoms.unanswered = False
+    assert await TriggerStore(TI, logger).load("ehpc", REF) == CURSOR
+    assert log.lines == []
+
+
+async def test_a_store_that_is_broken_in_parting_is_no_news(
+    xcoms: XComs, logger: logging.Logger, log: TaskLog
+) -> None:
+    """The task may be gone from the database; an error would take the place of the cancellation."""
+    xcoms.fault = RuntimeError("the database is away")
+    await TriggerStore(TI, logger).save_in_parting(CURSOR)
+    assert log.lines == []
+
+
+async def test_many_streams_share_the_writings(xcoms: XComs, logger: logging.Logger) -> None:
+    """One thread of the triggerer writes for all of them; those that have no line write nothing."""
+    stores = [TriggerStore(TI, logger) for _ in range(1000)]
+    try:
+        for kept in stores:
+            await kept.save(SavedCursor("ehpc", REF.as_dict()))
+        assert stores[0].every() == store.TRIGGER_EVERY
+        for kept in stores:
+            await kept.save(CURSOR)
+        assert len(stores) / stores[0].every() == store.WRITES
+    finally:
+        for kept in stores:
+            kept.close()
+    assert stores[0].every() == store.TRIGGER_EVERY
 
 
 async def test_dag_test_has_no_task_instance_in_its_trigger(

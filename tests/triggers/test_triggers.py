@@ -254,7 +254,69 @@ async def test_a_trigger_goes_on_where_the_one_before_was_killed(
     lines = [line for record in task_log.lines for line in record.split("\n")]
     assert [line for line in lines if line.isdigit()] == [str(n) for n in range(1, 101)]
     assert any(line.startswith("--- resumed at byte 292 of stdout; up to one turn") for line in lines)
-    assert event["log"]["bytes"] == 4
+    assert event["log"] == {"bytes": 296, "lines": 101, "cut_lines": 0, "errors": 0}
+
+
+def lines_of(task_log: TaskLog) -> list[str]:
+    return [line for record in task_log.lines for line in record.split("\n")]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_trigger_that_is_cancelled_keeps_its_place(
+    ehpc_emulator: Emulator,
+    make: Make,
+    quick_triggers: None,
+    task_log: TaskLog,
+    monkeypatch: pytest.MonkeyPatch,
+    answered: bool,
+) -> None:
+    """A triggerer that is replaced by a new version must not repeat lines, though it reads no answers."""
+    monkeypatch.setattr(store, "SHORTEST_PARTING", 0.1)
+    xcoms = XComs()
+    monkeypatch.setattr(store, "async_xcom", lambda: xcoms)
+    job_id = ehpc_emulator.submit("seq 100; sleep 0.5; seq 101 200; sleep 1; seq 201 300")
+    first = make(JobLogTrigger, job_id)
+    first.task_instance = TI
+    running = asyncio.create_task(fire(first))
+    while "200" not in lines_of(task_log):
+        await asyncio.sleep(0.01)
+    xcoms.unanswered = not answered
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    xcoms.unanswered = False
+    second = JobLogTrigger(**first.serialize()[1])
+    second.task_instance = TI
+    event = await fire(second)
+    assert [line for line in lines_of(task_log) if line.isdigit()] == [str(n) for n in range(1, 301)]
+    assert event["log"]["lines"] == 300
+
+
+async def test_a_trigger_that_is_cancelled_amid_a_backlog_keeps_its_place(
+    ehpc_emulator: Emulator,
+    make: Make,
+    quick_triggers: None,
+    task_log: TaskLog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cursor is behind lines that waited for their turn to be written."""
+    xcoms = XComs()
+    monkeypatch.setattr(store, "async_xcom", lambda: xcoms)
+    job_id = ehpc_emulator.submit("seq 20000")
+    ehpc_emulator.wait_for(job_id)
+    first = make(JobLogTrigger, job_id)
+    first.task_instance = TI
+    running = asyncio.create_task(fire(first))
+    while "7000" not in lines_of(task_log):
+        await asyncio.sleep(0.001)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert "15000" not in lines_of(task_log)
+    second = JobLogTrigger(**first.serialize()[1])
+    second.task_instance = TI
+    await fire(second)
+    assert [line for line in lines_of(task_log) if line.isdigit()] == [str(n) for n in range(1, 20_001)]
 
 
 @KINDS
@@ -321,7 +383,7 @@ async def test_the_connections_are_closed(
     monkeypatch.setattr(hooks_base, "new_async_session", kept)
     trigger = make(kind, ehpc_emulator.submit("true"))
     await fire(trigger)
-    assert [session.closed for session in sessions] == [True]
+    assert {session.closed for session in sessions} == {True}
     await trigger.cleanup()
 
 
@@ -370,9 +432,55 @@ async def test_a_connection_is_read_once(
         return await original(conn_id)
 
     monkeypatch.setattr(hooks_base, "aread_connection", counted)
-    await fire(make(kind, ehpc_emulator.submit("sleep 0.3")))
-    assert ehpc_emulator.requests.count("GetJob") > 2
-    assert len(read) == 1
+    jobs = [ehpc_emulator.submit("sleep 0.3") for _ in range(5)]
+    await asyncio.gather(*(fire(make(kind, job_id)) for job_id in jobs))
+    assert ehpc_emulator.requests.count() > 5
+    # The poller has one for itself, and all who read logs have one together.
+    assert len(read) == (2 if kind is JobLogTrigger else 1)
+
+
+async def test_a_key_that_is_replaced_while_a_log_is_followed(
+    ehpc_emulator: Emulator,
+    make: Make,
+    quick_triggers: None,
+    pauses: Pauses,
+    connect: Connect,
+    task_log: TaskLog,
+) -> None:
+    """Keys are replaced every few months; a job may run for weeks."""
+    job_id = ehpc_emulator.submit("echo begun; sleep 2; echo end")
+    connect(ehpc_emulator.connection_of(ehpc_emulator.issue_token(seconds=1)))
+    following = asyncio.create_task(fire(make(JobLogTrigger, job_id)))
+    while "begun" not in task_log.lines:
+        await asyncio.sleep(0.01)
+    connect(ehpc_emulator.connection)
+    event = await following
+    assert event["outcome"] == "reached"
+    assert "end" in task_log.lines
+    assert task_log.warnings == [line for line in task_log.warnings if "exit code" in line]
+
+
+async def test_requests_for_states_do_not_grow_with_the_logs(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None
+) -> None:
+    """Five hundred logs in a triggerer would otherwise ask five hundred times a turn, beside the reading."""
+    jobs = [ehpc_emulator.submit("sleep 1.5") for _ in range(20)]
+    await asyncio.gather(*(fire(make(JobLogTrigger, job_id)) for job_id in jobs))
+    states = ehpc_emulator.requests.count("GetJob") + ehpc_emulator.requests.count("ListJobs")
+    assert states < ehpc_emulator.requests.count("GetJobLog") / 5
+
+
+async def test_a_log_is_read_to_its_end_as_soon_as_the_job_has_ended(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, task_log: TaskLog
+) -> None:
+    """What the poller tells ends the pause between two readings."""
+    job_id = ehpc_emulator.submit("sleep 0.5; echo end")
+    other = make(JobStateTrigger, job_id)
+    patient = asyncio.create_task(fire(make(JobLogTrigger, job_id, poll_interval=60.0)))
+    await fire(other)
+    verdict = Verdict.from_event(await asyncio.wait_for(patient, 20))
+    assert verdict.outcome is Outcome.REACHED
+    assert "end" in task_log.lines
 
 
 def test_first_looks_come_late_and_apart(make: Make) -> None:

@@ -1,7 +1,8 @@
 """Jobs without processes, for scale: each says in its command when it begins, how long it runs, how it ends.
 
-``wait=2 run=30 exit=1`` begins two seconds after its submission, runs for thirty and ends with code 1. What
-is left out is 0. Ten thousand of them cost next to nothing; they write no log.
+``wait=2 run=30 exit=1`` begins two seconds after its submission, runs for thirty and ends with code 1; with
+``lines=4`` it writes ``line 1``, ``line 2`` and so on, four of them a second. What is left out is 0. Ten
+thousand of them cost next to nothing where they write nothing.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
 from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 
-_WORD = re.compile(r"(wait|run)=(\d+(?:\.\d*)?)|(exit)=(\d{1,3})")
+_WORD = re.compile(r"(wait|run|lines)=(\d+(?:\.\d*)?)|(exit)=(\d{1,3})")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Timetable:
-    """When a job begins and ends, in seconds after its submission, and its exit code."""
+    """When a job begins and ends, in seconds after its submission, its exit code, its lines a second."""
 
     begins: float
     ends: float
     exit_code: int
+    lines: float = 0.0
 
 
 def read_timetable(command: str) -> Timetable:
@@ -39,7 +41,8 @@ def read_timetable(command: str) -> Timetable:
             raise SubmissionRefused(f"{word!r} is no part of a timetable such as 'wait=2 run=30 exit=1'")
         told[match[1] or match[3]] = float(match[2] or match[4])
     begins = told.get("wait", 0.0)
-    return Timetable(begins, begins + told.get("run", 0.0), int(told.get("exit", 0)))
+    ends = begins + told.get("run", 0.0)
+    return Timetable(begins, ends, int(told.get("exit", 0)), told.get("lines", 0.0))
 
 
 class TimetableScheduler:
@@ -53,6 +56,7 @@ class TimetableScheduler:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._timetables: dict[int, Timetable] = {}
+        self._written: dict[tuple[int, int | None], int] = {}
 
     def default_queue(self) -> None:
         """Leave it to the API: there is one queue, under any name."""
@@ -83,6 +87,9 @@ class TimetableScheduler:
         if timetable is None:
             timetable = self._timetables[job.number] = read_timetable(job.spec.command)
         begins, ends = (job.submission.submitted_at + s for s in (timetable.begins, timetable.ends))
+        if timetable.lines:
+            # Before the end can be seen: who reads after it has all lines.
+            self._write(job, int(min(now - begins, timetable.ends - timetable.begins) * timetable.lines))
         if now >= ends:
             code = timetable.exit_code
             phase = Phase.FAILED if code else Phase.COMPLETED
@@ -92,3 +99,16 @@ class TimetableScheduler:
         if now >= begins and job.phase is Phase.PENDING:
             return dataclasses.replace(job, phase=Phase.RUNNING, started_at=begins, nodes=("compute000",))
         return None
+
+    def _write(self, job: Job, due: int) -> None:
+        """Write the lines that are due."""
+        path = job.stdout_path
+        if job.key not in self._written:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # An earlier emulator may have written some.
+            self._written[job.key] = path.read_bytes().count(b"\n") if path.exists() else 0
+        written = self._written[job.key]
+        if due > written:
+            with path.open("a") as file:
+                file.writelines(f"line {number}\n" for number in range(written + 1, due + 1))
+            self._written[job.key] = due

@@ -1,0 +1,21 @@
+"""Stopping jobs when the task that waits for them is killed, on the worker or in the triggerer."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from typing import Any
+
+from airflow_provider_ehpc.apis.call import ApiCall, ApiError
+from airflow_provider_ehpc.apis.job import JobApi, JobRef
+from airflow_provider_ehpc.polling.watch import Note
+
+
+def stop_jobs(api: JobApi, refs: Iterable[JobRef]) -> Generator[ApiCall[Any] | Note, Any, None]:
+    """Ask for each job to be stopped and note what came of it; one that cannot be stops no other."""
+    for ref in refs:
+        try:
+            yield from api.stop(ref)
+        except ApiError as error:
+            yield Note(f"{ref} could not be stopped: {error}", warning=True)
+        else:
+            yield Note(f"asked the cloud to stop {ref}")
