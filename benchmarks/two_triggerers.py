@@ -61,7 +61,7 @@ class Check:
                 elif found := _LINE.fullmatch(line):
                     this = int(found[1])
                     if this > max(last, reached) + 1 or (last and this != last + 1):
-                        self.broken.append(f"{name}: lines before {this} are missing or out of order in log {number}")
+                        self.broken.append(f"{name}: lines before {this} are not there in log {number}")
                     again += this <= reached
                     last = this
                     self.lines += 1
