@@ -64,6 +64,8 @@ def defer_all(dag_ids: list[str]) -> list[str]:
     with create_session() as session:
         instances = list(session.scalars(select(TaskInstance).where(TaskInstance.run_id.in_(run_ids))))
         random.shuffle(instances)
+        # Who watches the loop sees the others start.
+        instances.sort(key=lambda instance: instance.dag_id != LOOP)
         for instance in instances:
             task = mapped[instance.dag_id]
             ((argument, values),) = task.expand_input.value.items()
