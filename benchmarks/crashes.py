@@ -30,14 +30,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from benchmarks.crash_check import Findings, judge
 from demo.local_airflow import ENDS, LocalAirflow, free_port
-
-if TYPE_CHECKING:
-    from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 
 T = TypeVar("T")
 
@@ -103,12 +101,17 @@ class Cloud:
         self.kill()
         Emulator(self.directory).start().close()
 
-    @property
-    def hook(self) -> EhpcHook:
-        """A hook on it; one for each use, since threads do not share a session."""
+    def submit(self, command: str) -> tuple[str, Path, Path]:
+        """Submit a job; return its id and the files of its streams."""
+        from airflow_provider_ehpc.apis.job import JobSpec
         from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 
-        return EhpcHook(self.conn_id)
+        # A hook for each use: threads do not share a session.
+        with self.there, contextlib.closing(EhpcHook(self.conn_id)) as hook:
+            ref = hook.submit(JobSpec(name="crash", command=command))
+            info = hook.get_job(ref.cluster_id or "", ref.job_id).job_info
+            assert info
+            return ref.job_id, Path(info.output_log), Path(info.error_log)
 
 
 @dataclass
@@ -119,6 +122,8 @@ class Stream:
     dag_id: str
     run_id: str
     job_id: str
+    files: tuple[Path, Path]
+    """What the job wrote, a file a stream."""
     job_ends: float
     """Epoch seconds at which the job stops writing, about."""
     kills: int = 0
@@ -204,7 +209,7 @@ class Crashes:
                 if _signal(pid, signal.SIGKILL):
                     stream.kills += 1
                     moments.take()
-            self._finish(stream, self.steady)
+            self._finish(stream)
 
     def _task_moment(self, stream: Stream) -> float:
         """Choose when to kill a task's process that was just found: early, in the midst or in the drain."""
@@ -231,7 +236,7 @@ class Crashes:
                 stream.kills += 1
                 moments.take()
                 self._sleep_until(time.time() + 10, pid)
-        self._finish(stream, self.steady)
+        self._finish(stream)
 
     def _clear(self, kind: str, moments: Moments) -> None:
         stream = self._start(f"{kind}: cleared", "worker", self.steady, self._between(30, 40))
@@ -242,7 +247,7 @@ class Crashes:
                 stream.kills += 1
                 moments.take()
                 self._sleep_until(time.time() + 30, pid)
-        self._finish(stream, self.steady)
+        self._finish(stream)
 
     def _clear_deferred(self, kind: str, moments: Moments) -> None:
         stream = self._start(f"{kind}: cleared, deferred", "deferred", self.steady, self._between(35, 45))
@@ -252,19 +257,19 @@ class Crashes:
                 self._patiently(lambda: self.airflow.clear(stream.dag_id, stream.run_id, "log"))
                 stream.kills += 1
                 moments.take()
-        self._finish(stream, self.steady)
+        self._finish(stream)
 
     def _execution_timeout(self, kind: str, moments: Moments) -> None:
         seconds = self._one_of(EXECUTION_TIMEOUTS)
         how = f"worker_{seconds}"
         stream = self._start(f"{kind}: execution_timeout", how, self.steady, self._between(25, 40))
-        self._finish(stream, self.steady, tries_are_kills=moments)
+        self._finish(stream, tries_are_kills=moments)
 
     def _wait_timeout(self, kind: str, moments: Moments) -> None:
         seconds = self._one_of(WAIT_TIMEOUTS)
         how = f"deferred_{seconds}"
         stream = self._start(f"{kind}: timeout, deferred", how, self.steady, self._between(35, 50))
-        self._finish(stream, self.steady, tries_are_kills=moments)
+        self._finish(stream, tries_are_kills=moments)
 
     def _shared_lane(self, kind: str, moments: Moments, lane: int) -> None:
         """Keep streams going while a process that they share is killed."""
@@ -273,17 +278,28 @@ class Crashes:
         while moments.left and not self._stopping.is_set():
             where = "worker" if kind == "emulator" and lane % 2 else "deferred"
             name = f"{kind}: {where}" if kind == "emulator" else kind
-            self._finish(self._start(name, where, cloud, self._between(30, 70)), cloud)
+            self._finish(self._start(name, where, cloud, self._between(30, 70)))
 
     def _kill_triggerer(self, kind: str, moments: Moments) -> None:
         while not self._stopping.is_set() and moments.left:
-            # From its first moments (it reads streams again after some ten seconds) on.
-            self._stopping.wait(self._between(3, 27))
+            # Its first moments count as well: it begins to read some five seconds later.
+            self._stopping.wait(self._between(1, 23))
             if self._hit(kind, "deferred"):
                 moments.take()
                 self.airflow.kill_component("triggerer")
+                killed = time.time()
                 self._stopping.wait(self._between(0, 2))
                 self.airflow.start_component("triggerer")
+                self._wait_for_triggerer(killed)
+
+    def _wait_for_triggerer(self, since: float) -> None:
+        """Wait for the first heartbeat of a triggerer that was started."""
+        while not self._stopping.is_set():
+            told = self._patiently(lambda: self.airflow.get("/monitor/health"))["triggerer"]
+            beat = told.get("latest_triggerer_heartbeat")
+            if beat and datetime.fromisoformat(beat).timestamp() > since:
+                return
+            time.sleep(0.5)
 
     def _kill_emulator(self, kind: str, moments: Moments) -> None:
         while not self._stopping.is_set() and moments.left:
@@ -310,22 +326,19 @@ class Crashes:
     # ------------------------------------------------------------------ streams
 
     def _start(self, kind: str, how: str, cloud: Cloud, seconds: float) -> Stream:
-        from airflow_provider_ehpc.apis.job import JobSpec
-
         with self._lock:
             seed = self._chance.randrange(1 << 30)
         command = f"exec {sys.executable} -S {JOB} {seed} {seconds:.1f}"
-        with cloud.there, contextlib.closing(cloud.hook) as hook:
-            job_id = hook.submit(JobSpec(name="crash", command=command)).job_id
+        job_id, *files = cloud.submit(command)
         dag_id = f"stream_{how}"
         conf = {"job_id": job_id, "conn_id": cloud.conn_id}
         run_id = self._patiently(lambda: self.airflow.trigger(dag_id, conf))
-        stream = Stream(kind, dag_id, run_id, job_id, time.time() + seconds)
+        stream = Stream(kind, dag_id, run_id, job_id, (files[0], files[1]), time.time() + seconds)
         with self._lock:
             self._running.append(stream)
         return stream
 
-    def _finish(self, stream: Stream, cloud: Cloud, tries_are_kills: Moments | None = None) -> None:
+    def _finish(self, stream: Stream, tries_are_kills: Moments | None = None) -> None:
         """Wait for the end of a stream, and look for every line in its logs."""
         deadline = time.time() + LONGEST
         while (state := self._state(stream)) not in ENDS:
@@ -342,10 +355,7 @@ class Crashes:
             stream.kills = attempts - 1
             for _ in range(stream.kills):
                 tries_are_kills.take()
-        with cloud.there, contextlib.closing(cloud.hook) as hook:
-            info = hook.get_job(hook.account.cluster_id or "", stream.job_id).job_info
-        assert info
-        stdout, stderr = (Path(path).read_bytes() for path in (info.output_log, info.error_log))
+        stdout, stderr = (file.read_bytes() for file in stream.files)
         tries = [list(self._records(stream, number)) for number in range(1, attempts + 1)]
         findings = judge(tries, stdout, stderr, SLACK)
         with self._lock:
