@@ -17,8 +17,9 @@ import pytest
 
 from airflow_provider_ehpc.compat import async_xcom
 from airflow_provider_ehpc.logs.store import XCOM_KEY
-from benchmarks.crash_check import Findings, judge
-from benchmarks.crashes import JOB, SLACK, Cloud
+from benchmarks.crashes.check import Findings, judge
+from benchmarks.crashes.cloud import Cloud
+from benchmarks.crashes.streams import JOB, SLACK
 from demo.local_airflow import LocalAirflow
 from tests.live.conftest import DAGS
 

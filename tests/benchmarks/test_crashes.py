@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.crash_check import Findings, judge
+from benchmarks.crashes.check import Findings, judge
 
 STDOUT = "".join(f"out {n} of the run 数据\n" for n in range(1, 11)).encode()
 STDERR = b"err 1 of the run \r\nerr 2 of the run no end"
