@@ -45,8 +45,9 @@ def main() -> None:
         for cloud in clouds:
             undo.callback(cloud.end)
             cloud.start()
-            os.environ[f"AIRFLOW_CONN_{cloud.conn_id.upper()}"] = cloud.connection
-        connections = {name: os.environ[name] for name in os.environ if name.startswith("AIRFLOW_CONN_")}
+        connections = {f"AIRFLOW_CONN_{cloud.conn_id.upper()}": cloud.connection for cloud in clouds}
+        # Jobs are submitted from here, by the hook that tasks use.
+        os.environ.update(connections)
         # A triggerer that was killed is missed after so many seconds without a heartbeat.
         quick = {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6"}
         say(f"seed {arguments.seed}; starting Airflow in {home}")
