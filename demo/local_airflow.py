@@ -210,9 +210,14 @@ class LocalAirflow:
         return None
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
-        """Return an XCom of a task, as data."""
+        """Return an XCom of a task, as data; None where there is none."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}?deserialize=false"
-        value = self.get(path)["value"]
+        try:
+            value = self.get(path)["value"]
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise
         with suppress(TypeError, ValueError):
             return json.loads(value)
         return value

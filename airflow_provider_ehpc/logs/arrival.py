@@ -8,12 +8,13 @@ then (a triggerer's, a node's) would lose them: nobody reads them again.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
-from airflow_provider_ehpc.logs.follow import Checkpoint, Pause, Step, Steps
+from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Pause, Step, Steps
 from airflow_provider_ehpc.polling.watch import Verdict
 
 ARRIVAL = 2.0
@@ -29,6 +30,8 @@ def arrived(steps: Steps, clock: Callable[[], float]) -> Steps:
     held: deque[tuple[float, Checkpoint]] = deque()
     answer: Any = None
     error: ApiError | None = None
+    arrival = -math.inf
+    """When the newest line will be there."""
     while True:
         try:
             step = steps.throw(error) if error else steps.send(answer)
@@ -38,16 +41,20 @@ def arrived(steps: Steps, clock: Callable[[], float]) -> Steps:
             verdict: Verdict = end.value
             return verdict
         answer = error = None
+        if isinstance(step, Checkpoint):
+            held.append((arrival, step))
         yield from _due(held, clock())
         if isinstance(step, Checkpoint):
-            held.append((clock() + ARRIVAL, step))
-        elif isinstance(step, Pause):
+            continue
+        if isinstance(step, Pause):
             yield from _pause(step.seconds, held, clock)
         else:
             try:
                 answer = yield step
             except ApiError as thrown:
                 error = thrown
+        if isinstance(step, Emit):
+            arrival = clock() + ARRIVAL
 
 
 def _due(held: deque[tuple[float, Checkpoint]], now: float) -> Generator[Step, Any, None]:

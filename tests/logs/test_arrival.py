@@ -86,6 +86,16 @@ def test_a_backlog_without_a_pause_is_noted_as_well() -> None:
     assert noted == 100
 
 
+def test_a_place_without_new_lines_is_noted_at_once() -> None:
+    """The first comes before any line: a retry must know that there was a try before it, and mark lines."""
+    flow = arrived(
+        follower([("note", 0.0), ("line", 0.0), ("note", 0.0), ("pause", 9.0), ("note", 0.0)]), Clock()
+    )
+    assert next(flow) == counted(0)
+    assert next(flow) == Emit("stdout", ["1"])
+    assert isinstance(next(flow), Pause)
+
+
 def test_the_last_place_is_noted_when_all_is_over() -> None:
     flow = arrived(follower([("line", 0.0), ("note", 0.0)]), Clock())
     assert list(flow)[-1] == counted(1)
