@@ -1,4 +1,4 @@
-"""Fifty chatty jobs whose logs one real triggerer streams: is it held up, and is every line there in the end?"""
+"""Fifty chatty jobs whose logs one real triggerer streams: is it held up, and is every line there at last?"""
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ def measure(streams: int, rate: float, size: int, seconds: float, interval: floa
     ):
         jobs = [emulator.submit(f"run={end_at - time.time():.3f}") for _ in range(streams)]
         plan = Plan(interval=interval, logs=jobs)
-        airflow = Deferred(
-            Path(directory, "airflow"), plan, {"AIRFLOW_CONN_EHPC": emulator.connection_json}
-        )
+        airflow = Deferred(Path(directory, "airflow"), plan, {"AIRFLOW_CONN_EHPC": emulator.connection_json})
         try:
             airflow.prepare()
             airflow.defer(LOGS, LOOP)

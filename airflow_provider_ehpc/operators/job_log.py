@@ -136,7 +136,7 @@ class JobLogOperator(BaseOperator):
         """Until the job has ended and its log is drained: look at the state, write what is new, wait."""
         from airflow_provider_ehpc.logs.cursor import SavedCursor
         from airflow_provider_ehpc.logs.follow import LogFollower
-        from airflow_provider_ehpc.logs.store import WORKER_EVERY, WorkerStore
+        from airflow_provider_ehpc.logs.store import WorkerStore
         from airflow_provider_ehpc.metrics import LogMeter
         from airflow_provider_ehpc.polling.watch import JobWatch
 
@@ -159,7 +159,7 @@ class JobLogOperator(BaseOperator):
             interval=self.poll_interval,
             settle=self.log_settle_time,
             start=cursor,
-            checkpoint_every=lambda: WORKER_EVERY,
+            pace=store,
         )
         self._meter = LogMeter(self.hook.api.name, "worker", follower.totals, resumed=cursor is not None)
         try:
