@@ -92,6 +92,18 @@ Step: TypeAlias = ApiCall[Any] | Look | Emit | Note | Checkpoint | Pause
 Steps: TypeAlias = Generator[Step, Any, Verdict]
 
 
+class Pace:
+    """How often checkpoints are made: as often as there is an occasion."""
+
+    def every(self) -> float:
+        """Return how many seconds should lie between two checkpoints."""
+        return 0.0
+
+    def free(self) -> bool:
+        """Return whether one can be made now that could wait for the next occasion."""
+        return True
+
+
 class LogFollower:
     """Follows one job.
 
@@ -101,7 +113,7 @@ class LogFollower:
     :param interval: seconds between two turns.
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
     :param start: where an earlier follower of the job stopped.
-    :param checkpoint_every: tells how many seconds should lie between two checkpoints; asked at each.
+    :param pace: of the checkpoints; asked at each.
     """
 
     def __init__(
@@ -114,7 +126,7 @@ class LogFollower:
         interval: float,
         settle: float,
         start: SavedCursor | None = None,
-        checkpoint_every: Callable[[], float] = float,
+        pace: Pace | None = None,
     ) -> None:
         self.totals = replace(start.totals) if start else LogTotals()
         self._cut_before = self.totals.cut_lines
@@ -131,7 +143,7 @@ class LogFollower:
         for name, mark in (start.streams if start else {}).items():
             self._streams[name] = LogStream(mark)
             self._reader.cursor = self._reader.cursor.moved(name, mark.position)
-        self._checkpoint_every = checkpoint_every
+        self._pace = pace or Pace()
         self._checked: _Checked | None = None
         self._unnoted: float | None = None
         """When the first line was written that no checkpoint counts yet."""
@@ -143,7 +155,7 @@ class LogFollower:
     def cursor(self) -> SavedCursor:
         """How far the log is written when the step that was yielded last is done."""
         marks: dict[str, StreamMark] = {n: s.mark for n, s in self._streams.items() if s.mark is not None}
-        every = self._checkpoint_every()
+        every = self._pace.every()
         # Half a line is read, but not written.
         pending = sum(stream.assembler.pending for stream in self._streams.values())
         return SavedCursor(
@@ -159,7 +171,7 @@ class LogFollower:
         if self._start:
             yield Note(_resumed(self._start))
             if self._start.streams and self._start.turn is not None:
-                every = min(self._checkpoint_every(), self._start.turn)
+                every = min(self._pace.every(), self._start.turn)
                 self._checked = _Checked(self._clock(), every, self._start)
         yield from self._checkpoint()
         while True:
@@ -289,7 +301,7 @@ class LogFollower:
         if self._checked is None or cursor != self._checked.cursor:
             # The first lines are noted at once: until then, all of them would come again.
             at = self._clock() if cursor.streams else -math.inf
-            self._checked = _Checked(at, self._checkpoint_every(), cursor)
+            self._checked = _Checked(at, self._pace.every(), cursor)
             yield Checkpoint(cursor)
 
     def _overdue(self, ahead: float = 0.0) -> bool:
@@ -300,7 +312,8 @@ class LogFollower:
 
     def _rest(self, seconds: float) -> Generator[Step, Any, None]:
         checked = self._checked
-        if self._overdue(seconds) or (checked and self._clock() - checked.at >= checked.every):
+        due = checked is None or self._clock() - checked.at >= checked.every
+        if self._overdue(seconds) or (due and self._pace.free()):
             yield from self._checkpoint()
         yield Pause(seconds)
 

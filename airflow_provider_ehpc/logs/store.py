@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
 from airflow_provider_ehpc.compat import async_xcom, no_longer_ours, task_state_store
 from airflow_provider_ehpc.logs.cursor import SavedCursor
+from airflow_provider_ehpc.logs.follow import Pace
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -32,8 +35,9 @@ WORKER_EVERY = 1.0
 TRIGGER_EVERY = 10.0
 """The same in the triggerer."""
 WRITES = 5.0
-"""Writings a second for all streams of a triggerer, where one thread does them beside all else. The streams
-share them: where there are many, each writes less often."""
+READS = 20.0
+"""Writings and readings a second for all streams of a triggerer, where one thread does them beside all else,
+logs too. The streams share them: where there are many, each writes less often."""
 PARTING = 0.02
 """Seconds for each stream's last writing when the triggerer ends; one takes about half of that."""
 SHORTEST_PARTING = 1.0
@@ -43,7 +47,7 @@ PATIENCE = 20.0
 """Seconds in which the triggerer's supervisor has to answer; to what it does not know it never does."""
 
 
-class _Store:
+class _Store(Pace):
     def __init__(self, log: Any) -> None:
         self._log = log
         self._warned = False
@@ -77,6 +81,10 @@ class WorkerStore(_Store):
         self._kept: dict[str, Any] | None = None
         self.outdated = False
         """Whether another try has begun, which writes the log from the last place on that was kept."""
+
+    def every(self) -> float:
+        """Return how many seconds should lie between two writings."""
+        return WORKER_EVERY
 
     def load(self, api: str, ref: JobRef, *, tell: bool = True) -> SavedCursor | None:
         """Return how far an earlier try wrote the log of this job; say so where that cannot be known.
@@ -137,25 +145,52 @@ class WorkerStore(_Store):
                     self._failed("kept", error)
 
 
+class Turns:
+    """Gives out turns to ask the triggerer's supervisor, at an even pace.
+
+    :param rate: turns a second.
+    """
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._step = 1 / rate
+        self._clock = clock
+        self._next = clock()
+
+    def free(self) -> bool:
+        """Return whether there is a turn now."""
+        return self._clock() >= self._next
+
+    async def take(self) -> None:
+        """Wait for a turn."""
+        now = self._clock()
+        at = max(now, self._next)
+        self._next = at + self._step
+        await asyncio.sleep(at - now)
+
+
 class TriggerStore(_Store):
     """A deferred task's cursor, in the triggerer.
 
     :param task_instance: the task's address; None in ``dag.test()``, where nothing is restarted.
     """
 
-    _writing: ClassVar[WeakSet[TriggerStore]] = WeakSet()
-    """The streams of this process that have lines."""
+    _open: ClassVar[WeakSet[TriggerStore]] = WeakSet()
+    """Those of all streams of this process."""
+    _writes: ClassVar[Turns] = Turns(WRITES)
+    _reads: ClassVar[Turns] = Turns(READS)
 
     def __init__(self, task_instance: Any, log: Any) -> None:
         super().__init__(log)
         self._xcom = async_xcom() if task_instance is not None else None
         self._ti = task_instance
+        self._open.add(self)
 
     async def load(self, api: str, ref: JobRef) -> SavedCursor | None:
         """Return how far the log was written before the triggerer restarted."""
         if self._xcom is None:
             self._missing(ref)
             return None
+        await self._reads.take()
         try:
             async with asyncio.timeout(PATIENCE):
                 saved = await self._xcom.aget_one(key=XCOM_KEY, **self._address)
@@ -169,8 +204,9 @@ class TriggerStore(_Store):
 
     async def save(self, cursor: SavedCursor) -> None:
         """Keep the cursor."""
-        if cursor.streams:
-            self._writing.add(self)
+        if self._xcom is None:
+            return
+        await self._writes.take()
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._aset(cursor)
@@ -184,18 +220,22 @@ class TriggerStore(_Store):
         supervisor still does what it is asked for. So the request is sent, and its answer is waited for only
         as long as the supervisor may take.
         """
-        last = min(LONGEST_PARTING, max(SHORTEST_PARTING, len(self._writing) * PARTING))
+        last = min(LONGEST_PARTING, max(SHORTEST_PARTING, len(self._open) * PARTING))
         with contextlib.suppress(Exception):
             async with asyncio.timeout(last):
                 await self._aset(cursor)
 
     def every(self) -> float:
         """Return how many seconds should lie between two writings of this stream."""
-        return max(TRIGGER_EVERY, len(self._writing) / WRITES)
+        return max(TRIGGER_EVERY, len(self._open) / WRITES)
+
+    def free(self) -> bool:
+        """Return whether this stream can write now, without waiting for others to have written."""
+        return self._writes.free()
 
     def close(self) -> None:
         """Leave its share of the writings to the other streams."""
-        self._writing.discard(self)
+        self._open.discard(self)
 
     async def _aset(self, cursor: SavedCursor) -> None:
         if self._xcom is not None:

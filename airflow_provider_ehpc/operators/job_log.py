@@ -139,7 +139,7 @@ class JobLogOperator(BaseOperator):
         from airflow_provider_ehpc.logs.arrival import arrived
         from airflow_provider_ehpc.logs.cursor import SavedCursor
         from airflow_provider_ehpc.logs.follow import LogFollower
-        from airflow_provider_ehpc.logs.store import WORKER_EVERY, WorkerStore
+        from airflow_provider_ehpc.logs.store import WorkerStore
         from airflow_provider_ehpc.metrics import LogMeter
         from airflow_provider_ehpc.polling.watch import JobWatch
 
@@ -162,7 +162,7 @@ class JobLogOperator(BaseOperator):
             interval=self.poll_interval,
             settle=self.log_settle_time,
             start=cursor,
-            checkpoint_every=lambda: WORKER_EVERY,
+            pace=store,
         )
         self._meter = LogMeter(self.hook.api.name, "worker", follower.totals, resumed=cursor is not None)
         try:

@@ -92,7 +92,7 @@ class JobLogTrigger(JobTrigger):
             interval=self.poll_interval,
             settle=self.settle,
             start=start,
-            checkpoint_every=store.every,
+            pace=store,
         )
         meter = LogMeter(hook.api.name, "triggerer", follower.totals, resumed=start is not None)
         async with self.looking() as subscription:

@@ -19,7 +19,7 @@ from airflow_provider_ehpc.apis.job import (
 )
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.logs.cursor import SavedCursor
-from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pause, Step
+from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pace, Pause, Step
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import JobWatch, Note, Verdict
 
@@ -157,6 +157,20 @@ def look(hook: ApiHook, ref: JobRef) -> JobStatus | ApiError | None:
         return error
 
 
+class Paced(Pace):
+    """Checkpoints so many seconds apart: the values in turn, then the last of them."""
+
+    def __init__(self, *every: float, free: bool = True) -> None:
+        self._every = list(every)
+        self._free = free
+
+    def every(self) -> float:
+        return self._every.pop(0) if len(self._every) > 1 else self._every[0]
+
+    def free(self) -> bool:
+        return self._free
+
+
 @dataclass
 class Followed:
     """What a follower did; no verdict if it was cut short."""
@@ -194,7 +208,7 @@ def follow(
     settle: float = 5.0,
     emit_cost: float = 0.0,
     start: SavedCursor | None = None,
-    checkpoint_every: float | Callable[[], float] = 0.0,
+    pace: Pace | None = None,
     cut_after: int = 100_000,
     **terms: Any,
 ) -> Followed:
@@ -212,7 +226,7 @@ def follow(
         interval=interval,
         settle=settle,
         start=start,
-        checkpoint_every=checkpoint_every if callable(checkpoint_every) else lambda: checkpoint_every,
+        pace=pace,
     )
     steps: list[Step] = []
     times: list[float] = []

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import logging
+import socket
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,6 +24,7 @@ from airflow_provider_ehpc.logs.emission import (
     emission_budget,
     records,
     stream_prefix,
+    supervisor_reads,
 )
 
 
@@ -153,6 +158,44 @@ async def test_the_loop_gets_a_turn_between_records() -> None:
         await budget.take(1)
     ticking.cancel()
     assert ticks >= 50
+
+
+async def test_nobody_writes_while_the_supervisor_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write would block the event loop with all triggers in it until it does."""
+    clock = FakeTime(monkeypatch)
+    budget = EmissionBudget(clock, lambda: clock.now >= 7)
+    await budget.take(100)
+    assert 7 <= clock.now < 8
+
+
+@pytest.fixture
+def channel() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The root logger's way to the supervisor, as Airflow makes it, and the supervisor's end."""
+    here, there = socket.socketpair()
+    handler = logging.StreamHandler(codecs.lookup("utf-8").streamwriter(here.makefile("wb", buffering=0)))
+    logging.getLogger().addHandler(handler)
+    yield here, there
+    logging.getLogger().removeHandler(handler)
+    here.close()
+    there.close()
+
+
+def test_a_supervisor_that_does_not_read_is_noticed_in_time(
+    channel: tuple[socket.socket, socket.socket],
+) -> None:
+    """In time: the record that is written last has room."""
+    here, there = channel
+    here.setblocking(False)
+    while supervisor_reads():
+        here.sendall(b"x" * (RECORD_BYTES + 1000))
+    here.sendall(b"x" * (RECORD_BYTES + 1000))
+    while not supervisor_reads():
+        assert there.recv(4096)
+
+
+def test_a_process_without_a_supervisor_writes_at_once() -> None:
+    """``dag.test()`` writes to a terminal, a test to a file."""
+    assert supervisor_reads()
 
 
 async def test_a_cancelled_stream_leaves_the_turn_to_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from airflow_provider_ehpc.apis.job import JobRef, LogBatch, LogChunk, LogCursor
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Pause
 from airflow_provider_ehpc.logs.lines import LineAssembler
-from tests.logs.cloud import REF, Cloud, Followed, follow
+from tests.logs.cloud import REF, Cloud, Followed, Paced, follow
 
 
 class OpaqueCloud(Cloud):
@@ -76,7 +76,7 @@ def test_no_line_is_lost_wherever_it_dies(
     done: dict[str, list[str]] = {"stdout": [], "stderr": []}
     start: SavedCursor | None = None
     for cut_after in [*cuts, 50_000]:
-        seen = follow(cloud, start=start, checkpoint_every=every, cut_after=cut_after)
+        seen = follow(cloud, start=start, pace=Paced(every), cut_after=cut_after)
         for stream in done:
             kept = None if seen.verdict else lines_at_checkpoint_or_none(seen, stream)
             done[stream] += seen.lines(stream)[:kept]
@@ -134,7 +134,7 @@ def test_the_mark_tells_the_turn_of_who_died() -> None:
     """In a crowded triggerer turns are long; another may be empty when it takes the stream over."""
     cloud = Cloud()
     cloud.files["stdout"] = b"line\n"
-    cut = follow(cloud, cut_after=20, interval=7, checkpoint_every=100)
+    cut = follow(cloud, cut_after=20, interval=7, pace=Paced(100))
     (note,) = follow(Cloud(), start=stored(cut.cursor), cut_after=1).notes()
     assert "; up to one turn (about 105 s) may be repeated ---" in note
 
@@ -164,7 +164,7 @@ def test_a_backlog_that_is_written_slowly_is_noted_meanwhile(interval: float) ->
     """Fifty streams that are behind share the triggerer's way to the log: one reading then takes a minute."""
     cloud = Cloud(states=[(0, "RUNNING"), (50, "SUCCEEDED")], log_limits=LogLimits(400_000, 1))
     cloud.files["stdout"] = b"twenty bytes a line\n" * 100_000
-    seen = follow(cloud, interval=interval, emit_cost=1.7, checkpoint_every=10)
+    seen = follow(cloud, interval=interval, emit_cost=1.7, pace=Paced(10))
     assert len(seen.lines()) == 100_000
     check_promises(seen, 2 * 1.7)
 
@@ -173,16 +173,16 @@ def test_a_backlog_that_is_written_slowly_is_noted_meanwhile(interval: float) ->
     interval=st.sampled_from([0.5, 3.0, 7.0, 10.0]),
     every=st.lists(st.sampled_from([0.0, 1.0, 10.0, 50.0, 200.0]), min_size=1, max_size=12),
     writes=st.lists(st.integers(0, 900), max_size=40),
+    free=st.booleans(),
 )
 def test_promises_are_kept_whatever_other_streams_do(
-    interval: float, every: list[float], writes: list[int]
+    interval: float, every: list[float], writes: list[int], free: bool
 ) -> None:
     """Streams come and go, so the time between two checkpoints changes after it was promised."""
     cloud = Cloud(states=[(0, "RUNNING"), (901, "SUCCEEDED")])
     for at in writes:
         cloud.write(at, b"line\n")
-    asked = iter(every)
-    seen = follow(cloud, interval=interval, checkpoint_every=lambda: next(asked, every[-1]))
+    seen = follow(cloud, interval=interval, pace=Paced(*every, free=free))
     check_promises(seen, 0.01)
 
 
@@ -192,7 +192,7 @@ def test_many_checkpoints_are_not_made_where_few_are_wanted() -> None:
     for second in range(2000):
         cloud.write(second, b"line\n")
         cloud.write(second, b"error\n", "stderr")
-    seen = follow(cloud, interval=10, checkpoint_every=200)
+    seen = follow(cloud, interval=10, pace=Paced(200))
     made = [at for step, at in zip(seen.steps, seen.times, strict=True) if isinstance(step, Checkpoint)]
     assert len(made) <= 2 + 2000 / 200 + 1
 
@@ -202,7 +202,7 @@ def test_a_restart_is_no_reason_for_a_checkpoint() -> None:
     before = Cloud()
     before.files["stdout"] = b"line\n"
     start = stored(follow(before, cut_after=20).cursor)
-    seen = follow(before, start=start, cut_after=30, checkpoint_every=50)
+    seen = follow(before, start=start, cut_after=30, pace=Paced(50))
     assert not [step for step in seen.steps if isinstance(step, Checkpoint)]
 
 

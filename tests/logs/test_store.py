@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.logs import store
 from airflow_provider_ehpc.logs.cursor import SavedCursor, StreamMark
-from airflow_provider_ehpc.logs.store import STATE_KEY, XCOM_KEY, TriggerStore, WorkerStore
+from airflow_provider_ehpc.logs.store import STATE_KEY, XCOM_KEY, TriggerStore, Turns, WorkerStore
 from tests.conftest import TaskLog
 from tests.logs.stores import TI, States, XComs
 
@@ -174,20 +174,35 @@ async def test_a_store_that_is_broken_in_parting_is_no_news(
     assert log.lines == []
 
 
-async def test_many_streams_share_the_writings(xcoms: XComs, logger: logging.Logger) -> None:
-    """One thread of the triggerer writes for all of them; those that have no line write nothing."""
+def test_many_streams_share_the_writings(logger: logging.Logger) -> None:
+    """One thread of the triggerer writes for all of them."""
     stores = [TriggerStore(TI, logger) for _ in range(1000)]
-    try:
-        for kept in stores:
-            await kept.save(SavedCursor("ehpc", REF.as_dict()))
-        assert stores[0].every() == store.TRIGGER_EVERY
-        for kept in stores:
-            await kept.save(CURSOR)
-        assert len(stores) / stores[0].every() == store.WRITES
-    finally:
-        for kept in stores:
-            kept.close()
+    assert len(stores) / stores[0].every() == store.WRITES
+    for kept in stores[1:]:
+        kept.close()
     assert stores[0].every() == store.TRIGGER_EVERY
+
+
+async def test_turns_come_evenly_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty streams that begin together would hold the triggerer's supervisor up for a second."""
+    now = 100.0
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(store.asyncio, "sleep", sleep)
+    turns = Turns(5.0, lambda: now)
+    assert turns.free()
+    for _ in range(4):
+        await turns.take()
+    assert pauses == pytest.approx([0, 0.2, 0.4, 0.6])
+    assert not turns.free()
+    now += 0.85
+    assert turns.free()
+    now += 1000
+    await turns.take()
+    assert not turns.free()
 
 
 async def test_dag_test_has_no_task_instance_in_its_trigger(
