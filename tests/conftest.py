@@ -21,9 +21,14 @@ import logging  # noqa: E402
 from collections.abc import Callable, Generator, Mapping  # noqa: E402
 from typing import TYPE_CHECKING, Any, Protocol  # noqa: E402
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 from airflow_provider_ehpc.logs import arrival  # noqa: E402
+
+# How long an example takes says more of the machine than of what is tested.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 if TYPE_CHECKING:
     from airflow_provider_ehpc.emulator.server import Emulator

@@ -95,9 +95,12 @@ def emission_budget() -> EmissionBudget:
     return _budgets[loop]
 
 
-def records(lines: list[str], prefix: str = "") -> Iterator[str]:
-    """Put lines into records: one each where they are few, else as many as fit, a line on a line."""
-    if len(lines) <= FEW:
+def records(lines: list[str], prefix: str = "", *, together: bool = True) -> Iterator[str]:
+    """Put lines into records: one each where they are few, else as many as fit, a line on a line.
+
+    :param together: False for one each, however many they are.
+    """
+    if len(lines) <= FEW or not together:
         yield from (prefix + line for line in lines)
         return
     record: list[str] = []

@@ -64,6 +64,8 @@ class Emit:
 
     stream: str
     lines: list[str]
+    behind: bool = False
+    """Whether writing them one by one took longer than the job takes to write more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class LogFollower:
         self._checked: _Checked | None = None
         self._unnoted: float | None = None
         """When the first line was written that no checkpoint counts yet."""
+        self._behind = False
         self._log_fault = False
         self._last_byte = 0.0
         self._news = 0
@@ -216,8 +219,10 @@ class LogFollower:
         while True:
             batch = yield from self._read_batch()
             if batch is None or not batch.more:
+                self._behind = False
                 return False
             if self._clock() - begun > self._interval:
+                self._behind = True
                 return True
 
     def _read_batch(self) -> Generator[Step, Any, LogBatch | None]:
@@ -324,7 +329,7 @@ class LogFollower:
             self.totals.cut_lines = self._cut_before + cut
             if self._unnoted is None:
                 self._unnoted = self._clock()
-            yield Emit(name, lines)
+            yield Emit(name, lines, self._behind)
 
     def _flush(self) -> Generator[Step, Any, None]:
         for name, stream in self._streams.items():

@@ -237,7 +237,7 @@ class JobLogOperator(BaseOperator):
         )
 
     def _do(self, step: Step) -> JobStatus | ApiError | None:
-        from airflow_provider_ehpc.logs.emission import stream_prefix
+        from airflow_provider_ehpc.logs.emission import records, stream_prefix
         from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Look, Pause
         from airflow_provider_ehpc.polling.watch import Note
 
@@ -247,9 +247,8 @@ class JobLogOperator(BaseOperator):
             except ApiError as error:
                 return error
         if isinstance(step, Emit):
-            prefix = stream_prefix(step.stream)
-            for line in step.lines:
-                self.log.info("%s%s", prefix, line)
+            for record in records(step.lines, stream_prefix(step.stream), together=step.behind):
+                self.log.info("%s", record)
             if self._meter:
                 self._meter.written()
         elif isinstance(step, Note):

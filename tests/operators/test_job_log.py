@@ -41,7 +41,8 @@ def make(conn_id: str) -> Make:
 
 def written(task_log: TaskLog) -> list[str]:
     """The lines of the job's log, without what the operator says itself."""
-    return [line for line in task_log.lines if not line.startswith(("job ", "log of job "))]
+    lines = (line for record in task_log.lines for line in record.split("\n"))
+    return [line for line in lines if not line.startswith(("job ", "log of job "))]
 
 
 def test_the_log_is_what_the_job_wrote(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
@@ -74,6 +75,28 @@ def test_a_long_log_is_whole(ehpc_emulator: Emulator, make: Make, task_log: Task
     assert written(task_log) == [str(n) for n in range(1, 120_001)]
     assert job["log"]["bytes"] > 400 * 1024
     assert ehpc_emulator.requests.count("GetJobLog") < 15
+
+
+def test_a_log_that_is_not_kept_up_with_comes_in_blocks(
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog
+) -> None:
+    """Airflow's way to the log takes some thousand records a second; the job need not wait for that."""
+    job_id = ehpc_emulator.submit("seq 1 300000; echo end >&2")
+    ehpc_emulator.wait_for(job_id)
+    make(job_id, poll_interval=0.01).execute({})
+    assert [line for line in written(task_log) if line.isdigit()] == [str(n) for n in range(1, 300_001)]
+    assert len(task_log.lines) < 150_000
+    assert "stderr | end" in task_log.lines
+
+
+def test_a_log_that_is_kept_up_with_comes_line_by_line(
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog
+) -> None:
+    """Each line then has its own time, and can be found by itself."""
+    job_id = ehpc_emulator.submit("seq 1 30000")
+    ehpc_emulator.wait_for(job_id)
+    make(job_id, poll_interval=600).execute({})
+    assert [line for line in task_log.lines if line.isdigit()] == [str(n) for n in range(1, 30_001)]
 
 
 def test_a_failed_job_fails_the_task_after_its_whole_log(
@@ -379,7 +402,7 @@ def test_a_task_that_is_told_to_end_amid_a_backlog_ends_at_once(
     states = States()
     job_id = ehpc_emulator.submit("seq 200000")
     ehpc_emulator.wait_for(job_id)
-    first = make(job_id)
+    first = make(job_id, poll_interval=60)
     killing = task_log.emit
 
     def kill(record: Any) -> None:
@@ -393,7 +416,7 @@ def test_a_task_that_is_told_to_end_amid_a_backlog_ends_at_once(
     assert task_log.lines[-1].isdigit()
     assert int(task_log.lines[-1]) < 60_000
     make(job_id).execute({"task_state_store": states, "ti": TI})
-    assert [line for line in task_log.lines if line.isdigit()] == [str(n) for n in range(1, 200_001)]
+    assert [line for line in written(task_log) if line.isdigit()] == [str(n) for n in range(1, 200_001)]
 
 
 def test_the_place_is_forgotten_when_the_job_has_ended(

@@ -217,6 +217,21 @@ async def test_the_log_is_streamed_and_is_not_in_the_event(
     assert event["log"] == {"bytes": 5 * (13 + 6) + 3, "lines": 11, "cut_lines": 0, "errors": 0}
 
 
+async def test_many_streams_at_once_are_whole_each(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, task_log: TaskLog
+) -> None:
+    """They share one way to the log, one hook and one poller (at scale: benchmarks.log_throughput)."""
+    jobs = [
+        ehpc_emulator.submit(f"for n in $(seq 5); do seq -f '{job} %g' 300; sleep 0.1; done")
+        for job in range(20)
+    ]
+    await asyncio.gather(*(fire(make(JobLogTrigger, job_id)) for job_id in jobs))
+    lines = [line for record in task_log.lines for line in record.split("\n") if line[0].isdigit()]
+    for job in range(20):
+        mine = [line for line in lines if line.startswith(f"{job} ")]
+        assert mine == [f"{job} {n}" for n in range(1, 301)] * 5
+
+
 async def test_a_flood_of_lines_comes_grouped_and_whole(
     ehpc_emulator: Emulator, make: Make, quick_triggers: None, task_log: TaskLog
 ) -> None:
