@@ -44,6 +44,7 @@ class EmissionBudget:
         self._left = BURST
         self._at = clock()
         self._turn = asyncio.Lock()
+        self._door = asyncio.Lock()
 
     async def take(self, size: int) -> None:
         """Wait until a record of ``size`` bytes may be written.
@@ -60,6 +61,14 @@ class EmissionBudget:
                 await asyncio.sleep(-self._left / SHARE)
             else:
                 await asyncio.sleep(0)
+            await self.room()
+
+    async def room(self) -> None:
+        """Wait until a record can be written at once; for those that are too few to need a budget.
+
+        A thousand jobs that end together are a thousand records at once: first come, first served, too.
+        """
+        async with self._door:
             while not self._has_room():  # noqa: ASYNC110 - only the kernel knows
                 await asyncio.sleep(FULL)
 

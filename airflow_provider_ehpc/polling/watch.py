@@ -103,10 +103,10 @@ class JobWatch:
             return self._saw_nothing(now)
         notes: list[Note] = []
         self._missing = False
-        status = self._settle_outcome(status, notes)
+        status, assumption = self._settle_outcome(status)
         before, self.status = self.status, status
         if before is None or before.state is not status.state or before.raw_state != status.raw_state:
-            notes.append(Note(self._change(before, status, now)))
+            notes.append(Note(self._change(before, status, now) + assumption, warning=bool(assumption)))
             self._since = self._told = now
             if status.state is JobState.UNKNOWN and status.raw_state not in self._unknown_words:
                 self._unknown_words.add(status.raw_state)
@@ -160,27 +160,25 @@ class JobWatch:
             )
         return self._verdict(Outcome.NOT_FOUND, text), []
 
-    def _settle_outcome(self, status: JobStatus, notes: list[Note]) -> JobStatus:
-        """Decide an end without an outcome by the exit code where one is known, else by the policy."""
+    def _settle_outcome(self, status: JobStatus) -> tuple[JobStatus, str]:
+        """Decide an end without an outcome by the exit code where one is known, else by the policy.
+
+        Return what is to be said of it as well: nothing where nothing was assumed.
+        """
         # Of an array that is over without a word on its outcome, a sub-job may have told that it failed.
         if not status.outcome_assumed or status.state is not JobState.SUCCEEDED:
-            return status
+            return status, ""
         if status.exit_code is not None:
             told = JobState.FAILED if status.exit_code else JobState.SUCCEEDED
-            return dataclasses.replace(status, state=told, outcome_assumed=False)
+            return dataclasses.replace(status, state=told, outcome_assumed=False), ""
         fail = self.terms.finished_without_exit_code == "fail"
         assumed = JobState.FAILED if fail else JobState.SUCCEEDED
-        if self.status is None or self.status.state is not assumed:
-            notes.append(
-                Note(
-                    f"{self.ref}: the cloud says only that it is over ({status.raw_state!r}), not with which "
-                    f"exit code. By finished_without_exit_code={self.terms.finished_without_exit_code!r} it "
-                    f"counts as {assumed}.",
-                    warning=True,
-                )
-            )
+        assumption = (
+            ". The cloud says only that it is over, not with which exit code: by finished_without_exit_code="
+            f"{self.terms.finished_without_exit_code!r} it counts as {assumed}."
+        )
         reason = status.reason or ("no exit code is told, and the policy is to fail" if fail else None)
-        return dataclasses.replace(status, state=assumed, reason=reason)
+        return dataclasses.replace(status, state=assumed, reason=reason), assumption
 
     def _change(self, before: JobStatus | None, status: JobStatus, now: float) -> str:
         text = f"{self.ref} is {status.state}"

@@ -16,6 +16,7 @@ from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.hooks import ajob_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.logs.emission import emission_budget
 from airflow_provider_ehpc.polling.poller import Subscription, subscribed
 from airflow_provider_ehpc.polling.stop import stop_jobs
 from airflow_provider_ehpc.polling.terms import WaitTerms
@@ -136,7 +137,9 @@ class JobTrigger(BaseTrigger):
         """Stop the jobs, where that was asked for. Airflow calls this when a user ends a deferred task."""
         if self.stop_job_on_kill:
             hook = await self.hook()
-            await hook.adrive(stop_jobs(hook.api, self.refs), self._tell)
+            await hook.adrive(stop_jobs(hook.api, self.refs), self.tell)
 
-    async def _tell(self, note: Note) -> None:
+    async def tell(self, note: Note) -> None:
+        """Write a note to the task log, when that holds up no other trigger."""
+        await emission_budget().room()
         note.tell(self.log)

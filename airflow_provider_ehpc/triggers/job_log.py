@@ -105,7 +105,7 @@ class JobLogTrigger(JobTrigger):
                     await self._write(step)
                     meter.written()
                 elif isinstance(step, Note):
-                    step.tell(self.log)
+                    await self.tell(step)
                 elif isinstance(step, Checkpoint):
                     await store.save(step.cursor)
                 elif isinstance(step, Pause):

@@ -26,7 +26,7 @@ class JobStateTrigger(JobTrigger):
                     verdict, notes = watch.saw(told, time.time())
                     notes = lateness.looked(subscription.late) + notes
                 for note in notes:
-                    note.tell(self.log)
+                    await self.tell(note)
                 if verdict is not None:
                     return verdict.as_event()
                 subscription.refs = watch.waiting

@@ -219,3 +219,26 @@ def test_each_loop_has_one_budget() -> None:
     first, again = asyncio.run(budgets())
     assert first is again
     assert asyncio.run(budgets())[0] is not first
+
+
+def test_notes_are_written_in_turn_when_there_is_room() -> None:
+    """A thousand jobs that end together must not stop the loop until all of it is read."""
+    full = True
+    written: list[int] = []
+
+    async def main() -> None:
+        nonlocal full
+        budget = EmissionBudget(has_room=lambda: not full)
+
+        async def note(number: int) -> None:
+            await budget.room()
+            written.append(number)
+
+        notes = [asyncio.create_task(note(number)) for number in range(100)]
+        await asyncio.sleep(0.05)
+        assert written == []
+        full = False
+        await asyncio.gather(*notes)
+
+    asyncio.run(main())
+    assert written == list(range(100))

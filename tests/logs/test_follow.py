@@ -390,7 +390,7 @@ def test_finished_counts_as_the_policy_says(policy: str, outcome: Outcome) -> No
     cloud.write(12, b"last line\n")
     seen = follow(cloud, finished_without_exit_code=policy)
     assert seen.verdict.outcome is outcome
-    assert f"By finished_without_exit_code={policy!r} it counts as" in seen.notes(warning=True)[0]
+    assert f"by finished_without_exit_code={policy!r} it counts as" in seen.notes(warning=True)[0]
     assert seen.lines() == ["last line"]
 
 

@@ -129,9 +129,11 @@ def test_an_end_without_an_outcome_follows_the_policy(policy: str, outcome: Outc
     assert verdict.outcome is outcome
     assert verdict.jobs[0]["state"] == counts
     assert verdict.jobs[0]["outcome_assumed"] is True
-    assert next(note for note in notes if note.warning).text == (
-        "job 7 in cluster c1: the cloud says only that it is over ('FINISHED'), not with which exit code. "
-        f"By finished_without_exit_code='{policy}' it counts as {counts}."
+    (note,) = notes
+    assert note.warning
+    assert note.text == (
+        f"job 7 in cluster c1 is {counts} ('FINISHED'). The cloud says only that it is over, not with which "
+        f"exit code: by finished_without_exit_code='{policy}' it counts as {counts}."
     )
 
 
