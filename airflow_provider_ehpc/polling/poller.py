@@ -27,7 +27,6 @@ from typing import TypeAlias
 from airflow_provider_ehpc import metrics
 from airflow_provider_ehpc.apis.call import (
     ApiError,
-    AuthenticationFailed,
     InvalidArgument,
     InvalidRequest,
     UnexpectedResponse,
@@ -235,7 +234,8 @@ class JobPoller:
         while groups:
             group = groups.pop(0)
             try:
-                answers.update(await self._statuses(group))
+                hook = await self._keeper.get()
+                answers.update(await hook.ajob_statuses(group))
             except (InvalidRequest, InvalidArgument, UnexpectedResponse) as error:
                 failures += 1
                 if len(group) > 1 and failures <= _SEARCH:
@@ -248,15 +248,6 @@ class JobPoller:
                 # Whatever it is, it is the subscribers' to judge, and the next turn comes.
                 answers.update(dict.fromkeys(group, error))
         return answers
-
-    async def _statuses(self, refs: list[JobRef]) -> dict[JobRef, JobStatus | None]:
-        hook = await self._keeper.get()
-        try:
-            return await hook.ajob_statuses(refs)
-        except AuthenticationFailed:
-            if not await self._keeper.has_new_key(hook):
-                raise
-        return await (await self._keeper.get()).ajob_statuses(refs)
 
 
 _pollers: dict[_Key, JobPoller] = {}

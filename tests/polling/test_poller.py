@@ -428,24 +428,6 @@ def test_a_connection_that_is_gone_is_told_to_all(cloud: Cloud, monkeypatch: pyt
     assert [type(told) for told in run(main())] == [AirflowNotFoundException] * 3
 
 
-def test_a_new_key_is_read_when_the_old_one_is_refused(cloud: Cloud) -> None:
-    """Keys are rotated; a thousand waits must not fail for it."""
-
-    def error(refs: list[JobRef]) -> Exception | None:
-        cloud.account = Account(("new key",))
-        return AuthenticationFailed("old key") if len(cloud.looks) == 2 else None
-
-    cloud.error = error
-    seen: list[Look] = []
-
-    async def main() -> None:
-        await asyncio.gather(until(1, ended(1), seen=seen), after(20, partial(end_all, cloud, 2)))
-
-    run(main())
-    assert not [look for look in seen if isinstance(look, ApiError)]
-    assert cloud.opened == 2
-
-
 def test_a_refused_key_is_not_sent_again(cloud: Cloud) -> None:
     """Failed signatures can lock a key."""
     cloud.error = lambda refs: AuthenticationFailed("no")
