@@ -1,8 +1,8 @@
 """How fast logs come through: on a worker beside a bare loop, of a job that writes fast, of fifty at once.
 
 Run as ``python -m benchmarks.log_throughput``. It takes about twenty minutes, and 2 GB for the logs of twelve
-tasks with 100 MB each. Everything runs in an Airflow of its own: the tasks on its worker, the fifty streams in
-its triggerer. Exits with 1 where a promise is broken.
+tasks with 100 MB each. All runs in an Airflow of its own: the tasks on its worker, the fifty streams in its
+triggerer. Exits with 1 where a promise is broken.
 """
 
 from __future__ import annotations

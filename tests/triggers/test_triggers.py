@@ -220,7 +220,7 @@ async def test_the_log_is_streamed_and_is_not_in_the_event(
 async def test_many_streams_at_once_are_whole_each(
     ehpc_emulator: Emulator, make: Make, quick_triggers: None, task_log: TaskLog
 ) -> None:
-    """They share one way to the log, one hook and one poller; benchmarks/log_throughput.py does it at scale."""
+    """They share one way to the log, one hook, one poller; benchmarks/log_throughput.py has it at scale."""
     jobs = [
         ehpc_emulator.submit(f"for n in $(seq 5); do seq -f '{job} %g' 300; sleep 0.1; done")
         for job in range(20)
