@@ -6,7 +6,9 @@ lives and how a connection is read inside an event loop; what it does not hide i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+import sys
+from typing import TYPE_CHECKING, Any, get_args
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -35,11 +37,14 @@ __all__ = [
     "BaseSensorOperator",
     "PokeReturnValue",
     "aread_connection",
+    "asset_states",
     "async_xcom",
     "conf",
+    "no_longer_ours",
     "read_connection",
     "stats",
     "task_state_store",
+    "trigger_variables",
 ]
 
 
@@ -74,11 +79,72 @@ def task_state_store(context: Context) -> Any | None:
     return context.get("task_state_store")
 
 
+def no_longer_ours(error: Exception) -> bool:
+    """Whether Airflow has refused to keep something because the task instance is another one by now.
+
+    Clearing a task that runs gives the instance a new id at once; the process of the old one is ended with
+    its next heartbeat, seconds later.
+    """
+    detail = getattr(getattr(error, "error", None), "detail", None)
+    return isinstance(detail, dict) and detail.get("status_code") == 404
+
+
 def async_xcom() -> Any | None:
     """Return the XCom class where a trigger can use it (Airflow 3.3)."""
     from airflow.sdk.execution_time.xcom import XCom
 
     return XCom if hasattr(XCom, "aset") and hasattr(XCom, "aget_one") else None
+
+
+def asset_states(accessors: Any | None) -> list[Any]:
+    """Return the state store of each asset that an event trigger watches for (Airflow 3.3); none before.
+
+    :param accessors: the trigger's ``asset_state_store``, which Airflow sets where it has one.
+    """
+    if accessors is None:
+        return []
+    # They are asked for by their assets, and a trigger is not told which these are.
+    found = [*getattr(accessors, "_by_name", {}).values(), *getattr(accessors, "_by_uri", {}).values()]
+    return found or [accessors]
+
+
+def trigger_variables() -> TriggerVariables | None:
+    """Return the access to variables that a triggerer gives to triggers; None outside of a triggerer."""
+    # Only a triggerer has loaded it. What its supervisor does not know it never answers.
+    runner = sys.modules.get("airflow.jobs.triggerer_job_runner")
+    # Annotated[GetConnection | GetVariable | …, Field(…)]
+    messages = next(iter(get_args(getattr(runner, "ToTriggerSupervisor", None))), None)
+    names = {getattr(message, "__name__", "") for message in get_args(messages)}
+    return TriggerVariables() if {"GetVariable", "PutVariable"} <= names else None
+
+
+class TriggerVariables:
+    """Airflow variables that hold JSON, from a trigger."""
+
+    async def aget(self, key: str) -> Any:
+        """Return a variable's value, None where there is no such variable."""
+        from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+        from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
+
+        answer = await self._ask(GetVariable(key=key))
+        if isinstance(answer, VariableResult):
+            return json.loads(answer.value or "null")
+        if isinstance(answer, ErrorResponse) and answer.error == ErrorType.VARIABLE_NOT_FOUND:
+            return None
+        raise AirflowRuntimeError(answer)
+
+    async def aset(self, key: str, value: Any) -> None:
+        """Write a variable."""
+        from airflow.sdk.execution_time.comms import PutVariable
+
+        what = "How far airflow_provider_ehpc.triggers.job_finished has seen jobs end."
+        await self._ask(PutVariable(key=key, value=json.dumps(value), description=what))
+
+    @staticmethod
+    async def _ask(message: Any) -> Any:
+        from airflow.sdk.execution_time import task_runner
+
+        return await task_runner.SUPERVISOR_COMMS.asend(message)
 
 
 def stats() -> Any:

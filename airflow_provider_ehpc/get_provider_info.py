@@ -83,6 +83,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_ehpc.triggers.job_state",
                     "airflow_provider_ehpc.triggers.job_log",
+                    "airflow_provider_ehpc.triggers.job_finished",
                 ],
             }
         ],

@@ -15,6 +15,7 @@ import dataclasses
 import json
 import logging
 import os
+import random
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,25 +48,27 @@ class Plan:
         return cls(**json.loads(Path(os.environ[VARIABLE]).read_text()))
 
 
-def defer_all(dag_id: str) -> str:
-    """Make a run of a DAG whose task instances are all deferred; return its id."""
-    from airflow.api.common.trigger_dag import trigger_dag
-    from airflow.models.dagrun import DagRun
+def defer_all(dag_ids: list[str]) -> list[str]:
+    """Make a run of each DAG whose task instances are all deferred; return their ids.
+
+    Triggerers take triggers in the order of their making; here it is by chance, so that each of several gets
+    some of all DAGs.
+    """
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from airflow.utils.state import TaskInstanceState
-    from airflow.utils.types import DagRunTriggeredByType
     from sqlalchemy import select
 
-    task = _dag(dag_id).task_dict["task"]
-    ((argument, values),) = task.expand_input.value.items()
+    run_ids = [_new_run(dag_id) for dag_id in dag_ids]
+    mapped = {dag_id: _dag(dag_id).task_dict["task"] for dag_id in dag_ids}
     with create_session() as session:
-        run = trigger_dag(dag_id, triggered_by=DagRunTriggeredByType.TEST, session=session)
-        assert isinstance(run, DagRun)
-        run_id = str(run.run_id)
-    with create_session() as session:
-        query = select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
-        for instance in session.scalars(query):
+        instances = list(session.scalars(select(TaskInstance).where(TaskInstance.run_id.in_(run_ids))))
+        random.shuffle(instances)
+        # Who watches the loop sees the others start.
+        instances.sort(key=lambda instance: instance.dag_id != LOOP)
+        for instance in instances:
+            task = mapped[instance.dag_id]
+            ((argument, values),) = task.expand_input.value.items()
             deferral = _deferral(task.unmap({argument: values[instance.map_index]}))
             instance.trigger, instance.next_method, instance.next_kwargs, timeout = deferral
             now = datetime.now(UTC)
@@ -73,7 +76,19 @@ def defer_all(dag_id: str) -> str:
             instance.start_date = now
             instance.try_number = 1
             instance.state = TaskInstanceState.DEFERRED
-    return run_id
+    return run_ids
+
+
+def _new_run(dag_id: str) -> str:
+    from airflow.api.common.trigger_dag import trigger_dag
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunTriggeredByType
+
+    with create_session() as session:
+        # Runs that begin in the same moment have the same id by default.
+        run_id = f"{dag_id}-{datetime.now(UTC).isoformat()}"
+        trigger_dag(dag_id, triggered_by=DagRunTriggeredByType.TEST, run_id=run_id, session=session)
+        return run_id
 
 
 def _dag(dag_id: str) -> Any:
@@ -99,4 +114,4 @@ def _deferral(operator: Any) -> tuple[Any, str, Any, Any]:
 if __name__ == "__main__":
     # An operator that runs outside a task warns of that, a thousand times.
     logging.disable(logging.WARNING)
-    print(json.dumps([defer_all(dag_id) for dag_id in sys.argv[1:]]))
+    print(json.dumps(defer_all(sys.argv[1:])))

@@ -134,7 +134,10 @@ def starting_takes(count: int) -> float:
 
 def measure(dag_id: str | None, count: int, interval: float, waiting: float) -> Figures:
     """Let a triggerer wait for ``count`` jobs with the tasks of one DAG, or for nothing."""
-    with deferred(dag_id, count, interval, starting_takes(count) + waiting) as (cloud, airflow, end_at):
+    # The first looks come within five seconds and an interval; behind them is waiting and nothing else.
+    looking = 5 + interval
+    lasts = starting_takes(count) + looking + waiting
+    with deferred(dag_id, count, interval, lasts) as (cloud, airflow, end_at):
         before, began = cloud.requests, time.time()
         airflow.airflow.start_component("triggerer")
         wait_until(lambda: loop_notes(airflow.loop_file), "the triggerer started", 60)
@@ -143,10 +146,9 @@ def measure(dag_id: str | None, count: int, interval: float, waiting: float) -> 
         watched = Watched(runner=note.runner, supervisor=note.supervisor)
         figures = Figures()
         if dag_id is None:
-            time.sleep(2 * interval)
-            all_run, over = time.time(), time.time() + waiting
-            time.sleep(waiting + 1)
-            end_at = over
+            all_run = time.time()
+            end_at = over = all_run + looking + waiting
+            time.sleep(looking + waiting + 1)
         else:
             left = end_at - time.time()
             wait_until(lambda: airflow.started(triggerer, dag_id) >= count, "all triggers started", left)
@@ -167,8 +169,7 @@ def measure(dag_id: str | None, count: int, interval: float, waiting: float) -> 
         figures.requests = cloud.requests - before
         figures.runner_cpu_s = watched.until("runner", over + 1).cpu
         figures.supervisor_cpu_s = watched.until("supervisor", over + 1).cpu
-        # The first looks come within five seconds and an interval; behind them is waiting and nothing else.
-        calm, last = all_run + 5 + interval, end_at - 1
+        calm, last = all_run + looking, end_at - 1
         if last - calm < interval:
             raise RuntimeError("the triggers took too long to start; let the jobs run longer (--waiting)")
         figures.runner_waiting_percent = watched.share("runner", calm, last) * 100

@@ -193,10 +193,31 @@ class LocalAirflow:
         )
         return self.task(dag_id, run_id, task_id)
 
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear a task, as a user does in the UI; one that runs is ended and begun again."""
+        body = {"dry_run": False, "only_failed": False, "task_ids": [task_id], "dag_run_id": run_id}
+        self._ask("POST", f"/dags/{dag_id}/clearTaskInstances", body)
+
+    @staticmethod
+    def task_process(ti_id: str) -> int | None:
+        """Return the process that runs a task; Airflow gives it the task instance's id for a name."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError):
+                    name = (entry / "cmdline").read_bytes().rstrip(b"\0 ").decode()
+                    if name.endswith(f" -- {ti_id}"):
+                        return int(entry.name)
+        return None
+
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
-        """Return an XCom of a task, as data."""
+        """Return an XCom of a task, as data; None where there is none."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}?deserialize=false"
-        value = self.get(path)["value"]
+        try:
+            value = self.get(path)["value"]
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise
         with suppress(TypeError, ValueError):
             return json.loads(value)
         return value

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any, Protocol  # noqa: E402
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
+from airflow_provider_ehpc.logs import arrival  # noqa: E402
+
 # How long an example takes says more of the machine than of what is tested.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 
 CONN_ID = "ehpc_test"
+# No supervisor stands between a test and its log; tests/live is about the real one.
+arrival.ARRIVAL = 0.05
 
 
 class Connect(Protocol):

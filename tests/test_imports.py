@@ -51,9 +51,11 @@ PURE = (
     "polling.stop",
     "polling.terms",
     "polling.watch",
+    "polling.finished",
     "logs.lines",
     "logs.cursor",
     "logs.follow",
+    "logs.arrival",
     "logs.reader",
     "logs.tail",
     "audit.window",
@@ -195,6 +197,24 @@ def test_what_airflow_asks_of_every_provider_is_cheap() -> None:
     more = loaded_by(f"import {PACKAGE}.get_provider_info as it; it.get_provider_info()") - loaded_by()
     others = {name for name in more if name.split(".")[0] not in sys.stdlib_module_names}
     assert others == {PACKAGE, f"{PACKAGE}.get_provider_info"}
+
+
+def test_a_dag_file_with_a_watcher_stays_cheap() -> None:
+    """The trigger stands in the DAG file itself; what it does in the triggerer is loaded there."""
+    base = (*SDK, "from airflow.triggers.base import BaseEventTrigger")
+    module = f"{PACKAGE}.triggers.job_finished"
+    made = f"from {module} import JobFinishedTrigger; JobFinishedTrigger(api='ehpc').serialize()"
+    more = loaded_by(*base, made) - loaded_by(*base)
+    assert not {name.split(".")[0] for name in more} & {"requests", "aiohttp", "urllib3", "tenacity", "yarl"}
+    ours = {name.removeprefix(f"{PACKAGE}.") for name in more if name.startswith(f"{PACKAGE}.")}
+    assert ours <= {
+        "apis",
+        "apis.call",
+        "apis.job",
+        "hooks",
+        "triggers",
+        "triggers.job_finished",
+    }
 
 
 def test_the_plugin_of_pytest_is_cheap() -> None:

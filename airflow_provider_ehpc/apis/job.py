@@ -126,6 +126,17 @@ class JobStatus:
         return told
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterJob:
+    """A job in the list of a cluster's jobs."""
+
+    status: JobStatus
+    ended: bool
+    """Whether the list counts it among the ended: it may do so under a word that is not documented."""
+    whole: bool = True
+    """Whether asking for the job would tell no more."""
+
+
 LogPosition: TypeAlias = int | str
 """Where a stream is read on: a byte offset, or a cursor word of the API that only it understands."""
 
@@ -234,6 +245,17 @@ class JobApi(Protocol):
 
     def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
         """Ask for many jobs in as few requests as the API allows; None for a job it does not know."""
+
+    def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
+        """Read by their ids all jobs of a cluster that have not ended, and those of the ended that were
+        submitted at or after ``since`` (aware). More may come. An array of jobs stands as one.
+
+        No cloud can be asked for the jobs that ended since a moment. They are those that an earlier reading
+        told as unfinished and this one does not, and those that were submitted since and have ended.
+
+        :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
+        :raises NotSupported: before any request, where the API cannot tell.
+        """
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read on from ``cursor``, at most ``size`` bytes a stream."""

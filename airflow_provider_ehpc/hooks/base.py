@@ -15,7 +15,7 @@ import time
 import uuid
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -36,6 +36,7 @@ from airflow_provider_ehpc.apis.call import (
     percent_encode,
 )
 from airflow_provider_ehpc.apis.job import (
+    ClusterJob,
     JobApi,
     JobRef,
     JobSpec,
@@ -343,6 +344,19 @@ class ApiHook(HttpHook):
     async def ajob_statuses(self, refs: Iterable[JobRef]) -> dict[JobRef, JobStatus | None]:
         """Return what the cloud says of many jobs. See :meth:`job_statuses`."""
         return await self.adrive((await self._aapi()).job_statuses(list(refs)))
+
+    def cluster_jobs(self, since: datetime, cluster_id: str | None = None) -> Mapping[str, ClusterJob]:
+        """Return by their ids all unfinished jobs of a cluster, and the ended ones submitted at or after
+        ``since`` (aware); the connection's default cluster is taken where none is given.
+
+        :raises NotSupported: where the API cannot tell.
+        """
+        return self.drive(self.api.cluster_jobs(cluster_id or self.account.cluster_id, since))
+
+    async def acluster_jobs(self, since: datetime, cluster_id: str | None = None) -> Mapping[str, ClusterJob]:
+        """Return a cluster's jobs. See :meth:`cluster_jobs`."""
+        account = await self.aaccount()
+        return await self.adrive(self.api.cluster_jobs(cluster_id or account.cluster_id, since))
 
     @property
     def log_limits(self) -> LogLimits:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
-from airflow_provider_ehpc.compat import async_xcom, task_state_store
+from airflow_provider_ehpc.compat import async_xcom, no_longer_ours, task_state_store
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.follow import Pace
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 STATE_KEY = "ehpc:log_cursor"
 XCOM_KEY = "ehpc_log_cursor"
+ENDED_KEY = "ended_with_max_tries"
 WORKER_EVERY = 1.0
 """Seconds between two writings, at least; each is a request to Airflow's API server."""
 TRIGGER_EVERY = 10.0
@@ -77,6 +78,9 @@ class WorkerStore(_Store):
         super().__init__(log)
         self._context = context
         self._state = task_state_store(context)
+        self._kept: dict[str, Any] | None = None
+        self.outdated = False
+        """Whether another try has begun, which writes the log from the last place on that was kept."""
 
     def every(self) -> float:
         """Return how many seconds should lie between two writings."""
@@ -92,7 +96,12 @@ class WorkerStore(_Store):
                 self._missing(ref)
             return None
         try:
-            return SavedCursor.read(self._state.get(STATE_KEY), api, ref)
+            saved = self._state.get(STATE_KEY)
+            # Clearing a task that has ended gives it more tries; a crash in its last moments does not.
+            if isinstance(saved, dict) and saved.get(ENDED_KEY) not in (None, self._context["ti"].max_tries):
+                return None
+            self._kept = saved
+            return SavedCursor.read(saved, api, ref)
         except Exception as error:
             self._failed("read", error)
             return None
@@ -118,19 +127,22 @@ class WorkerStore(_Store):
             self._set(cursor)
 
     def forget(self) -> None:
-        """Drop the cursor, when all is written: who clears the task wants to see the whole log again."""
-        if self._state is not None:
-            try:
-                self._state.delete(STATE_KEY)
-            except Exception as error:
-                self._failed("dropped", error)
+        """Keep the cursor only for a crash in the task's last moments, when all is written.
+
+        Who clears the task then wants to see the whole log again.
+        """
+        if self._kept:
+            self._set({**self._kept, ENDED_KEY: self._context["ti"].max_tries})
 
     def _set(self, value: dict[str, Any]) -> None:
         if self._state is not None:
             try:
                 self._state.set(STATE_KEY, value)
+                self._kept = value
             except Exception as error:
-                self._failed("kept", error)
+                self.outdated = no_longer_ours(error)
+                if not self.outdated:
+                    self._failed("kept", error)
 
 
 class Turns:

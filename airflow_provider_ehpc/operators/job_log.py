@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.metrics import LogMeter
     from airflow_provider_ehpc.polling.watch import Verdict
 
+HEARTBEATS = 60.0
+"""Seconds in which Airflow tells a process that it is no longer wanted; by default it asks every five."""
 DEFER_SLACK = timedelta(minutes=5)
 """The trigger keeps the deadline itself and can say what it saw; Airflow's own time-out comes behind it."""
 
@@ -134,6 +136,7 @@ class JobLogOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Until the job has ended and its log is drained: look at the state, write what is new, wait."""
+        from airflow_provider_ehpc.logs.arrival import arrived
         from airflow_provider_ehpc.logs.cursor import SavedCursor
         from airflow_provider_ehpc.logs.follow import LogFollower
         from airflow_provider_ehpc.logs.store import WorkerStore
@@ -163,7 +166,7 @@ class JobLogOperator(BaseOperator):
         )
         self._meter = LogMeter(self.hook.api.name, "worker", follower.totals, resumed=cursor is not None)
         try:
-            verdict = self.hook.drive(follower.steps(), self._do)
+            verdict = self.hook.drive(arrived(follower.steps(), time.time), self._do)
         except TaskKilled:
             store.save(follower.cursor)
             raise
@@ -252,6 +255,10 @@ class JobLogOperator(BaseOperator):
             step.tell(self.log)
         elif isinstance(step, Checkpoint) and self._store:
             self._store.save(step.cursor)
+            if self._store.outdated:
+                # Airflow ends this process with its next heartbeat; what it wrote till then would come twice.
+                self._killed.wait(HEARTBEATS)
+                raise TaskKilled(f"another try of the task follows {self.ref} by now")
         # A backlog has no pauses. Between its pieces, all lines that the cursor counts are written.
         wait = step.seconds if isinstance(step, Pause) else 0.0
         if isinstance(step, Pause | Emit) and self._killed.wait(wait):

@@ -20,7 +20,7 @@ import contextlib
 import contextvars
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
 from typing import TypeAlias
 
@@ -33,12 +33,9 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
-from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.hooks import ajob_hook
-from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.polling.connection import HookKeeper, OpenHook
 
-CONNECTION_LIFETIME = 300.0
-"""Seconds after which a connection is read anew. Each reading costs the triggerer's supervisor 20 ms."""
 HEARTBEAT = 60.0
 """Seconds after which a subscriber is told also that nothing has changed."""
 _SHORTEST_PAUSE = 1.0
@@ -54,7 +51,6 @@ log = logging.getLogger(__name__)
 Look: TypeAlias = Mapping[JobRef, JobStatus | None] | ApiError
 """What a look gave: the jobs' states, None for one that the cloud does not know, or why there is none."""
 _Answer: TypeAlias = JobStatus | Exception | None
-OpenHook: TypeAlias = Callable[[], Awaitable[ApiHook]]
 _Key: TypeAlias = tuple[asyncio.AbstractEventLoop, str, str, frozenset[str | None]]
 
 
@@ -73,6 +69,8 @@ class Subscription:
         self.refs = list(refs)
         self.interval = interval
         self.due = due
+        self.late = 0.0
+        """Seconds from when the last look was due until its answers were there."""
         self._earliest = earliest
         self._last = last
         self._looked = False
@@ -117,6 +115,7 @@ class Subscription:
     def looked(self, began: float, now: float, pace: float, answers: Mapping[JobRef, _Answer]) -> None:
         """Take in what a turn gave that began at ``began``, and say when the next is due."""
         self._looked = True
+        self.late = max(0.0, now - self.due)
         self.due = began + self.interval * pace
         if self._last is not None and self.due > self._last:
             self.due = max(self._last, now + min(self.interval, 0.2))
@@ -156,14 +155,12 @@ class JobPoller:
         on_end: Callable[[], None] = lambda: None,
         on_turn: Callable[[float], None] = lambda lag: None,
     ) -> None:
-        self._open_hook = open_hook
+        self._keeper = HookKeeper(open_hook)
         self._on_end = on_end
         self._on_turn = on_turn
         self._loop = asyncio.get_running_loop()
         self._subscriptions: dict[Subscription, None] = {}
         self._sooner = asyncio.Event()
-        self._hook: ApiHook | None = None
-        self._hook_read_at = 0.0
         self._rest_until = 0.0
         self._task: asyncio.Task[None] | None = None
         self._ending = False
@@ -214,7 +211,7 @@ class JobPoller:
             left = RuntimeError("the poller of this cluster has ended")
             for subscription in self._subscriptions:
                 subscription.tell(dict.fromkeys(subscription.refs, left))
-            await self._drop_hook()
+            await self._keeper.aclose()
 
     async def _turn(self, began: float) -> None:
         takers = [s for s in self._subscriptions if s.wants(began)]
@@ -222,8 +219,9 @@ class JobPoller:
         answers = await self._ask(list(dict.fromkeys(ref for s in takers for ref in s.refs)))
         now = self._loop.time()
         self._on_turn(now - due)
-        # One factor for all: they stay in step with each other, and out of step with other pollers.
-        pace = random.uniform(0.95, 1.05)
+        # One factor for all: they stay in step with each other, and out of step with other pollers. It is
+        # never more than 1, so that no look comes later than was asked for.
+        pace = random.uniform(0.9, 1.0)
         for number, subscription in enumerate(takers, 1):
             subscription.looked(began, now, pace, answers)
             if number % _AT_ONCE == 0:
@@ -252,44 +250,13 @@ class JobPoller:
         return answers
 
     async def _statuses(self, refs: list[JobRef]) -> dict[JobRef, JobStatus | None]:
-        hook = await self._current_hook()
+        hook = await self._keeper.get()
         try:
             return await hook.ajob_statuses(refs)
         except AuthenticationFailed:
-            if not await self._has_new_key(hook):
+            if not await self._keeper.has_new_key(hook):
                 raise
-        return await (await self._current_hook()).ajob_statuses(refs)
-
-    async def _current_hook(self) -> ApiHook:
-        now = self._loop.time()
-        if self._hook is None or now - self._hook_read_at >= CONNECTION_LIFETIME:
-            try:
-                hook = await self._open_hook()
-            except (AirflowNotFoundException, InvalidArgument):
-                raise
-            except Exception:
-                if self._hook is None:
-                    raise
-                log.warning("the connection could not be read anew; the old one is used on", exc_info=True)
-            else:
-                await self._drop_hook()
-                self._hook = hook
-            self._hook_read_at = now
-        return self._hook
-
-    async def _has_new_key(self, refused: ApiHook) -> bool:
-        """Read the connection anew; whether its key is another than the one that was refused.
-
-        The same is not sent again: refused keys can be locked.
-        """
-        self._hook_read_at = float("-inf")
-        hook = await self._current_hook()
-        return hook.account.confidential != refused.account.confidential
-
-    async def _drop_hook(self) -> None:
-        hook, self._hook = self._hook, None
-        if hook is not None:
-            await hook.aclose()
+        return await (await self._keeper.get()).ajob_statuses(refs)
 
 
 _pollers: dict[_Key, JobPoller] = {}

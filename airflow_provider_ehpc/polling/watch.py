@@ -24,6 +24,9 @@ says nothing of the job, which most often runs on."""
 SIGN_OF_LIFE = 600.0
 """Seconds after which a wait without any news says that it is still waiting."""
 
+LATE = 10.0
+"""Seconds by which a look may come late without a word."""
+
 
 class Outcome(StrEnum):
     """How a wait ended."""
@@ -228,6 +231,31 @@ class Patience:
             return []
         since, self._since = self._since, None
         return [Note(f"the API answers again, after {_lasted(now - since)}")]
+
+
+class Lateness:
+    """Says when looks begin to come late, and when they come in time again.
+
+    :param interval: seconds between two looks, as they were asked for.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._late = False
+
+    def looked(self, late: float) -> list[Note]:
+        """Take in that a look came ``late`` seconds after it was wanted."""
+        if not self._late and late > max(self._interval, LATE):
+            self._late = True
+            text = (
+                f"news come {late:.0f} s late: all jobs that are waited for over this connection need more "
+                "requests than the cloud takes (see docs/scale.md). The wait goes on"
+            )
+            return [Note(text, warning=True)]
+        if self._late and late < self._interval / 2:
+            self._late = False
+            return [Note("news come in time again")]
+        return []
 
 
 class JobSetWatch:

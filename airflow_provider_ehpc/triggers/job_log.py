@@ -12,6 +12,7 @@ from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.hooks.shared import shared_hook
+from airflow_provider_ehpc.logs.arrival import arrived
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.emission import emission_budget, records, stream_prefix
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pause, Step
@@ -112,7 +113,7 @@ class JobLogTrigger(JobTrigger):
                 return None
 
             try:
-                verdict = await hook.adrive(follower.steps(), do)
+                verdict = await hook.adrive(arrived(follower.steps(), time.time), do)
             except asyncio.CancelledError:
                 await store.save_in_parting(follower.cursor)
                 raise

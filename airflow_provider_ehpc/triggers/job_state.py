@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
-from airflow_provider_ehpc.polling.watch import JobSetWatch
+from airflow_provider_ehpc.polling.watch import JobSetWatch, Lateness
 from airflow_provider_ehpc.triggers.base import JobTrigger
 
 
@@ -16,6 +16,7 @@ class JobStateTrigger(JobTrigger):
     async def watch(self) -> dict[str, Any]:
         """Look at the jobs, together with all other triggers of this process, until the wait is over."""
         watch = JobSetWatch(self.refs, self.wait_terms, self.started)
+        lateness = Lateness(self.poll_interval)
         async with self.looking() as subscription:
             while True:
                 told = await subscription.look()
@@ -23,6 +24,7 @@ class JobStateTrigger(JobTrigger):
                     verdict, notes = watch.failed_to_look(told, time.time())
                 else:
                     verdict, notes = watch.saw(told, time.time())
+                    notes = lateness.looked(subscription.late) + notes
                 for note in notes:
                     note.tell(self.log)
                 if verdict is not None:

@@ -74,6 +74,16 @@ async def test_a_schedulers_job_from_submission_to_log(ehpc_emulator: Emulator, 
     (job,) = listed.jobs.job_info
     assert (job.id, job.name, job.state, job.resources.cores) == (job_id, "first.job", "FINISHED", 2)
 
+    at = int(ehpc_emulator.job(job_id).submission.submitted_at)
+    filters = {"users": ["alice"], "job_name": "first", "create_time_start": str(at), "submit_order": "desc"}
+    for status, count in (("finished", 1), ("notfinish", 0)):
+        found = await call("list_jobs_with_filters", job_status=status, page_size=50, **filters)
+        assert [job.id for job in found.jobs] == [job_id] * count
+        assert found.total_count == count
+        assert [job.queue for job in found.jobs] == [ehpc_emulator.job(job_id).spec.queue] * count
+    later = await call("list_jobs_with_filters", **{**filters, "create_time_start": str(at + 1)})
+    assert not later.jobs
+
     described = await call("describe_job", job_id=job_id)
     assert described.message.job_info[job_id]["Exit_status"] == 3
 

@@ -1,111 +1,186 @@
-"""Killing the processes that write a log, in an Airflow of its own: what then stands in the task log."""
+"""Killing the processes that write a log, in an Airflow of its own: what then stands in the task log.
+
+Once, for CI; ``python -m benchmarks.crashes`` does it at some hundred random moments.
+"""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from airflow_provider_ehpc.compat import async_xcom
 from airflow_provider_ehpc.emulator.server import Emulator
-from airflow_provider_ehpc.logs.store import TRIGGER_EVERY
+from airflow_provider_ehpc.logs.store import XCOM_KEY
+from benchmarks.crashes.check import Findings, judge
+from benchmarks.crashes.cloud import Cloud
+from benchmarks.crashes.streams import JOB, SLACK
 from demo.local_airflow import LocalAirflow
 from tests.live.conftest import DAGS
 
 pytestmark = pytest.mark.airflow
-LINES = 550
-COMMAND = f"for n in $(seq {LINES}); do echo line $n of the run; sleep 0.1; done"
+WHERE = ("worker", "deferred")
+SECONDS = 35.0
 KEEPS = async_xcom() is not None
 """Whether this Airflow can keep a place in a log over a restart."""
 
 
-@pytest.fixture(scope="module")
-def mortal(cloud: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
-    """An Airflow whose processes may be killed without harm to other tests."""
-    connections = {
-        f"AIRFLOW_CONN_{kind.upper()}_DEFAULT": json.dumps(connection)
-        for kind, connection in cloud.connections.items()
-    }
-    # A triggerer that was killed is missed after so many seconds without a heartbeat.
-    quick = {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6"}
-    with LocalAirflow(tmp_path_factory.mktemp("mortal"), DAGS, {**connections, **quick}) as running:
-        yield running
+class Stream:
+    """A job, and the task that follows it."""
 
+    def __init__(self, airflow: LocalAirflow, cloud: Cloud, where: str) -> None:
+        command = f"exec {sys.executable} -S {JOB} {WHERE.index(where)} {SECONDS}"
+        self.airflow = airflow
+        self.job_id, *self.files = cloud.submit(command)
+        dag_id = f"log_{where}"
+        run_id = airflow.trigger(dag_id, {"job_id": self.job_id, "conn_id": cloud.conn_id})
+        self.task = (dag_id, run_id, "wait")
 
-def numbers(lines: list[str]) -> list[int]:
-    """The numbers of the job's lines, in their order."""
-    return [int(found[1]) for line in lines if (found := re.fullmatch(r"line (\d+) of the run", line))]
+    def lines(self, attempt: int = 1) -> list[str]:
+        """What the task's log shows."""
+        return self.airflow.log_lines(*self.task, try_number=attempt)
+
+    def lines_of_job(self) -> int:
+        """How many of them are the job's."""
+        return sum(" of the run " in line for line in self.lines())
+
+    def findings(self) -> Findings:
+        """What is wrong with the logs of all tries, and what is right."""
+        tries = range(1, self.airflow.task(*self.task)["try_number"] + 1)
+        records = [self.airflow.log_events(*self.task, try_number=number) for number in tries]
+        stdout, stderr = (path.read_bytes() for path in self.files)
+        return judge(records, stdout, stderr, SLACK)
 
 
 def until(condition: Callable[[], bool], timeout: float = 120) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.5)
+        time.sleep(0.3)
 
 
-def task_process(ti_id: str) -> int:
-    """The process that runs a task; Airflow gives it the task instance's id for a name."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                name = (entry / "cmdline").read_bytes().rstrip(b"\0 ").decode()
-                if name.endswith(f" -- {ti_id}"):
-                    return int(entry.name)
-    raise AssertionError(f"no process runs {ti_id}")
+@dataclass
+class Ends:
+    """Jobs whose ends start a DAG."""
+
+    airflow: LocalAirflow
+    cloud: Emulator
+    early: list[str] = field(default_factory=list)
+    """Ended while the watch began: it may tell of them."""
+    running: str = ""
+    missed: str = ""
+
+    def told(self) -> list[dict[str, Any]]:
+        """What the DAG's runs were given."""
+        runs = self.airflow.get("/dags/finished/dagRuns")["dag_runs"]
+        ended = [run["dag_run_id"] for run in runs if run["state"] == "success"]
+        return [job for run_id in ended for job in self.airflow.xcom("finished", run_id, "tell")]
+
+    def ids(self) -> set[str]:
+        return {job["job_id"] for job in self.told()}
+
+    def before_the_kill(self) -> None:
+        while not self.ids():
+            self.early.append(self.cloud.submit("true", name="watched-early"))
+            time.sleep(2)
+        self.running = self.cloud.submit("sleep 4", name="watched")
+        self.cloud.submit("true", name="of-no-interest")
+
+    def while_there_is_no_triggerer(self) -> None:
+        self.missed = self.cloud.submit("exit 3", name="watched")
+        self.cloud.wait_for(self.missed)
+        self.cloud.wait_for(self.running)
 
 
-def check(before: list[str], after: list[str], most: int) -> None:
-    """Check that no line is missing and that what comes twice stands behind the mark."""
-    first, second = numbers(before), numbers(after)
-    assert first == list(range(1, len(first) + 1))
-    assert 20 < len(first) < LINES
-    assert second[-1] == LINES
-    assert second == list(range(second[0], LINES + 1))
-    assert second[0] <= len(first) + 1, "lines are missing"
-    repeated = len(first) + 1 - second[0]
-    if KEEPS:
-        assert repeated <= most
-        (mark,) = [n for n, line in enumerate(after) if line.startswith("--- resumed at")]
-        assert re.match(r"--- resumed at byte [\d,]+ of stdout; up to one turn", after[mark])
-        assert mark < after.index(f"line {second[0]} of the run")
-    else:
-        assert second[0] == 1
-        assert any("keeps no place in a log over a restart" in line for line in after)
+@dataclass
+class Killed:
+    """What went on while all but the core of Airflow was killed, and ended well."""
+
+    streams: dict[str, Stream]
+    ends: Ends
 
 
-def test_a_killed_worker(mortal: LocalAirflow, cloud: Emulator) -> None:
-    """A node that dies takes the task's process with it; the retry goes on where that stopped."""
-    run_id = mortal.trigger("log_worker", {"job_id": cloud.submit(COMMAND)})
-    task = ("log_worker", run_id, "wait")
-    until(lambda: len(numbers(mortal.log_lines(*task))) > 30)
-    os.kill(task_process(str(mortal.task(*task)["id"])), signal.SIGKILL)
-    assert mortal.wait_for_task(*task)["state"] == "success"
-    check(mortal.log_lines(*task), mortal.log_lines(*task, try_number=2), most=25)
+@pytest.fixture(scope="module")
+def killed(cloud: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
+    """A stream on a worker, one in the triggerer, and a DAG that starts when jobs end."""
+    home = tmp_path_factory.mktemp("mortal")
+    mortal_cloud = Cloud(home / "cloud", "mortal")
+    with contextlib.ExitStack() as undo:
+        undo.callback(mortal_cloud.end)
+        mortal_cloud.start()
+        undo.enter_context(pytest.MonkeyPatch.context()).setenv(
+            "AIRFLOW_CONN_MORTAL", mortal_cloud.connection
+        )
+        settings = {
+            "AIRFLOW_CONN_MORTAL": mortal_cloud.connection,
+            "AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT": cloud.connection_json,
+            # A triggerer that was killed is missed after so many seconds without a heartbeat.
+            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
+        }
+        airflow = undo.enter_context(LocalAirflow(home / "airflow", DAGS, settings))
+        ends = Ends(airflow, cloud)
+        airflow.wait_until_known("finished")
+        streams = {where: Stream(airflow, mortal_cloud, where) for where in WHERE}
+        worker, deferred = streams.values()
+
+        def noted() -> bool:
+            if not KEEPS:
+                return deferred.lines_of_job() > 0
+            place = airflow.xcom(*deferred.task, XCOM_KEY)
+            return bool(place and place["cursor"]["streams"])
+
+        until(noted)
+        mortal_cloud.kill()
+        before = deferred.lines_of_job()
+        mortal_cloud.start()
+        ends.before_the_kill()
+        # Lines that are not noted yet, on both.
+        until(lambda: deferred.lines_of_job() > before + 20 and worker.lines_of_job() > 20)
+        process = airflow.task_process(str(airflow.task(*worker.task)["id"]))
+        assert process
+        airflow.kill_component("triggerer")
+        os.kill(process, signal.SIGKILL)
+        ends.while_there_is_no_triggerer()
+        airflow.start_component("triggerer")
+        for stream in streams.values():
+            assert airflow.wait_for_task(*stream.task)["state"] == "success"
+        until(lambda: {ends.running, ends.missed} <= ends.ids())
+        yield Killed(streams, ends)
 
 
-def test_a_killed_triggerer(mortal: LocalAirflow, cloud: Emulator) -> None:
-    """Another triggerer takes the stream over, in the same try."""
-    run_id = mortal.trigger("log_deferred", {"job_id": cloud.submit(COMMAND)})
-    task = ("log_deferred", run_id, "wait")
-    until(lambda: len(numbers(mortal.log_lines(*task))) > 20)
-    # The first lines are noted at once; these here not yet.
-    noted = len(numbers(mortal.log_lines(*task)))
-    until(lambda: len(numbers(mortal.log_lines(*task))) > noted + 40)
-    mortal.kill_component("triggerer")
-    before = mortal.log_lines(*task)
-    mortal.start_component("triggerer")
-    assert mortal.wait_for_task(*task)["state"] == "success"
-    lines = mortal.log_lines(*task)
-    # Where this Airflow keeps no place, each triggerer says so when it begins to read.
-    mark = [n for n, line in enumerate(lines) if line.startswith("--- resumed at") or "keeps no" in line][-1]
-    # So often the place is kept, however short the turns are.
-    seconds = TRIGGER_EVERY + 5
-    check(before, lines[mark:], most=round(seconds / 0.1))
+@pytest.mark.parametrize("where", WHERE)
+def test_no_line_is_lost_and_none_comes_twice_outside_the_mark(where: str, killed: Killed) -> None:
+    """A node that dies takes the task's process with it, or the triggerer; the next goes on where it was."""
+    stream = killed.streams[where]
+    findings = stream.findings()
+    assert findings.complaints == []
+    assert findings.lines > 100
+    if not KEEPS:
+        # Each reader says that it begins at the beginning.
+        assert findings.resumed == 2
+        assert findings.repeated_anew > 20
+        return
+    assert (findings.resumed, findings.repeated_anew) == (1, 0)
+    # The worker's retry has a log of its own; the triggerer's streams go on in the same.
+    (mark,) = [line for line in stream.lines(2 if where == "worker" else 1) if line.startswith("--- resumed")]
+    assert re.match(r"--- resumed at byte [\d,]+ of std", mark)
+
+
+def test_a_dag_starts_once_for_each_job_that_ends(killed: Killed) -> None:
+    """Told of in time, running while the triggerer was killed, or come and gone while there was none."""
+    ends = killed.ends
+    events = ends.told()
+    # Killed in the moment in which an event is stored, it comes again and says so; no other does.
+    once = [job for job in events if "may_be_repeated" not in job]
+    assert len(once) == len({job["job_id"] for job in once}) == len({job["job_id"] for job in events})
+    assert {job["job_id"] for job in events} - {ends.running, ends.missed} <= set(ends.early)
+    (failure,) = [job for job in events if job["job_id"] == ends.missed]
+    assert failure["state"] == "FAILED"

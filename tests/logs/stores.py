@@ -6,13 +6,15 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-TI = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, try_number=2)
+TI = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, try_number=2, max_tries=3)
 
 
 class States(dict[str, Any]):
     """A task state store; broken where it is told to be."""
 
     broken = False
+    cleared = False
+    """Whether the task was cleared meanwhile, so that its instance has another id."""
 
     def set(self, key: str, value: Any) -> None:
         self._work()
@@ -22,13 +24,13 @@ class States(dict[str, Any]):
         self._work()
         return super().get(key, default)
 
-    def delete(self, key: str) -> None:
-        self._work()
-        self.pop(key, None)
-
     def _work(self) -> None:
         if self.broken:
             raise RuntimeError("the database is away")
+        if self.cleared:
+            told = RuntimeError("Task instance not found")
+            told.error = SimpleNamespace(detail={"status_code": 404})  # type: ignore[attr-defined]
+            raise told
 
 
 class XComs:

@@ -42,7 +42,7 @@ def xcoms(monkeypatch: pytest.MonkeyPatch) -> XComs:
 
 
 def worker(logger: logging.Logger, **context: Any) -> WorkerStore:
-    return WorkerStore(context, logger)  # type: ignore[arg-type]
+    return WorkerStore({"ti": TI, **context}, logger)  # type: ignore[arg-type]
 
 
 def test_a_retry_finds_what_the_try_before_kept(logger: logging.Logger, log: TaskLog) -> None:
@@ -56,9 +56,34 @@ def test_a_retry_finds_what_the_try_before_kept(logger: logging.Logger, log: Tas
 def test_who_clears_a_task_that_is_done_sees_the_whole_log_again(logger: logging.Logger) -> None:
     """Clearing keeps the state store in Airflow 3.3."""
     states = States()
-    worker(logger, task_state_store=states).save(CURSOR)
-    worker(logger, task_state_store=states).forget()
-    assert worker(logger, task_state_store=states).load("ehpc", REF) is None
+    kept = worker(logger, task_state_store=states)
+    kept.save(CURSOR)
+    kept.forget()
+    cleared = SimpleNamespace(**{**vars(TI), "max_tries": TI.max_tries + 2})
+    assert worker(logger, task_state_store=states, ti=cleared).load("ehpc", REF) is None
+
+
+def test_a_crash_in_the_last_moments_does_not_bring_the_whole_log_again(logger: logging.Logger) -> None:
+    """The log is written, and the process dies before it could say that the task has succeeded."""
+    states = States()
+    kept = worker(logger, task_state_store=states)
+    kept.save(CURSOR)
+    kept.forget()
+    again = worker(logger, task_state_store=states)
+    assert again.load("ehpc", REF) == CURSOR
+    again.save(CURSOR)
+    assert worker(logger, task_state_store=states).load("ehpc", REF) == CURSOR
+
+
+def test_a_task_that_was_cleared_meanwhile_is_noticed(logger: logging.Logger, log: TaskLog) -> None:
+    states = States()
+    kept = worker(logger, task_state_store=states)
+    kept.save(CURSOR)
+    assert not kept.outdated
+    states.cleared = True
+    kept.save(CURSOR)
+    assert kept.outdated
+    assert log.lines == []
 
 
 def test_a_broken_store_is_told_once_and_fails_nothing(logger: logging.Logger, log: TaskLog) -> None:
@@ -69,6 +94,7 @@ def test_a_broken_store_is_told_once_and_fails_nothing(logger: logging.Logger, l
     for _ in range(3):
         kept.save(CURSOR)
     kept.forget()
+    assert not kept.outdated
     (warning,) = log.warnings
     assert "could not be read: RuntimeError the database is away. The wait goes on" in warning
 

@@ -16,7 +16,7 @@ from airflow_provider_ehpc.apis.call import InvalidArgument, PermissionDenied
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound, JobTimedOut, TaskKilled
 from airflow_provider_ehpc.logs import store
-from airflow_provider_ehpc.logs.store import STATE_KEY, XCOM_KEY
+from airflow_provider_ehpc.logs.store import ENDED_KEY, STATE_KEY, XCOM_KEY
 from airflow_provider_ehpc.operators.job_log import JobLogOperator
 from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 from tests.conftest import Pauses, TaskLog
@@ -305,6 +305,7 @@ def test_a_retry_goes_on_where_the_try_before_was_killed(
     ehpc_emulator: Emulator, make: Make, task_log: TaskLog
 ) -> None:
     states = States()
+    context: Any = {"task_state_store": states, "ti": TI}
     job_id = ehpc_emulator.submit("seq 100; sleep 2; echo end")
     first = make(job_id)
 
@@ -316,16 +317,40 @@ def test_a_retry_goes_on_where_the_try_before_was_killed(
     killing = threading.Thread(target=kill)
     killing.start()
     with pytest.raises(TaskKilled):
-        first.execute({"task_state_store": states})
+        first.execute(context)
     killing.join()
     before = len(task_log.lines)
-    result = make(job_id).execute({"task_state_store": states})
+    result = make(job_id).execute(context)
     again = written(task_log)[before - 1 :]
     assert again[-1] == "end"
     assert task_log.lines[before].startswith("--- resumed at byte 292 of stdout; up to one turn")
     assert [line for line in task_log.lines if line.isdigit()] == [str(n) for n in range(1, 101)]
     assert result["log"] == {"bytes": 296, "lines": 101, "cut_lines": 0, "errors": 0}
-    assert STATE_KEY not in states
+    assert states[STATE_KEY][ENDED_KEY] == TI.max_tries
+
+
+def test_a_process_whose_task_was_cleared_writes_no_more(
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog
+) -> None:
+    """Airflow ends it seconds later; until then, the next try writes the same lines."""
+    states = States()
+    job_id = ehpc_emulator.submit("seq 100; sleep 1; echo more; sleep 1; echo end; sleep 60")
+    operator = make(job_id)
+
+    def clear() -> None:
+        while "100" not in task_log.lines:
+            threading.Event().wait(0.01)
+        states.cleared = True
+        threading.Event().wait(4)
+        operator.on_kill()
+
+    clearing = threading.Thread(target=clear)
+    clearing.start()
+    with pytest.raises(TaskKilled, match="another try of the task follows"):
+        operator.execute({"task_state_store": states, "ti": TI})
+    clearing.join()
+    ehpc_emulator.stop(job_id)
+    assert "end" not in task_log.lines
 
 
 def test_a_retry_defers_with_the_place_that_the_trigger_left(
@@ -387,10 +412,10 @@ def test_a_task_that_is_told_to_end_amid_a_backlog_ends_at_once(
 
     task_log.emit = kill  # type: ignore[method-assign]
     with pytest.raises(TaskKilled):
-        first.execute({"task_state_store": states})
+        first.execute({"task_state_store": states, "ti": TI})
     assert task_log.lines[-1].isdigit()
     assert int(task_log.lines[-1]) < 60_000
-    make(job_id).execute({"task_state_store": states})
+    make(job_id).execute({"task_state_store": states, "ti": TI})
     assert [line for line in written(task_log) if line.isdigit()] == [str(n) for n in range(1, 200_001)]
 
 
@@ -404,7 +429,7 @@ def test_the_place_is_forgotten_when_the_job_has_ended(
     event = {"outcome": "reached", "message": "", "jobs": [{"job_id": "1", "state": "SUCCEEDED"}]}
     context: Any = {"task_state_store": states, "ti": TI}
     make("1.manager").resume_execution("execute_complete", {"event": event}, context)
-    assert STATE_KEY not in states
+    assert states[STATE_KEY][ENDED_KEY] == TI.max_tries
 
 
 # Arguments

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -24,7 +25,7 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.emulator.server import Emulator
-from airflow_provider_ehpc.polling import poller
+from airflow_provider_ehpc.polling import poller, watch
 from airflow_provider_ehpc.polling.poller import Look, subscribed
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import Outcome
@@ -483,6 +484,23 @@ def test_a_job_that_is_not_known_is_told_every_time(cloud: Cloud) -> None:
     assert len(seen) == len(cloud.looks)
 
 
+def test_how_late_a_look_came_is_known(cloud: Cloud) -> None:
+    """Where a turn takes longer than the interval, the news of a job are as old as that."""
+    cloud.lasts = 12.0
+    late: list[float] = []
+
+    async def main() -> None:
+        async with subscribed("c", "ehpc", [ref(1)], interval=5.0, first=5.0) as subscription:
+            while len(late) < 2:
+                cloud.states[ref(1)] = [JobState.QUEUED, JobState.RUNNING][len(late)]
+                await subscription.look()
+                late.append(subscription.late)
+
+    run(main())
+    # The second was due 5 s after the first began, and began when that was over and a second had passed.
+    assert late == pytest.approx([12.0, 12.0 + 12.0 + 1.0 - 5.0])
+
+
 # Triggers, on the emulator
 
 
@@ -510,3 +528,37 @@ async def test_many_triggers_ask_together(
     outcomes = [Outcome.REACHED.value if n % 3 else Outcome.FAILED.value for n in range(16)]
     assert [event["outcome"] for event in events] == outcomes
     assert sum(sum(kinds.values()) for kinds in ehpc_emulator.requests.counts.values()) < 60
+
+
+async def test_a_quota_makes_waits_late_and_breaks_none(
+    tmp_path: Path,
+    connect: Connect,
+    quick_triggers: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three hundred jobs need six pages a turn; the cloud answers four requests a second and refuses more."""
+    monkeypatch.setattr(watch, "LATE", 0.5)
+    notes: list[str] = []
+    monkeypatch.setattr(watch.Note, "tell", lambda self, log: notes.append(self.text))
+    with Emulator(tmp_path, scheduler="timetable") as emulator:
+        connection = connect(emulator.connection)
+        jobs = [emulator.submit("run=6") for _ in range(300)]
+        emulator.fault("quota", rate=4)
+
+        async def fire(job_id: str) -> Any:
+            trigger = JobStateTrigger(
+                conn_id=connection,
+                api="ehpc",
+                jobs=[{"job_id": job_id, "cluster_id": emulator.cluster_id}],
+                started=time.time(),
+                poll_interval=0.5,
+            )
+            (event,) = [event async for event in trigger.run()]
+            return event.payload
+
+        events = await asyncio.gather(*map(fire, jobs))
+        assert {event["outcome"] for event in events} == {"reached"}
+        assert [event["jobs"][0]["job_id"] for event in events] == jobs
+        assert emulator.requests.count(outcome="Throttling.User")
+    assert len([note for note in notes if "s late" in note]) == 300
+    assert not [note for note in notes if "says nothing of the job" in note]

@@ -20,10 +20,12 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.polling.terms import WaitTerms, parse_policy, parse_states
 from airflow_provider_ehpc.polling.watch import (
+    LATE,
     OUTAGE_GRACE,
     SIGN_OF_LIFE,
     JobSetWatch,
     JobWatch,
+    Lateness,
     Note,
     Outcome,
     Patience,
@@ -246,6 +248,22 @@ def test_errors_that_last_end_the_wait() -> None:
     verdict, _ = patience.failed(ServiceUnavailable("gateway down"), START + OUTAGE_GRACE)
     assert verdict is not None
     assert verdict.outcome is Outcome.ERROR
+
+
+def test_late_news_are_said_to_be_late_once() -> None:
+    """Under a quota a job that ended is RUNNING in the log for a while: a reader must know."""
+    lateness = Lateness(5.0)
+    assert lateness.looked(LATE) == []
+    (note,) = lateness.looked(21.4)
+    assert note.warning
+    assert note.text.startswith("news come 21 s late")
+    assert lateness.looked(30.0) == []
+    assert texts(lateness.looked(2.4)) == ["news come in time again"]
+    assert lateness.looked(2.4) == []
+
+
+def test_a_long_interval_may_be_late_by_as_much() -> None:
+    assert Lateness(600.0).looked(500.0) == []
 
 
 def test_an_answer_renews_the_patience() -> None:

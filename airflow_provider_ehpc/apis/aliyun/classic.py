@@ -7,8 +7,10 @@ updated 2025-07-31) and the request and response models of ``alibabacloud-ehpc20
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -19,6 +21,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     PAGE_SIZE,
     Items,
     Part,
+    add_listed,
     clock,
     cluster_job_ref,
     cluster_of,
@@ -29,6 +32,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     node_names,
     parameter,
     some_job_ids,
+    whole_array_id,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
@@ -45,6 +49,7 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.job import (
+    ClusterJob,
     JobRef,
     JobSpec,
     JobState,
@@ -54,6 +59,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
 )
+from airflow_provider_ehpc.apis.listing import all_pages
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 
 VERSION = "2018-04-12"
@@ -118,6 +124,53 @@ def list_jobs(
             "PageNumber": page_number,
             "PageSize": page_size,
             "State": state,
+        },
+        subject=f"cluster {cluster_id}",
+        method="GET",
+    )
+
+
+class FilteredJob(ListedJob):
+    """A job as ListJobsWithFilters tells it."""
+
+    queue: Text = ""
+
+
+class ListJobsWithFiltersAnswer(PascalAnswer):
+    """Answer of ListJobsWithFilters: one page."""
+
+    request_id: Text = ""
+    page_number: Number = None
+    page_size: Number = None
+    total_count: Number = None
+    jobs: Items[FilteredJob] = Field(default_factory=list)
+
+
+def list_jobs_with_filters(
+    cluster_id: str,
+    *,
+    page_number: int = 1,
+    page_size: int = PAGE_SIZE,
+    job_status: str | None = None,
+    created_from: int | None = None,
+) -> ApiCall[ListJobsWithFiltersAnswer]:
+    """ListJobsWithFilters: a page of a cluster's jobs, newest first.
+
+    :param page_size: at most 50.
+    :param job_status: ``all``, ``finished`` or ``notfinish``.
+    :param created_from: epoch seconds of the earliest submission.
+    """
+    return rpc_call(
+        VERSION,
+        "ListJobsWithFilters",
+        ListJobsWithFiltersAnswer,
+        {
+            "ClusterId": cluster_id,
+            "CreateTimeStart": created_from,
+            "JobStatus": job_status,
+            "PageNumber": page_number,
+            "PageSize": page_size,
+            "SubmitOrder": "desc",
         },
         subject=f"cluster {cluster_id}",
         method="GET",
@@ -314,6 +367,22 @@ class EhpcClassicApi:
             unknown=job_is_unknown,
         )
 
+    def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
+        """Ask ListJobsWithFilters for the unfinished, then for the finished by the time of their submission.
+
+        ListJobs has no filter by time, and would read years of ended jobs.
+        """
+        cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs are meant")
+        jobs: dict[str, ClusterJob] = {}
+        for word, created_from in (("notfinish", None), ("finished", int(since.timestamp()))):
+            rows = yield from all_pages(
+                partial(_rows, cluster, word, created_from), lambda row: row.id, PAGE_SIZE
+            )
+            for row in rows.values():
+                listed = _cluster_job(cluster, row, ended=created_from is not None)
+                add_listed(jobs, listed, in_array=bool(row.array_request))
+        return jobs
+
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read both streams on, each from its own position; a job that has not started has no log yet."""
         positions = {stream: cursor.position(stream) for stream in _STREAMS}
@@ -404,3 +473,19 @@ def _unfinished(cluster_id: str, number: int) -> Flow[JobsPage]:
     return JobsPage(
         {ref: _from_list_jobs(ref, job) for ref, job in refs}, len(answer.jobs), answer.total_count
     )
+
+
+def _rows(
+    cluster_id: str, job_status: str, created_from: int | None, number: int
+) -> Flow[tuple[list[FilteredJob], int | None]]:
+    answer = yield list_jobs_with_filters(
+        cluster_id, page_number=number, job_status=job_status, created_from=created_from
+    )
+    return answer.jobs, answer.total_count
+
+
+def _cluster_job(cluster_id: str, row: FilteredJob, *, ended: bool) -> ClusterJob:
+    """Return what a row tells of a job, or of the array that it is a part of; how it ended it never tells."""
+    ref = JobRef(whole_array_id(row.id) if row.array_request else row.id, cluster_id)
+    status = dataclasses.replace(_from_list_jobs(ref, row), queue=row.queue or None)
+    return ClusterJob(status, ended, whole=False)

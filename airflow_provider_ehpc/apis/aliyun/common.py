@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator
 
 from airflow_provider_ehpc.apis.call import InvalidArgument, NotFound, UnexpectedResponse
-from airflow_provider_ehpc.apis.job import JobRef
+from airflow_provider_ehpc.apis.job import ClusterJob, JobRef
 
 PAGE_SIZE = 50
 """The most jobs that one page of ListJobs may hold, in both versions."""
@@ -126,6 +126,23 @@ def node_names(text: str) -> tuple[str, ...]:
             else:
                 nodes.append(head + part.strip())
     return tuple(nodes)
+
+
+def whole_array_id(job_id: str) -> str:
+    """Return the id of the array that a job belongs to: ``5[].manager`` for ``5[2].manager`` (PBS), ``12``
+    for ``12_3`` and ``12_[1-5]`` (Slurm).
+    """
+    return re.sub(r"^(\d+)_.*$", r"\1", re.sub(r"^(\d+)\[[^\]]*\]", r"\1[]", job_id.strip()))
+
+
+def add_listed(jobs: dict[str, ClusterJob], listed: ClusterJob, *, in_array: bool) -> None:
+    """Add a row of a list to the cluster's jobs; the unfinished rows come first.
+
+    The end of a job takes the place of what was told before; the end of a part of an array does not.
+    """
+    known = jobs.get(listed.status.job_id)
+    if known is None or known.ended or not in_array:
+        jobs[listed.status.job_id] = listed
 
 
 def log_bytes(content: str, stream: str, request_id: str) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from pydantic import Field
 
 from airflow_provider_ehpc.apis.aliyun.common import (
     PAGE_SIZE,
+    add_listed,
     clock,
     cluster_job_ref,
     cluster_of,
@@ -26,6 +28,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     named_cluster,
     node_names,
     some_job_ids,
+    whole_array_id,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
@@ -35,6 +38,7 @@ from airflow_provider_ehpc.apis.answer import Flag, Number, PascalAnswer, Text, 
 from airflow_provider_ehpc.apis.array import array_size, array_status
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
+    ClusterJob,
     JobRef,
     JobSpec,
     JobState,
@@ -44,6 +48,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
 )
+from airflow_provider_ehpc.apis.listing import all_pages
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 
 VERSION = "2024-07-30"
@@ -338,6 +343,22 @@ class EhpcApi:
         """Page through the jobs where that is cheaper, and ask for the others one by one."""
         return statuses_by_page_or_job(refs, _lists, self.job_status, unknown=job_is_unknown)
 
+    def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
+        """Ask ListJobs for the unfinished, then for the finished by the time of their creation.
+
+        In this order: a job that ends in between is told twice, and its end is what counts.
+        """
+        cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs are meant")
+        jobs: dict[str, ClusterJob] = {}
+        for word, created_from in (("notfinish", None), ("finished", int(since.timestamp()))):
+            rows = yield from all_pages(
+                partial(_rows, cluster, word, created_from), lambda row: row.job_spec.id, PAGE_SIZE
+            )
+            for row in rows.values():
+                listed = _cluster_job(cluster, row, ended=created_from is not None)
+                add_listed(jobs, listed, in_array=bool(row.job_spec.array_request))
+        return jobs
+
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each stream with an offset of its own: the two files have nothing in common."""
         chunks = []
@@ -431,6 +452,21 @@ def _page(cluster_id: str, job_status: str, number: int) -> Flow[JobsPage]:
         if not job.job_spec.array_request
     }
     return JobsPage(told, len(answer.jobs), answer.total_count)
+
+
+def _rows(
+    cluster_id: str, job_status: str, created_from: int | None, number: int
+) -> Flow[tuple[list[ListedJob], int | None]]:
+    answer = yield list_jobs(cluster_id, page_number=number, job_status=job_status, created_from=created_from)
+    return answer.jobs, answer.total_count
+
+
+def _cluster_job(cluster_id: str, row: ListedJob, *, ended: bool) -> ClusterJob:
+    """Return what a row tells of a job, or of the array that it is a part of."""
+    spec = row.job_spec
+    in_array = bool(spec.array_request)
+    ref = JobRef(whole_array_id(spec.id) if in_array else spec.id, cluster_id)
+    return ClusterJob(_from_list_jobs(ref, row), ended, whole=not in_array)
 
 
 def _goes_on(chunk: LogChunk, size: int) -> bool:

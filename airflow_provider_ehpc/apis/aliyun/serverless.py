@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pydantic import AliasChoices, Field
@@ -42,6 +44,7 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.job import (
+    ClusterJob,
     JobRef,
     JobSpec,
     JobState,
@@ -51,11 +54,14 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
 )
+from airflow_provider_ehpc.apis.listing import all_pages
 
 VERSION = "2018-04-12"
 _NAME = "ehpc-serverless"
 PAGE_SIZE = 100
 """The most jobs that one page of ListServerlessJobs may hold, and the most ids that are asked for at once."""
+_SUB_TASK = re.compile(r"\d+_\d+")
+"""The id of an array job's sub-task (DescribeServerlessJobs)."""
 
 
 class ListedJob(PascalAnswer):
@@ -297,6 +303,25 @@ class EhpcServerlessApi:
                 found[ref] = yield from self._with_details(ref, status)
         return found
 
+    def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
+        """Ask ListServerlessJobs for those that wait or run, then for all by the time of their submission.
+
+        One that is being initialised cannot be listed by its state: where it was submitted before ``since``
+        it is missing here, and asking for it tells that it goes on.
+        """
+        cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs are meant")
+        submitted_from = int(since.timestamp())
+        jobs: dict[str, ClusterJob] = {}
+        for word, earliest in (("Pending", None), ("Running", None), ("All", submitted_from)):
+            rows = yield from all_pages(
+                partial(_rows, cluster, word, earliest), lambda row: row.job_id, PAGE_SIZE
+            )
+            for job_id, row in rows.items():
+                # 10_3 is a sub-task of 10, which is listed, too.
+                if not _SUB_TASK.fullmatch(job_id):
+                    jobs[job_id] = _cluster_job(cluster, row)
+        return jobs
+
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Raise: there is no operation for it.
 
@@ -357,6 +382,22 @@ class EhpcServerlessApi:
             return (yield from self.job_status(ref))
         except ApiError:
             return listed
+
+
+def _rows(
+    cluster_id: str, state: str, submitted_from: int | None, number: int
+) -> Flow[tuple[list[ListedJob], int | None]]:
+    answer = yield list_serverless_jobs(
+        cluster_id, state=state, submitted_from=submitted_from, page_number=number
+    )
+    return answer.jobs, answer.total_count
+
+
+def _cluster_job(cluster_id: str, row: ListedJob) -> ClusterJob:
+    status = _from_listed(JobRef(row.job_id, cluster_id), row)
+    # Why it failed, and with which code, only its details tell; of an array, what its sub-tasks do.
+    whole = status.state is JobState.SUCCEEDED and not row.is_array_job
+    return ClusterJob(status, status.state.terminal, whole)
 
 
 def _numbered(name: str, values: Iterable[str]) -> Mapping[str, str]:

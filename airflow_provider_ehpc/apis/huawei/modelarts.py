@@ -8,7 +8,7 @@ Cloud's reference, which is the same API with fewer operations.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -37,8 +37,10 @@ from airflow_provider_ehpc.apis.huawei.states import UNFINISHED_PHASES
 from airflow_provider_ehpc.apis.huawei.submission import job_body
 from airflow_provider_ehpc.apis.huawei.training_job import TaskIp, TrainingJob
 from airflow_provider_ehpc.apis.job import (
+    ClusterJob,
     JobRef,
     JobSpec,
+    JobState,
     JobStatus,
     LogBatch,
     LogChunk,
@@ -46,6 +48,7 @@ from airflow_provider_ehpc.apis.job import (
     LogLimits,
     LogPosition,
 )
+from airflow_provider_ehpc.apis.listing import all_pages, newest_pages, submitted_since
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 
 VERSION = "v2"
@@ -307,6 +310,18 @@ class ModelArtsApi(ProjectApi):
         ]
         return statuses_by_page_or_job(refs, lambda _ref: lists, self.job_status)
 
+    def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
+        """Search the project's unfinished jobs, then all of them from the newest on."""
+        self.refuse_cluster(cluster_id)
+        unfinished = yield from all_pages(partial(self._rows, UNFINISHED_PHASES), _job_id, PAGE_SIZE)
+        newest = yield from newest_pages(
+            partial(self._rows, ()),
+            _job_id,
+            PAGE_SIZE,
+            lambda job: submitted_since(job.job_status(JobRef(job.metadata.id)), since),
+        )
+        return {job_id: _cluster_job(job) for job_id, job in {**unfinished, **newest}.items()}
+
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each task's log by lines; by previews where the endpoint has no lines to give.
 
@@ -351,6 +366,10 @@ class ModelArtsApi(ProjectApi):
         refs = [(JobRef(job.metadata.id), job) for job in answer.items]
         return JobsPage({ref: job.job_status(ref) for ref, job in refs}, len(answer.items), answer.count)
 
+    def _rows(self, phases: Sequence[str], number: int) -> Flow[tuple[list[TrainingJob], int | None]]:
+        answer = yield search_training_jobs(self.project_id, page=number - 1, phases=phases)
+        return answer.items, answer.count
+
     def _read_task(
         self, ref: JobRef, task: str, position: LogPosition, created_at: datetime | None, size: int
     ) -> Flow[LogBatch]:
@@ -385,6 +404,15 @@ class ModelArtsApi(ProjectApi):
 
     def _newest(self, ref: JobRef, task: str, lines: int) -> ApiCall[LogLines]:
         return show_log_lines(self.project_id, ref.job_id, task, base_line=None, lines=lines, order="desc")
+
+
+def _job_id(job: TrainingJob) -> str:
+    return job.metadata.id
+
+
+def _cluster_job(job: TrainingJob) -> ClusterJob:
+    status = job.job_status(JobRef(job.metadata.id))
+    return ClusterJob(status, status.state.terminal, whole=status.state is JobState.SUCCEEDED)
 
 
 def _milliseconds(time: datetime | None) -> int | None:

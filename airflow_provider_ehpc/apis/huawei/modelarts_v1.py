@@ -7,6 +7,7 @@ and the pages beside it, now under "Historical APIs", and the captured answers o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
@@ -19,6 +20,7 @@ from airflow_provider_ehpc.apis.call import (
     InvalidArgument,
     InvalidRequest,
     NotFound,
+    NotSupported,
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.huawei.fields import Many
@@ -32,6 +34,7 @@ from airflow_provider_ehpc.apis.huawei.lines import LogLines, newest_lines, read
 from airflow_provider_ehpc.apis.huawei.protocol import modelarts_call, project_path
 from airflow_provider_ehpc.apis.huawei.slices import SLICE, LogSlice, read_slices
 from airflow_provider_ehpc.apis.job import (
+    ClusterJob,
     JobRef,
     JobSpec,
     JobStatus,
@@ -217,6 +220,16 @@ class ModelArtsV1Api(ProjectApi):
         """Page through the list where that is cheaper, and ask for the others one by one."""
         lists = [JobsList(self._page, PAGE_SIZE)]
         return statuses_by_page_or_job(refs, lambda _ref: lists, self.job_status)
+
+    def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
+        """Raise: a new version of an old job stands far down in the list, which shows each job's newest only.
+
+        :raises NotSupported: always, before any request.
+        """
+        raise NotSupported(
+            f"job_id: the API {self.name!r} lists only the newest version of each job, so it cannot tell "
+            "which have ended; name the job and its version"
+        )
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each log file by bytes; by lines where the endpoint has only those."""

@@ -8,7 +8,9 @@ job log: a job's output is in two files of the cluster's file system, whose path
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -26,6 +28,7 @@ from airflow_provider_ehpc.apis.call import (
     percent_encode,
 )
 from airflow_provider_ehpc.apis.job import (
+    ClusterJob,
     JobRef,
     JobSpec,
     JobState,
@@ -35,6 +38,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
 )
+from airflow_provider_ehpc.apis.listing import all_pages, submitted_since
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 from airflow_provider_ehpc.apis.qingcloud.operations import Operation, find_operation
 from airflow_provider_ehpc.apis.qingcloud.protocol import PAGE_SIZE, hpc_call, ret_code_error
@@ -269,6 +273,17 @@ class QingCloudHpcApi:
         found.update((yield from statuses_by_page_or_job(operations, lambda _ref: [], self.job_status)))
         return found
 
+    def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
+        """Read the whole job/list, a hundred jobs a call: it has no filter by time, and its order is not
+        documented.
+        """
+        if not cluster_id:
+            raise InvalidArgument(
+                f"cluster_id: the API {self.name!r} needs the cluster whose jobs are meant; give cluster_id, "
+                "or set the connection's default cluster id"
+            )
+        return self._cluster_jobs(cluster_id, since)
+
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Refuse: there is no job log."""
         raise self._no_log(ref)
@@ -322,6 +337,19 @@ class QingCloudHpcApi:
         return [
             JobsList(partial(self._page, _cluster(ref), word), PAGE_SIZE) for word in ("running", "pending")
         ]
+
+    def _cluster_jobs(self, cluster_id: str, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
+        rows = yield from all_pages(partial(self._rows, cluster_id), lambda job: job.hpcjob_uuid, PAGE_SIZE)
+        jobs = {}
+        for job_id, job in rows.items():
+            status = _from_job(JobRef(job_id, cluster_id), job)
+            if not status.state.terminal or submitted_since(status, since):
+                jobs[job_id] = ClusterJob(status, status.state.terminal, whole=False)
+        return jobs
+
+    def _rows(self, cluster_id: str, number: int) -> Flow[tuple[list[Job], int | None]]:
+        answer = yield list_jobs(self._zone, cluster_id, offset=(number - 1) * PAGE_SIZE)
+        return answer.hpc_job_set, answer.total_count
 
     def _page(self, cluster_id: str, jobs_status: str, number: int) -> Flow[JobsPage]:
         answer = yield list_jobs(self._zone, cluster_id, jobs_status=jobs_status, offset=number * PAGE_SIZE)

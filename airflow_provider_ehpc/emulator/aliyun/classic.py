@@ -18,11 +18,13 @@ from airflow_provider_ehpc.emulator.aliyun.attributes import describe
 from airflow_provider_ehpc.emulator.aliyun.classic_requests import (
     job_filter,
     log_window,
+    rerunable,
     stopped_jobs,
     submission,
 )
 from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, page, required
 from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
+from airflow_provider_ehpc.emulator.aliyun.requests import filters
 from airflow_provider_ehpc.emulator.aliyun.view import ClusterView, check_cluster, local_time, read_piece
 from airflow_provider_ehpc.emulator.gateway import Refused
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
@@ -44,6 +46,7 @@ class EhpcClassic:
             "DescribeJob": self.describe_job,
             "GetJobLog": self.get_job_log,
             "ListJobs": self.list_jobs,
+            "ListJobsWithFilters": self.list_jobs_with_filters,
             "StopJobs": self.stop_jobs,
             "SubmitJob": self.submit_job,
         }
@@ -70,6 +73,20 @@ class EhpcClassic:
         told = {"Jobs": {"JobInfo": listed}, "PageNumber": number, "PageSize": size, "TotalCount": len(jobs)}
         drift = self._view.drift()
         return told if drift is None else _DRIFTS[drift](told)
+
+    async def list_jobs_with_filters(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
+        """ListJobsWithFilters: tells the queue, too, and has no wrapper around the list."""
+        check_cluster(parameters)
+        number, size = page(parameters)
+        wanted = filters(parameters)
+        jobs = [job for job in self._view.jobs() if wanted.wants(job)]
+        jobs.sort(key=wanted.order, reverse=wanted.newest_first)
+        listed = [
+            {**self._listed(job), "Queue": job.spec.queue, "Rerunable": rerunable(job)}
+            for job in jobs[(number - 1) * size : number * size]
+        ]
+        told = {"Jobs": listed, "PageNumber": number, "PageSize": size, "TotalCount": len(jobs)}
+        return {**told, "Success": True}
 
     async def describe_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """DescribeJob."""

@@ -63,6 +63,13 @@ def json_object(text: str, parameter: str) -> dict[str, Any]:
     return told
 
 
+def numbered(parameters: Mapping[str, str], name: str) -> list[str]:
+    """Return a parameter that is a list, sent as ``JobIds.1``, ``JobIds.2``."""
+    items = (re.fullmatch(rf"{name}\.([1-9]\d{{0,8}})", key) for key in parameters)
+    found = sorted((int(item[1]), parameters[item[0]]) for item in items if item)
+    return [value for _number, value in found]
+
+
 def array_request(text: str, parameter: str) -> str | None:
     """Return the indexes of an array job, as ``X-Y:Z``; None where there are none."""
     if text and not 0 < array_size(text) <= _MAX_ARRAY:

@@ -14,6 +14,7 @@ from airflow_provider_ehpc.emulator.aliyun.parameters import (
     invalid,
     json_object,
     json_value,
+    numbered,
     variables,
     whole,
 )
@@ -123,6 +124,31 @@ def job_filter(parameters: Mapping[str, str]) -> JobFilter:
         order=order,
         newest_first=newest_first,
     )
+
+
+def filters(parameters: Mapping[str, str]) -> JobFilter:
+    """Read the parameters of ListJobsWithFilters, which 2018-04-12 has beside ListJobs: the same filter."""
+    status = parameters.get("JobStatus") or "all"
+    if status not in ("all", "finished", "notfinish"):
+        raise invalid("JobStatus")
+    told = {name: parameters[name] for name in _ORDERS if parameters.get(name)}
+    order, newest_first = _order(told)
+    return JobFilter(
+        status=status,
+        name=parameters.get("JobName", ""),
+        users=numbered(parameters, "Users"),
+        queues=numbered(parameters, "Queues"),
+        nodes=numbered(parameters, "Nodes"),
+        created_from=_moment(parameters, "CreateTimeStart"),
+        created_to=_moment(parameters, "CreateTimeEnd"),
+        order=order,
+        newest_first=newest_first,
+    )
+
+
+def _moment(parameters: Mapping[str, str], name: str) -> int | None:
+    text = parameters.get(name, "")
+    return whole(text, name) if text else None
 
 
 _ORDERS: Mapping[str, Callable[[Job], float]] = {

@@ -23,12 +23,11 @@ from airflow_provider_ehpc.emulator.aliyun.containers import (
     script,
     utc,
 )
-from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, page
+from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, numbered, page
 from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
 from airflow_provider_ehpc.emulator.aliyun.serverless_requests import (
     ListRequest,
     list_request,
-    numbered,
     submission,
 )
 from airflow_provider_ehpc.emulator.aliyun.view import USER, ClusterView, check_cluster

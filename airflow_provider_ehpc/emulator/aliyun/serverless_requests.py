@@ -13,6 +13,7 @@ from airflow_provider_ehpc.emulator.aliyun.parameters import (
     invalid,
     json_object,
     json_value,
+    numbered,
     required,
     whole,
 )
@@ -117,13 +118,6 @@ def list_request(parameters: Mapping[str, str]) -> ListRequest:
         by_start=by_start,
         newest_first=order == "Desc",
     )
-
-
-def numbered(parameters: Mapping[str, str], name: str) -> list[str]:
-    """Return a parameter that is a list, sent as ``JobIds.1``, ``JobIds.2``."""
-    items = (re.fullmatch(rf"{name}\.([1-9]\d{{0,8}})", key) for key in parameters)
-    found = sorted((int(item[1]), parameters[item[0]]) for item in items if item)
-    return [value for _number, value in found]
 
 
 def _container(parameters: Mapping[str, str]) -> Mapping[str, Any]:

@@ -1,0 +1,342 @@
+"""One look at a cluster for all who watch for the ends of its jobs.
+
+A feed belongs to one running event loop, account, API, cluster and interval. It never ends by itself and
+never raises: Airflow starts an event trigger that failed again every second, for ever. What goes wrong is
+said once in the triggerer's log, and tried again for as long as the watch lasts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from weakref import WeakValueDictionary
+
+from airflow_provider_ehpc.apis.call import (
+    ApiError,
+    AuthenticationFailed,
+    InvalidArgument,
+    InvalidRequest,
+    NotFound,
+    UnexpectedResponse,
+)
+from airflow_provider_ehpc.apis.job import ClusterJob, JobRef, JobState, JobStatus
+from airflow_provider_ehpc.compat import AirflowException
+from airflow_provider_ehpc.hooks import ajob_hook
+from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.polling.connection import HookKeeper
+from airflow_provider_ehpc.polling.finished import (
+    OVERLAP,
+    Ends,
+    Position,
+    Reading,
+    Wanted,
+    after,
+    questions,
+    started,
+)
+from airflow_provider_ehpc.polling.positions import PositionStore
+
+GATHER = 1.0
+"""Seconds that a turn waits for further watchers when the first of several has come."""
+GIVE_UP = 600.0
+"""Seconds after which a job that the cloud knows no more counts as ended."""
+SAVE_EVERY = 600.0
+"""Seconds after which a position is kept anew although nothing was told: it shortens the first reading after
+a restart. Each writing costs the triggerer's supervisor some 20 ms."""
+_LONGEST_PAUSE = 300.0
+_REMIND = 3600.0
+"""Seconds after which a fault that lasts is said again."""
+_LOCKED = 1800.0
+"""Seconds after which a refused key is tried again, unless the connection has another meanwhile. Huawei locks
+a key for 15 minutes after five refusals."""
+
+log = logging.getLogger(__name__)
+
+
+class Watcher:
+    """One trigger's share of a feed: what it wants, how far it is, and what it has to tell."""
+
+    def __init__(self, wanted: Wanted, store: PositionStore) -> None:
+        self.wanted = wanted
+        self.position = Position()
+        """As of the last turn."""
+        self.store = store
+        self._kept = Position()
+        """The last position all of whose events are known to be stored by Airflow."""
+        self._saved_at = float("-inf")
+        self._pending: list[Ends] = []
+        self._doubtful: frozenset[str] = frozenset()
+
+    async def load(self) -> None:
+        """Find out how far an earlier triggerer came."""
+        told = await self.store.load()
+        self._doubtful = told.sent
+        self.position = self._kept = started(replace(told, sent=frozenset()), self.wanted)
+
+    async def payload(self, ends: Ends) -> dict[str, Any] | None:
+        """Return what to send, None for nothing. Before, it is noted that it may have been sent."""
+        if not ends.jobs:
+            if not self._pending:
+                self._kept = ends.position
+                if time.monotonic() - self._saved_at >= SAVE_EVERY:
+                    await self._save()
+            return None
+        self._pending.append(ends)
+        await self._save()
+        repeated = {"may_be_repeated": True}
+        return {
+            "jobs": [
+                {**status.as_dict(), **(repeated if job in self._doubtful else {})}
+                for job, status in ends.jobs.items()
+            ]
+        }
+
+    async def stored(self, ends: Ends) -> None:
+        """Take note that Airflow has stored the events of a turn, and with them those of the turns before."""
+        while self._pending:
+            done = self._pending.pop(0)
+            self._doubtful -= done.jobs.keys()
+            if done is ends:
+                break
+        self._kept = ends.position
+        await self._save()
+
+    async def _save(self) -> None:
+        sent = self._doubtful.union(*(ends.jobs for ends in self._pending))
+        await self.store.save(replace(self._kept, sent=sent))
+        self._saved_at = time.monotonic()
+
+
+@dataclass(eq=False, slots=True)
+class Turn:
+    """What one look told each of the watchers that took part."""
+
+    ends: Mapping[Watcher, Ends]
+    on_stored: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """What is to be done when Airflow has stored the events of this turn."""
+
+    async def stored(self) -> None:
+        """Do it."""
+        for note in self.on_stored:
+            await note()
+
+
+class JobFeed:
+    """Looks for ended jobs, turn by turn, for the watchers that have joined.
+
+    :param interval: seconds between two turns.
+    """
+
+    def __init__(
+        self, conn_id: str, api: str | None, cluster_id: str | None, version_id: str | None, interval: float
+    ) -> None:
+        self._name = f"connection {conn_id!r}" + (f", cluster {cluster_id}" if cluster_id else "")
+        self._cluster_id = cluster_id
+        self._version_id = version_id
+        self._interval = interval
+        self._keeper = HookKeeper(partial(ajob_hook, conn_id, api))
+        self._watchers: dict[Watcher, None] = {}
+        self._new: set[Watcher] = set()
+        self._joined = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+        self._known: dict[str, JobStatus] = {}
+        self._missing_since: dict[str, float] = {}
+        self._faults = _Faults(self._name)
+        self._spoilt: set[str] = set()
+        self._refused: tuple[ApiHook, float, AuthenticationFailed] | None = None
+
+    def join(self, watcher: Watcher) -> None:
+        """Let a watcher take part, in a turn at once and then together with the others.
+
+        The others are left out of that turn, so that no one's events follow each other too soon.
+        """
+        self._watchers[watcher] = None
+        self._new.add(watcher)
+        self._joined.set()
+
+    def leave(self, watcher: Watcher) -> None:
+        """Let a watcher go."""
+        self._watchers.pop(watcher, None)
+        self._new.discard(watcher)
+
+    async def turns(self) -> AsyncIterator[Turn]:
+        """Look again and again, for ever. Who asks while another still has turns waits for its end."""
+        due = time.monotonic()
+        async with self._one_at_a_time, contextlib.aclosing(self._keeper):
+            while True:
+                await self._rest(due)
+                all_of_them = time.monotonic() >= due
+                watchers = list(self._watchers if all_of_them else self._new)
+                if not watchers:
+                    due = time.monotonic() + self._interval
+                    continue
+                try:
+                    turn = await self._turn(watchers)
+                except Exception as error:
+                    due = time.monotonic() + self._faults.note(error, self._interval)
+                else:
+                    self._faults.clear()
+                    self._new.difference_update(watchers)
+                    if all_of_them:
+                        # Feeds of several clusters do not stay in step.
+                        due = time.monotonic() + self._interval * random.uniform(0.95, 1.05)
+                    yield turn
+
+    async def _rest(self, until: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(until - time.monotonic()):
+                await self._joined.wait()
+        if self._joined.is_set():
+            await asyncio.sleep(min(GATHER, self._interval))
+            self._joined.clear()
+
+    async def _turn(self, watchers: list[Watcher]) -> Turn:
+        began = time.time()
+        hook = await self._allowed_hook()
+        try:
+            reading = await self._read(hook, watchers, began)
+        except AuthenticationFailed as error:
+            self._refused = (hook, time.monotonic() + _LOCKED, error)
+            raise
+        self._known.clear()
+        ends = {}
+        for watcher in watchers:
+            if watcher in self._watchers:
+                ends[watcher] = after(watcher.position, watcher.wanted, reading)
+                watcher.position = ends[watcher].position
+        return Turn(ends)
+
+    async def _allowed_hook(self) -> ApiHook:
+        """Return the hook; not for a key that was refused a while ago, as each refusal counts."""
+        if self._refused:
+            hook, until, error = self._refused
+            if time.monotonic() < until and not await self._keeper.has_new_key(hook):
+                raise error.with_traceback(None)
+            self._refused = None
+        return await self._keeper.get()
+
+    async def _read(self, hook: ApiHook, watchers: list[Watcher], began: float) -> Reading:
+        listed: Mapping[str, ClusterJob] = {}
+        if general := [w for w in watchers if not w.wanted.jobs]:
+            since = min((began if w.position.since is None else w.position.since) for w in general) - OVERLAP
+            listed = await hook.acluster_jobs(datetime.fromtimestamp(since, UTC), self._cluster_id)
+        asked = set[str]().union(*(questions(w.position, w.wanted, listed) for w in watchers))
+        answers = await self._ask(hook, asked)
+        unfinished = {job: row.status for job, row in listed.items() if not row.ended}
+        ended = {job: row.status for job, row in listed.items() if row.ended}
+        lost: dict[str, JobStatus] = {}
+        for job, status in answers.items():
+            if status and status.state.terminal:
+                ended[job] = status
+            elif job in listed:
+                if status and status.state is not JobState.UNKNOWN:
+                    # An array of which only some jobs have ended.
+                    unfinished[job] = ended.pop(job)
+            elif self._is_lost(job, status, began):
+                lost[job] = status or JobStatus(
+                    job, JobState.UNKNOWN, "", self._cluster_id, reason="the cloud knows the job no more"
+                )
+        self._missing_since = {job: at for job, at in self._missing_since.items() if job in asked}
+        return Reading(began, unfinished, ended, lost)
+
+    def _is_lost(self, job: str, status: JobStatus | None, now: float) -> bool:
+        if status and status.state is not JobState.UNKNOWN:
+            self._missing_since.pop(job, None)
+            return False
+        return now - self._missing_since.setdefault(job, now) >= GIVE_UP
+
+    async def _ask(self, hook: ApiHook, jobs: set[str]) -> dict[str, JobStatus | None]:
+        """Ask for jobs; None for one that the cloud does not know. What ended is not asked for again where
+        the turn fails later.
+        """
+        refs = {}
+        for job in sorted(jobs - self._known.keys()):
+            try:
+                refs[hook.job_ref(job, self._cluster_id, self._version_id)] = job
+            except InvalidArgument as error:
+                # One watcher's mistake; the others of the cluster are not to wait for its correction.
+                if job not in self._spoilt:
+                    log.error("the end of job %r (%s) cannot be seen: %s", job, self._name, error)
+                self._spoilt.add(job)
+        try:
+            told = await hook.ajob_statuses(refs)
+        except (InvalidRequest, NotFound, UnexpectedResponse):
+            # What is wrong with one job, such as one that is long forgotten, must not hide all the others.
+            told = {ref: await _status(hook, ref) for ref in refs}
+        answers = {refs[ref]: status for ref, status in told.items()}
+        self._known.update((job, s) for job, s in answers.items() if s and s.state.terminal)
+        return {**answers, **{job: self._known[job] for job in jobs & self._known.keys()}}
+
+
+async def _status(hook: ApiHook, ref: JobRef) -> JobStatus | None:
+    try:
+        return await hook.ajob_status(ref)
+    except (InvalidRequest, NotFound, UnexpectedResponse):
+        return None
+
+
+class _Faults:
+    """Says what is wrong once, then once an hour, and when it is over."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._kind: tuple[type[Exception], Any] | None = None
+        self._said_at = 0.0
+        self._count = 0
+
+    def note(self, error: Exception, interval: float) -> float:
+        """Take in that a turn failed; return the seconds until the next."""
+        self._count += 1
+        passes = isinstance(error, ApiError) and error.transient
+        pause = interval if passes else max(interval, min(60.0 * self._count, _LONGEST_PAUSE))
+        kind = (type(error), getattr(error, "code", None))
+        now = time.monotonic()
+        if kind != self._kind or now - self._said_at >= _REMIND:
+            self._kind, self._said_at = kind, now
+            if passes:
+                log.warning(
+                    "ends of jobs (%s) cannot be seen for the moment: %s The look is repeated for as long as "
+                    "it takes.",
+                    self._name,
+                    error,
+                )
+            elif isinstance(error, ApiError | InvalidArgument | AirflowException):
+                log.error(
+                    "ends of jobs (%s) cannot be seen until this is put right: %s It is looked again every "
+                    "%.0f s.",
+                    self._name,
+                    error,
+                    pause,
+                )
+            else:
+                log.error("ends of jobs (%s) cannot be seen", self._name, exc_info=error)
+        return pause
+
+    def clear(self) -> None:
+        """Take in that a turn went well."""
+        if self._count:
+            log.info("ends of jobs (%s) are seen again, after %d failed looks", self._name, self._count)
+        self._count, self._kind = 0, None
+
+
+_feeds: WeakValueDictionary[tuple[Hashable, ...], JobFeed] = WeakValueDictionary()
+
+
+def feed_of(
+    conn_id: str, api: str | None, cluster_id: str | None, version_id: str | None, interval: float
+) -> JobFeed:
+    """Return the feed that all with the same arguments share in the running event loop."""
+    arguments = (conn_id, api, cluster_id, version_id, interval)
+    key = (asyncio.get_running_loop(), *arguments)
+    feed = _feeds.get(key)
+    if feed is None:
+        feed = _feeds[key] = JobFeed(*arguments)
+    return feed

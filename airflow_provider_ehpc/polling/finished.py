@@ -1,0 +1,186 @@
+"""Which jobs have ended since a watcher last looked: pure judgement over readings of a cluster's jobs.
+
+No cloud can be asked for the jobs that ended since a moment. An end is seen in one of two ways:
+
+* a job that was unfinished at an earlier reading is not so any more, or
+* a job was submitted since the earlier reading, and has ended already.
+
+A :class:`Position` holds what both need, and is all that has to outlive a triggerer. It is bounded: it grows
+with the jobs that wait or run now, and with those that ended and were submitted lately, not with time.
+
+* Every reading begins :data:`OVERLAP` before the one before it. So rows that are shown late, rows that moved
+  between two pages and clocks that disagree cost nothing; the ids told already are left out.
+* An id is forgotten by the same measure by which a row counts as new, so no row is new twice.
+* A job that is shown as unfinished shortly after its end was told is not followed again: lists lag behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from airflow_provider_ehpc.apis.job import ClusterJob, JobState, JobStatus
+from airflow_provider_ehpc.apis.listing import latest_submission
+
+OVERLAP = 900.0
+"""Seconds by which a reading reaches back behind the one before it."""
+MOST_AT_ONCE = 1000
+"""Jobs that a turn tells at most; the others wait for the next. They travel in one event of about 1 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whose end a watcher wants to know.
+
+    :param jobs: certain jobs; any that fits the rest where it is empty.
+    :param name: a pattern such as ``train-*``; case matters.
+    :param states: the ends that are wanted; any where it is empty.
+    """
+
+    jobs: frozenset[str] = frozenset()
+    name: str | None = None
+    queue: str | None = None
+    user: str | None = None
+    states: tuple[JobState, ...] = ()
+
+    def follows(self, status: JobStatus) -> bool:
+        """Whether the job may be wanted when it ends. Its queue may be another by then."""
+        return self._named_so(status) and self.user in (None, status.user or self.user)
+
+    def may_fit(self, status: JobStatus) -> bool:
+        """Whether what a list tells of an ended job does not rule it out."""
+        return self.follows(status) and self.queue in (None, status.queue or self.queue)
+
+    def fits(self, status: JobStatus) -> bool:
+        """Whether this end is wanted."""
+        return (
+            (self.name is None or fnmatchcase(status.name or "", self.name))
+            and self.user in (None, status.user)
+            and self.queue in (None, status.queue)
+            and (not self.states or status.state in self.states)
+        )
+
+    def _named_so(self, status: JobStatus) -> bool:
+        return self.name is None or status.name is None or fnmatchcase(status.name, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a watcher has seen jobs end. Plain data, of jobs' ids and times alone."""
+
+    since: float | None = None
+    """Epoch seconds at which the last reading began; None before the first."""
+    open: frozenset[str] = frozenset()
+    """The jobs that are wanted and had not ended then."""
+    seen: Mapping[str, float] = field(default_factory=dict)
+    """Ended jobs that are not to be told, or told again, and the time by which each is forgotten."""
+    sent: frozenset[str] = frozenset()
+    """Jobs whose end was handed to Airflow, and of which it was not known yet that it had stored it."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-ready data; :meth:`read` is the way back."""
+        return {
+            "since": self.since,
+            "open": sorted(self.open),
+            "seen": dict(sorted(self.seen.items())),
+            "sent": sorted(self.sent),
+        }
+
+    @classmethod
+    def read(cls, told: Any) -> Position:
+        """Rebuild what :meth:`as_dict` described.
+
+        :raises ValueError: where it is something else.
+        """
+        try:
+            return cls(
+                since=None if told["since"] is None else float(told["since"]),
+                open=frozenset(map(str, told["open"])),
+                seen={str(job): float(at) for job, at in told["seen"].items()},
+                sent=frozenset(map(str, told["sent"])),
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"this is no position of a watcher: {told!r:.200}") from error
+
+    @property
+    def edge(self) -> float:
+        """Epoch seconds of the earliest submission that the next reading asks for."""
+        return (self.since or 0.0) - OVERLAP
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a turn found out of a cluster's jobs."""
+
+    began: float
+    unfinished: Mapping[str, JobStatus] = field(default_factory=dict)
+    ended: Mapping[str, JobStatus] = field(default_factory=dict)
+    lost: Mapping[str, JobStatus] = field(default_factory=dict)
+    """Jobs that were unfinished and of which the cloud has known nothing for long: their end was missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What a watcher is to tell after a turn, and where it stands then."""
+
+    jobs: Mapping[str, JobStatus]
+    position: Position
+
+
+def started(position: Position, wanted: Wanted) -> Position:
+    """Return a watcher's position before its first turn: one that names jobs waits for them from there on."""
+    if wanted.jobs and position.since is None:
+        return replace(position, open=wanted.jobs)
+    return position
+
+
+def is_new(position: Position, wanted: Wanted, job: str, status: JobStatus) -> bool:
+    """Whether an ended job's end was not told yet."""
+    if job in position.open:
+        return True
+    if wanted.jobs or position.since is None or job in position.seen or not wanted.follows(status):
+        return False
+    submitted = latest_submission(status)
+    return submitted is not None and submitted >= position.edge
+
+
+def questions(position: Position, wanted: Wanted, listed: Mapping[str, ClusterJob]) -> set[str]:
+    """Return the jobs that have to be asked for: a list does not show them, or not how they ended."""
+    ended = {
+        job
+        for job, row in listed.items()
+        if row.ended
+        and not row.whole
+        and is_new(position, wanted, job, row.status)
+        and wanted.may_fit(row.status)
+    }
+    return ended | (position.open - listed.keys())
+
+
+def after(position: Position, wanted: Wanted, reading: Reading) -> Ends:
+    """Return what a reading tells a watcher. The first one only tells it what there is."""
+    ended = dict(reading.ended) if wanted.jobs else {**reading.lost, **reading.ended}
+    since = max(reading.began, position.since or 0.0)
+    if position.since is None and not wanted.jobs:
+        news: dict[str, JobStatus] = {}
+        past: Iterable[str] = [job for job, status in ended.items() if wanted.follows(status)]
+    else:
+        news = {job: status for job, status in ended.items() if is_new(position, wanted, job, status)}
+        past = news
+    # A row stays new for as long as its submission lies behind the edge; until then its id is remembered.
+    seen = dict(position.seen)
+    seen.update((job, max(since, latest_submission(ended[job]) or 0.0)) for job in past)
+    seen = {job: at for job, at in seen.items() if at >= since - OVERLAP}
+    open_now = position.open - news.keys()
+    if not wanted.jobs:
+        open_now |= {
+            job for job, status in reading.unfinished.items() if job not in seen and wanted.follows(status)
+        }
+    told = {job: status for job, status in news.items() if wanted.fits(status)}
+    for job in list(told)[MOST_AT_ONCE:]:
+        del told[job]
+        seen.pop(job, None)
+        open_now |= {job}
+    return Ends(told, Position(since, frozenset(open_now), seen))

@@ -1,0 +1,274 @@
+"""Starting a DAG when a job ends: the trigger of an ``AssetWatcher``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Hashable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+
+from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.job import JobState
+
+if TYPE_CHECKING:
+    from airflow_provider_ehpc.polling.feed import JobFeed, Turn, Watcher
+
+_SHARED = ("conn_id", "api", "cluster_id", "version_id", "poll_interval")
+"""The arguments by which watchers share one look at the cloud."""
+
+
+class JobFinishedTrigger(BaseEventTrigger):
+    """Tells of every job that ends: a certain one, or any that fits.
+
+    The event's payload is ``{"jobs": [...]}``, each job's status a dict as ``JobStateSensor`` returns it.
+    Jobs whose ends are seen at one look come in one event: Airflow passes a second event, that comes before
+    its scheduler has made a run of the first, to a DAG only together with the event after it.
+
+    Each ended job is told once, also where it ended while no triggerer ran; if a triggerer is killed in the
+    moment in which Airflow stores an event, its jobs are told again, with ``may_be_repeated``.
+
+    A watcher begins with what it sees at its first look: jobs that ended before are not told, unless
+    ``job_id`` names them. To change its arguments (but for ``poll_interval``) makes a new watcher of it.
+
+    :param conn_id: the connection to the cloud account.
+    :param job_id: the job, or a list of jobs; any job that fits the rest where left out.
+    :param name: a pattern of the job's name, such as ``train-*``; upper and lower case differ.
+    :param queue: the queue that the job is in when it ends.
+    :param user: the user of the cluster who submitted it.
+    :param states: the ends that are wanted, such as ``["FAILED"]``; all where left out. UNKNOWN is that of
+        a job which the cloud forgot before its end was seen.
+    :param cluster_id: the cluster; the connection's default where left out.
+    :param version_id: the version of a ModelArts v1 job.
+    :param api: the API to ask; the connection's type decides where left out.
+    :param poll_interval: seconds between two looks, at least 5, which Airflow's scheduler needs between two
+        events. Watchers that differ only in what they want share their looks (Airflow 3.3).
+    :raises InvalidArgument: naming the argument that is missing, unknown or contradicts another.
+    """
+
+    def __init__(
+        self,
+        *,
+        conn_id: str = "aliyun_ehpc_default",
+        job_id: str | Sequence[str] | None = None,
+        name: str | None = None,
+        queue: str | None = None,
+        user: str | None = None,
+        states: Sequence[str] | None = None,
+        cluster_id: str | None = None,
+        version_id: str | None = None,
+        api: str | None = None,
+        poll_interval: float = 60.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.conn_id = _text("conn_id", conn_id)
+        self.job_id = _job_ids(job_id)
+        self.name = _filter("name", name, self.job_id)
+        self.queue = _filter("queue", queue, self.job_id)
+        self.user = _filter("user", user, self.job_id)
+        self.states = _ends(states)
+        self.cluster_id = None if cluster_id is None else _text("cluster_id", cluster_id)
+        self.version_id = None if version_id is None else _text("version_id", version_id)
+        self.api = _api(api, self.job_id, self.version_id)
+        if isinstance(poll_interval, bool) or not isinstance(poll_interval, int | float) or poll_interval < 5:
+            raise InvalidArgument(
+                f"poll_interval: it is a number of seconds from 5 on, and not {poll_interval!r}"
+            )
+        self.poll_interval = float(poll_interval)
+        self._watcher: Watcher | None = None
+        self._feed: JobFeed | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what rebuilds the trigger, without what was left out."""
+        names = (
+            "conn_id",
+            "job_id",
+            "name",
+            "queue",
+            "user",
+            "states",
+            "cluster_id",
+            "version_id",
+            "api",
+            "poll_interval",
+        )
+        kwargs = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return f"{type(self).__module__}.{type(self).__qualname__}", kwargs
+
+    @property
+    def identity(self) -> str:
+        """What tells this watcher from all others: a digest of all its arguments but ``poll_interval``."""
+        kwargs = {name: value for name, value in self.serialize()[1].items() if name != "poll_interval"}
+        return hashlib.sha256(json.dumps(kwargs, sort_keys=True).encode()).hexdigest()[:16]
+
+    # ------------------------------------------------------------------ Airflow 3.3: one look for many
+
+    def shared_stream_key(self) -> Hashable | None:
+        """Return what watchers that share their looks have in common."""
+        return (type(self).__qualname__, *(getattr(self, name) for name in _SHARED))
+
+    @classmethod
+    def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> Any:
+        """Return what looks for all watchers with one key.
+
+        With a producer, Airflow tells when it has stored the events of a turn; before, nothing may be noted
+        as told.
+        """
+        return TurnProducer(kwargs)
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
+        """Send what each turn tells this watcher."""
+        watcher = await self._join(_feed(self.serialize()[1]))
+        try:
+            async for turn in shared_stream:
+                async for event in _events(watcher, turn):
+                    yield event
+        finally:
+            self._leave()
+
+    # ------------------------------------------------------------------ before 3.3: each by itself
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look and send, where Airflow has no shared streams."""
+        from airflow_provider_ehpc.polling.feed import JobFeed
+
+        feed = JobFeed(*_shared(self.serialize()[1]))
+        watcher = await self._join(feed)
+        try:
+            async for turn in feed.turns():
+                async for event in _events(watcher, turn):
+                    yield event
+                if turn.on_stored:
+                    await watcher.store.events_stored()
+                    await turn.stored()
+        finally:
+            self._leave()
+
+    async def cleanup(self) -> None:
+        """Take no part in looks any more."""
+        self._leave()
+
+    async def _join(self, feed: JobFeed) -> Watcher:
+        from airflow_provider_ehpc.polling.feed import Watcher
+        from airflow_provider_ehpc.polling.finished import Wanted
+        from airflow_provider_ehpc.polling.positions import PositionStore
+
+        wanted = Wanted(
+            jobs=frozenset(self.job_id or ()),
+            name=self.name,
+            queue=self.queue,
+            user=self.user,
+            states=tuple(JobState(state) for state in self.states or ()),
+        )
+        store = PositionStore(self.identity, getattr(self, "asset_state_store", None), self.log)
+        watcher = self._watcher = Watcher(wanted, store)
+        await watcher.load()
+        self._feed = feed
+        feed.join(watcher)
+        return watcher
+
+    def _leave(self) -> None:
+        if self._feed and self._watcher:
+            self._feed.leave(self._watcher)
+
+
+class TurnProducer:
+    """What Airflow's shared stream asks for turns (a ``SharedStreamProducer``, which 3.1 does not have)."""
+
+    def __init__(self, kwargs: dict[str, Any]) -> None:
+        self._kwargs = kwargs
+
+    async def open_stream(self) -> AsyncIterator[tuple[Turn, Turn]]:
+        """Give every turn, to the watchers and to be acknowledged."""
+        feed = _feed(self._kwargs)
+        async for turn in feed.turns():
+            yield turn, turn
+
+    async def advance(self, batch: Sequence[Any]) -> None:
+        """Note what was told in turns whose events Airflow has stored.
+
+        Where one of the watchers was ended instead, nothing is noted: which one is not said, and it will
+        begin again where its position stands. What the others were told is noted with their next turn.
+        """
+        for item in batch:
+            if item.outcome.is_clean:
+                await item.broker_payload.stored()
+
+    def get_advance_lane(self, broker_payload: Any) -> Hashable:
+        """Keep the turns in their order."""
+        return None
+
+    async def aclose(self) -> None:
+        """Leave it to the feed, which closes its connections when its turns end."""
+
+
+async def _events(watcher: Watcher, turn: Turn) -> AsyncIterator[TriggerEvent]:
+    # A turn that began before the watcher joined says nothing to it.
+    if ends := turn.ends.get(watcher):
+        if ends.jobs:
+            turn.on_stored.append(partial(watcher.stored, ends))
+        if payload := await watcher.payload(ends):
+            yield TriggerEvent(payload)
+
+
+def _shared(kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(kwargs.get(name) for name in _SHARED)
+
+
+def _feed(kwargs: dict[str, Any]) -> JobFeed:
+    from airflow_provider_ehpc.polling.feed import feed_of
+
+    conn_id, api, cluster_id, version_id, interval = _shared(kwargs)
+    return feed_of(conn_id, api, cluster_id, version_id, interval)
+
+
+def _text(argument: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidArgument(f"{argument}: it is a text that is not empty, and not {value!r}")
+    return value.strip()
+
+
+def _job_ids(job_id: str | Sequence[str] | None) -> list[str] | None:
+    if job_id is None:
+        return None
+    job_ids = [job_id] if isinstance(job_id, str) else list(job_id)
+    if not job_ids:
+        raise InvalidArgument("job_id: an empty list names no job; leave it out for any job")
+    return list(dict.fromkeys(_text("job_id", item) for item in job_ids))
+
+
+def _filter(argument: str, value: str | None, job_ids: list[str] | None) -> str | None:
+    if value is None:
+        return None
+    if job_ids:
+        raise InvalidArgument(f"{argument}: job_id names the jobs already; leave one of the two out")
+    return _text(argument, value)
+
+
+def _ends(states: Sequence[str] | None) -> list[str] | None:
+    if states is None:
+        return None
+    try:
+        parsed = [JobState.parse(state) for state in ([states] if isinstance(states, str) else states)]
+    except (AttributeError, ValueError) as error:
+        raise InvalidArgument(f"states: {error}") from None
+    for state in parsed:
+        if not state.terminal and state is not JobState.UNKNOWN:
+            raise InvalidArgument(f"states: {state} is no end of a job")
+    if not parsed:
+        raise InvalidArgument("states: name at least one, or leave it out for every end")
+    return [state.value for state in dict.fromkeys(parsed)]
+
+
+def _api(api: str | None, job_ids: list[str] | None, version_id: str | None) -> str | None:
+    from airflow_provider_ehpc.hooks import HOOKS
+
+    if api is not None and api not in HOOKS:
+        raise InvalidArgument(f"api: there is no API {api!r}; the APIs are {', '.join(HOOKS)}")
+    if api == "modelarts-v1" and not job_ids:
+        raise InvalidArgument("job_id: the API 'modelarts-v1' cannot tell which jobs ended; name the jobs")
+    if version_id is not None and (not job_ids or len(job_ids) > 1):
+        raise InvalidArgument("version_id: it goes with the one job that job_id names")
+    return api

@@ -1,0 +1,160 @@
+"""Whether a task's logs hold every line of its job, and each once but for those behind a mark.
+
+Judged is what Airflow's UI shows, record by record, beside the bytes that the job wrote. A mark is the line
+that a reader which goes on where another stopped writes first; a new try begins a part of the log as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+SHOWN = 16 * 1024
+"""Bytes of a line that the task log shows."""
+_NUMBERED = re.compile(r"(?:stderr \| )?(out|err) (\d+) of the run ")
+_TURN = re.compile(r"--- resumed at .+; up to one turn \(about ([\d.]+) s\) may be repeated ---")
+_ANEW = re.compile(
+    r"--- resumed at .+; all that was written behind it may be repeated ---|log of .+ begins here,"
+)
+
+
+def shown(raw: bytes, prefix: str = "") -> list[str]:
+    """Return what a reader of the log must see of the bytes of a stream."""
+    lines = raw.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    found = []
+    for line in lines:
+        line = line.removesuffix(b"\r")
+        text = line.decode(errors="backslashreplace")
+        if len(line) > SHOWN:
+            head = line[:SHOWN].decode(errors="ignore")
+            text = f"{head} …[+{len(line) - len(head.encode())} bytes]"
+        found.append(prefix + text)
+    return found
+
+
+@dataclass
+class Part:
+    """What one reader wrote, from its mark or the beginning of its try on."""
+
+    attempt: int
+    turn: float | None = None
+    """Seconds that may be repeated, as the mark says; None where there is no mark."""
+    anew: bool = False
+    """Whether it says that it begins where it must repeat more than a turn."""
+    lines: int = 0
+    end: float = 0.0
+    """When its last line was written, in epoch seconds."""
+
+
+@dataclass
+class Findings:
+    """What was found in the logs of one task."""
+
+    lines: int = 0
+    resumed: int = 0
+    missing: list[str] = field(default_factory=list)
+    repeated_marked: int = 0
+    repeated_anew: int = 0
+    """Behind a mark that says that reading began again."""
+    repeated_outside: list[str] = field(default_factory=list)
+    disordered: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    """Lines that look like the job's, but are not as it wrote them."""
+    worst_repeat: float = 0.0
+    """Seconds over which lines that came again had been written before."""
+
+    @property
+    def complaints(self) -> list[str]:
+        """What must not be."""
+        kinds = ("missing", "repeated_outside", "disordered", "foreign")
+        return [f"{kind.replace('_', ' ')}: {what}" for kind in kinds for what in getattr(self, kind)]
+
+
+def judge(
+    tries: Iterable[Iterable[Mapping[str, Any]]], stdout: bytes, stderr: bytes, slack: float
+) -> Findings:
+    """Compare the records of each try, in order, with what the job wrote.
+
+    :param slack: seconds by which what is repeated may be longer than the turn that the mark tells.
+    """
+    wanted = {"out": shown(stdout), "err": shown(stderr, "stderr | ")}
+    findings = Findings(lines=sum(map(len, wanted.values())))
+    written: dict[tuple[str, int], tuple[Part, float]] = {}
+    """Where each line stands last, and since when."""
+    reached = dict.fromkeys(wanted, 0)
+    for attempt, records in enumerate(tries, 1):
+        part = Part(attempt)
+        last = dict.fromkeys(wanted, 0)
+        for record in records:
+            at = _time(record)
+            for line in str(record.get("event", "")).split("\n"):
+                if (turn := _TURN.match(line)) or _ANEW.match(line):
+                    part = Part(attempt, float(turn[1]) if turn else 0.0, anew=not turn)
+                    last = dict.fromkeys(wanted, 0)
+                    findings.resumed += 1
+                    continue
+                found = _NUMBERED.match(line)
+                if found is None:
+                    continue
+                name, number = found[1], int(found[2])
+                where = f"{name} {number} in try {attempt}"
+                if number > len(wanted[name]) or wanted[name][number - 1] != line:
+                    findings.foreign.append(f"{where}: {line[:200]!r}")
+                    continue
+                part.lines += 1
+                expected = last[name] + 1 if last[name] else min(number, reached[name] + 1)
+                if number != expected:
+                    findings.disordered.append(f"{where}, where {expected} was to come")
+                last[name] = number
+                if (name, number) in written:
+                    _repeated(findings, part, where, written[name, number], slack)
+                reached[name] = max(reached[name], number)
+                written[name, number] = part, at
+                part.end = at
+    for name, lines in wanted.items():
+        gone = [number for number in range(1, len(lines) + 1) if (name, number) not in written]
+        findings.missing += [
+            f"{name} {first}" + (f" to {end}" if end > first else "") for first, end in _runs(gone)
+        ]
+    return findings
+
+
+def _repeated(findings: Findings, part: Part, where: str, before: tuple[Part, float], slack: float) -> None:
+    """Judge a line that comes again.
+
+    How long before the end of its part it was written tells whether that was in the last turn. The time
+    between the parts does not count: nobody wrote then.
+    """
+    first, at = before
+    ago = first.end - at
+    if part is first or part.turn is None:
+        findings.repeated_outside.append(f"{where}, behind no mark")
+    elif part.anew:
+        findings.repeated_anew += 1
+    elif ago > part.turn + slack:
+        findings.repeated_outside.append(
+            f"{where}, written {ago:.1f} s before the end of its part, where the mark tells {part.turn:g} s"
+        )
+    else:
+        findings.repeated_marked += 1
+        findings.worst_repeat = max(findings.worst_repeat, ago)
+
+
+def _runs(numbers: list[int]) -> list[tuple[int, int]]:
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1] = runs[-1][0], number
+        else:
+            runs.append((number, number))
+    return runs
+
+
+def _time(record: Mapping[str, Any]) -> float:
+    text = record.get("timestamp")
+    return datetime.fromisoformat(str(text)).timestamp() if text else 0.0

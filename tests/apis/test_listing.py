@@ -1,0 +1,124 @@
+"""Reading a list's pages while its rows move: what is on it all the time must not be missed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_ehpc.apis.aliyun.common import whole_array_id
+from airflow_provider_ehpc.apis.job import JobState, JobStatus
+from airflow_provider_ehpc.apis.listing import all_pages, latest_submission, newest_pages, submitted_since
+
+SIZE = 5
+
+
+class List:
+    """A list whose rows are changed by ``move`` before each page."""
+
+    def __init__(self, rows: list[str], move: Callable[[list[str]], None] = lambda rows: None) -> None:
+        self.rows = rows
+        self.move = move
+        self.tells_total = True
+        self.pages = 0
+
+    def ask(self, number: int) -> Generator[Any, Any, tuple[list[str], int | None]]:
+        if self.pages:
+            self.move(self.rows)
+        self.pages += 1
+        page = self.rows[(number - 1) * SIZE : number * SIZE]
+        return page, len(self.rows) if self.tells_total else None
+        yield
+
+    def read(self) -> list[str]:
+        return list(result(all_pages(self.ask, str, SIZE)))
+
+    def read_newest(self, since: str) -> list[str]:
+        return list(result(newest_pages(self.ask, str, SIZE, lambda row: row >= since)))
+
+
+def result(flow: Generator[Any, Any, Any]) -> Any:
+    with pytest.raises(StopIteration) as end:
+        next(flow)
+    return end.value.value
+
+
+def rows(count: int) -> list[str]:
+    return [f"{number:04}" for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [0, 1, SIZE - 1, SIZE, SIZE + 1, 3 * SIZE, 3 * SIZE + 2])
+@pytest.mark.parametrize("tells_total", [True, False])
+def test_a_list_at_rest_is_read_once(count: int, tells_total: bool) -> None:
+    jobs = List(rows(count))
+    jobs.tells_total = tells_total
+    assert jobs.read() == rows(count)
+    if tells_total:
+        assert jobs.pages == max(1, -(-count // SIZE))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_stays_on_the_list_is_found_whatever_leaves_it(seed: int) -> None:
+    """A row that leaves moves the next page's first to a page that was read."""
+    chance = random.Random(seed)
+    leaving = chance.sample(rows(23), 2)
+
+    def move(now: list[str]) -> None:
+        if leaving and chance.random() < 0.4:
+            now.remove(leaving.pop())
+
+    jobs = List(rows(23), move)
+    found = jobs.read()
+    assert set(jobs.rows) <= set(found)
+
+
+def test_a_list_that_never_rests_ends_all_the_same() -> None:
+    """The next look, which begins before the end of this one, finds what is missing."""
+    jobs = List(rows(40), lambda now: now.append(now.pop(0)))
+    assert len(jobs.read()) > 30
+    assert jobs.pages == 3 * 8
+
+
+def test_the_newest_are_read_down_to_the_moment_that_is_asked_for() -> None:
+    jobs = List(rows(50)[::-1])
+    assert jobs.read_newest("0038") == rows(50)[:34:-1]
+    assert jobs.pages == 3
+
+
+def test_rows_that_come_while_the_newest_are_read_push_none_out_of_sight() -> None:
+    jobs = List(rows(50)[::-1], lambda now: now.insert(0, f"{len(now):04}"))
+    assert set(rows(50)[38:]) <= set(jobs.read_newest("0038"))
+
+
+def submitted(at: datetime | None) -> JobStatus:
+    return JobStatus("1", JobState.RUNNING, "", submitted_at=at)
+
+
+def test_a_time_without_a_zone_may_be_any_zones() -> None:
+    """Taken for UTC, a time of the Americas would count as older than it is, and its job as known."""
+    moment = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    assert submitted_since(submitted(moment), moment)
+    assert not submitted_since(submitted(moment - timedelta(seconds=1)), moment)
+    naive = moment.replace(tzinfo=None)
+    assert submitted_since(submitted(naive - timedelta(hours=12)), moment)
+    assert not submitted_since(submitted(naive - timedelta(hours=12, seconds=1)), moment)
+    assert submitted_since(submitted(None), moment)
+    assert latest_submission(submitted(None)) is None
+
+
+@pytest.mark.parametrize(
+    ("part", "whole"),
+    [
+        ("5[2].manager", "5[].manager"),
+        ("5[].manager", "5[].manager"),
+        ("12_3", "12"),
+        ("12_[1-5]", "12"),
+        ("12", "12"),
+        ("1.manager", "1.manager"),
+    ],
+)
+def test_the_parts_of_an_array_have_the_id_of_the_whole(part: str, whole: str) -> None:
+    assert whole_array_id(part) == whole

@@ -1,0 +1,262 @@
+"""Which ends a watcher is told, over random lives of a cluster and in the corners by themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_provider_ehpc.apis.job import ClusterJob, JobState, JobStatus
+from airflow_provider_ehpc.polling import finished
+from airflow_provider_ehpc.polling.finished import (
+    OVERLAP,
+    Position,
+    Reading,
+    Wanted,
+    after,
+    questions,
+    started,
+)
+
+ANY = Wanted()
+NOW = 1_800_000_000.0
+
+
+def job(
+    job_id: str,
+    state: JobState = JobState.SUCCEEDED,
+    submitted: float | None = NOW,
+    zone: timedelta | None = timedelta(0),
+    **more: str,
+) -> JobStatus:
+    at = None if submitted is None else datetime.fromtimestamp(submitted, UTC)
+    if at is not None and zone is None:
+        at = at.replace(tzinfo=None)
+    elif at is not None and zone:
+        at = (at + zone).replace(tzinfo=None)
+    return JobStatus(job_id, state, state.value, submitted_at=at, **more)
+
+
+def by_id(*jobs: JobStatus) -> dict[str, JobStatus]:
+    return {status.job_id: status for status in jobs}
+
+
+def running(job_id: str, **more: str) -> JobStatus:
+    return job(job_id, JobState.RUNNING, **more)
+
+
+def begun(
+    wanted: Wanted = ANY, *unfinished: JobStatus, ended: dict[str, JobStatus] | None = None
+) -> Position:
+    """The position after a first look."""
+    ends = after(Position(), wanted, Reading(NOW, by_id(*unfinished), ended or {}))
+    assert not ends.jobs
+    return ends.position
+
+
+def test_a_job_that_was_running_and_has_ended_is_told_once() -> None:
+    position = begun(ANY, running("1"))
+    ends = after(position, ANY, Reading(NOW + 60, ended=by_id(job("1"))))
+    assert list(ends.jobs) == ["1"]
+    assert not after(ends.position, ANY, Reading(NOW + 120, ended=by_id(job("1")))).jobs
+
+
+def test_what_ended_before_the_watch_began_is_not_told() -> None:
+    """A new watcher would else start a run for each job of the last quarter of an hour."""
+    old = job("1", submitted=NOW - 10)
+    position = begun(ended=by_id(old))
+    assert not after(position, ANY, Reading(NOW + 60, ended=by_id(old))).jobs
+
+
+def test_a_job_that_came_and_went_between_two_looks_is_told() -> None:
+    position = begun()
+    ends = after(position, ANY, Reading(NOW + 60, ended=by_id(job("1", submitted=NOW + 30))))
+    assert list(ends.jobs) == ["1"]
+
+
+def test_a_row_that_is_shown_late_is_told() -> None:
+    """It was submitted and ended before the last look, which did not show it."""
+    position = begun()
+    ends = after(position, ANY, Reading(NOW + 600, ended=by_id(job("1", submitted=NOW - 200))))
+    assert list(ends.jobs) == ["1"]
+
+
+def test_a_job_that_was_lost_between_two_pages_is_still_followed() -> None:
+    """It runs, but the list does not show it this once; asked for, it turns out to go on."""
+    position = begun(ANY, running("1"))
+    assert questions(position, ANY, {}) == {"1"}
+    second = after(position, ANY, Reading(NOW + 60))
+    assert not second.jobs
+    assert list(after(second.position, ANY, Reading(NOW + 120, ended=by_id(job("1")))).jobs) == ["1"]
+
+
+def test_a_clock_that_is_set_back_tells_nothing_again() -> None:
+    position = begun(ANY, running("1"))
+    ends = after(position, ANY, Reading(NOW + 3 * OVERLAP, ended=by_id(job("1"))))
+    back = after(ends.position, ANY, Reading(NOW - OVERLAP, ended=by_id(job("1"))))
+    assert list(ends.jobs) == ["1"]
+    assert not back.jobs
+    assert not after(back.position, ANY, Reading(NOW, ended=by_id(job("1")))).jobs
+
+
+def test_a_list_that_lags_behind_does_not_end_a_job_twice() -> None:
+    """The job was asked for and had ended; the list still shows it as running, then as ended."""
+    position = begun(ANY, running("1"))
+    first = after(position, ANY, Reading(NOW + 60, ended=by_id(job("1"))))
+    second = after(first.position, ANY, Reading(NOW + 120, by_id(running("1"))))
+    assert "1" not in second.position.open
+    assert not after(second.position, ANY, Reading(NOW + 180, ended=by_id(job("1")))).jobs
+
+
+def test_a_job_that_is_run_again_ends_again() -> None:
+    position = begun(ANY, running("1"))
+    first = after(position, ANY, Reading(NOW + 60, ended=by_id(job("1"))))
+    later = NOW + 61 + OVERLAP
+    quiet = after(first.position, ANY, Reading(later, ended=by_id(job("1"))))
+    again = after(quiet.position, ANY, Reading(later + 60, by_id(running("1"))))
+    assert list(after(again.position, ANY, Reading(later + 120, ended=by_id(job("1")))).jobs) == ["1"]
+
+
+@pytest.mark.parametrize("hours", [-12, 0, 8, 14])
+def test_a_cloud_that_does_not_tell_its_zone_loses_and_repeats_nothing(hours: int) -> None:
+    """QingCloud's and the older E-HPC's times have no zone; China's clocks are eight hours ahead."""
+    zone = timedelta(hours=hours) or None
+    position = begun(ended=by_id(job("old", submitted=NOW - 100, zone=zone)))
+    told = []
+    for minute in range(1, 60 * 40, 7):
+        rows = [job("old", submitted=NOW - 100, zone=zone), job("new", submitted=NOW + 30, zone=zone)]
+        ends = after(position, ANY, Reading(NOW + minute * 60, ended=by_id(*rows)))
+        told += list(ends.jobs)
+        position = ends.position
+    assert told == ["new"]
+    assert not position.seen, "an id that is kept for ever"
+
+
+def test_a_job_that_the_cloud_forgot_is_told_as_unknown() -> None:
+    position = begun(ANY, running("1"))
+    lost = {"1": job("1", JobState.UNKNOWN)}
+    assert list(after(position, ANY, Reading(NOW + 60, lost=lost)).jobs) == ["1"]
+    assert not after(position, Wanted(states=(JobState.FAILED,)), Reading(NOW + 60, lost=lost)).jobs
+
+
+def test_named_jobs_are_told_also_where_they_have_ended_before() -> None:
+    """Who names a job wants its end, whenever that was; and no other's."""
+    wanted = Wanted(jobs=frozenset({"1", "2"}))
+    position = started(Position(), wanted)
+    assert questions(position, wanted, {}) == {"1", "2"}
+    ends = after(position, wanted, Reading(NOW, ended=by_id(job("1", submitted=0.0), job("3"))))
+    assert list(ends.jobs) == ["1"]
+    assert ends.position.open == {"2"}
+    kept = started(Position.read(json.loads(json.dumps(ends.position.as_dict()))), wanted)
+    assert list(after(kept, wanted, Reading(NOW + 9999, ended=by_id(job("1"), job("2")))).jobs) == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (Wanted(name="train-*"), ["a"]),
+        (Wanted(name="Train-*"), []),
+        (Wanted(queue="gpu"), ["a", "b"]),
+        (Wanted(user="eve"), ["b"]),
+        (Wanted(queue="gpu", user="ann"), ["a"]),
+        (Wanted(states=(JobState.FAILED,)), ["b"]),
+        (Wanted(states=(JobState.CANCELLED, JobState.SUCCEEDED)), ["a", "c"]),
+    ],
+)
+def test_only_what_is_wanted_is_told(wanted: Wanted, told: list[str]) -> None:
+    jobs = [
+        job("a", name="train-1", queue="gpu", user="ann"),
+        job("b", JobState.FAILED, name="other", queue="gpu", user="eve"),
+        job("c", name="other", queue="cpu", user="ann"),
+    ]
+    unfinished = [dataclasses.replace(j, state=JobState.RUNNING, queue="cpu") for j in jobs]
+    ends = after(begun(wanted, *unfinished), wanted, Reading(NOW + 60, ended=by_id(*jobs)))
+    assert list(ends.jobs) == told
+
+
+def test_thousands_of_ends_come_in_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a weekend without a triggerer, one event with all of them would be many megabytes."""
+    monkeypatch.setattr(finished, "MOST_AT_ONCE", 2)
+    position = begun(ANY, *(running(str(n)) for n in range(5)))
+    told = []
+    for turn in range(3):
+        ends = after(position, ANY, Reading(NOW + 60 + turn, ended=by_id(*(job(str(n)) for n in range(5)))))
+        assert len(ends.jobs) <= 2
+        told += list(ends.jobs)
+        position = ends.position
+    assert sorted(told) == list("01234")
+
+
+def test_only_news_are_asked_for() -> None:
+    """Each question is a request."""
+    wanted = Wanted(name="t*")
+    position = begun(wanted, running("1", name="t1"), running("2", name="t2"))
+    rows = {
+        "2": ClusterJob(job("2", name="t2"), ended=True, whole=False),
+        "3": ClusterJob(job("3", name="t3", submitted=NOW + 1), ended=True, whole=False),
+        "4": ClusterJob(job("4", name="x", submitted=NOW + 1), ended=True, whole=False),
+        "5": ClusterJob(job("5", name="t5", submitted=NOW + 1), ended=True),
+        "6": ClusterJob(job("6", name="t6", submitted=NOW - 9999), ended=True, whole=False),
+    }
+    assert questions(position, wanted, rows) == {"1", "2", "3"}
+
+
+def test_what_is_kept_holds_no_more_than_ids_and_times() -> None:
+    position = begun(ANY, running("1", name="secret-name", user="ann"))
+    assert json.dumps(position.as_dict()) == json.dumps({"since": NOW, "open": ["1"], "seen": {}, "sent": []})
+    assert Position.read(position.as_dict()) == position
+
+
+@pytest.mark.parametrize("told", [7, {}, {"since": 1, "open": 2, "seen": {}, "sent": []}, {"since": "x"}])
+def test_something_else_is_no_position(told: object) -> None:
+    with pytest.raises(ValueError, match=r"position|float"):
+        Position.read(told)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_job_is_told_exactly_once(seed: int) -> None:
+    """Over jobs of any length, looks at any distance, lists that lag, and restarts that lose what was not
+    kept: each end of a job after the first look is told, and told once a position.
+    """
+    chance = random.Random(seed)
+    jobs = []
+    for number in range(150):
+        submitted = NOW + chance.uniform(-4000, 20_000)
+        ended = submitted + chance.choice([1, 30, 600, 8000]) * chance.uniform(0.1, 1)
+        # How long lists go on without the job, and show it as running after its end.
+        jobs.append((str(number), submitted, ended, chance.uniform(0, 300), chance.uniform(0, 100)))
+    now, position, told = NOW, Position(), list[str]()
+    kept, told_when_kept = position, 0
+    while now < NOW + 40_000:
+        unfinished, ended_rows = {}, {}
+        for job_id, submitted, ended, late, lag in jobs:
+            if submitted + late > now:
+                continue
+            state = JobState.RUNNING if now < ended + lag else JobState.SUCCEEDED
+            status = job(job_id, state, submitted)
+            if state is JobState.RUNNING:
+                unfinished[job_id] = status
+            elif position.since is None or submitted >= position.edge:
+                ended_rows[job_id] = status
+        rows = {j: ClusterJob(s, ended=False) for j, s in unfinished.items()}
+        rows |= {j: ClusterJob(s, ended=True) for j, s in ended_rows.items()}
+        for job_id in questions(position, ANY, rows):
+            # Asking for a job tells its end before the list does.
+            _, submitted, ended, _, _ = jobs[int(job_id)]
+            if now >= ended:
+                ended_rows[job_id] = job(job_id, submitted=submitted)
+        ends = after(position, ANY, Reading(now, unfinished, ended_rows))
+        told += list(ends.jobs)
+        position = ends.position
+        if ends.jobs or kept.since is None:
+            kept, told_when_kept = position, len(told)
+        if chance.random() < 0.05 and len(told) == told_when_kept:
+            position = Position.read(json.loads(json.dumps(kept.as_dict())))
+            now += chance.uniform(0, 3000)
+        now += chance.uniform(1, 120)
+    due = [j for j, submitted, ended, late, _ in jobs if ended > NOW + 60 and submitted + late < NOW + 39_000]
+    assert len(told) == len(set(told)), "told twice"
+    assert set(due) <= set(told), "never told"
