@@ -62,7 +62,7 @@ def test_every_line_arrives_once_and_in_order(
     told = operator.execute({})
     raw = sent(ehpc_emulator.job(job_id).stdout_path.read_bytes())
     wanted = expected(raw)
-    lines = task_log.lines
+    lines = [line for record in task_log.lines for line in record.split("\n")]
     first = next(i for i, line in enumerate(lines) if line.endswith(wanted[0]))
     prefix = lines[first].removesuffix(wanted[0])
     found = [line.removeprefix(prefix) for line in lines[first : first + len(wanted)]]
