@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import random
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.crashes import __doc__ as DESCRIPTION
 from benchmarks.crashes.cloud import Cloud
 from benchmarks.crashes.kinds import LANES, Crashes
 from benchmarks.crashes.report import say, table
+from benchmarks.postgres import postgres
 from demo.local_airflow import LocalAirflow
 
 DAGS = Path(__file__).with_name("dags")
+
+
+@contextlib.contextmanager
+def _database() -> Iterator[dict[str, str]]:
+    """Run a PostgreSQL where there is one, and tell Airflow of it.
+
+    SQLite serves as well, but under so many writers one of Airflow's processes ends now and then with its
+    "database is locked".
+    """
+    with contextlib.ExitStack() as undo:
+        settings: dict[str, str] = {}
+        if importlib.util.find_spec("psycopg2") and importlib.util.find_spec("asyncpg"):
+            with contextlib.suppress(RuntimeError):
+                settings = undo.enter_context(postgres())
+        say(f"Airflow's database is {'PostgreSQL' if settings else 'SQLite'}")
+        yield settings
 
 
 def main() -> None:
@@ -48,10 +67,11 @@ def main() -> None:
         connections = {f"AIRFLOW_CONN_{cloud.conn_id.upper()}": cloud.connection for cloud in clouds}
         # Jobs are submitted from here, by the hook that tasks use.
         os.environ.update(connections)
+        settings = {**connections, **undo.enter_context(_database())}
         # A triggerer that was killed is missed after so many seconds without a heartbeat.
-        quick = {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6"}
+        settings["AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD"] = "6"
         say(f"seed {arguments.seed}; starting Airflow in {home}")
-        airflow = LocalAirflow(home / "airflow", DAGS, {**connections, **quick}, parallelism=12)
+        airflow = LocalAirflow(home / "airflow", DAGS, settings, parallelism=12)
         undo.enter_context(airflow)
         steady, mortal = clouds
         crashes = Crashes(airflow, steady, mortal, arguments.seed, keeps=async_xcom() is not None)
