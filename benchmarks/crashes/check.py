@@ -20,6 +20,9 @@ _ANEW = re.compile(
     r"--- resumed at .+; all that was written behind it may be repeated ---|log of .+ begins here,"
 )
 
+_END_OF_HALF = re.compile(r"(\\x[0-9a-f]{2})*( …\[\+\d+ bytes\])?$")
+"""What stands for half a character, and behind a line that is cut."""
+
 
 def shown(raw: bytes, prefix: str = "") -> list[str]:
     """Return what a reader of the log must see of the bytes of a stream."""
@@ -46,9 +49,12 @@ class Part:
     """Seconds that may be repeated, as the mark says; None where there is no mark."""
     anew: bool = False
     """Whether it says that it begins where it must repeat more than a turn."""
-    lines: int = 0
     end: float = 0.0
     """When its last line was written, in epoch seconds."""
+    last: dict[str, int] = field(default_factory=dict)
+    """The newest line of each stream."""
+    halves: dict[str, str] = field(default_factory=dict)
+    """Lines that stand there in part only, and nothing of their stream behind them."""
 
 
 @dataclass
@@ -82,46 +88,66 @@ def judge(
 
     :param slack: seconds by which what is repeated may be longer than the turn that the mark tells.
     """
-    wanted = {"out": shown(stdout), "err": shown(stderr, "stderr | ")}
-    findings = Findings(lines=sum(map(len, wanted.values())))
-    written: dict[tuple[str, int], tuple[Part, float]] = {}
-    """Where each line stands last, and since when."""
-    reached = dict.fromkeys(wanted, 0)
+    judging = _Judging({"out": shown(stdout), "err": shown(stderr, "stderr | ")}, slack)
     for attempt, records in enumerate(tries, 1):
-        part = Part(attempt)
-        last = dict.fromkeys(wanted, 0)
+        judging.part = Part(attempt)
         for record in records:
-            at = _time(record)
             for line in str(record.get("event", "")).split("\n"):
                 if (turn := _TURN.match(line)) or _ANEW.match(line):
-                    part = Part(attempt, float(turn[1]) if turn else 0.0, anew=not turn)
-                    last = dict.fromkeys(wanted, 0)
-                    findings.resumed += 1
-                    continue
-                found = _NUMBERED.match(line)
-                if found is None:
-                    continue
-                name, number = found[1], int(found[2])
-                where = f"{name} {number} in try {attempt}"
-                if number > len(wanted[name]) or wanted[name][number - 1] != line:
-                    findings.foreign.append(f"{where}: {line[:200]!r}")
-                    continue
-                part.lines += 1
-                expected = last[name] + 1 if last[name] else min(number, reached[name] + 1)
-                if number != expected:
-                    findings.disordered.append(f"{where}, where {expected} was to come")
-                last[name] = number
-                if (name, number) in written:
-                    _repeated(findings, part, where, written[name, number], slack)
-                reached[name] = max(reached[name], number)
-                written[name, number] = part, at
-                part.end = at
-    for name, lines in wanted.items():
-        gone = [number for number in range(1, len(lines) + 1) if (name, number) not in written]
-        findings.missing += [
-            f"{name} {first}" + (f" to {end}" if end > first else "") for first, end in _runs(gone)
-        ]
-    return findings
+                    judging.part = Part(attempt, float(turn[1]) if turn else 0.0, anew=not turn)
+                    judging.findings.resumed += 1
+                elif found := _NUMBERED.match(line):
+                    judging.take(found[1], int(found[2]), line, _time(record))
+    return judging.end()
+
+
+class _Judging:
+    """The lines of a job's log, one after the other.
+
+    :param wanted: the lines of each stream.
+    """
+
+    def __init__(self, wanted: Mapping[str, list[str]], slack: float) -> None:
+        self.findings = Findings(lines=sum(map(len, wanted.values())))
+        self.part = Part(0)
+        self._wanted = wanted
+        self._slack = slack
+        self._reached = dict.fromkeys(wanted, 0)
+        self._written: dict[tuple[str, int], tuple[Part, float]] = {}
+        """Where each line stands last, and since when."""
+
+    def take(self, name: str, number: int, line: str, at: float) -> None:
+        """Judge a line of a stream."""
+        part, findings = self.part, self.findings
+        where = f"{name} {number} in try {part.attempt}"
+        if name in part.halves:
+            findings.foreign.append(part.halves.pop(name))
+        wanted = self._wanted[name][number - 1] if number <= len(self._wanted[name]) else ""
+        if line != wanted:
+            # A wait that is over by its time-out shows what there is of a line; the next try shows it whole.
+            kept = part.halves.setdefault(name, f"{where}: {line[:200]!r}")
+            if not wanted.startswith(_END_OF_HALF.sub("", line)):
+                findings.foreign.append(kept)
+                del part.halves[name]
+            return
+        last = part.last.get(name)
+        expected = last + 1 if last else min(number, self._reached[name] + 1)
+        if number != expected:
+            findings.disordered.append(f"{where}, where {expected} was to come")
+        if (name, number) in self._written:
+            _repeated(findings, part, where, self._written[name, number], self._slack)
+        part.last[name] = number
+        part.end = at
+        self._reached[name] = max(self._reached[name], number)
+        self._written[name, number] = part, at
+
+    def end(self) -> Findings:
+        """Look for what never came."""
+        for name, lines in self._wanted.items():
+            gone = [number for number in range(1, len(lines) + 1) if (name, number) not in self._written]
+            runs = [f"{name} {first}" + (f" to {end}" if end > first else "") for first, end in _runs(gone)]
+            self.findings.missing += runs
+        return self.findings
 
 
 def _repeated(findings: Findings, part: Part, where: str, before: tuple[Part, float], slack: float) -> None:

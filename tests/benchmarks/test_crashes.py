@@ -49,6 +49,15 @@ def test_a_reader_that_says_so_may_begin_again() -> None:
 
 
 @pytest.mark.parametrize(
+    "half", ["out 4 of the run 数", "out 4 of the run 数\\xe6\\x8d", "out 4 of the run "]
+)
+def test_half_a_line_may_end_a_try_that_another_follows(half: str) -> None:
+    """A wait that times out shows what there is."""
+    found = judged(log(*out(1, 3), half), log(MARK, *out(4, 10), *ERRORS, at=200))
+    assert (found.complaints, found.repeated_marked) == ([], 0)
+
+
+@pytest.mark.parametrize(
     ("tries", "complaint"),
     [
         ([log(*out(1, 6), *out(9, 10), *ERRORS)], "missing: out 7 to 8"),
@@ -65,7 +74,9 @@ def test_a_reader_that_says_so_may_begin_again() -> None:
             "disordered: out 4 in try 1, where 3",
         ),
         ([log(*out(1, 10), "out 11 of the run 数", *ERRORS)], "foreign: out 11 in try 1"),
-        ([log(*out(1, 9), "out 10 of the run 数", *ERRORS)], "foreign: out 10 in try 1"),
+        ([log(*out(1, 9), "out 10 of the run 数", *ERRORS)], "missing: out 10"),
+        ([log(*out(1, 3), "out 4 of the run 数", *out(4, 10), *ERRORS)], "foreign: out 4 in try 1"),
+        ([log(*out(1, 3), "out 4 of the run 据", *ERRORS)], "foreign: out 4 in try 1"),
     ],
 )
 def test_what_must_not_be(tries: list[list[dict[str, Any]]], complaint: str) -> None:
