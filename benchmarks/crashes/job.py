@@ -1,8 +1,8 @@
-"""A job whose every line can be told from all others: ``python job.py SEED SECONDS``.
+"""A job whose every line can be told from all others: ``python job.py SEED SECONDS [FILE]``.
 
 It writes to both streams in bursts and with pauses, cut wherever it happens to be, in the middle of a
 character too: lines of some bytes and of some ten thousand, Chinese, emoji, CRLF. The standard output ends
-with a line that has no end.
+with a line that has no end. It ends earlier where there is a file of that name.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     streams = {"out": 1, "err": 2}
     numbers = dict.fromkeys(streams, 0)
     waiting = dict.fromkeys(streams, b"")
-    while time.monotonic() < end:
+    while time.monotonic() < end and not any(map(os.path.exists, sys.argv[3:])):
         for _ in range(chance.choice((1, 1, 2, 3, 10, 30)) if chance.random() < 0.98 else 500):
             name = "err" if chance.random() < 0.25 else "out"
             numbers[name] += 1

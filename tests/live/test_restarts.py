@@ -28,7 +28,8 @@ from tests.live.conftest import DAGS
 
 pytestmark = pytest.mark.airflow
 WHERE = ("worker", "deferred")
-SECONDS = 35.0
+LONGEST = 300
+"""Seconds that the jobs write, at most."""
 KEEPS = async_xcom() is not None
 """Whether this Airflow can keep a place in a log over a restart."""
 
@@ -37,7 +38,8 @@ class Stream:
     """A job, and the task that follows it."""
 
     def __init__(self, airflow: LocalAirflow, cloud: Cloud, where: str) -> None:
-        command = f"exec {sys.executable} -S {JOB} {WHERE.index(where)} {SECONDS}"
+        end = cloud.directory / "end"
+        command = f"exec {sys.executable} -S {JOB} {WHERE.index(where)} {LONGEST} {end}"
         self.airflow = airflow
         self.job_id, *self.files = cloud.submit(command)
         dag_id = f"log_{where}"
@@ -150,6 +152,7 @@ def killed(cloud: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         os.kill(process, signal.SIGKILL)
         ends.while_there_is_no_triggerer()
         airflow.start_component("triggerer")
+        (mortal_cloud.directory / "end").touch()
         for stream in streams.values():
             assert airflow.wait_for_task(*stream.task)["state"] == "success"
         until(lambda: {ends.running, ends.missed} <= ends.ids())
