@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,6 +13,7 @@ from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument, NotFound
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import JobTimedOut, TaskKilled
+from airflow_provider_ehpc.operators.kill_switch import KillSwitch
 from airflow_provider_ehpc.polling.terms import FinishedPolicy, WaitTerms, parse_policy, parse_states
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class JobLogOperator(BaseOperator):
         if timeout is None:
             timeout = conf.getfloat("sensors", "default_timeout")
         self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
-        self._killed = threading.Event()
+        self._killed = KillSwitch()
         self._store: WorkerStore | None = None
         self._meter: LogMeter | None = None
 
@@ -191,7 +191,7 @@ class JobLogOperator(BaseOperator):
         """End the wait, and stop the job where ``stop_job_on_kill`` asks for it."""
         from airflow_provider_ehpc.polling.stop import stop_jobs
 
-        self._killed.set()
+        self._killed.pull()
         if self.stop_job_on_kill:
             self.hook.drive(stop_jobs(self.hook.api, [self.ref]), self._do)
 

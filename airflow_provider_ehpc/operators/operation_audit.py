@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -16,6 +15,7 @@ from airflow_provider_ehpc.audit.sinks import FORMATS, AuditSummary, carried_ope
 from airflow_provider_ehpc.audit.window import REQUEST_LIMIT, SETTLE, read_window
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import OperationsForbidden, TaskKilled
+from airflow_provider_ehpc.operators.kill_switch import KillSwitch
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -97,7 +97,7 @@ class OperationAuditOperator(BaseOperator):
         self.max_age = max_age
         self.request_limit = request_limit
         self.deferrable = deferrable
-        self._killed = threading.Event()
+        self._killed = KillSwitch()
 
     @cached_property
     def hook(self) -> ApiHook:
@@ -134,7 +134,7 @@ class OperationAuditOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """End the wait."""
-        self._killed.set()
+        self._killed.pull()
 
     def _window(self) -> Window:
         window = Window(_moment("start", self.start), _moment("end", self.end))

@@ -312,7 +312,7 @@ def test_a_retry_goes_on_where_the_try_before_was_killed(
     def kill() -> None:
         while STATE_KEY not in states or not states[STATE_KEY]["streams"]:
             threading.Event().wait(0.01)
-        first._killed.set()
+        first._killed.pull()
 
     killing = threading.Thread(target=kill)
     killing.start()
