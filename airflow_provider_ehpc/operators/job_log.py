@@ -13,7 +13,7 @@ from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument, NotFound
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import JobTimedOut, TaskKilled
-from airflow_provider_ehpc.operators.kill_switch import KillSwitch
+from airflow_provider_ehpc.polling.kill_switch import KillSwitch
 from airflow_provider_ehpc.polling.terms import FinishedPolicy, WaitTerms, parse_policy, parse_states
 
 if TYPE_CHECKING:

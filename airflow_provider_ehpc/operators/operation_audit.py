@@ -15,7 +15,7 @@ from airflow_provider_ehpc.audit.sinks import FORMATS, AuditSummary, carried_ope
 from airflow_provider_ehpc.audit.window import REQUEST_LIMIT, SETTLE, read_window
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import OperationsForbidden, TaskKilled
-from airflow_provider_ehpc.operators.kill_switch import KillSwitch
+from airflow_provider_ehpc.polling.kill_switch import KillSwitch
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -15,8 +15,8 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_ehpc.operators.job_log import JobLogOperator
-from airflow_provider_ehpc.operators.kill_switch import KillSwitch
 from airflow_provider_ehpc.operators.operation_audit import OperationAuditOperator
+from airflow_provider_ehpc.polling.kill_switch import KillSwitch
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
 
 
