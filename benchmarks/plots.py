@@ -9,6 +9,8 @@ from typing import NamedTuple
 OURS = "#0b6fa4"
 OTHERS = "#9aa5ad"
 LIMIT = "#b3261e"
+COLUMNS = 3
+"""Charts beside each other, so that a page shows them in a legible size."""
 
 
 class Chart(NamedTuple):
@@ -25,7 +27,7 @@ class Chart(NamedTuple):
 
 
 def draw(path: Path, charts: Sequence[Chart], *, ours: str, logarithmic: bool = False) -> None:
-    """Draw charts side by side into an SVG file.
+    """Draw charts into an SVG file.
 
     :param ours: the label whose bar is drawn in colour.
     :param logarithmic: for values some of which are hundreds of times as large as others.
@@ -36,8 +38,11 @@ def draw(path: Path, charts: Sequence[Chart], *, ours: str, logarithmic: bool = 
     # Text stays text: it can be searched, and the file is small. The same figures give the same file.
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "ehpc", "font.size": 9})
     most = max(len(chart.values) for chart in charts)
-    figure = Figure(figsize=(3.4 * len(charts), 0.9 + 0.34 * most), layout="constrained")
-    for axes, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
+    columns = min(len(charts), COLUMNS)
+    rows = -(-len(charts) // columns)
+    figure = Figure(figsize=(3.4 * columns, rows * (0.9 + 0.34 * most)), layout="constrained")
+    for number, chart in enumerate(charts, 1):
+        axes = figure.add_subplot(rows, columns, number)
         colours = [OURS if label.startswith(ours) else OTHERS for label in chart.values]
         bars = axes.barh(list(chart.values), list(chart.values.values()), color=colours, height=0.66)
         axes.bar_label(
