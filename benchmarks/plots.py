@@ -26,11 +26,10 @@ class Chart(NamedTuple):
     limit: float | None = None
 
 
-def draw(path: Path, charts: Sequence[Chart], *, ours: str, logarithmic: bool = False) -> None:
+def draw(path: Path, charts: Sequence[Chart], *, ours: str) -> None:
     """Draw charts into an SVG file.
 
     :param ours: the label whose bar is drawn in colour.
-    :param logarithmic: for values some of which are hundreds of times as large as others.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -55,8 +54,6 @@ def draw(path: Path, charts: Sequence[Chart], *, ours: str, logarithmic: bool = 
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.22)
-        if logarithmic:
-            axes.set_xscale("log")
         if chart.limit is not None:
             axes.axvline(
                 chart.limit, color=LIMIT, linewidth=1, linestyle="--", label=f"limit {chart.limit:g}"
