@@ -127,8 +127,8 @@ def draw(path: Path, costs: dict[str, Cost] | None) -> None:
     plots.draw(
         path,
         [
-            plots.Chart("seconds", wall, limit),
-            plots.Chart("processor seconds, with the supervisor's", cpu, MOST_COST * costs["bare"].all_cpu),
+            plots.Chart("Clock, seconds", wall, limit),
+            plots.Chart("Processor, seconds", cpu, MOST_COST * costs["bare"].all_cpu),
         ],
         ours="JobLogOperator",
     )
