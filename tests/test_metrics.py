@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 from airflow_provider_ehpc import metrics
 from airflow_provider_ehpc.apis.call import NotFound
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.apis.job import Told as ToldStates
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobTimedOut
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
@@ -139,7 +140,9 @@ async def test_the_log_is_counted_in_the_triggerer(
 class SlowHook:
     """Answers after a fifth of a second."""
 
-    async def ajob_statuses(self, refs: Iterable[JobRef]) -> dict[JobRef, JobStatus | None]:
+    async def ajob_statuses(
+        self, refs: Iterable[JobRef], tell: Callable[[ToldStates], Awaitable[None]]
+    ) -> dict[JobRef, JobStatus | None]:
         await asyncio.sleep(0.2)
         return {ref: JobStatus(ref.job_id, JobState.RUNNING, "Running") for ref in refs}
 

@@ -6,13 +6,13 @@ Plain dataclasses, so that a DAG file which names a state imports neither pydant
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
-from airflow_provider_ehpc.apis.call import Flow, InvalidArgument
+from airflow_provider_ehpc.apis.call import ApiCall, Flow, InvalidArgument
 
 
 class JobState(StrEnum):
@@ -223,6 +223,18 @@ class JobSpec:
                 raise InvalidArgument(f"{name}: the API {api!r} has no place for it; {hint}")
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """States of some of the jobs that are asked for, while others are still to be asked for: with many
+    thousands, that takes seconds. It wants no answer, and the states are in the flow's result as well.
+    """
+
+    statuses: Mapping[JobRef, JobStatus | None]
+
+
+StatusesFlow: TypeAlias = Generator[ApiCall[Any] | Told, Any, dict[JobRef, JobStatus | None]]
+
+
 class JobApi(Protocol):
     """What every API can be asked about jobs; everything above the hooks stands on this."""
 
@@ -243,8 +255,11 @@ class JobApi(Protocol):
     def job_status(self, ref: JobRef) -> Flow[JobStatus]:
         """Ask for one job. Raises ``NotFound`` where the cloud does not know it."""
 
-    def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
-        """Ask for many jobs in as few requests as the API allows; None for a job it does not know."""
+    def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
+        """Ask for many jobs in as few requests as the API allows; None for a job it does not know.
+
+        What an answer has told already is yielded between the calls, as :class:`Told`.
+        """
 
     def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
         """Read by their ids all jobs of a cluster that have not ended, and those of the ended that were

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from airflow_provider_ehpc.apis.call import Flow, NotFound, PermissionDenied
-from airflow_provider_ehpc.apis.job import JobRef, JobStatus
+from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, PermissionDenied
+from airflow_provider_ehpc.apis.job import JobRef, JobStatus, StatusesFlow, Told
 
 _WORTH_A_PAGE = 3
 """Jobs from which on a page is asked for: it costs as much as asking for one job."""
@@ -45,7 +46,7 @@ def statuses_by_page_or_job(
     job_status: Callable[[JobRef], Flow[JobStatus]],
     *,
     unknown: Callable[[NotFound], bool] = lambda error: True,
-) -> Flow[dict[JobRef, JobStatus | None]]:
+) -> StatusesFlow:
     """Read lists as long as they pay, and ask for the jobs that they did not tell of one by one.
 
     :param lists: the lists of a job's cluster, in the order of reading: the unfinished jobs first. One is
@@ -80,10 +81,13 @@ def statuses_by_page_or_job(
                 if not unknown(error):
                     raise
                 found[ref] = None
+            yield Told({ref: found[ref]})
     return found
 
 
-def _read(wanted: set[JobRef], jobs: JobsList) -> Flow[tuple[dict[JobRef, JobStatus], bool]]:
+def _read(
+    wanted: set[JobRef], jobs: JobsList
+) -> Generator[ApiCall[Any] | Told, Any, tuple[dict[JobRef, JobStatus], bool]]:
     """Take out of ``wanted`` and return what a list tells, and whether it was read to its end.
 
     A page costs a call and saves one for each job that it tells of. A list that is longer than there are jobs
@@ -95,9 +99,11 @@ def _read(wanted: set[JobRef], jobs: JobsList) -> Flow[tuple[dict[JobRef, JobSta
     number = 0
     while len(wanted) >= _WORTH_A_PAGE:
         page = yield from jobs.ask(number)
-        told = wanted & page.statuses.keys()
-        found.update((ref, page.statuses[ref]) for ref in told)
-        wanted -= told
+        told = {ref: status for ref, status in page.statuses.items() if ref in wanted}
+        found.update(told)
+        wanted.difference_update(told)
+        if told:
+            yield Told(told)
         number += 1
         credit += len(told) - 1
         # Where no total is told, a full page may be followed by any number of others.

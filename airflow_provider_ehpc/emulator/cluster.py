@@ -28,6 +28,8 @@ class Cluster:
 
     def __init__(self, scheduler: Scheduler, store: Store, home: Path) -> None:
         self.home = home
+        self.changes = 0
+        """How often a job was added or has changed."""
         self._scheduler = scheduler
         self._store = store
         self._turn = asyncio.Lock()
@@ -131,6 +133,7 @@ class Cluster:
                 self._keep(job)
 
     def _keep(self, job: Job) -> None:
+        self.changes += 1
         self._jobs.setdefault(job.number, {})[job.index] = job
         if job.phase.ended:
             self._unfinished.pop(job.key, None)

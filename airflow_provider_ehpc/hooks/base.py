@@ -45,6 +45,7 @@ from airflow_provider_ehpc.apis.job import (
     LogChunk,
     LogCursor,
     LogLimits,
+    Told,
 )
 from airflow_provider_ehpc.apis.operation import OperationSource
 from airflow_provider_ehpc.compat import AirflowNotFoundException, aread_connection, read_connection
@@ -341,9 +342,14 @@ class ApiHook(HttpHook):
         """Return what the cloud says of many jobs, with few requests; None for one it does not know."""
         return self.drive(self.api.job_statuses(list(refs)))
 
-    async def ajob_statuses(self, refs: Iterable[JobRef]) -> dict[JobRef, JobStatus | None]:
-        """Return what the cloud says of many jobs. See :meth:`job_statuses`."""
-        return await self.adrive((await self._aapi()).job_statuses(list(refs)))
+    async def ajob_statuses(
+        self, refs: Iterable[JobRef], tell: Callable[[Told], Awaitable[None]] | None = None
+    ) -> dict[JobRef, JobStatus | None]:
+        """Return what the cloud says of many jobs. See :meth:`job_statuses`.
+
+        :param tell: is told of some jobs while others are still asked for, each time an answer has come.
+        """
+        return await self.adrive((await self._aapi()).job_statuses(list(refs)), tell)
 
     def cluster_jobs(self, since: datetime, cluster_id: str | None = None) -> Mapping[str, ClusterJob]:
         """Return by their ids all unfinished jobs of a cluster, and the ended ones submitted at or after

@@ -9,6 +9,9 @@ Invariants:
 * Its task runs in an empty context: in that of the trigger which came first, all its log lines would be
   written into that trigger's task log.
 * What a subscriber has not taken yet is bounded: a newer observation of a job takes the place of an older.
+* A subscriber is told when the answers on all of its jobs are there, not when those on everybody's are:
+  reading on ten thousand jobs takes seconds. So that the one whose answer comes first in a turn and last in
+  the next is not told late, turns follow each other sooner by the time that lay between the two.
 * What goes wrong with one job is told to those who wait for it, not to the others.
 * It judges nothing: that is the business of :mod:`airflow_provider_ehpc.polling.watch`.
 """
@@ -20,23 +23,22 @@ import contextlib
 import contextvars
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TypeAlias
 
 from airflow_provider_ehpc import metrics
 from airflow_provider_ehpc.apis.call import (
-    ApiError,
     InvalidArgument,
     InvalidRequest,
     UnexpectedResponse,
 )
-from airflow_provider_ehpc.apis.job import JobRef, JobStatus
+from airflow_provider_ehpc.apis.job import JobRef, Told
 from airflow_provider_ehpc.hooks import ajob_hook
 from airflow_provider_ehpc.polling.connection import HookKeeper, OpenHook
+from airflow_provider_ehpc.polling.subscription import Answer, Pace, Subscription, Turn
 
-HEARTBEAT = 60.0
-"""Seconds after which a subscriber is told also that nothing has changed."""
 _SHORTEST_PAUSE = 1.0
 """Seconds between two turns, at most: subscribers who come one by one are gathered into one turn. A fifth of
 the shortest interval where that is less."""
@@ -47,97 +49,7 @@ _SEARCH = 40
 
 log = logging.getLogger(__name__)
 
-Look: TypeAlias = Mapping[JobRef, JobStatus | None] | ApiError
-"""What a look gave: the jobs' states, None for one that the cloud does not know, or why there is none."""
-_Answer: TypeAlias = JobStatus | Exception | None
 _Key: TypeAlias = tuple[asyncio.AbstractEventLoop, str, str, frozenset[str | None]]
-
-
-class Subscription:
-    """One waiter's share of a poller. Its jobs may become fewer: set :attr:`refs` anew.
-
-    :param interval: seconds between two looks.
-    :param earliest: time of the loop before which no look is wanted.
-    :param due: time of the loop of the first look.
-    :param last: time of the loop at which a last look is wanted; None for none in particular.
-    """
-
-    def __init__(
-        self, refs: Iterable[JobRef], *, interval: float, earliest: float, due: float, last: float | None
-    ) -> None:
-        self.refs = list(refs)
-        self.interval = interval
-        self.due = due
-        self.late = 0.0
-        """Seconds from when the last look was due until its answers were there."""
-        self._earliest = earliest
-        self._last = last
-        self._looked = False
-        self._told_at = float("-inf")
-        self._told: dict[JobRef, _Answer] = {}
-        self._news: dict[JobRef, JobStatus | None] = {}
-        self._error: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    async def look(self) -> Look:
-        """Wait for the next look and return what it gave.
-
-        :raises AirflowNotFoundException: where the connection is gone.
-        :raises InvalidArgument: where the connection is spoilt, or a job's address is.
-        """
-        while True:
-            if self._news:
-                news, self._news = self._news, {}
-                return news
-            if self._error is not None:
-                error, self._error = self._error, None
-                if isinstance(error, ApiError):
-                    return error
-                # It goes to many tasks; each is to see its own way only.
-                raise error.with_traceback(None)
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-
-    def wants(self, now: float) -> bool:
-        """Whether to take it along in a turn: it is due, or will be soon.
-
-        "Soon" is half its interval, so that those who wait for jobs of a cluster fall into step, whatever
-        their intervals; before its first look it takes any turn after ``earliest``.
-        """
-        if now >= self.due:
-            return True
-        return now >= self._earliest and (not self._looked or self.due - now <= self.interval / 2)
-
-    def looked(self, began: float, now: float, pace: float, answers: Mapping[JobRef, _Answer]) -> None:
-        """Take in what a turn gave that began at ``began``, and say when the next is due."""
-        self._looked = True
-        self.late = max(0.0, now - self.due)
-        self.due = began + self.interval * pace
-        if self._last is not None and self.due > self._last:
-            self.due = max(self._last, now + min(self.interval, 0.2))
-        mine = {ref: answers[ref] for ref in self.refs if ref in answers}
-        final = self._last is not None and now >= self._last
-        # Whether a job that is not known is given up is a matter of time, so None is always told.
-        quiet = mine == self._told and None not in mine.values() and not final
-        if quiet and now - self._told_at < HEARTBEAT:
-            return
-        self._told, self._told_at = mine, now
-        self.tell(mine)
-
-    def tell(self, answers: Mapping[JobRef, _Answer]) -> None:
-        """Put answers where :meth:`look` finds them."""
-        for ref, answer in answers.items():
-            if isinstance(answer, Exception):
-                self._error = answer
-            else:
-                self._news[ref] = answer
-        if all(not isinstance(answer, Exception) for answer in answers.values()):
-            self._error = None
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class JobPoller:
@@ -161,6 +73,7 @@ class JobPoller:
         self._subscriptions: dict[Subscription, None] = {}
         self._sooner = asyncio.Event()
         self._rest_until = 0.0
+        self._spread = 0.0
         self._task: asyncio.Task[None] | None = None
         self._ending = False
 
@@ -196,8 +109,9 @@ class JobPoller:
         try:
             while True:
                 now = self._loop.time()
-                at = max(self._rest_until, min(s.due for s in self._subscriptions))
-                if at > now:
+                due = min((s.due for s in self._subscriptions if s.refs), default=None)
+                at = None if due is None else max(due, self._rest_until)
+                if at is None or at > now:
                     self._sooner.clear()
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout_at(at):
@@ -215,46 +129,60 @@ class JobPoller:
     async def _turn(self, began: float) -> None:
         takers = [s for s in self._subscriptions if s.wants(began)]
         due = min(s.due for s in takers)
-        answers = await self._ask(list(dict.fromkeys(ref for s in takers for ref in s.refs)))
-        now = self._loop.time()
-        self._on_turn(now - due)
-        # One factor for all: they stay in step with each other, and out of step with other pollers. It is
-        # never more than 1, so that no look comes later than was asked for.
-        pace = random.uniform(0.9, 1.0)
-        for number, subscription in enumerate(takers, 1):
-            subscription.looked(began, now, pace, answers)
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
-        self._rest_until = now + min([_SHORTEST_PAUSE, *(s.interval / 5 for s in takers)])
+        shortest = min(s.interval for s in takers)
+        turn = Turn(takers)
+        pace = Pace(began, self._spread, random.uniform(0.9, 1.0))
+        first: float | None = None
 
-    async def _ask(self, refs: list[JobRef]) -> dict[JobRef, _Answer]:
-        answers: dict[JobRef, _Answer] = {}
-        groups = [refs]
+        async def tell(answers: Mapping[JobRef, Answer]) -> None:
+            nonlocal first
+            now = self._loop.time()
+            first = now if first is None else first
+            for number, (subscription, mine) in enumerate(turn.answered(answers), 1):
+                subscription.looked(pace, now, mine)
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+        await self._ask(turn, tell)
+        now = self._loop.time()
+        self._spread = now - (now if first is None else first)
+        self._on_turn(now - due)
+        self._rest_until = now + min(_SHORTEST_PAUSE, shortest / 5)
+
+    async def _ask(self, turn: Turn, tell: Callable[[Mapping[JobRef, Answer]], Awaitable[None]]) -> None:
+        async def told(step: Told) -> None:
+            await tell(step.statuses)
+
+        groups = [turn.unanswered]
         failures = 0
         while groups:
             group = groups.pop(0)
             try:
                 hook = await self._keeper.get()
-                answers.update(await hook.ajob_statuses(group))
+                await tell(await hook.ajob_statuses(group, told))
             except (InvalidRequest, InvalidArgument, UnexpectedResponse) as error:
                 failures += 1
-                if len(group) > 1 and failures <= _SEARCH:
+                left = _common(group, turn.unanswered)
+                if len(left) > 1 and failures <= _SEARCH:
                     # It may be one job's alone. Its waiter ends by it, so it is looked for only once.
-                    half = len(group) // 2
-                    groups += [group[:half], group[half:]]
+                    half = len(left) // 2
+                    groups += [left[:half], left[half:]]
                 else:
-                    answers.update(dict.fromkeys(group, error))
+                    await tell(dict.fromkeys(left, error))
             except Exception as error:
                 # Whatever it is, it is the subscribers' to judge, and the next turn comes.
-                answers.update(dict.fromkeys(group, error))
-        return answers
+                await tell(dict.fromkeys(_common(group, turn.unanswered), error))
+
+
+def _common(refs: list[JobRef], others: Iterable[JobRef]) -> list[JobRef]:
+    both = set(refs).intersection(others)
+    return [ref for ref in refs if ref in both]
 
 
 _pollers: dict[_Key, JobPoller] = {}
 
 
-@contextlib.asynccontextmanager
-async def subscribed(
+def subscribed(
     conn_id: str,
     api: str,
     refs: Iterable[JobRef],
@@ -263,7 +191,7 @@ async def subscribed(
     earliest: float = 0.0,
     first: float = 0.0,
     last: float | None = None,
-) -> AsyncIterator[Subscription]:
+) -> AbstractAsyncContextManager[Subscription]:
     """Wait for jobs together with all others of this event loop that wait for jobs of their cluster.
 
     :param interval: seconds between two looks.
@@ -271,7 +199,6 @@ async def subscribed(
     :param first: seconds from now until the first look; another's may come before, after ``earliest``.
     :param last: seconds from now at which a last look is wanted.
     """
-    refs = list(refs)
     loop = asyncio.get_running_loop()
     now = loop.time()
     subscription = Subscription(
@@ -281,12 +208,26 @@ async def subscribed(
         due=now + first,
         last=None if last is None else now + last,
     )
-    poller = _poller((loop, conn_id, api, frozenset(ref.cluster_id for ref in refs)))
-    poller.subscribe(subscription)
-    try:
-        yield subscription
-    finally:
-        await poller.unsubscribe(subscription)
+    clusters = frozenset(ref.cluster_id for ref in subscription.refs)
+    return _Subscribed((loop, conn_id, api, clusters), subscription)
+
+
+class _Subscribed:
+    """A subscription while it lasts. (A generator would be a third object for each of ten thousand.)"""
+
+    __slots__ = ("_key", "_poller", "_subscription")
+
+    def __init__(self, key: _Key, subscription: Subscription) -> None:
+        self._key = key
+        self._subscription = subscription
+
+    async def __aenter__(self) -> Subscription:
+        self._poller = _poller(self._key)
+        self._poller.subscribe(self._subscription)
+        return self._subscription
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._poller.unsubscribe(self._subscription)
 
 
 def _poller(key: _Key) -> JobPoller:

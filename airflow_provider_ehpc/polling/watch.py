@@ -94,7 +94,7 @@ class JobWatch:
         self._started = started
         self._since = started
         self._told = started
-        self._unknown_words: set[str] = set()
+        self._unknown_words: frozenset[str] = frozenset()
         self._missing = False
 
     def saw(self, status: JobStatus | None, now: float) -> tuple[Verdict | None, list[Note]]:
@@ -109,7 +109,7 @@ class JobWatch:
             notes.append(Note(self._change(before, status, now) + assumption, warning=bool(assumption)))
             self._since = self._told = now
             if status.state is JobState.UNKNOWN and status.raw_state not in self._unknown_words:
-                self._unknown_words.add(status.raw_state)
+                self._unknown_words |= {status.raw_state}
                 notes.append(
                     Note(
                         f"{self.ref}: the cloud calls its state {status.raw_state!r}, a word that is not "

@@ -17,8 +17,9 @@ from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.hooks import ajob_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.logs.emission import emission_budget
-from airflow_provider_ehpc.polling.poller import Subscription, subscribed
+from airflow_provider_ehpc.polling.poller import subscribed
 from airflow_provider_ehpc.polling.stop import stop_jobs
+from airflow_provider_ehpc.polling.subscription import Subscription
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
 

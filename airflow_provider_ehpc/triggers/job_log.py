@@ -18,7 +18,8 @@ from airflow_provider_ehpc.logs.emission import emission_budget, records, stream
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pause, Step
 from airflow_provider_ehpc.logs.store import TriggerStore
 from airflow_provider_ehpc.metrics import LogMeter
-from airflow_provider_ehpc.polling import poller
+from airflow_provider_ehpc.polling.subscription import Look as Looked
+from airflow_provider_ehpc.polling.subscription import Subscription
 from airflow_provider_ehpc.polling.watch import JobWatch, Note
 from airflow_provider_ehpc.triggers.base import JobTrigger
 
@@ -26,10 +27,10 @@ from airflow_provider_ehpc.triggers.base import JobTrigger
 class SharedView:
     """A job as the poller sees it that all triggers share, for one who looks and pauses when it likes."""
 
-    def __init__(self, subscription: poller.Subscription, ref: JobRef) -> None:
+    def __init__(self, subscription: Subscription, ref: JobRef) -> None:
         self._subscription = subscription
         self._ref = ref
-        self._news: poller.Look | None = None
+        self._news: Looked | None = None
         self._status: JobStatus | None = None
 
     async def look(self) -> JobStatus | ApiError | None:
@@ -43,6 +44,9 @@ class SharedView:
             return news
         if news is not None:
             self._status = news[self._ref]
+            if self._status and self._status.state.terminal:
+                # It stays so, while the end of the log is read.
+                self._subscription.refs = []
         return self._status
 
     async def pause(self, seconds: float | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError, ApiRequest, ApiResponse
+from airflow_provider_ehpc.apis.job import Told
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -34,6 +35,9 @@ class Answering:
         try:
             call = next(flow)
             while True:
+                if isinstance(call, Told):
+                    call = flow.send(None)
+                    continue
                 self.requests.append(call.request)
                 try:
                     result = call.read(response(self.answer(call.request)))

@@ -8,7 +8,7 @@ import dataclasses
 import selectors
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,11 +22,12 @@ from airflow_provider_ehpc.apis.call import (
     InvalidRequest,
     ServiceUnavailable,
 )
-from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus, Told
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.polling import poller, watch
-from airflow_provider_ehpc.polling.poller import Look, subscribed
+from airflow_provider_ehpc.polling.poller import subscribed
+from airflow_provider_ehpc.polling.subscription import Look
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import Outcome
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
@@ -80,6 +81,9 @@ class Cloud:
         self.looks: list[tuple[float, list[JobRef]]] = []
         self.error: Callable[[list[JobRef]], Exception | None] = lambda refs: None
         self.lasts = 0.0
+        """Seconds that a page takes, or the whole where there are no pages."""
+        self.page = 0
+        self.backwards = False
         self.account = Account()
         self.opened = self.closed = 0
         self.contexts: list[contextvars.Context] = []
@@ -98,13 +102,24 @@ class Hook:
     cloud: Cloud
     account: Account
 
-    async def ajob_statuses(self, refs: Iterable[JobRef]) -> dict[JobRef, JobStatus | None]:
-        refs = list(refs)
+    async def ajob_statuses(
+        self, refs: Iterable[JobRef], tell: Callable[[Told], Awaitable[None]]
+    ) -> dict[JobRef, JobStatus | None]:
+        refs = list(refs)[:: -1 if self.cloud.backwards else 1]
         self.cloud.looks.append((asyncio.get_running_loop().time(), refs))
         self.cloud.contexts.append(contextvars.copy_context())
+        found: dict[JobRef, JobStatus | None] = {}
+        while self.cloud.page and len(found) + self.cloud.page < len(refs):
+            await asyncio.sleep(self.cloud.lasts)
+            told = self.answers(refs[len(found) : len(found) + self.cloud.page])
+            found |= told
+            await tell(Told(told))
         await asyncio.sleep(self.cloud.lasts)
         if error := self.cloud.error(refs):
             raise error
+        return found | self.answers(refs[len(found) :])
+
+    def answers(self, refs: list[JobRef]) -> dict[JobRef, JobStatus | None]:
         states = {ref: self.cloud.states.get(ref, JobState.RUNNING) for ref in refs}
         return {ref: JobStatus(ref.job_id, state, state) if state else None for ref, state in states.items()}
 
@@ -234,6 +249,56 @@ def test_a_slow_cloud_is_not_asked_twice_at_once(cloud: Cloud) -> None:
     assert all(later - earlier >= 12 for earlier, later in zip(cloud.times, cloud.times[1:], strict=False))
 
 
+def test_who_has_its_answer_does_not_wait_for_the_others(cloud: Cloud) -> None:
+    """Two hundred pages take seconds. None is told later than an interval after its job's end, though the
+    pages come in another order when the jobs have ended."""
+    cloud.page, cloud.lasts = 50, 0.1
+
+    async def main() -> list[float]:
+        def end() -> None:
+            end_all(cloud, 1000)
+            # Newest first, as lists are: whoever was told first in the last turn is told last in this one.
+            cloud.backwards = True
+
+        waits = [until(n, ended(n), first=5.0) for n in range(1000)]
+        return (await asyncio.gather(*waits, after(30, end)))[:-1]
+
+    over = sorted(run(main()))
+    assert len(set(over)) >= 20, "each page is told when it is there"
+    assert over[-1] <= 35.2
+
+
+def test_what_was_told_before_an_error_stands(cloud: Cloud) -> None:
+    """The others are told of the error, and looked for as before."""
+    cloud.page = 10
+    cloud.error = lambda refs: InvalidRequest("no such id") if ref("bad") in refs else None
+    end_all(cloud, 25)
+
+    async def main() -> list[float | BaseException]:
+        waits = [until(n, ended(n)) for n in range(25)]
+        return await asyncio.gather(*waits, until("bad"), return_exceptions=True)
+
+    assert not [told for told in run(main()) if isinstance(told, BaseException)]
+    assert Counter(ref.job_id for _, refs in cloud.looks for ref in refs)["0"] == 1
+
+
+def test_who_waits_for_many_is_told_of_all_at_once(cloud: Cloud) -> None:
+    """One line for each page would fill the log of a task that waits for a thousand jobs."""
+    cloud.page, cloud.lasts = 50, 0.1
+    looks: list[int] = []
+
+    async def main() -> None:
+        async with subscribed("c", "ehpc", [ref(n) for n in range(500)], interval=5.0) as subscription:
+            while len(looks) < 2:
+                told = await subscription.look()
+                assert not isinstance(told, ApiError)
+                looks.append(len(told))
+                end_all(cloud, 500)
+
+    run(main())
+    assert looks == [500, 500]
+
+
 def test_a_last_look_is_taken_at_the_deadline(cloud: Cloud) -> None:
     """The job may have ended just before it."""
 
@@ -263,6 +328,21 @@ def test_jobs_that_are_there_are_not_asked_for_again(cloud: Cloud) -> None:
 
     run(main())
     assert [len(refs) for _, refs in cloud.looks] == [2, 1]
+
+
+def test_who_has_seen_the_end_asks_no_more(cloud: Cloud) -> None:
+    """Reading the end of its log takes a trigger a while yet."""
+
+    async def main() -> None:
+        end_all(cloud, 3)
+        async with subscribed("c", "ehpc", [ref(1)], interval=5.0) as subscription:
+            await subscription.look()
+            subscription.refs = []
+            await asyncio.sleep(60)
+            await until(2, ended(2))
+
+    run(main())
+    assert [refs for _, refs in cloud.looks] == [[ref(1)], [ref(2)]]
 
 
 # Life

@@ -58,6 +58,7 @@ from airflow_provider_ehpc.apis.job import (
     LogChunk,
     LogCursor,
     LogLimits,
+    StatusesFlow,
 )
 from airflow_provider_ehpc.apis.listing import all_pages
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
@@ -357,7 +358,7 @@ class EhpcClassicApi:
                 return scheduler_status(ref, job)
         return (yield from self._listed_status(ref))
 
-    def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
+    def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
         """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
         return statuses_by_page_or_job(
             refs,

@@ -47,6 +47,7 @@ from airflow_provider_ehpc.apis.job import (
     LogChunk,
     LogCursor,
     LogLimits,
+    StatusesFlow,
 )
 from airflow_provider_ehpc.apis.listing import all_pages
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
@@ -339,7 +340,7 @@ class EhpcApi:
             status = array_status(status, states, array_size(job.array_request))
         return status
 
-    def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
+    def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
         """Page through the jobs where that is cheaper, and ask for the others one by one."""
         return statuses_by_page_or_job(refs, _lists, self.job_status, unknown=job_is_unknown)
 

@@ -53,6 +53,8 @@ from airflow_provider_ehpc.apis.job import (
     LogChunk,
     LogCursor,
     LogLimits,
+    StatusesFlow,
+    Told,
 )
 from airflow_provider_ehpc.apis.listing import all_pages
 
@@ -289,7 +291,7 @@ class EhpcServerlessApi:
             raise NotFound(f"the cluster knows no {ref}")
         return status
 
-    def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
+    def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
         """Ask ListServerlessJobs for a hundred jobs a call, then for the details of those that failed."""
         found: dict[JobRef, JobStatus | None] = dict.fromkeys(refs)
         by_cluster: dict[str, list[JobRef]] = {}
@@ -297,10 +299,14 @@ class EhpcServerlessApi:
             by_cluster.setdefault(cluster_of(ref), []).append(ref)
         for group in by_cluster.values():
             for start in range(0, len(group), PAGE_SIZE):
-                found.update((yield from self._listed(group[start : start + PAGE_SIZE])))
+                asked = group[start : start + PAGE_SIZE]
+                listed = yield from self._listed(asked)
+                found.update(listed)
+                yield Told({ref: listed.get(ref) for ref in asked if not _lacks_details(listed.get(ref))})
         for ref, status in found.items():
-            if status and status.state in (JobState.FAILED, JobState.CANCELLED) and not status.array:
+            if status and _lacks_details(status):
                 found[ref] = yield from self._with_details(ref, status)
+                yield Told({ref: found[ref]})
         return found
 
     def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
@@ -448,3 +454,8 @@ def _from_describe(ref: JobRef, job: ServerlessJob) -> JobStatus:
         modified_at=job.last_modify_time,
         resources=resources(job.container_groups),
     )
+
+
+def _lacks_details(status: JobStatus | None) -> bool:
+    """Whether asking for the job tells more than the list does: how it failed."""
+    return bool(status and status.state in (JobState.FAILED, JobState.CANCELLED) and not status.array)

@@ -47,6 +47,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
     LogPosition,
+    StatusesFlow,
 )
 from airflow_provider_ehpc.apis.listing import all_pages, newest_pages, submitted_since
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
@@ -302,7 +303,7 @@ class ModelArtsApi(ProjectApi):
         status: JobStatus = job.job_status(ref)
         return status
 
-    def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
+    def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
         """Search the jobs where that is cheaper, and ask for the others one by one."""
         # Why a job failed only its details tell.
         lists = [

@@ -43,6 +43,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
     LogPosition,
+    StatusesFlow,
 )
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 
@@ -216,7 +217,7 @@ class ModelArtsV1Api(ProjectApi):
         status: JobStatus = version.job_status(ref)
         return status
 
-    def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
+    def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
         """Page through the list where that is cheaper, and ask for the others one by one."""
         lists = [JobsList(self._page, PAGE_SIZE)]
         return statuses_by_page_or_job(refs, lambda _ref: lists, self.job_status)

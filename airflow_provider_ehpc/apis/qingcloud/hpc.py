@@ -37,6 +37,7 @@ from airflow_provider_ehpc.apis.job import (
     LogChunk,
     LogCursor,
     LogLimits,
+    StatusesFlow,
 )
 from airflow_provider_ehpc.apis.listing import all_pages, submitted_since
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
@@ -264,7 +265,7 @@ class QingCloudHpcApi:
             raise NotFound(f"the cluster knows no {ref}")
         return _from_job(ref, answer.hpc_job_set[0])
 
-    def job_statuses(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus | None]]:
+    def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
         """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
         found: dict[JobRef, JobStatus | None] = yield from statuses_by_page_or_job(
             (ref for ref in refs if not _is_operation(ref)), self._lists, self.job_status

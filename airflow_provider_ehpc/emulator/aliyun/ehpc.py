@@ -39,6 +39,7 @@ class Ehpc:
         self._faults = view.faults
         self._default_queue = default_queue
         self._told_sizes: dict[Path, int] = {}
+        self._matching: tuple[tuple[int, str], list[Job]] = ((-1, ""), [])
 
     @property
     def operations(self) -> Mapping[str, Operation]:
@@ -122,9 +123,7 @@ class Ehpc:
         """ListJobs."""
         check_cluster(parameters)
         number, size = page(parameters)
-        wanted = job_filter(parameters)
-        jobs = [job for job in self._view.jobs() if wanted.wants(job)]
-        jobs.sort(key=wanted.order, reverse=wanted.newest_first)
+        jobs = self._list(parameters)
         listed = [self._listed(job) for job in jobs[(number - 1) * size : number * size]]
         return self._told(
             {
@@ -141,6 +140,20 @@ class Ehpc:
         check_cluster(parameters)
         await self._view.stop(string_list(parameters, "JobIds"))
         return self._told({"Success": True})
+
+    def _list(self, parameters: Mapping[str, str]) -> Sequence[Job]:
+        """Return all jobs that a page is of, in their order.
+
+        They are kept for the pages that follow: two hundred pages of ten thousand jobs would else be two
+        million looks.
+        """
+        wanted = job_filter(parameters)
+        key = (self._view.cluster.changes, parameters.get("JobFilter", ""))
+        if key != self._matching[0] or self._faults.hides_any:
+            jobs = [job for job in self._view.jobs() if wanted.wants(job)]
+            jobs.sort(key=wanted.order, reverse=wanted.newest_first)
+            self._matching = key, jobs
+        return self._matching[1]
 
     def _listed(self, job: Job) -> Mapping[str, Any]:
         spec = job.spec

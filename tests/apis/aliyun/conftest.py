@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_ehpc.apis.call import ApiCall, ApiError, ApiRequest, ApiResponse, Flow
+from airflow_provider_ehpc.apis.job import Told
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -53,6 +54,9 @@ class Driven:
         try:
             call = next(flow)
             while True:
+                if isinstance(call, Told):
+                    call = flow.send(None)
+                    continue
                 self.calls.append(call)
                 self.requests.append(call.request)
                 try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiCall, ApiError, ApiRequest, ApiResponse
+from airflow_provider_ehpc.apis.job import Told
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "huawei"
 
@@ -35,6 +36,9 @@ def drive(flow: Generator[ApiCall[Any], Any, Any], cloud: Cloud) -> Any:
     try:
         call = next(flow)
         while True:
+            if isinstance(call, Told):
+                call = flow.send(None)
+                continue
             try:
                 told = call.read(cloud(call.request))
             except ApiError as error:
