@@ -190,7 +190,9 @@ class LogFollower:
                 yield from self._rest(self._until_next_turn())
         if verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
             yield from self._drain()
-        yield from self._flush()
+            yield from self._flush()
+        else:
+            yield from self._show_halves()
         yield from self._checkpoint()
         # The news of the end comes last, below the lines that the job wrote before it.
         yield from notes
@@ -334,6 +336,13 @@ class LogFollower:
     def _flush(self) -> Generator[Step, Any, None]:
         for name, stream in self._streams.items():
             yield from self._emit(name, stream.assembler.flush())
+
+    def _show_halves(self) -> Generator[Step, Any, None]:
+        """Show what there is of lines that may go on. As lines they would stand there twice: the next try
+        reads them whole."""
+        for name, stream in self._streams.items():
+            for half in stream.assembler.flush():
+                yield Note(f"--- {name} is left within a line, of which there is: {half}")
 
     def _drain(self) -> Generator[Step, Any, None]:
         ended = self._last_byte = self._clock()

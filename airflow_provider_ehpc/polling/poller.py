@@ -22,6 +22,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -42,7 +43,7 @@ from airflow_provider_ehpc.polling.subscription import Answer, Pace, Subscriptio
 _SHORTEST_PAUSE = 1.0
 """Seconds between two turns, at most: subscribers who come one by one are gathered into one turn. A fifth of
 the shortest interval where that is less."""
-_AT_ONCE = 25
+_AT_ONCE = 10
 """Subscribers that are told before others in the event loop have their turn."""
 _SEARCH = 40
 """Failures in a turn after which no more is looked for the jobs that they are about: it is all of them."""
@@ -72,6 +73,8 @@ class JobPoller:
         self._loop = asyncio.get_running_loop()
         self._subscriptions: dict[Subscription, None] = {}
         self._sooner = asyncio.Event()
+        self._asleep_until = -math.inf
+        """When the task wakes of itself; while it is awake it sees for itself who has come."""
         self._rest_until = 0.0
         self._spread = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -85,7 +88,9 @@ class JobPoller:
     def subscribe(self, subscription: Subscription) -> None:
         """Take in a subscriber; the first one starts the task."""
         self._subscriptions[subscription] = None
-        self._sooner.set()
+        # Only where it cannot wait: a thousand who come at once would else look a thousand times at all.
+        if subscription.due < self._asleep_until:
+            self._sooner.set()
         if self._task is None:
             self._task = self._loop.create_task(
                 self._run(), name="ehpc job poller", context=contextvars.Context()
@@ -113,9 +118,11 @@ class JobPoller:
                 at = None if due is None else max(due, self._rest_until)
                 if at is None or at > now:
                     self._sooner.clear()
+                    self._asleep_until = math.inf if at is None else at
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout_at(at):
                             await self._sooner.wait()
+                    self._asleep_until = -math.inf
                 else:
                     await self._turn(now)
         finally:

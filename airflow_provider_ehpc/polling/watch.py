@@ -42,20 +42,43 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Something to tell the user, in the task log."""
+
+    text: str
+    warning: bool = False
+
+    def tell(self, log: Any) -> None:
+        """Write it to a task's log."""
+        (log.warning if self.warning else log.info)("%s", self.text)
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The end of a wait. Plain data: it travels in a trigger's event, so there is no log text in it."""
 
     outcome: Outcome
-    message: str
+    message: str = ""
     jobs: tuple[dict[str, Any], ...] = ()
     """What was last known of each job, in the order asked for."""
     job_id: str | None = None
     """The job that decided, where one did."""
     error: dict[str, Any] | None = None
+    news: tuple[Note, ...] = ()
+    """What the worker that ends the task is to tell. A trigger's own way to the log is narrow: where a
+    thousand jobs end together, its event would else come seconds later, behind a thousand lines."""
 
     def as_event(self) -> dict[str, Any]:
-        """Return the verdict as the payload of a trigger's event."""
-        return {**dataclasses.asdict(self), "outcome": self.outcome.value, "jobs": list(self.jobs)}
+        """Return the verdict as the payload of a trigger's event, without the empty fields: Airflow writes it
+        into the task log, a thousand times where a thousand jobs end.
+        """
+        told = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        told |= {
+            "outcome": self.outcome.value,
+            "jobs": list(self.jobs),
+            "news": [[note.text, note.warning] for note in self.news],
+        }
+        return {name: value for name, value in told.items() if value}
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any] | None) -> Verdict:
@@ -66,19 +89,9 @@ class Verdict:
         if not event or "outcome" not in event:
             raise ValueError(f"the trigger sent no verdict but {event!r}")
         fields = {f.name: event[f.name] for f in dataclasses.fields(cls) if f.name in event}
-        return cls(**{**fields, "outcome": Outcome(event["outcome"]), "jobs": tuple(event.get("jobs") or ())})
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something to tell the user, in the task log."""
-
-    text: str
-    warning: bool = False
-
-    def tell(self, log: Any) -> None:
-        """Write it to a task's log."""
-        (log.warning if self.warning else log.info)("%s", self.text)
+        news = tuple(Note(text, warning) for text, warning in event.get("news") or ())
+        jobs = tuple(event.get("jobs") or ())
+        return cls(**{**fields, "outcome": Outcome(event["outcome"]), "jobs": jobs, "news": news})
 
 
 class JobWatch:

@@ -137,7 +137,10 @@ class JobStateSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """End the task as the trigger saw the jobs end."""
-        return self._result(Verdict.from_event(event))
+        verdict = Verdict.from_event(event)
+        for note in verdict.news:
+            note.tell(self.log)
+        return self._result(verdict)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after the deferral; ``never_fail`` covers a cloud that cannot be asked, as in poke."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.polling.watch import JobSetWatch, Lateness
 from airflow_provider_ehpc.triggers.base import JobTrigger
+
+_CARRIED = 10
+"""News that the event takes along to the worker, at most; it is kept in Airflow's database."""
 
 
 class JobStateTrigger(JobTrigger):
@@ -25,6 +29,8 @@ class JobStateTrigger(JobTrigger):
                 else:
                     verdict, notes = watch.saw(told, time.time())
                     notes = lateness.looked(subscription.late) + notes
+                if verdict is not None and len(notes) <= _CARRIED:
+                    return dataclasses.replace(verdict, news=tuple(notes)).as_event()
                 for note in notes:
                     await self.tell(note)
                 if verdict is not None:

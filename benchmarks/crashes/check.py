@@ -20,9 +20,6 @@ _ANEW = re.compile(
     r"--- resumed at .+; all that was written behind it may be repeated ---|log of .+ begins here,"
 )
 
-_END_OF_HALF = re.compile(r"(\\x[0-9a-f]{2})*( …\[\+\d+ bytes\])?$")
-"""What stands for half a character, and behind a line that is cut."""
-
 
 def shown(raw: bytes, prefix: str = "") -> list[str]:
     """Return what a reader of the log must see of the bytes of a stream."""
@@ -53,8 +50,6 @@ class Part:
     """When its last line was written, in epoch seconds."""
     last: dict[str, int] = field(default_factory=dict)
     """The newest line of each stream."""
-    halves: dict[str, str] = field(default_factory=dict)
-    """Lines that stand there in part only, and nothing of their stream behind them."""
 
 
 @dataclass
@@ -120,15 +115,8 @@ class _Judging:
         """Judge a line of a stream."""
         part, findings = self.part, self.findings
         where = f"{name} {number} in try {part.attempt}"
-        if name in part.halves:
-            findings.foreign.append(part.halves.pop(name))
-        wanted = self._wanted[name][number - 1] if number <= len(self._wanted[name]) else ""
-        if line != wanted:
-            # A wait that is over by its time-out shows what there is of a line; the next try shows it whole.
-            kept = part.halves.setdefault(name, f"{where}: {line[:200]!r}")
-            if not wanted.startswith(_END_OF_HALF.sub("", line)):
-                findings.foreign.append(kept)
-                del part.halves[name]
+        if number > len(self._wanted[name]) or line != self._wanted[name][number - 1]:
+            findings.foreign.append(f"{where}: {line[:200]!r}")
             return
         last = part.last.get(name)
         expected = last + 1 if last else min(number, self._reached[name] + 1)
