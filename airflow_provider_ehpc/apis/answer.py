@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from airflow_provider_ehpc.apis.call import ApiResponse, UnexpectedResponse
 
@@ -56,7 +64,12 @@ def _time(value: Any) -> datetime | None:
         return None
 
 
-Text = Annotated[str, BeforeValidator(_text)]
+Text = Annotated[
+    # Nearly all are texts, which pydantic's core reads without us: a page of fifty jobs has a thousand.
+    Annotated[str, StringConstraints(strict=True, strip_whitespace=True)]
+    | Annotated[str, BeforeValidator(_text)],
+    Field(union_mode="left_to_right"),
+]
 """A text without surrounding white space; empty where the answer has null or nothing."""
 Number = Annotated[int | None, BeforeValidator(_number)]
 """A whole number, sent as one or as its digits; None where it is neither."""

@@ -230,6 +230,7 @@ class _Subscribed:
 
     async def __aenter__(self) -> Subscription:
         self._poller = _poller(self._key)
+        del self._key
         self._poller.subscribe(self._subscription)
         return self._subscription
 

@@ -318,7 +318,11 @@ class JobSetWatch:
         return dataclasses.replace(verdict, jobs=self._known()) if verdict else None
 
     def _known(self) -> tuple[dict[str, Any], ...]:
-        return tuple(w.status.as_dict() for w in self._watches.values() if w.status)
+        return tuple(
+            self._reached.get(ref) or watch.status.as_dict()
+            for ref, watch in self._watches.items()
+            if watch.status
+        )
 
 
 def _lasted(seconds: float) -> str:
