@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, InvalidArgument
 
@@ -57,9 +57,11 @@ class JobState(StrEnum):
 _TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
-@dataclass(frozen=True, slots=True)
-class JobRef:
-    """The address of one job: enough, with a connection, to ask for it."""
+class JobRef(NamedTuple):
+    """The address of one job: enough, with a connection, to ask for it.
+
+    A tuple, for it is what many thousand waiting jobs are looked up by.
+    """
 
     job_id: str
     cluster_id: str | None = None

@@ -46,13 +46,14 @@ class Turn:
     """Whose answers have come, in one turn."""
 
     def __init__(self, takers: Iterable[Subscription]) -> None:
-        self._wanted: dict[Subscription, int] = {}
         self._takers: dict[JobRef, list[Subscription]] = {}
+        self._wanted: dict[Subscription, int] = {}
+        """How many answers those want who wait for several jobs."""
         self._told: dict[Subscription, dict[JobRef, Answer]] = {}
         for taker in takers:
-            refs = dict.fromkeys(taker.refs)
-            self._wanted[taker] = len(refs)
-            for ref in refs:
+            if len(taker.refs) > 1:
+                self._wanted[taker] = len(taker.refs)
+            for ref in taker.refs:
                 self._takers.setdefault(ref, []).append(taker)
 
     @property
@@ -66,6 +67,9 @@ class Turn:
         """Take in answers; go through the subscribers that have all of theirs now, with these."""
         for ref, answer in answers.items():
             for taker in self._takers.pop(ref, ()):
+                if taker not in self._wanted:
+                    yield taker, {ref: answer}
+                    continue
                 mine = self._told.setdefault(taker, {})
                 mine[ref] = answer
                 if len(mine) == self._wanted[taker]:
@@ -84,7 +88,7 @@ class Subscription:
     def __init__(
         self, refs: Iterable[JobRef], *, interval: float, earliest: float, due: float, last: float | None
     ) -> None:
-        self.refs = list(refs)
+        self.refs = list(dict.fromkeys(refs))
         self.interval = interval
         self.due = due
         self.late = 0.0

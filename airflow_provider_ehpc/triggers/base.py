@@ -7,6 +7,7 @@ import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from functools import cached_property
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -76,7 +77,7 @@ class JobTrigger(BaseTrigger):
             kwargs["stop_job_on_kill"] = True
         return f"{type(self).__module__}.{type(self).__qualname__}", kwargs
 
-    @property
+    @cached_property
     def refs(self) -> list[JobRef]:
         """The jobs' addresses."""
         return [JobRef(**job) for job in self.jobs]
@@ -96,6 +97,9 @@ class JobTrigger(BaseTrigger):
         A connection that is gone or spoilt since the deferral is told in the event: what a trigger raises,
         Airflow does not pass on to the task.
         """
+        # The class's logger serves all: each of a thousand has else some seven objects of its own, which the
+        # garbage collector walks through while the event loop waits.
+        self.logger()
         try:
             payload = await self.watch()
         except (AirflowNotFoundException, InvalidArgument) as error:
@@ -108,13 +112,16 @@ class JobTrigger(BaseTrigger):
             self._hook = await ajob_hook(self.conn_id, self.api)
         return self._hook
 
-    def first_pause(self) -> float:
-        """Return the seconds until the first look: triggers that begin together do not ask together."""
-        return FIRST_POLL + random.uniform(0, min(self.poll_interval, 10.0))
+    def first_pauses(self) -> tuple[float, float]:
+        """Return the seconds in which no look is wanted, and those until the first one: triggers that begin
+        together do not ask together. Where a triggerer takes over a wait that is older, it looks at once.
+        """
+        grace = max(0.0, min(FIRST_POLL, self.started + FIRST_POLL - time.time()))
+        return grace, grace + random.uniform(0, min(self.poll_interval, 10.0))
 
     def looking(self) -> AbstractAsyncContextManager[Subscription]:
         """Look at the jobs together with all other triggers of this process."""
-        first, last = self.first_pause(), None
+        (earliest, first), last = self.first_pauses(), None
         deadline = self.wait_terms.deadline
         if deadline is not None:
             last = max(0.2, deadline - time.time())
@@ -124,7 +131,7 @@ class JobTrigger(BaseTrigger):
             self.api,
             self.refs,
             interval=self.poll_interval,
-            earliest=FIRST_POLL,
+            earliest=earliest,
             first=first,
             last=last,
         )
@@ -140,7 +147,8 @@ class JobTrigger(BaseTrigger):
             hook = await self.hook()
             await hook.adrive(stop_jobs(hook.api, self.refs), self.tell)
 
-    async def tell(self, note: Note) -> None:
-        """Write a note to the task log, when that holds up no other trigger."""
-        await emission_budget().room()
-        note.tell(self.log)
+    async def tell(self, *notes: Note) -> None:
+        """Write notes to the task log, when that holds up no other trigger."""
+        for note in notes:
+            await emission_budget().room()
+            note.tell(self.log)

@@ -31,8 +31,8 @@ class JobStateTrigger(JobTrigger):
                     notes = lateness.looked(subscription.late) + notes
                 if verdict is not None and len(notes) <= _CARRIED:
                     return dataclasses.replace(verdict, news=tuple(notes)).as_event()
-                for note in notes:
-                    await self.tell(note)
+                await self.tell(*notes)
+                notes.clear()
                 if verdict is not None:
                     return verdict.as_event()
                 subscription.refs = watch.waiting

@@ -188,6 +188,7 @@ class Crashes(Streams):
         on = [stream for stream in streams if self._state(stream) in states]
         for stream in on:
             stream.hits += 1
+            stream.hit_at = time.time()
         with self._lock:
             for name in {stream.kind for stream in on}:
                 self.rows[name].kills += 1

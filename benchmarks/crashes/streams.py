@@ -25,7 +25,7 @@ JOB = Path(__file__).with_name("job.py")
 SLACK = 4.0
 """Seconds that a turn may be longer than told: two until its lines have arrived, and a busy machine's own."""
 LONGEST = 420.0
-"""Seconds after which a stream is given up."""
+"""Seconds after which a stream is given up that nobody has hit meanwhile."""
 
 
 @dataclass
@@ -43,6 +43,8 @@ class Stream:
     kills: int = 0
     hits: int = 0
     """Of shared processes: kills while the stream was on."""
+    hit_at: float = 0.0
+    """Epoch seconds of the last of them."""
 
 
 class Moments:
@@ -95,7 +97,7 @@ class Streams:
         while (state := self._state(stream)) not in ENDS:
             if self._stopping.is_set():
                 return
-            if time.time() > deadline:
+            if time.time() > max(deadline, stream.hit_at + LONGEST):
                 self._complain(f"{stream} did not end; it is {state}\n{self._logs_of(stream)}")
                 return
             time.sleep(1)
