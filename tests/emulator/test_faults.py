@@ -184,6 +184,7 @@ def test_a_new_job_can_be_invisible_at_first(client: Client) -> None:
     assert client.refusal("GetJobLog", JobId=job_id) == (406, "AgentError")
     assert client.listed() == []
     client.emulator.faults.clear()
+    assert client.listed() == [job_id]
     client.emulator.fault("invisible", seconds=0)
     assert client.info(job_id)["JobId"] == job_id
     assert client.listed() == [job_id]

@@ -149,11 +149,13 @@ class Ehpc:
         """
         wanted = job_filter(parameters)
         key = (self._view.cluster.changes, parameters.get("JobFilter", ""))
-        if key != self._matching[0] or self._faults.hides_any:
-            jobs = [job for job in self._view.jobs() if wanted.wants(job)]
-            jobs.sort(key=wanted.order, reverse=wanted.newest_first)
-            self._matching = key, jobs
-        return self._matching[1]
+        if key == self._matching[0] and not self._faults.hides_any:
+            return self._matching[1]
+        jobs = [job for job in self._view.jobs() if wanted.wants(job)]
+        jobs.sort(key=wanted.order, reverse=wanted.newest_first)
+        # A job that cannot be seen yet becomes visible without a change.
+        self._matching = (-1, "") if self._faults.hides_any else key, jobs
+        return jobs
 
     def _listed(self, job: Job) -> Mapping[str, Any]:
         spec = job.spec
