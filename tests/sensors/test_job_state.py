@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from airflow_provider_ehpc.compat import (
 )
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound
-from airflow_provider_ehpc.polling.watch import Verdict
+from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
 from tests.conftest import Connect, Pauses, TaskLog
@@ -311,6 +312,15 @@ def test_the_event_is_the_same_result(ehpc_emulator: Emulator, make: Make) -> No
     verdict = Verdict.from_event({"outcome": "reached", "message": "", "jobs": [polled]})
     assert make(job_id).execute_complete({}, verdict.as_event()) == polled
     assert make([job_id]).execute_complete({}, verdict.as_event()) == [polled]
+
+
+def test_the_end_that_the_trigger_saw_is_told(make: Make, task_log: TaskLog) -> None:
+    """The trigger leaves it to the worker: where many jobs end together, its own lines would hold them up."""
+    news = (Note("job 1 is RUNNING"), Note("job 1 is SUCCEEDED, as is assumed", warning=True))
+    event = Verdict(Outcome.REACHED, jobs=({"job_id": "1"},), news=news).as_event()
+    make("1").execute_complete({}, json.loads(json.dumps(event)))
+    assert task_log.lines == [note.text for note in news]
+    assert task_log.warnings == [news[1].text]
 
 
 @pytest.mark.parametrize("event", [None, {"status": "success"}])

@@ -110,6 +110,26 @@ async def test_it_fires_when_the_job_has_ended(
     assert verdict.jobs[0]["job_id"] == job_id
 
 
+async def test_the_news_of_the_end_travel_with_the_event(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, task_log: TaskLog
+) -> None:
+    """A thousand triggers that end together would else wait for a thousand lines before they fire."""
+    verdict = Verdict.from_event(await fire(make(JobStateTrigger, ehpc_emulator.submit("sleep 0.3"))))
+    assert [note.warning for note in verdict.news if "is SUCCEEDED" in note.text] == [True]
+    assert not [line for line in task_log.lines if "SUCCEEDED" in line]
+
+
+async def test_more_news_than_an_event_should_hold_are_written_by_the_trigger(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, task_log: TaskLog
+) -> None:
+    jobs = [ehpc_emulator.submit("true") for _ in range(12)]
+    for job_id in jobs:
+        ehpc_emulator.wait_for(job_id)
+    verdict = Verdict.from_event(await fire(make(JobStateTrigger, *jobs)))
+    assert verdict.news == ()
+    assert len([line for line in task_log.lines if "is SUCCEEDED" in line]) == 12
+
+
 @KINDS
 async def test_it_fires_when_the_job_has_failed(
     ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
