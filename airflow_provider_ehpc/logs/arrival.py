@@ -1,9 +1,9 @@
-"""Lines that were written are not in the log yet: a checkpoint waits until they are.
+"""Lines that were written are not in the log yet: a checkpoint waits until they are, and so does the end.
 
 Airflow carries a process's lines and its requests to its supervisor in two channels, and the supervisor takes
 4 KiB of lines between two requests (Airflow 3.3.2, ``make_buffered_socket_reader``). So a cursor that is sent
 right behind some hundred lines is in the database before they are in a file, and whoever kills the supervisor
-then (a triggerer's, a node's) would lose them: nobody reads them again.
+then (a triggerer's, a node's) would lose them: nobody reads them again. A trigger's event is a request, too.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Pause, Step, Steps
 from airflow_provider_ehpc.polling.watch import Verdict
 
-ARRIVAL = 2.0
+ARRIVAL = 3.0
 """Seconds from writing lines to their being in the log. The channel holds 208 KiB, some fifty turns of the
-supervisor, of which each took 5 to 20 ms on a busy machine."""
+supervisor, of which each took 5 to 20 ms on one busy machine and 50 on another."""
 
 
 def arrived(steps: Steps, clock: Callable[[], float]) -> Steps:
-    """Pass on a follower's steps, but its checkpoints only when the lines that they count are in the log.
+    """Pass on a follower's steps, but its checkpoints and its end only when the lines that they count are in
+    the log. The end seldom has to wait: what it brings late is the last line of a log that ends without LF.
 
     :param clock: epoch seconds.
     """
@@ -36,6 +37,8 @@ def arrived(steps: Steps, clock: Callable[[], float]) -> Steps:
         try:
             step = steps.throw(error) if error else steps.send(answer)
         except StopIteration as end:
+            while clock() < arrival:
+                yield Pause(arrival - clock())
             if held:
                 yield held[-1][1]
             verdict: Verdict = end.value

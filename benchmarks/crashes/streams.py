@@ -22,8 +22,8 @@ from demo.local_airflow import ENDS, LocalAirflow
 T = TypeVar("T")
 
 JOB = Path(__file__).with_name("job.py")
-SLACK = 4.0
-"""Seconds that a turn may be longer than told: two until its lines have arrived, and a busy machine's own."""
+SLACK = 5.0
+"""Seconds that a turn may be longer than told: three until its lines have arrived, and the machine's."""
 LONGEST = 420.0
 """Seconds after which a stream is given up that nobody has hit meanwhile."""
 
