@@ -348,6 +348,7 @@ def test_who_has_seen_the_end_asks_no_more(cloud: Cloud) -> None:
 
     run(main())
     assert [refs for _, refs in cloud.looks] == [[ref(1)], [ref(2)]]
+    assert cloud.opened == 1, "the poller went on meanwhile"
 
 
 # Life
