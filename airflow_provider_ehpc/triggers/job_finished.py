@@ -206,11 +206,10 @@ class TurnProducer:
 
 async def _events(watcher: Watcher, turn: Turn) -> AsyncIterator[TriggerEvent]:
     # A turn that began before the watcher joined says nothing to it.
-    if ends := turn.ends.get(watcher):
-        if ends.jobs:
-            turn.on_stored.append(partial(watcher.stored, ends))
-        if payload := await watcher.payload(ends):
-            yield TriggerEvent(payload)
+    if (ends := turn.ends.get(watcher)) and (payload := await watcher.payload(ends)):
+        yield TriggerEvent(payload)
+        # Not sooner: to Airflow, a watcher that is ended before it has queued the event accepted the turn.
+        turn.on_stored.append(partial(watcher.stored, ends))
 
 
 def _shared(kwargs: dict[str, Any]) -> tuple[Any, ...]:

@@ -189,6 +189,36 @@ def test_an_event_that_comes_twice_says_so(
 
 
 @WAYS
+@pytest.mark.parametrize("moment", ["kept", "logged"])
+def test_a_watcher_ended_before_its_event_is_queued_tells_it_the_next_time(
+    ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool, moment: str
+) -> None:
+    """Airflow's shared stream counts the turn as accepted by who leaves without an event."""
+
+    async def test() -> None:
+        stored: list[dict[str, Any]] = []
+        triggerer = Triggerer(kept, stored, shared=shared)
+        triggerer.start(watch())
+        await watching(kept)
+        if moment == "kept":
+            kept.silent = True
+        else:
+            triggerer.queues = False
+        asked = kept.asked
+        job_id = ehpc_emulator.submit("true")
+        await until(lambda: kept.asked > asked if moment == "kept" else triggerer.logged)
+        kept.silent = False
+        await triggerer.kill()
+        triggerer = Triggerer(kept, stored, shared=shared)
+        triggerer.start(watch())
+        await until(lambda: stored)
+        await triggerer.kill()
+        assert ids(stored) == [job_id]
+
+    run(test)
+
+
+@WAYS
 def test_what_was_told_is_not_told_again(
     ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool
 ) -> None:

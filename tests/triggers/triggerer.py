@@ -26,6 +26,8 @@ class Kept:
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
         self.writes = 0
+        self.asked = 0
+        """How many times it was read or written, answered or not."""
         self.silent = self.broken = False
 
     async def aget(self, key: str, default: Any = None) -> Any:
@@ -38,6 +40,7 @@ class Kept:
         self.values[key] = json.dumps(value)
 
     async def _work(self) -> None:
+        self.asked += 1
         await asyncio.sleep(0)
         if self.broken:
             raise RuntimeError("the database is away")
@@ -61,6 +64,10 @@ class Triggerer:
     def __init__(self, kept: Kept, stored: list[dict[str, Any]], *, shared: bool) -> None:
         self.kept = kept
         self.stored = stored
+        self.logged = 0
+        """How many events the runner has written into its log, which it does before it queues them."""
+        self.queues = True
+        """Whether it comes to that; else its log holds it up."""
         self.stores = True
         """Whether events are stored; else they stay in the runner's memory."""
         self.confirms = True
@@ -113,6 +120,8 @@ class Triggerer:
             events = trigger.run()
         try:
             async for event in events:
+                self.logged += 1
+                await (asyncio.sleep(0) if self.queues else asyncio.Event().wait())
                 seq = None
                 if self._manager:
                     seq = self._manager.bind_pending_event(trigger_id=trigger.trigger_id, key=key)
