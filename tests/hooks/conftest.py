@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from airflow_provider_ehpc.hooks import transport
+
 JOB = {"RequestId": "R-1", "Success": True, "JobInfo": {"JobId": "12.manager", "State": "RUNNING"}}
 KEY = "LTAI5tPlantedKeyId"
 SECRET = "PlantedSecret&With+Signs"
@@ -98,6 +100,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
+    transport.environment_proxy.cache_clear()
 
 
 def _serve(certificate: Path | None) -> Generator[Endpoint, None, None]:
