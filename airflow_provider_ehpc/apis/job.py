@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from airflow_provider_ehpc.apis.call import ApiCall, Flow, InvalidArgument
+from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, Together
 
 
 class JobState(StrEnum):
@@ -234,7 +234,7 @@ class Told:
     statuses: Mapping[JobRef, JobStatus | None]
 
 
-StatusesFlow: TypeAlias = Generator[ApiCall[Any] | Told, Any, dict[JobRef, JobStatus | None]]
+StatusesFlow: TypeAlias = Generator[Together[Any], Any, dict[JobRef, JobStatus | None]]
 
 
 class JobApi(Protocol):
@@ -260,7 +260,7 @@ class JobApi(Protocol):
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
         """Ask for many jobs in as few requests as the API allows; None for a job it does not know.
 
-        What an answer has told already is yielded between the calls, as :class:`Told`.
+        What an answer has told already is yielded behind its call, as :class:`Told`.
         """
 
     def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:

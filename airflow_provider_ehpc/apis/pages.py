@@ -7,7 +7,15 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, PermissionDenied
+from airflow_provider_ehpc.apis.call import (
+    AT_ONCE,
+    ApiCall,
+    Flow,
+    NotFound,
+    PermissionDenied,
+    Together,
+    some_at_once,
+)
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus, StatusesFlow, Told
 
 _WORTH_A_PAGE = 3
@@ -65,52 +73,61 @@ def statuses_by_page_or_job(
             continue
         try:
             for jobs in lists(group[0]):
-                told, whole = yield from _read(wanted, jobs)
-                found.update(told)
-                if not whole:
+                if not (yield from _read(wanted, jobs, found)):
                     # Those that are still wanted may stand further down in it.
                     break
         except PermissionDenied:
             # A key may be allowed to ask for a job and not for all of them.
             pass
-    for ref in refs:
-        if ref not in found:
-            try:
-                found[ref] = yield from job_status(ref)
-            except NotFound as error:
-                if not unknown(error):
-                    raise
-                found[ref] = None
-            yield Told({ref: found[ref]})
+
+    def ask(ref: JobRef) -> Generator[ApiCall[Any] | Told, Any, None]:
+        try:
+            found[ref] = yield from job_status(ref)
+        except NotFound as error:
+            if not unknown(error):
+                raise
+            found[ref] = None
+        yield Told({ref: found[ref]})
+
+    yield from some_at_once(ask(ref) for ref in refs if ref not in found)
     return found
 
 
 def _read(
-    wanted: set[JobRef], jobs: JobsList
-) -> Generator[ApiCall[Any] | Told, Any, tuple[dict[JobRef, JobStatus], bool]]:
-    """Take out of ``wanted`` and return what a list tells, and whether it was read to its end.
+    wanted: set[JobRef], jobs: JobsList, found: dict[JobRef, JobStatus | None]
+) -> Generator[Together[Any], Any, bool]:
+    """Move what a list tells out of ``wanted`` into ``found``; return whether it was read to its end.
 
     A page costs a call and saves one for each job that it tells of. A list that is longer than there are jobs
     to be found is left when it has cost a quarter more than it saved: those that are wanted may be anywhere
     in it, for most orders are undocumented.
     """
-    found: dict[JobRef, JobStatus] = {}
-    credit = max(1, len(wanted) // 4)
-    number = 0
-    while len(wanted) >= _WORTH_A_PAGE:
+
+    def ask(number: int) -> Generator[ApiCall[Any] | Told, Any, JobsPage]:
         page = yield from jobs.ask(number)
         told = {ref: status for ref, status in page.statuses.items() if ref in wanted}
         found.update(told)
         wanted.difference_update(told)
         if told:
             yield Told(told)
-        number += 1
-        credit += len(told) - 1
+        return page
+
+    credit = max(1, len(wanted) // 4)
+    number, together = 0, 1
+    while len(wanted) >= _WORTH_A_PAGE:
+        before = len(wanted)
+        pages = yield Together(tuple(ask(number + n) for n in range(together)))
+        number += together
+        credit += before - len(wanted) - together
+        last = pages[-1]
         # Where no total is told, a full page may be followed by any number of others.
-        untold = math.inf if page.rows >= jobs.page_size else 0
-        rows_left = (untold if page.total is None else page.total) - number * jobs.page_size
-        if not page.rows or rows_left <= 0:
-            return found, True
+        untold = math.inf if last.rows >= jobs.page_size else 0
+        rows_left = (untold if last.total is None else last.total) - number * jobs.page_size
+        if not last.rows or rows_left <= 0:
+            return True
         if rows_left > len(wanted) * jobs.page_size and credit <= 0:
             break
-    return found, False
+        # Only pages that are there, and that would be asked for one after the other as well.
+        likely = 1 if last.total is None else min(rows_left, len(wanted)) // jobs.page_size
+        together = max(1, min(AT_ONCE, credit, int(likely)))
+    return False

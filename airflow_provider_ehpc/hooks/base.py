@@ -33,6 +33,7 @@ from airflow_provider_ehpc.apis.call import (
     InvalidArgument,
     NotSupported,
     Throttled,
+    Together,
     percent_encode,
 )
 from airflow_provider_ehpc.apis.job import (
@@ -219,11 +220,11 @@ class ApiHook(HttpHook):
         try:
             step = next(flow)
             while True:
-                if not isinstance(step, ApiCall):
+                if not isinstance(step, ApiCall | Together):
                     step = flow.send(handle(step) if handle else None)
                     continue
                 try:
-                    answer = self.call(step)
+                    answer = self.call(step) if isinstance(step, ApiCall) else self._all(step, handle)
                 except ApiError as error:
                     step = flow.throw(error)
                 else:
@@ -239,11 +240,14 @@ class ApiHook(HttpHook):
         try:
             step = next(flow)
             while True:
-                if not isinstance(step, ApiCall):
+                if not isinstance(step, ApiCall | Together):
                     step = flow.send(await handle(step) if handle else None)
                     continue
                 try:
-                    answer = await self.acall(step)
+                    if isinstance(step, ApiCall):
+                        answer = await self.acall(step)
+                    else:
+                        answer = await self._aall(step, handle)
                 except ApiError as error:
                     step = flow.throw(error)
                 else:
@@ -251,6 +255,20 @@ class ApiHook(HttpHook):
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def _all(self, step: Together[T], handle: Callable[[Any], Any] | None) -> list[T]:
+        return [self.drive(flow, handle) for flow in step.flows]
+
+    async def _aall(self, step: Together[T], handle: Callable[[Any], Awaitable[Any]] | None) -> list[T]:
+        if len(step.flows) == 1:
+            return [await self.adrive(step.flows[0], handle)]
+        results = await asyncio.gather(
+            *(self.adrive(flow, handle) for flow in step.flows), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [result for result in results if not isinstance(result, BaseException)]
 
     def _exchange(self, account: Account, call: ApiCall[T]) -> T:
         session = self.get_conn()

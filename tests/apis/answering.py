@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ehpc.apis.call import ApiError, ApiRequest, ApiResponse
-from airflow_provider_ehpc.apis.job import Told
+from airflow_provider_ehpc.apis.call import ApiCall, ApiRequest, ApiResponse
+from tests.apis.driver import run_flow
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -32,18 +32,8 @@ class Answering:
     requests: list[ApiRequest] = field(default_factory=list)
 
     def run(self, flow: Generator[Any, Any, Any]) -> Any:
-        try:
-            call = next(flow)
-            while True:
-                if isinstance(call, Told):
-                    call = flow.send(None)
-                    continue
-                self.requests.append(call.request)
-                try:
-                    result = call.read(response(self.answer(call.request)))
-                except ApiError as error:
-                    call = flow.throw(error)
-                else:
-                    call = flow.send(result)
-        except StopIteration as end:
-            return end.value
+        def take(call: ApiCall[Any]) -> Any:
+            self.requests.append(call.request)
+            return call.read(response(self.answer(call.request)))
+
+        return run_flow(flow, take)

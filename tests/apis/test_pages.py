@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_ehpc.apis.call import NotFound, PermissionDenied
+from airflow_provider_ehpc.apis.call import AT_ONCE, NotFound, PermissionDenied
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
+from tests.apis.driver import run_flow
 
 SIZE = 50
 
@@ -26,17 +27,16 @@ class Cluster:
     pages: int = 0
     singles: list[str] = field(default_factory=list)
     on_page: Any = None
+    went_together: list[int] = field(default_factory=list)
+    """How many calls were under way at once."""
 
     def ask(self, refs: list[JobRef]) -> dict[JobRef, JobStatus | None]:
         lists = [JobsList(self.page_of(name), SIZE) for name in ("unfinished", "ended")]
         flow = statuses_by_page_or_job(refs, lambda ref: lists, self.single)
         told: dict[JobRef, JobStatus | None] = {}
-        while True:
-            try:
-                told.update(next(flow).statuses)
-            except StopIteration as end:
-                found: dict[JobRef, JobStatus | None] = end.value
-                break
+        found: dict[JobRef, JobStatus | None] = run_flow(
+            flow, lambda call: None, lambda step: told.update(step.statuses), self.went_together.append
+        )
         assert told == found, "what is told on the way is what comes in the end"
         return found
 
@@ -48,7 +48,7 @@ class Cluster:
             jobs = getattr(self, name)
             rows = jobs[number * SIZE : (number + 1) * SIZE]
             return JobsPage(
-                {JobRef(job): self.status(job) for job in rows},
+                {JobRef(job): self.status(job, running=name == "unfinished") for job in rows},
                 len(rows),
                 len(jobs) if self.tells_total else None,
             )
@@ -56,15 +56,16 @@ class Cluster:
 
         return page
 
-    def status(self, job: str) -> JobStatus:
-        state = JobState.RUNNING if job in self.unfinished else JobState.SUCCEEDED
+    def status(self, job: str, *, running: bool) -> JobStatus:
+        state = JobState.RUNNING if running else JobState.SUCCEEDED
         return JobStatus(job_id=job, state=state, raw_state=state)
 
     def single(self, ref: JobRef) -> Generator[Any, Any, JobStatus]:
         self.singles.append(ref.job_id)
-        if ref.job_id not in self.unfinished and ref.job_id not in self.ended:
+        running = ref.job_id in self.unfinished
+        if not running and ref.job_id not in self.ended:
             raise NotFound("no such job")
-        return self.status(ref.job_id)
+        return self.status(ref.job_id, running=running)
         yield
 
 
@@ -116,6 +117,22 @@ def test_pages_never_cost_much_more_than_asking_for_each(seed: int) -> None:
         job: JobState.RUNNING if job in running else JobState.SUCCEEDED for job in mine
     }
     assert cluster.pages + len(cluster.singles) <= 1.5 * len(mine) + 3
+
+
+def test_pages_are_asked_for_together() -> None:
+    """One after the other, 200 pages take 200 times as long as the cloud needs to answer."""
+    jobs = names(10_000)
+    cluster = Cluster(unfinished=jobs)
+    cluster.ask(refs(jobs))
+    assert (cluster.pages, max(cluster.went_together)) == (200, AT_ONCE)
+
+
+def test_no_page_is_asked_for_in_vain() -> None:
+    """Where the jobs that are left may all stand on the next page, the one behind it is not asked for yet."""
+    jobs = names(120)
+    cluster = Cluster(unfinished=[*jobs, *names(1000, "other")])
+    cluster.ask(refs(jobs))
+    assert (cluster.pages, cluster.singles) == (3, [])
 
 
 def test_a_list_that_was_left_says_nothing_of_the_next() -> None:

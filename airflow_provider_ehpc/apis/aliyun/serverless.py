@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -42,6 +42,7 @@ from airflow_provider_ehpc.apis.call import (
     NotFound,
     NotSupported,
     UnexpectedResponse,
+    some_at_once,
 )
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
@@ -297,16 +298,26 @@ class EhpcServerlessApi:
         by_cluster: dict[str, list[JobRef]] = {}
         for ref in found:
             by_cluster.setdefault(cluster_of(ref), []).append(ref)
-        for group in by_cluster.values():
-            for start in range(0, len(group), PAGE_SIZE):
-                asked = group[start : start + PAGE_SIZE]
-                listed = yield from self._listed(asked)
-                found.update(listed)
-                yield Told({ref: listed.get(ref) for ref in asked if not _lacks_details(listed.get(ref))})
-        for ref, status in found.items():
-            if status and _lacks_details(status):
-                found[ref] = yield from self._with_details(ref, status)
-                yield Told({ref: found[ref]})
+
+        def ask(group: list[JobRef]) -> Generator[ApiCall[Any] | Told, Any, None]:
+            listed = yield from self._listed(group)
+            found.update(listed)
+            yield Told({ref: listed.get(ref) for ref in group if not _lacks_details(listed.get(ref))})
+
+        def ask_details(ref: JobRef, status: JobStatus) -> Generator[ApiCall[Any] | Told, Any, None]:
+            found[ref] = yield from self._with_details(ref, status)
+            yield Told({ref: found[ref]})
+
+        yield from some_at_once(
+            ask(group[start : start + PAGE_SIZE])
+            for group in by_cluster.values()
+            for start in range(0, len(group), PAGE_SIZE)
+        )
+        yield from some_at_once(
+            ask_details(ref, status)
+            for ref, status in list(found.items())
+            if status and _lacks_details(status)
+        )
         return found
 
     def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:

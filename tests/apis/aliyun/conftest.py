@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_ehpc.apis.call import ApiCall, ApiError, ApiRequest, ApiResponse, Flow
-from airflow_provider_ehpc.apis.job import Told
+from airflow_provider_ehpc.apis.call import ApiCall, ApiRequest, ApiResponse, Flow
+from tests.apis.driver import run_flow
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -51,22 +51,12 @@ class Driven:
         return [call.operation for call in self.calls]
 
     def _run(self, flow: Flow[Any], cloud: Callable[[ApiRequest], ApiResponse]) -> Any:
-        try:
-            call = next(flow)
-            while True:
-                if isinstance(call, Told):
-                    call = flow.send(None)
-                    continue
-                self.calls.append(call)
-                self.requests.append(call.request)
-                try:
-                    told = call.read(cloud(call.request))
-                except ApiError as error:
-                    call = flow.throw(error)
-                else:
-                    call = flow.send(told)
-        except StopIteration as stop:
-            return stop.value
+        def take(call: ApiCall[Any]) -> Any:
+            self.calls.append(call)
+            self.requests.append(call.request)
+            return call.read(cloud(call.request))
+
+        return run_flow(flow, take)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ehpc.apis.call import ApiCall, ApiError, ApiRequest, ApiResponse
-from airflow_provider_ehpc.apis.job import Told
+from airflow_provider_ehpc.apis.call import ApiCall, ApiRequest, ApiResponse
+from tests.apis.driver import run_flow
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "huawei"
 
@@ -33,20 +33,7 @@ def refusal(code: str, status: int = 400, message: str = "refused") -> ApiRespon
 
 def drive(flow: Generator[ApiCall[Any], Any, Any], cloud: Cloud) -> Any:
     """Run a flow to its end, as a hook does, and return its result."""
-    try:
-        call = next(flow)
-        while True:
-            if isinstance(call, Told):
-                call = flow.send(None)
-                continue
-            try:
-                told = call.read(cloud(call.request))
-            except ApiError as error:
-                call = flow.throw(error)
-            else:
-                call = flow.send(told)
-    except StopIteration as end:
-        return end.value
+    return run_flow(flow, lambda call: call.read(cloud(call.request)))
 
 
 class Recorder:

@@ -213,13 +213,13 @@ class TestManyStatuses:
             "d": JobState.FAILED,
             "gone": None,
         }
-        assert (cloud.searches, cloud.shows) == (2, ["d", "gone"])
+        assert (cloud.searches, sorted(cloud.shows)) == (2, ["d", "gone"])
 
     def test_two_jobs_are_asked_for_at_once(self) -> None:
         """A page would cost as much and tell less."""
         cloud = Project({"a": "Running", "b": "Running"})
         assert self.states(cloud, "a", "b") == {"a": JobState.RUNNING, "b": JobState.RUNNING}
-        assert (cloud.searches, cloud.shows) == (0, ["a", "b"])
+        assert (cloud.searches, sorted(cloud.shows)) == (0, ["a", "b"])
 
     def test_a_long_list_is_not_read_for_a_few_jobs(self) -> None:
         """In a project with thousands of jobs, paging would cost more than asking."""
