@@ -7,6 +7,7 @@ into that; a field nobody documented is kept, in ``model_extra``.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -51,7 +52,12 @@ def _flag(value: Any) -> Any:
 
 def _time(value: Any) -> datetime | None:
     """Read ISO 8601 with or without a zone, epoch seconds, or epoch milliseconds; as number or text."""
-    text = _text(value)
+    return _parse_time(_text(value))
+
+
+# A list that is read every few seconds tells the same times again and again.
+@functools.lru_cache(maxsize=4096)
+def _parse_time(text: str) -> datetime | None:
     if not text or text == "0":
         return None
     if text.isdigit():

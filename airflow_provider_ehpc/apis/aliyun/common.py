@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -111,6 +112,7 @@ def clock(seconds: int) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
+@functools.lru_cache(maxsize=1024)
 def node_names(text: str) -> tuple[str, ...]:
     """Split ``compute000``, ``compute[002,005-007]`` and ``['compute2', 'compute3']`` into names."""
     nodes: list[str] = []
