@@ -9,8 +9,8 @@ PYTHON ?= python3
 NEWEST := 3.3
 OLDEST := 3.1
 SLURM_DIR := $(CURDIR)/.slurm
-# Tests that share an Airflow or a Slurm stay together (tests/conftest.py).
-PYTEST_ARGS ?= -n 2 --dist loadgroup
+# Tests that share an Airflow or a Slurm stay together (tests/conftest.py), and wait for it most of the time.
+PYTEST_ARGS ?= -n 3 --dist loadgroup
 
 # Where make slurm has started one, the tests find it.
 ifneq ($(wildcard $(SLURM_DIR)/slurm.conf),)
@@ -42,6 +42,10 @@ check-%: .venv-%/installed
 	.venv/bin/python -m pip install -q --upgrade pip
 	.venv/bin/python -m pip install -q -c constraints/airflow-$(NEWEST).txt -e '.[dev]'
 	touch $@
+
+# What make demo and make test use is the newest.
+.venv-$(NEWEST)/installed: .venv/installed
+	rm -rf .venv-$(NEWEST) && ln -s .venv .venv-$(NEWEST)
 
 .venv-%/installed: pyproject.toml constraints/airflow-%.txt
 	$(PYTHON) -m venv .venv-$*

@@ -227,7 +227,7 @@ def measure(kind: str, count: int, interval: float, lasts: float, quota: float |
     try:
         cloud = to_cloud.recv()
         # The time that submitting takes is not the jobs': they end together, however many there are.
-        ready_in = 15 + count / 200
+        ready_in = 25 + count / 200
         end_at = time.time() + ready_in + lasts
         to_cloud.send((count, end_at))
         job_ids = to_cloud.recv()

@@ -133,10 +133,11 @@ def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def quick_triggers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let triggers look at once and then all the time."""
+    """Let triggers look at once and then all the time, and fire when they have something to tell."""
     from airflow_provider_ehpc.triggers import base
 
     monkeypatch.setattr(base, "FIRST_POLL", 0.0)
+    monkeypatch.setattr(base, "EARLIEST_EVENT", 0.0)
 
 
 class TaskLog(logging.Handler):

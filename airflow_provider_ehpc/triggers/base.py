@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from abc import abstractmethod
@@ -25,8 +26,12 @@ from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
 
 FIRST_POLL = 5.0
-"""Seconds from a deferral to the first request. The worker has just looked; and a task that is resumed within
-about five seconds of its deferral can be marked as failed by the executor (GH-71580)."""
+"""Seconds from a deferral to the first request: the worker has just looked."""
+EARLIEST_EVENT = 10.0
+"""Seconds from a deferral to the event. The scheduler can take the executor's "done" of the process that
+deferred for the end of the one that resumes, and then marks the task as failed (GH-71580; seen at 6 s)."""
+_RECENT = 30.0
+"""Seconds. A trigger that starts later than that after its wait began takes over from another triggerer."""
 
 
 class JobTrigger(BaseTrigger):
@@ -92,7 +97,7 @@ class JobTrigger(BaseTrigger):
         """Wait for the jobs and return the payload of the event."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Fire once, when the wait is over.
+        """Fire once, when the wait is over, and not too soon for Airflow's scheduler.
 
         A connection that is gone or spoilt since the deferral is told in the event: what a trigger raises,
         Airflow does not pass on to the task.
@@ -100,10 +105,12 @@ class JobTrigger(BaseTrigger):
         # The class's logger serves all: each of a thousand has else some seven objects of its own, which the
         # garbage collector walks through while the event loop waits.
         self.logger()
+        earliest = time.time() + EARLIEST_EVENT if self._is_recent() else 0.0
         try:
             payload = await self.watch()
         except (AirflowNotFoundException, InvalidArgument) as error:
             payload = Verdict(Outcome.ERROR, str(error)).as_event()
+        await asyncio.sleep(max(0.0, earliest - time.time()))
         yield TriggerEvent(payload)
 
     async def hook(self) -> ApiHook:
@@ -116,8 +123,11 @@ class JobTrigger(BaseTrigger):
         """Return the seconds in which no look is wanted, and those until the first one: triggers that begin
         together do not ask together. Where a triggerer takes over a wait that is older, it looks at once.
         """
-        grace = max(0.0, min(FIRST_POLL, self.started + FIRST_POLL - time.time()))
+        grace = FIRST_POLL if self._is_recent() else 0.0
         return grace, grace + random.uniform(0, min(self.poll_interval, 10.0))
+
+    def _is_recent(self) -> bool:
+        return time.time() < self.started + _RECENT
 
     def looking(self) -> AbstractAsyncContextManager[Subscription]:
         """Look at the jobs together with all other triggers of this process."""

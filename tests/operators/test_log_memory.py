@@ -22,7 +22,7 @@ from airflow_provider_ehpc.triggers import base
 from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 
 logging.disable(logging.CRITICAL)  # what Airflow does with the lines is not ours to measure
-emission.SHARE, base.FIRST_POLL = 1000.0, 0.0
+emission.SHARE, base.FIRST_POLL, base.EARLIEST_EVENT = 1000.0, 0.0, 0.0
 where, job_id, cluster_id = sys.argv[1:]
 if where == "worker":
     operator = JobLogOperator(task_id="log", job_id=job_id, cluster_id=cluster_id, poll_interval=0.5)

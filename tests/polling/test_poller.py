@@ -204,7 +204,7 @@ def test_jobs_that_come_one_by_one_fall_into_step(cloud: Cloud) -> None:
 
 
 def test_the_first_look_is_not_before_its_time(cloud: Cloud) -> None:
-    """A task that is resumed within five seconds of its deferral can be marked failed (GH-71580)."""
+    """The worker has just looked at the job; others of its cluster may be due."""
 
     async def main() -> float:
         first = asyncio.create_task(until(1, ended(1)))

@@ -519,7 +519,7 @@ async def test_a_log_is_read_to_its_end_as_soon_as_the_job_has_ended(
 
 
 def test_first_looks_come_late_and_apart(make: Make) -> None:
-    """Within five seconds of its deferral a task that is resumed can be marked failed (GH-71580)."""
+    """The worker has just looked, and a thousand that begin together do not ask together."""
     triggers = [make(JobStateTrigger, "1", poll_interval=30) for _ in range(100)]
     pauses = [pause for trigger in triggers for pause in trigger.first_pauses()]
     assert min(pauses) >= 4.9
@@ -528,10 +528,27 @@ def test_first_looks_come_late_and_apart(make: Make) -> None:
 
 
 def test_who_takes_a_wait_over_looks_at_once(make: Make) -> None:
-    """The deferral is long ago: what another triggerer left is read on without a pause for Airflow's sake."""
+    """The deferral is long ago, and so is the worker's look."""
     triggers = [make(JobLogTrigger, "1", poll_interval=2, started=time.time() - 60) for _ in range(100)]
     assert {trigger.first_pauses()[0] for trigger in triggers} == {0.0}
     assert max(trigger.first_pauses()[1] for trigger in triggers) <= 2
+
+
+@KINDS
+async def test_no_task_is_resumed_right_after_its_deferral(
+    ehpc_emulator: Emulator, make: Make, monkeypatch: pytest.MonkeyPatch, kind: type[JobTrigger]
+) -> None:
+    """The scheduler may mark it as failed (GH-71580). Where a triggerer takes over, that is long ago."""
+    monkeypatch.setattr(base, "FIRST_POLL", 0.0)
+    job_id = ehpc_emulator.submit("true")
+    ehpc_emulator.wait_for(job_id)
+    monkeypatch.setattr(base, "EARLIEST_EVENT", 1.0)
+    began = time.time()
+    await fire(make(kind, job_id))
+    assert time.time() - began >= 1.0
+    monkeypatch.setattr(base, "EARLIEST_EVENT", 3600.0)
+    async with asyncio.timeout(20):
+        await fire(make(kind, job_id, started=time.time() - 60))
 
 
 @KINDS
