@@ -17,7 +17,7 @@ ifneq ($(wildcard $(SLURM_DIR)/slurm.conf),)
 export SLURM_CONF ?= $(SLURM_DIR)/slurm.conf
 endif
 
-.PHONY: demo standalone test test-matrix benchmarks slurm slurm-stop constraints clean
+.PHONY: demo standalone environments test test-matrix benchmarks slurm slurm-stop constraints clean
 
 demo: .venv/installed
 	.venv/bin/python -m demo
@@ -27,6 +27,8 @@ standalone: .venv/installed
 
 test: .venv/installed
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+environments: .venv/installed .venv-$(OLDEST)/installed
 
 test-matrix: check-$(OLDEST) check-$(NEWEST)
 

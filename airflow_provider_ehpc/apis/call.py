@@ -102,7 +102,7 @@ class Together(Generic[T]):
     """A step of a flow: flows that do not wait for each other, answered with the list of their results.
 
     The asynchronous driver runs them at the same time, so they are at most :data:`AT_ONCE`. The error of one
-    is raised in the flow that yielded them, when the others are through.
+    is raised in the flow that yielded them; those that are under way with it are run to their ends first.
     """
 
     flows: tuple[Generator[Any, Any, T], ...]

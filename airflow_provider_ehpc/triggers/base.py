@@ -26,10 +26,11 @@ from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
 
 FIRST_POLL = 5.0
-"""Seconds from a deferral to the first request: the worker has just looked."""
+"""Seconds from a new trigger's start to its first request: the worker has just looked."""
 EARLIEST_EVENT = 10.0
-"""Seconds from a deferral to the event. The scheduler can take the executor's "done" of the process that
-deferred for the end of the one that resumes, and then marks the task as failed (GH-71580; seen at 6 s)."""
+"""Seconds from a new trigger's start to its event. The scheduler can take the executor's "done" of the
+process that deferred for the end of the one that resumes, and then marks the task as failed (GH-71580; seen
+at 6 s)."""
 _RECENT = 30.0
 """Seconds. A trigger that starts later than that after its wait began takes over from another triggerer."""
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.operation import (
     OperationPage,
     OperationRecord,
     OperationStatus,
     Window,
 )
+from tests.apis.driver import run_flow
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = Window(START, START + timedelta(days=1))
@@ -46,17 +46,7 @@ def operation(number: int, second: int, **changes: Any) -> OperationRecord:
 
 def drive(flow: Generator[Any, Any, Any]) -> Any:
     """Run a flow to its end, as a hook does."""
-    try:
-        call = next(flow)
-        while True:
-            try:
-                answer = call()
-            except ApiError as error:
-                call = flow.throw(error)
-            else:
-                call = flow.send(answer)
-    except StopIteration as end:
-        return end.value
+    return run_flow(flow, lambda call: call())
 
 
 @dataclass

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_ehpc.apis.call import ApiCall, ApiError, InvalidArgument, NotSupported
+from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument, NotSupported
 from airflow_provider_ehpc.apis.job import ClusterJob, JobSpec, JobState
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import job_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
+from tests.apis.driver import run_flow
 from tests.conftest import Ask, Connect
 from tests.emulator.client import eventually
 
@@ -99,18 +100,13 @@ def test_no_job_is_lost_while_others_end(hook: ApiHook, cloud: Emulator) -> None
 
 def drive(hook: ApiHook, flow: Any, between: Callable[[ApiCall[Any]], None]) -> dict[str, ClusterJob]:
     """Run a flow, and do something after each call."""
-    try:
-        call = next(flow)
-        while True:
-            try:
-                answer = hook.call(call)
-            except ApiError as error:
-                call = flow.throw(error)
-            else:
-                between(call)
-                call = flow.send(answer)
-    except StopIteration as end:
-        return dict(end.value)
+
+    def answer(call: ApiCall[Any]) -> Any:
+        told = hook.call(call)
+        between(call)
+        return told
+
+    return dict(run_flow(flow, answer))
 
 
 def test_serverless_jobs_stand_without_their_sub_tasks(tmp_path: Path, connect: Connect) -> None:
