@@ -214,7 +214,7 @@ def test_a_refusal_over_http_is_learnt_from(ehpc_emulator: Emulator, hook: EhpcH
 def test_threads_and_loops_share_the_pace(clock: Clock) -> None:
     """A sensor of a worker runs in a thread, a trigger in a loop; dag.test() has a new loop at every turn."""
     limiter = RateLimiter(200)
-    threads = [threading.Thread(target=limiter.wait) for _ in range(10)]
+    threads = [threading.Thread(target=limiter.wait, daemon=True) for _ in range(10)]
 
     async def many() -> None:
         await asyncio.gather(*(limiter.await_turn() for _ in range(10)))

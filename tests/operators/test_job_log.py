@@ -137,7 +137,7 @@ def test_a_rotated_log_is_followed(ehpc_emulator: Emulator, make: Make, task_log
             threading.Event().wait(0.01)
         ehpc_emulator.change_log(job_id, "rotate", b"new\n")
 
-    rotating = threading.Thread(target=rotate)
+    rotating = threading.Thread(target=rotate, daemon=True)
     rotating.start()
     operator.execute({})
     rotating.join()
@@ -186,7 +186,7 @@ def test_a_killed_task_ends_at_once(ehpc_emulator: Emulator, make: Make, asked: 
             threading.Event().wait(0.01)
         operator.on_kill()
 
-    killing = threading.Thread(target=kill)
+    killing = threading.Thread(target=kill, daemon=True)
     killing.start()
     with pytest.raises(TaskKilled, match=f"told to end while it followed job {job_id}"):
         operator.execute({})
@@ -314,7 +314,7 @@ def test_a_retry_goes_on_where_the_try_before_was_killed(
             threading.Event().wait(0.01)
         first._killed.pull()
 
-    killing = threading.Thread(target=kill)
+    killing = threading.Thread(target=kill, daemon=True)
     killing.start()
     with pytest.raises(TaskKilled):
         first.execute(context)
@@ -344,7 +344,7 @@ def test_a_process_whose_task_was_cleared_writes_no_more(
         threading.Event().wait(4)
         operator.on_kill()
 
-    clearing = threading.Thread(target=clear)
+    clearing = threading.Thread(target=clear, daemon=True)
     clearing.start()
     with pytest.raises(TaskKilled, match="another try of the task follows"):
         operator.execute({"task_state_store": states, "ti": TI})
