@@ -19,12 +19,14 @@ os.environ["AIRFLOW__EHPC__MAX_REQUESTS_PER_SECOND"] = "2000"
 import asyncio  # noqa: E402
 import logging  # noqa: E402
 from collections.abc import Callable, Generator, Mapping  # noqa: E402
+from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any, Protocol  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 from airflow_provider_ehpc.logs import arrival  # noqa: E402
+from tests.waiting import Gate  # noqa: E402
 
 # How long an example takes says more of the machine than of what is tested.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -138,6 +140,12 @@ def quick_triggers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(base, "FIRST_POLL", 0.0)
     monkeypatch.setattr(base, "EARLIEST_EVENT", 0.0)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    """Holds a job until the test has seen what it must see before."""
+    return Gate(tmp_path / "gate")
 
 
 class TaskLog(logging.Handler):

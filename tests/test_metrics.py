@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 from tests.conftest import Ask, Pauses
 from tests.logs.stores import TI, States
 from tests.statsd import StatsdServer
+from tests.waiting import eventually
 
 
 class Told(list[Any]):
@@ -110,13 +110,12 @@ def test_a_resumed_log_is_counted(ehpc_emulator: Emulator, conn_id: str, told: T
     """A triggerer that is killed again and again shows here, and only what is new counts as written."""
     job_id = ehpc_emulator.submit("echo before; sleep 30")
     path = ehpc_emulator.job(job_id).stdout_path
-    while not path.exists() or path.read_text() != "before\n":
-        time.sleep(0.05)
+    eventually(lambda: path.exists() and path.read_text() == "before\n")
     context = {"task_state_store": States(), "ti": TI}
     for _ in range(2):
         told.clear()
         operator = JobLogOperator(
-            task_id="log", conn_id=conn_id, job_id=job_id, poll_interval=0.05, timeout=0.5
+            task_id="log", conn_id=conn_id, job_id=job_id, poll_interval=0.05, timeout=2
         )
         with pytest.raises(JobTimedOut):
             operator.execute(context)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -110,11 +109,3 @@ def without_header(name: str) -> Change:
     return lambda request: replace(
         request, headers={key: value for key, value in request.headers.items() if key != name}
     )
-
-
-def eventually(true: Callable[[], bool], timeout: float = 30) -> None:
-    """Wait until ``true()`` is, for so long that only what never happens fails."""
-    deadline = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)

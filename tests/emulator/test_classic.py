@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
-from tests.emulator.client import Answer, Client, eventually
+from tests.emulator.client import Answer, Client
+from tests.waiting import eventually
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _HOST = {"ExecHost": "compute000"}

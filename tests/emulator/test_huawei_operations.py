@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
-from tests.emulator.client import eventually
 from tests.emulator.huawei import SEARCH, V1, V2, HuaweiClient
+from tests.waiting import eventually
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
-from tests.emulator.client import Client, eventually
+from tests.emulator.client import Client
+from tests.waiting import eventually
 
 
 def _stdout(emulator: Emulator, job_id: str) -> str:

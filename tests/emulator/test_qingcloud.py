@@ -11,8 +11,8 @@ import pytest
 
 from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
 from airflow_provider_ehpc.emulator.server import Emulator
-from tests.emulator.client import eventually
 from tests.emulator.qingcloud_client import CLUSTER_ID, QingCloudClient
+from tests.waiting import eventually
 
 DAY = 1_772_323_200  # 2026-03-01T00:00:00Z
 WITHOUT_ZONE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")

@@ -18,7 +18,8 @@ import pytest
 
 from airflow_provider_ehpc.emulator.accounts import Account
 from airflow_provider_ehpc.emulator.server import Emulator
-from tests.emulator.client import Client, eventually
+from tests.emulator.client import Client
+from tests.waiting import eventually
 
 
 class Process:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
-from tests.emulator.client import Answer, Client, eventually
+from tests.emulator.client import Answer, Client
+from tests.waiting import eventually
 
 _SAMPLE = Path(__file__).parents[1] / "samples" / "aliyun_2018_describe_serverless_jobs.json"
 

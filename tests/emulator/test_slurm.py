@@ -15,7 +15,8 @@ import pytest
 
 from airflow_provider_ehpc.emulator.jobs import Phase
 from airflow_provider_ehpc.emulator.server import Emulator
-from tests.emulator.client import Client, eventually
+from tests.emulator.client import Client
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slurm
 

@@ -20,9 +20,9 @@ from airflow_provider_ehpc.logs.follow import Emit, LogFollower, Look, Pause
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import JobWatch, Outcome
 from tests.conftest import Ask, Connect
-from tests.emulator.client import eventually
 from tests.live.test_logs import NOISY_JOB, expected
 from tests.logs.cloud import look
+from tests.waiting import eventually
 
 _IMAGE = {"Container": {"Image": "busybox"}}
 

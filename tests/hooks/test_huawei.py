@@ -544,7 +544,7 @@ def hook_cursor() -> Any:
 
 def until(true: Callable[[], bool]) -> None:
     """Wait for what comes about in a moment, or never."""
-    from tests.emulator.client import eventually
+    from tests.waiting import eventually
 
     eventually(true)
 

@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +24,7 @@ from benchmarks.crashes.cloud import Cloud
 from benchmarks.crashes.streams import JOB, SLACK
 from demo.local_airflow import LocalAirflow
 from tests.live.conftest import DAGS
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.airflow
 WHERE = ("worker", "deferred")
@@ -62,11 +62,8 @@ class Stream:
         return judge(records, stdout, stderr, SLACK)
 
 
-def until(condition: Callable[[], bool], timeout: float = 120) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
+def until(condition: Callable[[], bool]) -> None:
+    eventually(condition, timeout=240, every=0.3)
 
 
 @dataclass
@@ -90,9 +87,13 @@ class Ends:
         return {job["job_id"] for job in self.told()}
 
     def before_the_kill(self) -> None:
-        while not self.ids():
+        def begun() -> bool:
+            if self.ids():
+                return True
             self.early.append(self.cloud.submit("true", name="watched-early"))
-            time.sleep(2)
+            return False
+
+        eventually(begun, timeout=240, every=2)
         self.running = self.cloud.submit("sleep 4", name="watched")
         self.cloud.submit("true", name="of-no-interest")
 

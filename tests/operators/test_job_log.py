@@ -21,6 +21,7 @@ from airflow_provider_ehpc.operators.job_log import JobLogOperator
 from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 from tests.conftest import Pauses, TaskLog
 from tests.logs.stores import TI, States, XComs
+from tests.waiting import Gate, eventually
 
 Make = Callable[..., JobLogOperator]
 
@@ -128,14 +129,16 @@ def test_a_log_that_cannot_be_read_does_not_fail_the_task(
     assert len([line for line in task_log.warnings if "its log is asked for again" in line]) == 1
 
 
-def test_a_rotated_log_is_followed(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
-    job_id = ehpc_emulator.submit("echo old line one; sleep 1")
+def test_a_rotated_log_is_followed(
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog, gate: Gate
+) -> None:
+    job_id = ehpc_emulator.submit(f"echo old line one; {gate.wait}")
     operator = make(job_id)
 
     def rotate() -> None:
-        while "old line one" not in task_log.lines:
-            threading.Event().wait(0.01)
+        eventually(lambda: "old line one" in task_log.lines)
         ehpc_emulator.change_log(job_id, "rotate", b"new\n")
+        gate.open()
 
     rotating = threading.Thread(target=rotate, daemon=True)
     rotating.start()
@@ -182,8 +185,7 @@ def test_a_killed_task_ends_at_once(ehpc_emulator: Emulator, make: Make, asked: 
     operator = make(job_id, poll_interval=1000, stop_job_on_kill=asked)
 
     def kill() -> None:
-        while not ehpc_emulator.requests.count("GetJobLog"):
-            threading.Event().wait(0.01)
+        eventually(lambda: ehpc_emulator.requests.count("GetJobLog"))
         operator.on_kill()
 
     killing = threading.Thread(target=kill, daemon=True)
@@ -302,16 +304,15 @@ def test_what_the_trigger_saw_ends_the_task(make: Make, event: Any, kind: type[E
 
 
 def test_a_retry_goes_on_where_the_try_before_was_killed(
-    ehpc_emulator: Emulator, make: Make, task_log: TaskLog
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog, gate: Gate
 ) -> None:
     states = States()
     context: Any = {"task_state_store": states, "ti": TI}
-    job_id = ehpc_emulator.submit("seq 100; sleep 2; echo end")
+    job_id = ehpc_emulator.submit(f"seq 100; {gate.wait}; echo end")
     first = make(job_id)
 
     def kill() -> None:
-        while STATE_KEY not in states or not states[STATE_KEY]["streams"]:
-            threading.Event().wait(0.01)
+        eventually(lambda: STATE_KEY in states and states[STATE_KEY]["streams"])
         first._killed.pull()
 
     killing = threading.Thread(target=kill, daemon=True)
@@ -320,6 +321,7 @@ def test_a_retry_goes_on_where_the_try_before_was_killed(
         first.execute(context)
     killing.join()
     before = len(task_log.lines)
+    gate.open()
     result = make(job_id).execute(context)
     again = written(task_log)[before - 1 :]
     assert again[-1] == "end"
@@ -330,17 +332,17 @@ def test_a_retry_goes_on_where_the_try_before_was_killed(
 
 
 def test_a_process_whose_task_was_cleared_writes_no_more(
-    ehpc_emulator: Emulator, make: Make, task_log: TaskLog
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog, gate: Gate
 ) -> None:
     """Airflow ends it seconds later; until then, the next try writes the same lines."""
     states = States()
-    job_id = ehpc_emulator.submit("seq 100; sleep 1; echo more; sleep 1; echo end; sleep 60")
+    job_id = ehpc_emulator.submit(f"seq 100; {gate.wait}; echo more; sleep 2; echo end; sleep 60")
     operator = make(job_id)
 
     def clear() -> None:
-        while "100" not in task_log.lines:
-            threading.Event().wait(0.01)
+        eventually(lambda: "100" in task_log.lines)
         states.cleared = True
+        gate.open()
         threading.Event().wait(4)
         operator.on_kill()
 

@@ -19,7 +19,8 @@ from airflow_provider_ehpc.hooks import job_hook
 from airflow_provider_ehpc.polling import feed, positions
 from airflow_provider_ehpc.triggers.job_finished import JobFinishedTrigger, TurnProducer
 from tests.conftest import Connect
-from tests.triggers.triggerer import Assets, Kept, SharedStreamManager, Triggerer, until
+from tests.triggers.triggerer import Assets, Kept, SharedStreamManager, Triggerer
+from tests.waiting import until
 
 WAYS = pytest.mark.parametrize(
     "shared",

@@ -23,6 +23,7 @@ from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
 from tests.conftest import Connect, Pauses, TaskLog
 from tests.logs.stores import TI, XComs
+from tests.waiting import Gate, until
 
 Make = Callable[..., Any]
 
@@ -270,19 +271,20 @@ async def test_a_trigger_goes_on_where_the_one_before_was_killed(
     quick_triggers: None,
     task_log: TaskLog,
     monkeypatch: pytest.MonkeyPatch,
+    gate: Gate,
 ) -> None:
     """Its triggerer died; another one starts it from the database."""
     xcoms = XComs()
     monkeypatch.setattr(store, "async_xcom", lambda: xcoms)
-    job_id = ehpc_emulator.submit("seq 100; sleep 2; echo end")
+    job_id = ehpc_emulator.submit(f"seq 100; {gate.wait}; echo end")
     first = make(JobLogTrigger, job_id)
     first.task_instance = TI
     running = asyncio.create_task(fire(first))
-    while not xcoms.values.get(XCOM_KEY, {}).get("cursor", {}).get("streams"):
-        await asyncio.sleep(0.01)
+    await until(lambda: xcoms.values.get(XCOM_KEY, {}).get("cursor", {}).get("streams"))
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+    gate.open()
     second = JobLogTrigger(**first.serialize()[1])
     second.task_instance = TI
     event = await fire(second)
@@ -303,23 +305,24 @@ async def test_a_trigger_that_is_cancelled_keeps_its_place(
     quick_triggers: None,
     task_log: TaskLog,
     monkeypatch: pytest.MonkeyPatch,
+    gate: Gate,
     answered: bool,
 ) -> None:
     """A triggerer that is replaced by a new version must not repeat lines, though it reads no answers."""
     monkeypatch.setattr(store, "SHORTEST_PARTING", 0.1)
     xcoms = XComs()
     monkeypatch.setattr(store, "async_xcom", lambda: xcoms)
-    job_id = ehpc_emulator.submit("seq 100; sleep 0.5; seq 101 200; sleep 1; seq 201 300")
+    job_id = ehpc_emulator.submit(f"seq 100; sleep 0.5; seq 101 200; {gate.wait}; seq 201 300")
     first = make(JobLogTrigger, job_id)
     first.task_instance = TI
     running = asyncio.create_task(fire(first))
-    while "200" not in lines_of(task_log):
-        await asyncio.sleep(0.01)
+    await until(lambda: "200" in lines_of(task_log))
     xcoms.unanswered = not answered
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     xcoms.unanswered = False
+    gate.open()
     second = JobLogTrigger(**first.serialize()[1])
     second.task_instance = TI
     event = await fire(second)
@@ -342,8 +345,7 @@ async def test_a_trigger_that_is_cancelled_amid_a_backlog_keeps_its_place(
     first = make(JobLogTrigger, job_id)
     first.task_instance = TI
     running = asyncio.create_task(fire(first))
-    while "7000" not in lines_of(task_log):
-        await asyncio.sleep(0.001)
+    await until(lambda: "7000" in lines_of(task_log), every=0.001)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -391,8 +393,7 @@ async def test_a_cancelled_trigger_ends_as_cancelled(
     """Swallowing the cancellation would disable ``on_kill`` (F11)."""
     trigger = make(kind, ehpc_emulator.submit("sleep 60"))
     waiting = asyncio.create_task(fire(trigger))
-    while not ehpc_emulator.requests.count("GetJob", "ok"):
-        await asyncio.sleep(0.01)
+    await until(lambda: ehpc_emulator.requests.count("GetJob", "ok"))
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
@@ -481,14 +482,16 @@ async def test_a_key_that_is_replaced_while_a_log_is_followed(
     pauses: Pauses,
     connect: Connect,
     task_log: TaskLog,
+    gate: Gate,
 ) -> None:
     """Keys are replaced every few months; a job may run for weeks."""
-    job_id = ehpc_emulator.submit("echo begun; sleep 2; echo end")
-    connect(ehpc_emulator.connection_of(ehpc_emulator.issue_token(seconds=1)))
+    job_id = ehpc_emulator.submit(f"echo begun; {gate.wait}; echo end")
+    connect(ehpc_emulator.connection_of(ehpc_emulator.issue_token(seconds=5)))
     following = asyncio.create_task(fire(make(JobLogTrigger, job_id)))
-    while "begun" not in task_log.lines:
-        await asyncio.sleep(0.01)
+    await until(lambda: "begun" in task_log.lines)
     connect(ehpc_emulator.connection)
+    await until(lambda: ehpc_emulator.requests.count(outcome="InvalidSecurityToken.Expired"))
+    gate.open()
     event = await following
     assert event["outcome"] == "reached"
     assert "end" in task_log.lines

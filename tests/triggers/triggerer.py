@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from airflow_provider_ehpc.triggers.job_finished import JobFinishedTrigger
@@ -145,12 +143,3 @@ class Triggerer:
             if self._manager and self.confirms and self._confirmed:
                 self._manager.confirm_persisted(self._confirmed)
                 self._confirmed = []
-
-
-async def until(condition: Callable[[], Any], timeout: float = 20.0) -> None:
-    """Wait until something is the case."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout):
-            while not condition():
-                await asyncio.sleep(0.02)
-    assert condition()
