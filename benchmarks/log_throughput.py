@@ -72,7 +72,8 @@ def stream(arguments: argparse.Namespace) -> tuple[list[str], Lag]:
         f"  the worst s                    {lag.worst:12.1f}\n"
         f"  the last line s                {lag.last:12.1f}"
     )
-    through = lag.lines / (seconds + lag.last)
+    # Who reads every few seconds is up to so many behind without falling behind.
+    through = lag.lines / (seconds + max(0.0, lag.last - arguments.interval))
     print(f"lines a second that came through {through:12,.0f}, {through / rate:.0%} of the job's")
     broken = [] if lag.complete else ["the fast stream is not complete"]
     if through < LEAST_OF_CEILING * rate:
