@@ -105,7 +105,7 @@ def test_the_log_is_seen_while_the_job_runs(
     tasks = [follow(where, f"echo the first line; {gate.wait}; echo the last line") for where in WHERE]
     for task in tasks:
         # The job runs on, whether or not its log stays empty.
-        eventually(lambda: "the first line" in task.lines, timeout=240, every=1)  # noqa: B023
+        eventually(lambda task=task: "the first line" in task.lines, timeout=240, every=1)
         assert cloud.job(task.job_id).phase == "RUNNING"
         assert task.state == {"worker": "running", "deferred": "deferred"}[task.where]
     gate.open()
