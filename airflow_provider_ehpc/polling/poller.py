@@ -38,6 +38,7 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.job import JobRef, Told
 from airflow_provider_ehpc.hooks import ajob_hook
 from airflow_provider_ehpc.polling.connection import HookKeeper, OpenHook
+from airflow_provider_ehpc.polling.headcount import Headcount
 from airflow_provider_ehpc.polling.subscription import Answer, Pace, Subscription, Turn
 
 _SHORTEST_PAUSE = 1.0
@@ -59,6 +60,8 @@ class JobPoller:
     :param open_hook: reads the connection and makes a hook.
     :param on_end: takes the poller out of the registry.
     :param on_turn: is told, after each turn, how many seconds after it was due its answers were there.
+    :param cluster_id: the cluster that all jobs are in; None where there are several, or where that is no
+        part of an address.
     """
 
     def __init__(
@@ -66,10 +69,12 @@ class JobPoller:
         open_hook: OpenHook,
         on_end: Callable[[], None] = lambda: None,
         on_turn: Callable[[float], None] = lambda lag: None,
+        cluster_id: str | None = None,
     ) -> None:
         self._keeper = HookKeeper(open_hook)
         self._on_end = on_end
         self._on_turn = on_turn
+        self._headcount = Headcount(cluster_id)
         self._loop = asyncio.get_running_loop()
         self._subscriptions: dict[Subscription, None] = {}
         self._sooner = asyncio.Event()
@@ -99,6 +104,7 @@ class JobPoller:
     async def unsubscribe(self, subscription: Subscription) -> None:
         """Let a subscriber go; return, after the last one, when the session is closed."""
         self._subscriptions.pop(subscription, None)
+        self._headcount.forget(subscription)
         if self._subscriptions:
             return
         self._on_end()
@@ -114,8 +120,7 @@ class JobPoller:
         try:
             while True:
                 now = self._loop.time()
-                due = min((s.due for s in self._subscriptions if s.refs), default=None)
-                at = None if due is None else max(due, self._rest_until)
+                at = self._next_turn(now)
                 if at is None or at > now:
                     self._sooner.clear()
                     self._asleep_until = math.inf if at is None else at
@@ -133,12 +138,23 @@ class JobPoller:
                 subscription.tell(dict.fromkeys(subscription.refs, left))
             await self._keeper.aclose()
 
+    def _next_turn(self, now: float) -> float | None:
+        waiting = [s for s in self._subscriptions if s.refs]
+        if not waiting:
+            return None
+        at = max(min(s.due for s in waiting), self._rest_until)
+        if at > now:
+            return at
+        all_ready = max(s.ready_at for s in waiting)
+        return max(at, min(all_ready, min(s.due_at_last for s in waiting if s.due <= now)))
+
     async def _turn(self, began: float) -> None:
         takers = [s for s in self._subscriptions if s.wants(began)]
         due = min(s.due for s in takers)
         shortest = min(s.interval for s in takers)
-        turn = Turn(takers)
         pace = Pace(began, self._spread, random.uniform(0.9, 1.0))
+        unread = await self._unread(takers, pace)
+        turn = Turn(unread)
         first: float | None = None
 
         async def tell(answers: Mapping[JobRef, Answer]) -> None:
@@ -147,14 +163,36 @@ class JobPoller:
             first = now if first is None else first
             for number, (subscription, mine) in enumerate(turn.answered(answers), 1):
                 subscription.looked(pace, now, mine)
+                self._headcount.saw(subscription, mine, now)
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
 
-        await self._ask(turn, tell)
+        if unread:
+            await self._ask(turn, tell)
         now = self._loop.time()
-        self._spread = now - (now if first is None else first)
+        spread = now - (now if first is None else first)
+        # Those who were not read now will be at the next end, and that takes as long as the last time.
+        self._spread = spread if len(unread) == len(takers) else max(spread, self._spread)
         self._on_turn(now - due)
         self._rest_until = now + min(_SHORTEST_PAUSE, shortest / 5)
+
+    async def _unread(self, takers: list[Subscription], pace: Pace) -> list[Subscription]:
+        """Return those whose jobs are to be read, when the others know that none of theirs has ended."""
+        try:
+            hook = await self._keeper.get()
+            running = await self._headcount.still_running(hook, takers, pace.began)
+        except Exception as error:
+            # As in a reading.
+            for subscription in takers:
+                subscription.looked(pace, self._loop.time(), dict.fromkeys(subscription.refs, error))
+            return []
+        if not running:
+            return takers
+        now = self._loop.time()
+        for subscription in running:
+            subscription.not_ended(pace, now)
+        known = set(running)
+        return [taker for taker in takers if taker not in known]
 
     async def _ask(self, turn: Turn, tell: Callable[[Mapping[JobRef, Answer]], Awaitable[None]]) -> None:
         async def told(step: Told) -> None:
@@ -166,7 +204,9 @@ class JobPoller:
             group = groups.pop(0)
             try:
                 hook = await self._keeper.get()
+                before = hook.requests.total()
                 await tell(await hook.ajob_statuses(group, told))
+                self._headcount.requests_a_job = (hook.requests.total() - before) / len(group)
             except (InvalidRequest, InvalidArgument, UnexpectedResponse) as error:
                 failures += 1
                 left = _common(group, turn.unanswered)
@@ -198,6 +238,7 @@ def subscribed(
     earliest: float = 0.0,
     first: float = 0.0,
     last: float | None = None,
+    ends_only: bool = False,
 ) -> AbstractAsyncContextManager[Subscription]:
     """Wait for jobs together with all others of this event loop that wait for jobs of their cluster.
 
@@ -205,6 +246,8 @@ def subscribed(
     :param earliest: seconds from now before which no look is wanted.
     :param first: seconds from now until the first look; another's may come before, after ``earliest``.
     :param last: seconds from now at which a last look is wanted.
+    :param ends_only: whether of a job that runs nothing is waited for but its end: it may then be counted
+        (:mod:`~airflow_provider_ehpc.polling.headcount`) and read once a minute.
     """
     loop = asyncio.get_running_loop()
     now = loop.time()
@@ -214,6 +257,7 @@ def subscribed(
         earliest=now + min(earliest, first),
         due=now + first,
         last=None if last is None else now + last,
+        ends_only=ends_only,
     )
     clusters = frozenset(ref.cluster_id for ref in subscription.refs)
     return _Subscribed((loop, conn_id, api, clusters), subscription)
@@ -243,8 +287,12 @@ def _poller(key: _Key) -> JobPoller:
         # A loop that was closed with its tasks still pending took no leave.
         for old in [old for old in _pollers if old[0].is_closed()]:
             _pollers.pop(old, None)
+        clusters = list(key[3])
         poller = JobPoller(
-            partial(ajob_hook, key[1], key[2]), lambda: _evict(key, poller), partial(_tell_turn, key)
+            partial(ajob_hook, key[1], key[2]),
+            lambda: _evict(key, poller),
+            partial(_tell_turn, key),
+            clusters[0] if len(clusters) == 1 else None,
         )
         _pollers[key] = poller
     return _pollers[key]

@@ -16,6 +16,10 @@ from airflow_provider_ehpc.apis.job import JobRef, JobStatus
 HEARTBEAT = 60.0
 """Seconds after which a subscriber is told also that nothing has changed."""
 
+_GATHERING = 2.5
+"""Seconds that a first look waits for others', at most: of many that are deferred together all are to be in
+one turn. Half the interval where that is less."""
+
 Look: TypeAlias = Mapping[JobRef, JobStatus | None] | ApiError
 """What a look gave: the jobs' states, None for one that the cloud does not know, or why there is none."""
 Answer: TypeAlias = JobStatus | Exception | None
@@ -83,19 +87,30 @@ class Subscription:
     :param earliest: time of the loop before which no look is wanted.
     :param due: time of the loop of the first look.
     :param last: time of the loop at which a last look is wanted; None for none in particular.
+    :param ends_only: whether of a job that runs nothing is waited for but its end.
     """
 
     def __init__(
-        self, refs: Iterable[JobRef], *, interval: float, earliest: float, due: float, last: float | None
+        self,
+        refs: Iterable[JobRef],
+        *,
+        interval: float,
+        earliest: float,
+        due: float,
+        last: float | None,
+        ends_only: bool,
     ) -> None:
         self.refs = list(dict.fromkeys(refs))
         self.interval = interval
+        self.countable = ends_only and interval < HEARTBEAT
+        """Whether it is enough to know that running jobs have not ended, in between two readings."""
         self.due = due
         self.late = 0.0
         """Seconds from when the last look was due until its answers were there."""
         self._earliest = earliest
         self._last = last
         self._looked = False
+        self._read_at = float("-inf")
         self._told_at = float("-inf")
         self._told: dict[JobRef, Answer] = {}
         self._news: dict[JobRef, JobStatus | None] = {}
@@ -124,6 +139,19 @@ class Subscription:
             finally:
                 self._waiter = None
 
+    @property
+    def ready_at(self) -> float:
+        """Time of the loop from which it can be taken along for the first time; none after that."""
+        return float("-inf") if self._looked else self._earliest
+
+    @property
+    def due_at_last(self) -> float:
+        """Time of the loop until which a look that is due may wait for others."""
+        if self._looked:
+            return self.due
+        latest = self.due + min(_GATHERING, self.interval / 2)
+        return latest if self._last is None else min(latest, self._last)
+
     def wants(self, now: float) -> bool:
         """Whether to take it along in a turn: it is due, or will be soon.
 
@@ -136,20 +164,34 @@ class Subscription:
             return True
         return now >= self._earliest and (not self._looked or self.due - now <= self.interval / 2)
 
-    def looked(self, pace: Pace, now: float, mine: dict[JobRef, Answer]) -> None:
-        """Take in what a turn gave, and note when the next is due."""
-        self._looked = True
+    def wants_reading(self, now: float) -> bool:
+        """Whether it wants to be told the state of its jobs, and not only that they have not ended."""
+        return self._final(now) or now - self._read_at >= HEARTBEAT
+
+    def not_ended(self, pace: Pace, now: float) -> None:
+        """Take in that none of its jobs has ended, and note when the next look is due."""
         self.late = max(0.0, now - self.due)
         self.due = pace.next_after(self.interval)
         if self._last is not None and self.due > self._last:
             self.due = max(self._last, now + min(self.interval, 0.2))
-        final = self._last is not None and now >= self._last
+
+    def looked(self, pace: Pace, now: float, mine: dict[JobRef, Answer]) -> None:
+        """Take in what a turn gave, and note when the next is due."""
+        self._looked = True
+        failed = any(isinstance(answer, Exception) for answer in mine.values())
+        # That the cloud answers again is told by a reading.
+        self._read_at = float("-inf") if failed else now
+        self.not_ended(pace, now)
+        final = self._final(now)
         # Whether a job that is not known is given up is a matter of time, so None is always told.
         quiet = mine == self._told and None not in mine.values() and not final
         if quiet and now - self._told_at < HEARTBEAT:
             return
         self._told, self._told_at = mine, now
         self.tell(mine)
+
+    def _final(self, now: float) -> bool:
+        return self._last is not None and now >= self._last
 
     def tell(self, answers: Mapping[JobRef, Answer]) -> None:
         """Put answers where :meth:`look` finds them."""

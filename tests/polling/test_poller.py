@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import dataclasses
-import selectors
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -22,9 +19,10 @@ from airflow_provider_ehpc.apis.call import (
     InvalidRequest,
     ServiceUnavailable,
 )
-from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus, Told
+from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.polling import poller, watch
 from airflow_provider_ehpc.polling.poller import subscribed
 from airflow_provider_ehpc.polling.subscription import Look
@@ -32,146 +30,7 @@ from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import Outcome
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
 from tests.conftest import Connect
-
-T = TypeVar("T")
-CLUSTER = "ehpc-hz-1"
-
-
-class _Clockwork(selectors.SelectSelector):
-    """Lets the time pass at once in which nothing would happen."""
-
-    passed = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.passed += timeout or 0.0
-        return super().select(0)
-
-
-class Loop(asyncio.SelectorEventLoop):
-    """An event loop with a clock of its own, which only waiting moves."""
-
-    def __init__(self) -> None:
-        self._clockwork = _Clockwork()
-        super().__init__(self._clockwork)
-
-    def time(self) -> float:
-        return 1000.0 + self._clockwork.passed
-
-
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, in no time."""
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(main)
-
-
-def ref(number: int | str, cluster: str = CLUSTER) -> JobRef:
-    return JobRef(str(number), cluster)
-
-
-@dataclasses.dataclass
-class Account:
-    confidential: tuple[str, ...] = ("key",)
-
-
-class Cloud:
-    """What a hook would be: it answers what it is told to, and counts."""
-
-    def __init__(self) -> None:
-        self.states: dict[JobRef, JobState | None] = {}
-        self.looks: list[tuple[float, list[JobRef]]] = []
-        self.error: Callable[[list[JobRef]], Exception | None] = lambda refs: None
-        self.lasts = 0.0
-        """Seconds that a page takes, or the whole where there are no pages."""
-        self.page = 0
-        self.account = Account()
-        self.opened = self.closed = 0
-        self.contexts: list[contextvars.Context] = []
-
-    async def open(self, conn_id: str, api: str) -> Hook:
-        self.opened += 1
-        return Hook(self, dataclasses.replace(self.account))
-
-    @property
-    def times(self) -> list[float]:
-        return [at - 1000 for at, _ in self.looks]
-
-
-@dataclasses.dataclass
-class Hook:
-    cloud: Cloud
-    account: Account
-
-    async def ajob_statuses(
-        self, refs: Iterable[JobRef], tell: Callable[[Told], Awaitable[None]]
-    ) -> dict[JobRef, JobStatus | None]:
-        refs = sorted(refs, key=lambda ref: ref in self.cloud.states) if self.cloud.page else list(refs)
-        self.cloud.looks.append((asyncio.get_running_loop().time(), refs))
-        self.cloud.contexts.append(contextvars.copy_context())
-        found: dict[JobRef, JobStatus | None] = {}
-        while self.cloud.page and len(found) + self.cloud.page < len(refs):
-            await asyncio.sleep(self.cloud.lasts)
-            told = self.answers(refs[len(found) : len(found) + self.cloud.page])
-            found |= told
-            await tell(Told(told))
-        await asyncio.sleep(self.cloud.lasts)
-        if error := self.cloud.error(refs):
-            raise error
-        return found | self.answers(refs[len(found) :])
-
-    def answers(self, refs: list[JobRef]) -> dict[JobRef, JobStatus | None]:
-        states = {ref: self.cloud.states.get(ref, JobState.RUNNING) for ref in refs}
-        return {ref: JobStatus(ref.job_id, state, state) if state else None for ref, state in states.items()}
-
-    async def aclose(self) -> None:
-        await asyncio.sleep(0)
-        self.cloud.closed += 1
-
-
-@pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Generator[Cloud, None, None]:
-    made = Cloud()
-    monkeypatch.setattr(poller, "ajob_hook", made.open)
-    monkeypatch.setattr(poller.random, "uniform", lambda low, high: 1.0)
-    yield made
-    assert not poller._pollers, "a poller was left behind"
-    assert made.opened == made.closed
-
-
-async def until(
-    number: int | str,
-    wanted: Callable[[Look], bool] = lambda look: isinstance(look, ApiError),
-    *,
-    cluster: str = CLUSTER,
-    seen: list[Look] | None = None,
-    **settings: Any,
-) -> float:
-    """Wait for one job; return how many seconds after the beginning of the test the wait was over."""
-    settings = {"interval": 5.0, "earliest": 5.0, "first": 7.0, **settings}
-    async with subscribed("c", "ehpc", [ref(number, cluster)], **settings) as subscription:
-        while True:
-            look = await subscription.look()
-            if seen is not None:
-                seen.append(look)
-            if wanted(look):
-                return asyncio.get_running_loop().time() - 1000
-
-
-def ended(number: int | str, cluster: str = CLUSTER) -> Callable[[Look], bool]:
-    def test(look: Look) -> bool:
-        status = None if isinstance(look, ApiError) else look[ref(number, cluster)]
-        return status is not None and status.state.terminal
-
-    return test
-
-
-async def after(seconds: float, act: Callable[[], object]) -> None:
-    await asyncio.sleep(seconds)
-    act()
-
-
-def end_all(cloud: Cloud, count: int) -> None:
-    cloud.states.update({ref(n): JobState.SUCCEEDED for n in range(count)})
-
+from tests.polling.cloud import CLUSTER, Cloud, Loop, after, end_all, ended, ref, run, until
 
 # Turns
 
@@ -201,6 +60,42 @@ def test_jobs_that_come_one_by_one_fall_into_step(cloud: Cloud) -> None:
 
     run(main())
     assert len([at for at in cloud.times if 30 <= at < 60]) <= 7
+
+
+def test_first_looks_wait_for_those_that_come(cloud: Cloud) -> None:
+    """A turn for the first of a thousand would cost as many pages as one for all."""
+
+    async def late(n: int) -> float:
+        await asyncio.sleep(n / 50)
+        return await until(n, ended(n), first=5.0)
+
+    async def main() -> None:
+        await asyncio.gather(*(late(n) for n in range(100)), after(10, partial(end_all, cloud, 100)))
+
+    run(main())
+    assert cloud.times[0] == pytest.approx(5 + 99 / 50)
+    assert len(cloud.looks[0][1]) == 100
+
+
+def test_first_looks_do_not_wait_beyond_a_deadline_nor_for_long(cloud: Cloud) -> None:
+    async def late() -> None:
+        for n in range(100):
+            waits.append(asyncio.create_task(until(n + 2, ended(n + 2), first=5.0)))
+            await asyncio.sleep(0.1)
+
+    waits: list[asyncio.Task[float]] = []
+
+    async def main() -> None:
+        deadline = until(0, lambda look: True, first=5.0, last=6.0)
+        patient = until(1, lambda look: True, first=5.0)
+        at, other, *_ = await asyncio.gather(
+            deadline, patient, late(), after(12, partial(end_all, cloud, 200))
+        )
+        assert at == 1000 + 6.0 - 1000
+        assert other <= 7.5
+        await asyncio.gather(*waits)
+
+    run(main())
 
 
 def test_the_first_look_is_not_before_its_time(cloud: Cloud) -> None:
@@ -503,7 +398,7 @@ def test_an_error_that_is_everyones_is_not_searched_for_in_each(cloud: Cloud) ->
 
 
 def test_a_connection_that_is_gone_is_told_to_all(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def gone(conn_id: str, api: str) -> Hook:
+    async def gone(conn_id: str, api: str) -> None:
         raise AirflowNotFoundException("The conn_id `c` isn't defined")
 
     monkeypatch.setattr(poller, "ajob_hook", gone)
@@ -598,13 +493,50 @@ async def test_many_triggers_ask_together(
     assert sum(sum(kinds.values()) for kinds in ehpc_emulator.requests.counts.values()) < 60
 
 
+async def test_running_jobs_are_counted(
+    tmp_path: Path, connect: Connect, quick_triggers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred of them, which are four pages; one fails before the others end."""
+    counts: list[int | None] = []
+    count = ApiHook.acount_unfinished
+
+    async def counted(self: ApiHook, *args: Any) -> int | None:
+        counts.append(await count(self, *args))
+        return counts[-1]
+
+    monkeypatch.setattr(ApiHook, "acount_unfinished", counted)
+    with Emulator(tmp_path, scheduler="timetable") as emulator:
+        connection = connect(emulator.connection)
+        jobs = [emulator.submit("run=12 exit=1" if n == 77 else "run=16") for n in range(200)]
+
+        async def fire(job_id: str) -> Any:
+            trigger = JobStateTrigger(
+                conn_id=connection,
+                api="ehpc",
+                jobs=[{"job_id": job_id, "cluster_id": emulator.cluster_id}],
+                started=time.time(),
+                poll_interval=0.5,
+            )
+            (event,) = [event async for event in trigger.run()]
+            return event.payload
+
+        events = await asyncio.gather(*map(fire, jobs))
+    outcomes = Counter(event["outcome"] for event in events)
+    assert outcomes == {Outcome.REACHED: 199, Outcome.FAILED: 1}
+    assert events[77]["outcome"] == Outcome.FAILED
+    assert counts.count(200) >= 3
+
+
 async def test_a_quota_makes_waits_late_and_breaks_none(
     tmp_path: Path,
     connect: Connect,
     quick_triggers: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Three hundred jobs need six pages a turn; the cloud answers four requests a second and refuses more."""
+    """Three hundred jobs need six pages a turn; the cloud answers four requests a second and refuses more.
+
+    What is waited for is not only their end: that they could be counted for.
+    """
     monkeypatch.setattr(watch, "LATE", 0.5)
     notes: list[str] = []
     monkeypatch.setattr(watch.Note, "tell", lambda self, log: notes.append(self.text))
@@ -620,6 +552,7 @@ async def test_a_quota_makes_waits_late_and_breaks_none(
                 jobs=[{"job_id": job_id, "cluster_id": emulator.cluster_id}],
                 started=time.time(),
                 poll_interval=0.5,
+                terms=WaitTerms((JobState.SUCCEEDED, JobState.SUSPENDED)).as_dict(),
             )
             (event,) = [event async for event in trigger.run()]
             return event.payload
