@@ -5,7 +5,6 @@ Plain dataclasses, so that a DAG file which names a state imports neither pydant
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -112,19 +111,20 @@ class JobStatus:
     def as_dict(self) -> dict[str, Any]:
         """Return what is known as JSON-ready data, without the empty fields."""
         told: dict[str, Any] = {}
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, datetime):
+        for name in self.__slots__:
+            value = getattr(self, name)
+            # An exit code of 0 is no empty field.
+            if value is None or value is False or value in ((), {}):
+                continue
+            if isinstance(value, JobState):
+                value = value.value
+            elif isinstance(value, datetime):
                 value = value.isoformat()
-            elif isinstance(value, Mapping):
-                value = dict(value)
             elif isinstance(value, tuple):
                 value = list(value)
-            elif isinstance(value, JobState):
-                value = value.value
-            # An exit code of 0 is no empty field.
-            if value is not False and value not in (None, [], {}):
-                told[f.name] = value
+            elif not isinstance(value, str | int):
+                value = dict(value)
+            told[name] = value
         return told
 
 

@@ -145,8 +145,8 @@ class JobPoller:
         at = max(min(s.due for s in waiting), self._rest_until)
         if at > now:
             return at
-        all_ready = max(s.ready_at for s in waiting)
-        return max(at, min(all_ready, min(s.due_at_last for s in waiting if s.due <= now)))
+        until = min(s.due_at_last for s in waiting if s.due <= now)
+        return at if until <= now else max(at, min(until, max(s.ready_at for s in waiting)))
 
     async def _turn(self, began: float) -> None:
         takers = [s for s in self._subscriptions if s.wants(began)]

@@ -195,12 +195,9 @@ class Subscription:
 
     def tell(self, answers: Mapping[JobRef, Answer]) -> None:
         """Put answers where :meth:`look` finds them."""
-        for ref, answer in answers.items():
-            if isinstance(answer, Exception):
-                self._error = answer
-            else:
-                self._news[ref] = answer
-        if all(not isinstance(answer, Exception) for answer in answers.values()):
-            self._error = None
+        states = {ref: answer for ref, answer in answers.items() if not isinstance(answer, Exception)}
+        self._news = {**self._news, **states} if self._news else states
+        errors = [answer for answer in answers.values() if isinstance(answer, Exception)]
+        self._error = errors[-1] if errors else None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -28,6 +28,9 @@ LATE = 10.0
 """Seconds by which a look may come late without a word."""
 
 
+_NONE: frozenset[str] = frozenset()
+
+
 class Outcome(StrEnum):
     """How a wait ended."""
 
@@ -107,7 +110,7 @@ class JobWatch:
         self._started = started
         self._since = started
         self._told = started
-        self._unknown_words: frozenset[str] = frozenset()
+        self._unknown_words = _NONE
         self._missing = False
 
     def saw(self, status: JobStatus | None, now: float) -> tuple[Verdict | None, list[Note]]:

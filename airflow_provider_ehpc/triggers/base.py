@@ -8,7 +8,6 @@ import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from functools import cached_property
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -83,7 +82,7 @@ class JobTrigger(BaseTrigger):
             kwargs["stop_job_on_kill"] = True
         return f"{type(self).__module__}.{type(self).__qualname__}", kwargs
 
-    @cached_property
+    @property
     def refs(self) -> list[JobRef]:
         """The jobs' addresses."""
         return [JobRef(**job) for job in self.jobs]
