@@ -276,17 +276,19 @@ def main() -> None:
         "--quota", type=float, help="requests a second that the cloud answers; measures ours only"
     )
     parser.add_argument("--only", choices=KINDS, help="measure one kind, without ratios")
+    parser.add_argument("--rounds", type=int, default=1, help="measure so often, in turn")
     parser.add_argument("--plot", type=Path, help="draw the figures of the last --jobs into this SVG file")
     arguments = parser.parse_args()
-    each: dict[int, Figures] = {}
-    for count in arguments.jobs:
+    each: dict[int, list[Figures]] = {}
+    for count in arguments.jobs * arguments.rounds:
         found: dict[str, dict[str, float]] = {}
         for kind in ["JobStateTrigger"] if arguments.quota else [arguments.only] if arguments.only else KINDS:
             if kind == "BatchJobTrigger" and (count > _MOST_BATCH or not _has_amazon()):
                 continue
             figures = measure(kind, count, arguments.interval, arguments.lasts, arguments.quota)
             found[kind] = asdict(figures)
-            each.setdefault(count, figures)
+            if kind == next(iter(found)):
+                each.setdefault(count, []).append(figures)
         print(
             f"\n{count:,} jobs, every {arguments.interval:g} s, ending after {arguments.lasts:g} s; "
             f"ours sends at most {ceiling(count):g} requests a second"
@@ -297,13 +299,19 @@ def main() -> None:
             row = [f"{name:16}{ours:18.2f}"]
             row += [f"{other[name]:18.2f} {_ratio(other[name], ours)}" for other in list(found.values())[1:]]
             print("".join(row), flush=True)
-    print("\nA job among so many, first kind:")
-    for count, figures in each.items():
+    print(f"\n{next(iter(found))}, a job among so many, median of {arguments.rounds}:")
+    for count, rounds in each.items():
+        requests, cpu, stall = (
+            statistics.median(getattr(figures, name) for figures in rounds) / count
+            for name in ("requests", "cpu_seconds", "worst_stall_ms")
+        )
+        memory, lag = (
+            statistics.median(getattr(figures, name) for figures in rounds)
+            for name in ("kilobytes_a_job", "worst_lag")
+        )
         print(
-            f"{count:10,}: {figures.requests / count:.3f} requests, "
-            f"{figures.cpu_seconds / count * 1000:.2f} ms of the processor, "
-            f"{figures.worst_stall_ms / count * 1000:.0f} µs of the longest stall, "
-            f"{figures.kilobytes_a_job:.1f} KB, last event after {figures.worst_lag:.1f} s"
+            f"{count:8,}: {requests:.3f} requests, {cpu * 1000:.2f} ms of the processor, {memory:.1f} KB, "
+            f"{stall * 1000:.0f} µs of the longest stall; the last event {lag:.1f} s after the end"
         )
     if arguments.plot:
         charts = {

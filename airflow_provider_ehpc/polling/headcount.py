@@ -40,8 +40,8 @@ from airflow_provider_ehpc.polling.subscription import Answer, Subscription
 _WORTH_IT = 3.0
 """Requests that reading the running jobs must cost at least: while its window changes, a count costs two."""
 _SETTLED = 2.0
-"""Seconds from a reading until no job is submitted in the last second of its window any more, nor in the one
-after that, which is counted as well."""
+"""Seconds after which no job is submitted in the same second as one that was seen, nor in the next, which is
+counted as well."""
 _PATIENCE = 5
 """Counts in vain, one after another, after which the turns without one are no longer doubled: they are 15."""
 
@@ -75,7 +75,8 @@ class Headcount:
         """Those whose jobs were all running when they were last read."""
         self._hull: _Window | None = None
         """The submissions of those that were found running since the last count that differed."""
-        self._hull_grew = 0.0
+        self._last_seen = 0.0
+        """Time of the loop at which the last of these was first seen."""
         self._window: _Window | None = None
         self._count = 0
         """How many unfinished jobs there were in the window."""
@@ -95,7 +96,7 @@ class Headcount:
         :param now: time of the loop.
         :raises ApiError: where the cloud cannot be asked at all.
         """
-        window = self._hull if now >= self._hull_grew + _SETTLED else self._window
+        window = self._hull if now >= self._last_seen + _SETTLED else self._window
         if not self._believed or window is None or self.requests_a_job * len(self._running) < _WORTH_IT:
             return []
         if self._skipped < 2**self._in_vain // 2 - 1:
@@ -123,9 +124,9 @@ class Headcount:
             return
         self._running[subscription] = None
         for at in submissions:
-            if self._hull is None or at not in self._hull:
-                self._hull = self._hull.with_(at) if self._hull else _Window(at, at)
-                self._hull_grew = now
+            if self._hull is None or at > self._hull.last:
+                self._last_seen = now
+            self._hull = self._hull.with_(at) if self._hull else _Window(at, at)
         if self._window is not None and all(at in self._window for at in submissions):
             self._covered[subscription] = None
 
