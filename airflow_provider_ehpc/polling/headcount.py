@@ -82,6 +82,8 @@ class Headcount:
         """How many unfinished jobs there were in the window."""
         self._covered: dict[Subscription, None] = {}
         """Those of which the count speaks."""
+        self._all_counted = True
+        """Whether it was seen that it is not less than their jobs."""
         self._seen_ended: set[JobRef] = set()
         """Jobs of theirs that a reading has seen ended since: the next count must be less by these."""
         self._in_vain = self._skipped = 0
@@ -103,7 +105,7 @@ class Headcount:
             self._skipped += 1
             self._uncover()
             return []
-        quiet = [taker for taker in takers if taker in self._covered and not taker.wants_reading(now)]
+        quiet = [taker for taker in takers if taker in self._covered and now < taker.reading_due]
         if self._covered and not quiet:
             return []
         try:
@@ -114,14 +116,17 @@ class Headcount:
             self._disbelieve(f"cannot be had: {error}")
         return quiet if self._covered else []
 
-    def saw(self, subscription: Subscription, answers: Mapping[JobRef, Answer], now: float) -> None:
-        """Take in what a reading told of a subscriber's jobs, after the count of the same turn."""
+    def saw(self, subscription: Subscription, answers: Mapping[JobRef, Answer], now: float) -> bool:
+        """Take in what a reading told of a subscriber's jobs, after the count of the same turn.
+
+        Return whether the next count speaks of them.
+        """
         if subscription in self._covered:
             self._seen_ended.update(ref for ref, told in answers.items() if _ended(told))
         self.forget(subscription)
         submissions = [at for at in map(_submission, answers.values()) if at is not None]
         if not subscription.countable or len(submissions) < len(answers):
-            return
+            return False
         self._running[subscription] = None
         for at in submissions:
             if self._hull is None or at > self._hull.last:
@@ -129,6 +134,8 @@ class Headcount:
             self._hull = self._hull.with_(at) if self._hull else _Window(at, at)
         if self._window is not None and all(at in self._window for at in submissions):
             self._covered[subscription] = None
+            self._all_counted = False
+        return subscription in self._covered
 
     def forget(self, subscription: Subscription) -> None:
         """Let go of a subscriber that leaves."""
@@ -150,9 +157,11 @@ class Headcount:
                 self._in_vain = 0
         self._window, self._count = window, count
         self._seen_ended.clear()
-        jobs = len({ref for subscription in self._covered for ref in subscription.refs})
-        if count < jobs:
-            self._disbelieve(f"is {count} where {jobs} are known to run")
+        if not self._all_counted:
+            self._all_counted = True
+            jobs = len({ref for subscription in self._covered for ref in subscription.refs})
+            if count < jobs:
+                self._disbelieve(f"is {count} where {jobs} are known to run")
 
     async def _ask(self, window: _Window, hook: ApiHook) -> int:
         count = await hook.acount_unfinished(window.first, window.last, self._cluster_id)

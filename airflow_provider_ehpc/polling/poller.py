@@ -139,14 +139,14 @@ class JobPoller:
             await self._keeper.aclose()
 
     def _next_turn(self, now: float) -> float | None:
-        waiting = [s for s in self._subscriptions if s.refs]
-        if not waiting:
+        due = min((s.due for s in self._subscriptions if s.refs), default=None)
+        if due is None:
             return None
-        at = max(min(s.due for s in waiting), self._rest_until)
-        if at > now:
+        at = max(due, self._rest_until)
+        if at > now or any(s.due <= now and not s.new for s in self._subscriptions if s.refs):
             return at
-        until = min(s.due_at_last for s in waiting if s.due <= now)
-        return at if until <= now else max(at, min(until, max(s.ready_at for s in waiting)))
+        until = min(s.first_look_until for s in self._subscriptions if s.refs and s.due <= now)
+        return max(at, min(until, max(s.earliest for s in self._subscriptions if s.refs and s.new)))
 
     async def _turn(self, began: float) -> None:
         takers = [s for s in self._subscriptions if s.wants(began)]
@@ -162,8 +162,8 @@ class JobPoller:
             now = self._loop.time()
             first = now if first is None else first
             for number, (subscription, mine) in enumerate(turn.answered(answers), 1):
-                subscription.looked(pace, now, mine)
-                self._headcount.saw(subscription, mine, now)
+                counted = self._headcount.saw(subscription, mine, now)
+                subscription.looked(pace, now, mine, counted=counted)
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
 
@@ -190,7 +190,9 @@ class JobPoller:
             return takers
         now = self._loop.time()
         for subscription in running:
-            subscription.not_ended(pace, now)
+            subscription.counted(pace, now)
+        if len(running) == len(takers):
+            return []
         known = set(running)
         return [taker for taker in takers if taker not in known]
 

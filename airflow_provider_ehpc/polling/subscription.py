@@ -41,9 +41,14 @@ class Pace:
     spread: float
     factor: float
 
-    def next_after(self, interval: float) -> float:
-        """Return the time of the loop of the next look of one who looks every ``interval`` seconds."""
-        return self.began + max(interval / 2, interval * self.factor - self.spread)
+    def next_after(self, interval: float, *, counted: bool) -> float:
+        """Return the time of the loop of the next look of one who looks every ``interval`` seconds.
+
+        :param counted: whether that look is a count. It costs one request, so it may come sooner: what it
+            finds has to be read after it, and to read and tell of ends takes twice the time.
+        """
+        soonest, reading = (interval / 4, 2 * self.spread) if counted else (interval / 2, self.spread)
+        return self.began + max(soonest, interval * self.factor - reading)
 
 
 class Turn:
@@ -107,10 +112,13 @@ class Subscription:
         self.due = due
         self.late = 0.0
         """Seconds from when the last look was due until its answers were there."""
-        self._earliest = earliest
+        self.earliest = earliest
         self._last = last
-        self._looked = False
-        self._read_at = float("-inf")
+        self.new = True
+        """Whether there was no look yet."""
+        self.reading_due = float("-inf")
+        """Time of the loop from which it wants to be told the states of its jobs, and not only that they have
+        not ended."""
         self._told_at = float("-inf")
         self._told: dict[JobRef, Answer] = {}
         self._news: dict[JobRef, JobStatus | None] = {}
@@ -140,15 +148,8 @@ class Subscription:
                 self._waiter = None
 
     @property
-    def ready_at(self) -> float:
-        """Time of the loop from which it can be taken along for the first time; none after that."""
-        return float("-inf") if self._looked else self._earliest
-
-    @property
-    def due_at_last(self) -> float:
-        """Time of the loop until which a look that is due may wait for others."""
-        if self._looked:
-            return self.due
+    def first_look_until(self) -> float:
+        """Time of the loop until which its first look may wait for others'."""
         latest = self.due + min(_GATHERING, self.interval / 2)
         return latest if self._last is None else min(latest, self._last)
 
@@ -162,27 +163,24 @@ class Subscription:
             return False
         if now >= self.due:
             return True
-        return now >= self._earliest and (not self._looked or self.due - now <= self.interval / 2)
+        return now >= self.earliest and (self.new or self.due - now <= self.interval / 2)
 
-    def wants_reading(self, now: float) -> bool:
-        """Whether it wants to be told the state of its jobs, and not only that they have not ended."""
-        return self._final(now) or now - self._read_at >= HEARTBEAT
-
-    def not_ended(self, pace: Pace, now: float) -> None:
+    def counted(self, pace: Pace, now: float) -> None:
         """Take in that none of its jobs has ended, and note when the next look is due."""
-        self.late = max(0.0, now - self.due)
-        self.due = pace.next_after(self.interval)
-        if self._last is not None and self.due > self._last:
-            self.due = max(self._last, now + min(self.interval, 0.2))
+        self._plan(pace, now, counted=True)
 
-    def looked(self, pace: Pace, now: float, mine: dict[JobRef, Answer]) -> None:
-        """Take in what a turn gave, and note when the next is due."""
-        self._looked = True
-        failed = any(isinstance(answer, Exception) for answer in mine.values())
-        # That the cloud answers again is told by a reading.
-        self._read_at = float("-inf") if failed else now
-        self.not_ended(pace, now)
-        final = self._final(now)
+    def looked(self, pace: Pace, now: float, mine: dict[JobRef, Answer], *, counted: bool = False) -> None:
+        """Take in what a turn gave, and note when the next is due.
+
+        :param counted: whether the next look may be a count.
+        """
+        self.new = False
+        self._plan(pace, now, counted=counted)
+        self.reading_due = now + HEARTBEAT if self._last is None else min(now + HEARTBEAT, self._last)
+        if any(isinstance(answer, Exception) for answer in mine.values()):
+            # That the cloud answers again is told by a reading.
+            self.reading_due = now
+        final = self._last is not None and now >= self._last
         # Whether a job that is not known is given up is a matter of time, so None is always told.
         quiet = mine == self._told and None not in mine.values() and not final
         if quiet and now - self._told_at < HEARTBEAT:
@@ -190,8 +188,11 @@ class Subscription:
         self._told, self._told_at = mine, now
         self.tell(mine)
 
-    def _final(self, now: float) -> bool:
-        return self._last is not None and now >= self._last
+    def _plan(self, pace: Pace, now: float, *, counted: bool) -> None:
+        self.late = max(0.0, now - self.due)
+        self.due = pace.next_after(self.interval, counted=counted)
+        if self._last is not None and self.due > self._last:
+            self.due = max(self._last, now + min(self.interval, 0.2))
 
     def tell(self, answers: Mapping[JobRef, Answer]) -> None:
         """Put answers where :meth:`look` finds them."""
