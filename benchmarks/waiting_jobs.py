@@ -102,9 +102,8 @@ def serve(pipe: Connection, quota: float | None) -> None:
         pipe.send((emulator.connection, emulator.cluster_id, f"http://127.0.0.1:{port}"))
         while (told := pipe.recv()) is not None:
             if isinstance(told, tuple):
-                count, end_at = told
                 first = emulator.submit("run=0")
-                jobs = [emulator.submit(f"run={end_at - time.time():.3f}") for _ in range(count)]
+                jobs = [emulator.submit(f"run={end_at - time.time():.3f}") for end_at in told]
                 pipe.send([first, *jobs])
             else:
                 requests = emulator.requests
@@ -112,7 +111,7 @@ def serve(pipe: Connection, quota: float | None) -> None:
 
 
 def wait(kind: str, cloud: tuple[Any, ...], job_ids: list[str], interval: float, pipe: Connection) -> None:
-    """Wait for jobs in this process and send the figures."""
+    """Wait for jobs in this process and send the figures. The first of them has ended and is not measured."""
     connection, cluster_id, plain_url = cloud
     os.environ["AIRFLOW_CONN_EHPC"] = json.dumps(connection)
     os.environ["AIRFLOW_CONN_PLAIN"] = json.dumps({"conn_type": "http", "host": plain_url})
@@ -157,11 +156,11 @@ def wait(kind: str, cloud: tuple[Any, ...], job_ids: list[str], interval: float,
     gc.collect()
     gc.freeze()
     pipe.send("ready")
-    end_at: float = pipe.recv()
+    ends: tuple[float, ...] = pipe.recv()
     triggers = [make(job_id, interval) for job_id in job_ids[1:]]
     watch = _LoopWatch()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(watch)) as runner:
-        figures = runner.run(_measure(triggers, end_at))
+        figures = runner.run(_measure(triggers, ends))
     figures.worst_stall_ms, figures.worst_busy_ms = watch.worst_stall * 1000, watch.worst_busy * 1000
     pipe.send(figures)
 
@@ -192,11 +191,11 @@ class _LoopWatch(selectors.DefaultSelector):
         return events
 
 
-async def _measure(triggers: list[Any], end_at: float) -> Figures:
+async def _measure(triggers: list[Any], ends: tuple[float, ...]) -> Figures:
     figures = Figures()
 
     async def weigh() -> None:
-        await asyncio.sleep(max(0.0, end_at - time.time() - 2))
+        await asyncio.sleep(max(0.0, ends[0] - time.time() - 2))
         figures.kilobytes_a_job = (_resident() - before) / len(triggers) / 1024
 
     gc.collect()
@@ -209,7 +208,7 @@ async def _measure(triggers: list[Any], end_at: float) -> Figures:
         # As the triggerer does: it lets others have their turn between two triggers.
         await asyncio.sleep(0)
     events = await asyncio.gather(*waits)
-    lags = [at - end_at for at, _ in events]
+    lags = [at - end for (at, _), end in zip(events, ends, strict=True)]
     figures.cpu_seconds = time.process_time() - cpu
     helper.cancel()
     figures.median_lag, figures.worst_lag = statistics.median(lags), max(lags)
@@ -232,8 +231,13 @@ def ceiling(count: int) -> float:
     return max(20.0, count / 50)
 
 
-def measure(kind: str, count: int, interval: float, lasts: float, quota: float | None) -> Figures:
-    """Let ``count`` jobs be waited for by one kind of trigger, on a cluster of their own."""
+def measure(
+    kind: str, count: int, interval: float, lasts: float, over: float, quota: float | None
+) -> Figures:
+    """Let ``count`` jobs be waited for by one kind of trigger, on a cluster of their own.
+
+    :param over: seconds over which the jobs end, one after the other.
+    """
     context = multiprocessing.get_context("spawn")
     to_cloud, cloud_end = context.Pipe()
     server = context.Process(target=serve, args=(cloud_end, quota))
@@ -243,7 +247,8 @@ def measure(kind: str, count: int, interval: float, lasts: float, quota: float |
         # The time that submitting takes is not the jobs': they end together, however many there are.
         ready_in = 30 + count / 200
         end_at = time.time() + ready_in + lasts
-        to_cloud.send((count, end_at))
+        ends = tuple(end_at + over * number / count for number in range(count))
+        to_cloud.send(ends)
         job_ids = to_cloud.recv()
         pipe, waiter_end = context.Pipe()
         waiter = context.Process(target=wait, args=(kind, cloud, job_ids, interval, waiter_end))
@@ -253,7 +258,7 @@ def measure(kind: str, count: int, interval: float, lasts: float, quota: float |
             time.sleep(max(0.0, end_at - lasts - time.time()))
             to_cloud.send("count")
             before, _ = to_cloud.recv()
-            pipe.send(end_at)
+            pipe.send(ends)
             figures: Figures = pipe.recv()
         finally:
             waiter.join(10)
@@ -272,6 +277,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--interval", type=float, default=5.0, help="seconds (default: %(default)s)")
     parser.add_argument("--lasts", type=float, default=30.0, help="seconds that the jobs run on")
+    parser.add_argument("--over", type=float, default=0.0, help="seconds over which they end, one by one")
     parser.add_argument(
         "--quota", type=float, help="requests a second that the cloud answers; measures ours only"
     )
@@ -285,12 +291,16 @@ def main() -> None:
         for kind in ["JobStateTrigger"] if arguments.quota else [arguments.only] if arguments.only else KINDS:
             if kind == "BatchJobTrigger" and (count > _MOST_BATCH or not _has_amazon()):
                 continue
-            figures = measure(kind, count, arguments.interval, arguments.lasts, arguments.quota)
+            figures = measure(
+                kind, count, arguments.interval, arguments.lasts, arguments.over, arguments.quota
+            )
             found[kind] = asdict(figures)
             if kind == next(iter(found)):
                 each.setdefault(count, []).append(figures)
         print(
-            f"\n{count:,} jobs, every {arguments.interval:g} s, ending after {arguments.lasts:g} s; "
+            f"\n{count:,} jobs, every {arguments.interval:g} s, ending after {arguments.lasts:g} s"
+            + (f", one by one in {arguments.over:g} s" if arguments.over else "")
+            + "; "
             f"ours sends at most {ceiling(count):g} requests a second"
             + (f", of which the cloud answers {arguments.quota:g}" if arguments.quota else "")
         )
