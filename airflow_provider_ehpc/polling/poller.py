@@ -12,6 +12,9 @@ Invariants:
 * A subscriber is told when the answers on all of its jobs are there, not when those on everybody's are:
   reading on ten thousand jobs takes seconds. So that the one whose answer comes first in a turn and last in
   the next is not told late, turns follow each other sooner by the time that lay between the two.
+* Jobs that run are counted where that is enough, and then not read: the invariants of that are in
+  :mod:`airflow_provider_ehpc.polling.headcount`.
+* First looks wait for each other for some seconds, and never beyond a deadline.
 * What goes wrong with one job is told to those who wait for it, not to the others.
 * It judges nothing: that is the business of :mod:`airflow_provider_ehpc.polling.watch`.
 """

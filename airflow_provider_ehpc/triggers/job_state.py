@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
-from airflow_provider_ehpc.polling.subscription import Look
-from airflow_provider_ehpc.polling.watch import JobSetWatch, Lateness, Note, Verdict
+from airflow_provider_ehpc.polling.watch import JobSetWatch, Lateness
 from airflow_provider_ehpc.triggers.base import JobTrigger
 
 _CARRIED = 10
@@ -24,8 +23,12 @@ class JobStateTrigger(JobTrigger):
         lateness = Lateness(self.poll_interval)
         async with self.looking() as subscription:
             while True:
-                verdict, notes = _judge(watch, await subscription.look())
-                notes = lateness.looked(subscription.late) + notes
+                look = await subscription.look()
+                if isinstance(look, ApiError):
+                    verdict, notes = watch.failed_to_look(look, time.time())
+                else:
+                    verdict, notes = watch.saw(look, time.time())
+                    notes = lateness.looked(subscription.late) + notes
                 if verdict is not None and len(notes) <= _CARRIED:
                     return dataclasses.replace(verdict, news=tuple(notes)).as_event()
                 await self.tell(*notes)
@@ -33,10 +36,4 @@ class JobStateTrigger(JobTrigger):
                     return verdict.as_event()
                 subscription.refs = watch.waiting
                 # What thousands hold while they wait, the garbage collector walks through.
-                del notes
-
-
-def _judge(watch: JobSetWatch, look: Look) -> tuple[Verdict | None, list[Note]]:
-    if isinstance(look, ApiError):
-        return watch.failed_to_look(look, time.time())
-    return watch.saw(look, time.time())
+                del look, notes
