@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,9 @@ async def test_the_log_is_counted_in_the_triggerer(
 
 class SlowHook:
     """Answers after a fifth of a second."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()
 
     async def ajob_statuses(
         self, refs: Iterable[JobRef], tell: Callable[[ToldStates], Awaitable[None]]
