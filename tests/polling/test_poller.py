@@ -467,6 +467,27 @@ def test_how_late_a_look_came_is_known(cloud: Cloud) -> None:
 # Triggers, on the emulator
 
 
+async def fired(
+    emulator: Emulator, connection: str, jobs: list[str], interval: float, terms: WaitTerms | None = None
+) -> list[dict[str, Any]]:
+    """Wait for each job by a trigger of its own; return the payloads of their events."""
+
+    async def fire(job_id: str) -> dict[str, Any]:
+        trigger = JobStateTrigger(
+            conn_id=connection,
+            api="ehpc",
+            jobs=[{"job_id": job_id, "cluster_id": emulator.cluster_id}],
+            started=time.time(),
+            poll_interval=interval,
+            terms=terms.as_dict() if terms else None,
+        )
+        (event,) = [event async for event in trigger.run()]
+        payload: dict[str, Any] = event.payload
+        return payload
+
+    return await asyncio.gather(*map(fire, jobs))
+
+
 async def test_many_triggers_ask_together(
     ehpc_emulator: Emulator, connect: Connect, quick_triggers: None
 ) -> None:
@@ -474,19 +495,8 @@ async def test_many_triggers_ask_together(
     connection = connect(ehpc_emulator.connection)
     job_ids = [ehpc_emulator.submit("sleep 1" if n % 3 else "sleep 0.8; exit 3") for n in range(16)]
 
-    async def fire(job_id: str) -> dict[str, Any]:
-        trigger = JobStateTrigger(
-            conn_id=connection,
-            api="ehpc",
-            jobs=[{"job_id": job_id, "cluster_id": ehpc_emulator.cluster_id}],
-            started=time.time(),
-            poll_interval=0.2,
-            terms=WaitTerms((JobState.SUCCEEDED,), "success", deadline=time.time() + 30).as_dict(),
-        )
-        (event,) = [event async for event in trigger.run()]
-        return event.payload
-
-    events = await asyncio.gather(*map(fire, job_ids))
+    terms = WaitTerms(deadline=time.time() + 30)
+    events = await fired(ehpc_emulator, connection, job_ids, 0.2, terms)
     assert [event["jobs"][0]["job_id"] for event in events] == job_ids
     outcomes = [Outcome.REACHED.value if n % 3 else Outcome.FAILED.value for n in range(16)]
     assert [event["outcome"] for event in events] == outcomes
@@ -509,18 +519,7 @@ async def test_running_jobs_are_counted(
         connection = connect(emulator.connection)
         jobs = [emulator.submit("run=12 exit=1" if n == 77 else "run=16") for n in range(200)]
 
-        async def fire(job_id: str) -> Any:
-            trigger = JobStateTrigger(
-                conn_id=connection,
-                api="ehpc",
-                jobs=[{"job_id": job_id, "cluster_id": emulator.cluster_id}],
-                started=time.time(),
-                poll_interval=0.5,
-            )
-            (event,) = [event async for event in trigger.run()]
-            return event.payload
-
-        events = await asyncio.gather(*map(fire, jobs))
+        events = await fired(emulator, connection, jobs, 0.5)
     outcomes = Counter(event["outcome"] for event in events)
     assert outcomes == {Outcome.REACHED: 199, Outcome.FAILED: 1}
     assert events[77]["outcome"] == Outcome.FAILED
@@ -545,19 +544,8 @@ async def test_a_quota_makes_waits_late_and_breaks_none(
         jobs = [emulator.submit("run=6") for _ in range(300)]
         emulator.fault("quota", rate=4)
 
-        async def fire(job_id: str) -> Any:
-            trigger = JobStateTrigger(
-                conn_id=connection,
-                api="ehpc",
-                jobs=[{"job_id": job_id, "cluster_id": emulator.cluster_id}],
-                started=time.time(),
-                poll_interval=0.5,
-                terms=WaitTerms((JobState.SUCCEEDED, JobState.SUSPENDED)).as_dict(),
-            )
-            (event,) = [event async for event in trigger.run()]
-            return event.payload
-
-        events = await asyncio.gather(*map(fire, jobs))
+        more_than_ends = WaitTerms((JobState.SUCCEEDED, JobState.SUSPENDED))
+        events = await fired(emulator, connection, jobs, 0.5, more_than_ends)
         assert {event["outcome"] for event in events} == {"reached"}
         assert [event["jobs"][0]["job_id"] for event in events] == jobs
         assert emulator.requests.count(outcome="Throttling.User")
