@@ -18,7 +18,8 @@ os.environ["AIRFLOW__EHPC__MAX_REQUESTS_PER_SECOND"] = "2000"
 
 import asyncio  # noqa: E402
 import logging  # noqa: E402
-from collections.abc import Callable, Generator, Mapping  # noqa: E402
+import threading  # noqa: E402
+from collections.abc import Callable, Generator, Iterator, Mapping  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any, Protocol  # noqa: E402
 
@@ -26,7 +27,7 @@ import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 from airflow_provider_ehpc.logs import arrival  # noqa: E402
-from tests.waiting import Gate  # noqa: E402
+from tests.waiting import Gate, eventually  # noqa: E402
 
 # How long an example takes says more of the machine than of what is tested.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -146,6 +147,28 @@ def quick_triggers(monkeypatch: pytest.MonkeyPatch) -> None:
 def gate(tmp_path: Path) -> Gate:
     """Holds a job until the test has seen what it must see before."""
     return Gate(tmp_path / "gate")
+
+
+Hide = Callable[[str], None]
+
+
+@pytest.fixture
+def hide_once(ehpc_emulator: Emulator) -> Iterator[Hide]:
+    """Let a job be unknown until it was asked for once."""
+    threads: list[threading.Thread] = []
+
+    def show() -> None:
+        eventually(lambda: ehpc_emulator.requests.count(outcome="AgentError"))
+        ehpc_emulator.faults.clear()
+
+    def hide(job_id: str) -> None:
+        ehpc_emulator.fault("invisible", job_id=job_id, seconds=600)
+        threads.append(threading.Thread(target=show, daemon=True))
+        threads[-1].start()
+
+    yield hide
+    for thread in threads:
+        thread.join()
 
 
 class TaskLog(logging.Handler):

@@ -23,7 +23,7 @@ from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound
 from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
-from tests.conftest import Connect, Pauses, TaskLog
+from tests.conftest import Connect, Hide, Pauses, TaskLog
 
 Make = Callable[..., JobStateSensor]
 
@@ -153,9 +153,11 @@ def test_an_unknown_job(make: Make) -> None:
         make("99.manager", not_found_grace=0.2).execute({})
 
 
-def test_a_job_that_is_known_late(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+def test_a_job_that_is_known_late(
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog, hide_once: Hide
+) -> None:
     job_id = ehpc_emulator.submit("true")
-    ehpc_emulator.fault("invisible", job_id=job_id, seconds=0.4)
+    hide_once(job_id)
     assert make(job_id).execute({})["state"] == "SUCCEEDED"
     assert "is not known yet; asking again for up to 60 s" in task_log.lines[0]
 

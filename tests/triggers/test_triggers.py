@@ -21,7 +21,7 @@ from airflow_provider_ehpc.triggers import base
 from airflow_provider_ehpc.triggers.base import JobTrigger
 from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
-from tests.conftest import Connect, Pauses, TaskLog
+from tests.conftest import Connect, Hide, Pauses, TaskLog
 from tests.logs.stores import TI, XComs
 from tests.waiting import Gate, until
 
@@ -172,11 +172,11 @@ async def test_it_fires_when_there_is_no_such_job(
 
 @KINDS
 async def test_a_job_that_becomes_known_late_is_waited_for(
-    ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, hide_once: Hide, kind: type[JobTrigger]
 ) -> None:
     job_id = ehpc_emulator.submit("true")
-    ehpc_emulator.fault("invisible", job_id=job_id, seconds=0.4)
-    trigger = make(kind, job_id, terms=WaitTerms(not_found_grace=20))
+    hide_once(job_id)
+    trigger = make(kind, job_id, terms=WaitTerms(not_found_grace=60))
     assert Verdict.from_event(await fire(trigger)).outcome is Outcome.REACHED
 
 
