@@ -116,17 +116,14 @@ class Headcount:
             self._disbelieve(f"cannot be had: {error}")
         return quiet if self._covered else []
 
-    def saw(self, subscription: Subscription, answers: Mapping[JobRef, Answer], now: float) -> bool:
-        """Take in what a reading told of a subscriber's jobs, after the count of the same turn.
-
-        Return whether the next count speaks of them.
-        """
+    def saw(self, subscription: Subscription, answers: Mapping[JobRef, Answer], now: float) -> None:
+        """Take in what a reading told of a subscriber's jobs, after the count of the same turn."""
         if subscription in self._covered:
             self._seen_ended.update(ref for ref, told in answers.items() if _ended(told))
         self.forget(subscription)
         submissions = [at for at in map(_submission, answers.values()) if at is not None]
         if not subscription.countable or len(submissions) < len(answers):
-            return False
+            return
         self._running[subscription] = None
         for at in submissions:
             if self._hull is None or at > self._hull.last:
@@ -135,7 +132,6 @@ class Headcount:
         if self._window is not None and all(at in self._window for at in submissions):
             self._covered[subscription] = None
             self._all_counted = False
-        return subscription in self._covered
 
     def forget(self, subscription: Subscription) -> None:
         """Let go of a subscriber that leaves."""

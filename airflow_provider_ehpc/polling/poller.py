@@ -165,8 +165,8 @@ class JobPoller:
             now = self._loop.time()
             first = now if first is None else first
             for number, (subscription, mine) in enumerate(turn.answered(answers), 1):
-                counted = self._headcount.saw(subscription, mine, now)
-                subscription.looked(pace, now, mine, counted=counted)
+                self._headcount.saw(subscription, mine, now)
+                subscription.looked(pace, now, mine)
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
 

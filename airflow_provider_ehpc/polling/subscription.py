@@ -44,8 +44,9 @@ class Pace:
     def next_after(self, interval: float, *, counted: bool) -> float:
         """Return the time of the loop of the next look of one who looks every ``interval`` seconds.
 
-        :param counted: whether that look is a count. It costs one request, so it may come sooner: what it
-            finds has to be read after it, and to read and tell of ends takes twice the time.
+        :param counted: whether this look was a count; so is the next, then. It costs one request, so it may
+            come sooner: what it finds has to be read after it, and to read and tell of ends takes twice the
+            time.
         """
         soonest, reading = (interval / 4, 2 * self.spread) if counted else (interval / 2, self.spread)
         return self.began + max(soonest, interval * self.factor - reading)
@@ -169,13 +170,10 @@ class Subscription:
         """Take in that none of its jobs has ended, and note when the next look is due."""
         self._plan(pace, now, counted=True)
 
-    def looked(self, pace: Pace, now: float, mine: dict[JobRef, Answer], *, counted: bool = False) -> None:
-        """Take in what a turn gave, and note when the next is due.
-
-        :param counted: whether the next look may be a count.
-        """
+    def looked(self, pace: Pace, now: float, mine: dict[JobRef, Answer]) -> None:
+        """Take in what a turn gave, and note when the next is due."""
         self.new = False
-        self._plan(pace, now, counted=counted)
+        self._plan(pace, now, counted=False)
         self.reading_due = now + HEARTBEAT if self._last is None else min(now + HEARTBEAT, self._last)
         if any(isinstance(answer, Exception) for answer in mine.values()):
             # That the cloud answers again is told by a reading.
