@@ -10,7 +10,7 @@ NEWEST := 3.3
 OLDEST := 3.1
 SLURM_DIR := $(CURDIR)/.slurm
 # Tests that share an Airflow or a Slurm stay together (tests/conftest.py), and wait for it most of the time.
-PYTEST_ARGS ?= -n 3 --dist loadgroup
+PYTEST_ARGS ?= -n 4 --dist loadgroup
 
 # Where make slurm has started one, the tests find it.
 ifneq ($(wildcard $(SLURM_DIR)/slurm.conf),)

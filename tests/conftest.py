@@ -213,5 +213,7 @@ def task_log(monkeypatch: pytest.MonkeyPatch) -> TaskLog:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares a running Airflow or the machine's Slurm, where several processes test."""
     for item in items:
+        if item.get_closest_marker("xdist_group"):
+            continue
         if item.get_closest_marker("airflow") or item.get_closest_marker("slurm"):
             item.add_marker(pytest.mark.xdist_group("shared"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import json
 import pkgutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,23 +76,31 @@ WORLD = {
 """What ``apis/`` may not touch: it has no input or output, no clock and no chance of its own."""
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    """Every module of the package, by its name below the package, with its syntax tree."""
-    for file in sorted(ROOT.rglob("*.py")):
-        name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
-        yield name, ast.parse(file.read_text(), str(file))
+def _name(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts)
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module that is imported anywhere, also inside functions and for types only."""
-    for node in ast.walk(tree):
+FILES = {_name(file): file for file in sorted(ROOT.rglob("*.py"))}
+"""Every module of the package, by its name below the package."""
+
+
+@functools.cache
+def imported(name: str) -> frozenset[str]:
+    """Every module that a module imports anywhere, also inside functions and for types only."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(FILES[name].read_text(), name)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             assert node.module
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found.update((node.module, *(f"{node.module}.{alias.name}" for alias in node.names)))
+    return frozenset(found)
+
+
+def top_levels(name: str) -> set[str]:
+    """The packages that a module imports from."""
+    return {m.split(".")[0] for m in imported(name)}
 
 
 def part(module: str) -> str:
@@ -102,39 +110,32 @@ def part(module: str) -> str:
     return first if first in ALLOWED else "__init__"
 
 
-@pytest.mark.parametrize(
-    ("name", "tree"), modules(), ids=lambda value: value if isinstance(value, str) else ""
-)
-def test_imports_go_downwards(name: str, tree: ast.Module) -> None:
+@pytest.mark.parametrize("name", FILES)
+def test_imports_go_downwards(name: str) -> None:
     """An import upwards makes a circle sooner or later, and what should be light heavy."""
     own = name.split(".")[0]
     assert own in ALLOWED, f"{own} is a new part of the package: say what it may import"
-    above = {m for m in imported(tree) if m.split(".")[0] == PACKAGE} - {PACKAGE}
+    above = {m for m in imported(name) if m.split(".")[0] == PACKAGE} - {PACKAGE}
     wrong = {m for m in above if part(m) not in ALLOWED[own] | {own}}
     assert not wrong
 
 
-@pytest.mark.parametrize(
-    ("name", "tree"),
-    [(name, tree) for name, tree in modules() if name.startswith("apis.")],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_apis_touch_nothing_outside(name: str, tree: ast.Module) -> None:
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("apis.")])
+def test_apis_touch_nothing_outside(name: str) -> None:
     """What is pure is tested with data alone, and used by the emulator as by the hooks."""
-    assert not {m.split(".")[0] for m in imported(tree)} & WORLD
+    assert not top_levels(name) & WORLD
 
 
 @pytest.mark.parametrize("name", PURE)
 def test_pure_logic_knows_no_airflow(name: str) -> None:
-    tree = dict(modules())[name]
-    assert not {m.split(".")[0] for m in imported(tree)} & WORLD
+    assert not top_levels(name) & WORLD
 
 
 def test_the_emulator_shares_no_code_with_the_hooks() -> None:
     """A mistake that both sides share would be seen by neither."""
-    for name, tree in modules():
+    for name in FILES:
         if name.startswith("emulator"):
-            assert not [m for m in imported(tree) if m.startswith((f"{PACKAGE}.hooks", "airflow."))], name
+            assert not [m for m in imported(name) if m.startswith((f"{PACKAGE}.hooks", "airflow."))], name
 
 
 # Cost
@@ -154,10 +155,6 @@ SDK = (
     "from airflow.sdk.exceptions import AirflowException",
     "from airflow.providers.common.compat.sdk import conf",
 )
-
-
-def _defines_models(tree: ast.Module) -> bool:
-    return any(m.split(".")[0] == "pydantic" for m in imported(tree))
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +182,7 @@ def test_a_dag_file_stays_cheap(airflow_alone: set[str], module: str) -> None:
     ours = {name.removeprefix(f"{PACKAGE}.") for name in more if name.startswith(f"{PACKAGE}.")}
     heavy = ("hooks", "triggers", "emulator", "metrics")
     assert not [name for name in ours if name.split(".")[0] in heavy]
-    models = {name.removesuffix(".__init__") for name, tree in modules() if _defines_models(tree)}
+    models = {name.removesuffix(".__init__") for name in FILES if "pydantic" in top_levels(name)}
     # Whoever imports a module of models has them too.
     assert "apis.answer" in models
     assert not ours & models

@@ -26,7 +26,8 @@ from demo.local_airflow import LocalAirflow
 from tests.live.conftest import DAGS
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.airflow
+# By themselves, beside the tests that share an Airflow: both wait most of the time.
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("killed")]
 WHERE = ("worker", "deferred")
 LONGEST = 300
 """Seconds that the jobs write, at most."""

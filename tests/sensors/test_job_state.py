@@ -24,6 +24,7 @@ from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
 from tests.conftest import Connect, Hide, Pauses, TaskLog
+from tests.waiting import Gate
 
 Make = Callable[..., JobStateSensor]
 
@@ -364,12 +365,13 @@ def test_a_killed_sensor_leaves_the_job_alone(ehpc_emulator: Emulator, make: Mak
 
 
 def test_a_killed_sensor_stops_what_it_waits_for_where_asked(
-    ehpc_emulator: Emulator, make: Make, pauses: Pauses, task_log: TaskLog
+    ehpc_emulator: Emulator, make: Make, pauses: Pauses, task_log: TaskLog, gate: Gate
 ) -> None:
     """And one job that cannot be stopped does not save the others."""
-    over, first, second = (ehpc_emulator.submit(f"sleep {n}") for n in (0.2, 60, 60))
+    over, first, second = (ehpc_emulator.submit(command) for command in (gate.wait, "sleep 60", "sleep 60"))
     sensor = make([over, first, second], stop_job_on_kill=True, deferrable=True)
     deferral(sensor)
+    gate.open()
     ehpc_emulator.wait_for(over)
     sensor.on_kill()
     assert ehpc_emulator.wait_for(first).phase == "CANCELLED"

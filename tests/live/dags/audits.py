@@ -18,7 +18,7 @@ WINDOW = {"start": "{{ dag_run.conf['start'] }}", "end": "{{ dag_run.conf['end']
 with DAG("audit", schedule=None, catchup=False):
     OperationAuditOperator(
         task_id="deferred",
-        settle=40,
+        settle=20,
         deferrable=True,
         outlets=[Asset("archive", "file:///archive")],
         **WINDOW,
