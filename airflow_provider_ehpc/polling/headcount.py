@@ -9,6 +9,7 @@ Invariants:
 * A job is covered by a count only when it was read, as running, after the count was taken: what ends between
   the two makes the next count smaller.
 * A window grows while jobs are covered only if its old count, taken after the new one, is what it was.
+* Where a reading saw a job end, all who wait for it are read next: the count is less by it already.
 * A count speaks of ends and of nothing else. So it stands for jobs whose waiters want only that, which were
   seen running, and for no longer than :data:`~airflow_provider_ehpc.polling.subscription.HEARTBEAT`: then
   they are read.
@@ -105,6 +106,9 @@ class Headcount:
             self._skipped += 1
             self._uncover()
             return []
+        if self._seen_ended:
+            # By that reading the next count is less: it says nothing to the others who wait for the job.
+            self._covered = {it: None for it in self._covered if self._seen_ended.isdisjoint(it.refs)}
         quiet = [taker for taker in takers if taker in self._covered and now < taker.reading_due]
         if self._covered and not quiet:
             return []

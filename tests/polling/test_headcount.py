@@ -380,10 +380,47 @@ def test_a_second_that_is_not_over_is_not_counted(cloud: Cloud) -> None:
     assert run(main()) <= 8.6 + 2
 
 
+def test_what_one_is_told_of_a_job_goes_for_all_who_wait_for_it(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It ends after a count and is read for one of two: the next count is less, and by this job alone."""
+    submit(cloud, 100)
+    ends: list[float] = []
+
+    def end(refs: list[JobRef]) -> None:
+        now = asyncio.get_running_loop().time() - 1000
+        if now > 60 and ref(99) in refs and not ends:
+            cloud.states[ref(99)] = JobState.SUCCEEDED
+            ends.append(now)
+
+    cloud.error = end
+
+    async def main() -> float:
+        others = asyncio.gather(*(wait(n) for n in range(99)))
+        first = asyncio.create_task(wait(99, ended(99)))
+        await asyncio.sleep(30)
+        second = await wait(99, ended(99))
+        assert await first < second
+        await asyncio.sleep(20)
+        others.cancel()
+        await asyncio.gather(others, return_exceptions=True)
+        return second
+
+    with caplog.at_level(logging.WARNING, logger="airflow_provider_ehpc"):
+        second = run(main())
+    assert second <= ends[0] + INTERVAL + 1
+    assert not caplog.records
+    assert [count for at, count in reads(cloud, ends[0])] == [1]
+    assert cloud.counts[-1] > second + 10
+
+
 @pytest.mark.parametrize("seed", range(60))
-def test_no_end_is_missed_whatever_happens_meanwhile(cloud: Cloud, seed: int) -> None:
-    """Jobs come, start, end and are let go at any moment, ours and others' of the same cluster, while each
-    request takes its time."""
+def test_no_end_is_missed_whatever_happens_meanwhile(
+    cloud: Cloud, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Jobs come, start, end and are let go at any moment, ours and others' of the same cluster, for some of
+    them two wait, and each request takes its time. No count that is right is taken for wrong.
+    """
     dice = random.Random(seed)
     cloud.page, cloud.lasts = 5, dice.choice([0.05, 0.2])
     busy = dice.choice([1.0, 0.1])
@@ -410,6 +447,11 @@ def test_no_end_is_missed_whatever_happens_meanwhile(cloud: Cloud, seed: int) ->
         living = asyncio.create_task(life(job))
         while job not in cloud.submitted:
             await asyncio.sleep(0.5)
+        await asyncio.gather(*(waits(number) for _ in range(dice.choice([1, 1, 1, 2]))))
+        await living
+
+    async def waits(number: int) -> None:
+        await asyncio.sleep(dice.choice([0.0, 0.0, 20.0]))
         patience = dice.uniform(20, 60) if dice.random() < 0.1 else None
         began = now()
         try:
@@ -418,13 +460,14 @@ def test_no_end_is_missed_whatever_happens_meanwhile(cloud: Cloud, seed: int) ->
         except TimeoutError:
             pass
         else:
-            late.append(at - max(ends[job], began))
-        await living
+            late.append(at - max(ends[ref(number)], began))
 
     async def main() -> None:
         await asyncio.gather(*map(watched, range(60)), *(life(ref(f"other{n}")) for n in range(40)))
 
-    run(main())
+    with caplog.at_level(logging.WARNING, logger="airflow_provider_ehpc"):
+        run(main())
+    assert not caplog.records
     assert len(late) >= 40
     # A first look may wait half an interval for others'; the rest is what reading sixty jobs takes.
     assert max(late) <= INTERVAL * 1.5 + 1 + 2 * 12 * cloud.lasts
