@@ -17,6 +17,9 @@ ifneq ($(wildcard $(SLURM_DIR)/slurm.conf),)
 export SLURM_CONF ?= $(SLURM_DIR)/slurm.conf
 endif
 
+# Where it is set, each of some hundred processes compiles the package and the tests anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo standalone environments test test-matrix benchmarks slurm slurm-stop constraints clean
 
 demo: .venv/installed

@@ -57,7 +57,7 @@ def test_a_log_ten_times_as_long_needs_no_more_memory(
     monkeypatch.setenv("AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT", ehpc_emulator.connection_json)
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     peaks = []
-    for size in (2_000_000, 20_000_000):
+    for size in (1_000_000, 10_000_000):
         job_id = ehpc_emulator.submit(f"exec {sys.executable} {NOISY_JOB} {size}")
         ehpc_emulator.wait_for(job_id, timeout=120)
         done = subprocess.run(
@@ -71,5 +71,5 @@ def test_a_log_ten_times_as_long_needs_no_more_memory(
         told = json.loads(done.stdout.splitlines()[-1])
         assert told["bytes"] >= size
         peaks.append(told["peak"])
-    # The log grows by 18 MB; a quarter of that is more than chance and far less than keeping it.
-    assert peaks[1] - peaks[0] < 5_000_000, peaks
+    # The log grows by 9 MB; a third of that is more than chance and far less than keeping it.
+    assert peaks[1] - peaks[0] < 3_000_000, peaks
