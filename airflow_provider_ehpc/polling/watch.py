@@ -72,8 +72,8 @@ class Verdict:
     thousand jobs end together, its event would else come seconds later, behind a thousand lines."""
 
     def as_event(self) -> dict[str, Any]:
-        """Return the verdict as the payload of a trigger's event, without the empty fields: Airflow writes it
-        into the task log, a thousand times where a thousand jobs end.
+        """Return the verdict as the payload of a trigger's event, without the empty fields: a thousand may
+        end at once.
         """
         told = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         told |= {

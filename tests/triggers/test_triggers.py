@@ -131,6 +131,28 @@ async def test_more_news_than_an_event_should_hold_are_written_by_the_trigger(
     assert len([line for line in task_log.lines if "is SUCCEEDED" in line]) == 12
 
 
+async def test_a_log_shows_an_event_in_few_words(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, connect: Connect
+) -> None:
+    """Airflow writes it there, a thousand times where a thousand jobs end."""
+    jobs = [ehpc_emulator.submit(command) for command in ("true", "true", "true", "exit 3", "exit 3")]
+    for job_id in jobs:
+        ehpc_emulator.wait_for(job_id)
+
+    async def shown(trigger: JobTrigger) -> str:
+        (event,) = [event async for event in trigger.run()]
+        await trigger.cleanup()
+        return repr(event)
+
+    assert await shown(make(JobStateTrigger, jobs[0])) == f"reached: {jobs[0]} SUCCEEDED"
+    ended = WaitTerms((JobState.SUCCEEDED, JobState.FAILED))
+    told = await shown(make(JobStateTrigger, *jobs, terms=ended))
+    assert told == "reached: " + ", ".join(f"{job_id} SUCCEEDED" for job_id in jobs[:3]) + " and 2 more"
+    connect({**ehpc_emulator.connection, "password": ""})
+    told = await shown(make(JobStateTrigger, jobs[0]))
+    assert told == "error: connection 'ehpc_test' has no secret: set its password"
+
+
 @KINDS
 async def test_it_fires_when_the_job_has_failed(
     ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
