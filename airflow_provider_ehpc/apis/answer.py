@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from airflow_provider_ehpc.apis.call import ApiResponse, UnexpectedResponse
+from airflow_provider_ehpc.apis.json_text import parse_json
 
 _EXCERPT = 200
 """Characters of an unreadable body that an error shows."""
@@ -120,7 +121,7 @@ def json_object(response: ApiResponse) -> Mapping[str, Any]:
     :raises UnexpectedResponse: for anything else, with the beginning of what came instead.
     """
     try:
-        told = json.loads(response.body)
+        told = parse_json(response.body)
     except ValueError:
         told = None
     if isinstance(told, dict):
