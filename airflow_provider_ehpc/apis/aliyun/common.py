@@ -165,18 +165,19 @@ _SCHEDULER_ID = re.compile(r"([0-9]+)(?:\[([^\]]*)\]|_([^.]*)|\+([0-9]+))?(?:\.(
 def same_job(one: str, other: str) -> bool:
     """Return whether two ids may name the same job of PBS or Slurm.
 
-    One of them may leave out the server, or a part of the server's name, or the index in an array: asked for
-    a sub-job that waits, a scheduler describes its array.
+    One of them may leave out the server or its domain, or the index in an array: asked for a sub-job that
+    waits, a scheduler describes its array.
     """
     first, second = (_SCHEDULER_ID.fullmatch(text.strip().casefold()) for text in (one, other))
     if not first or not second:
         return same_id(one, other)
     indexes = [match[2] or match[3] or match[4] or "" for match in (first, second)]
-    servers = [f"{match[5]}." if match[5] else "" for match in (first, second)]
+    # Documented samples mask the server's name: 1.scheduler****
+    servers = [(match[5] or "").partition(".")[0].rstrip("*") for match in (first, second)]
     return (
         first[1] == second[1]
         and (indexes[0] == indexes[1] or not all(index.isdigit() for index in indexes))
-        and (servers[0].startswith(servers[1]) or servers[1].startswith(servers[0]))
+        and (servers[0] == servers[1] or not all(servers))
     )
 
 
