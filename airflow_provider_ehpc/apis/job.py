@@ -95,6 +95,8 @@ class JobStatus:
     exit_code: int | None = None
     outcome_assumed: bool = False
     """The cloud said only that the job ended; SUCCEEDED is then an assumption, not a report."""
+    may_rerun: bool = False
+    """The state is terminal, but its scheduler may run the job again: only a second poll confirms the end."""
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
