@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import itertools
 import json
@@ -205,7 +204,7 @@ def log_bytes(content: str, stream: str, request_id: str) -> bytes:
     """
     try:
         return base64.b64decode("".join(content.split()), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise UnexpectedResponse(f"GetJobLog's {stream} is not Base64", request_id=request_id) from None
 
 
