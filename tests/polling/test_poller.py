@@ -522,5 +522,5 @@ async def test_a_quota_makes_waits_late_and_breaks_none(
         assert [event["jobs"][0]["job_id"] for event in events] == jobs
         assert emulator.requests.count(outcome="Throttling.User")
     notes += [text for event in events for text, _ in event["news"]]
-    assert len([note for note in notes if "s late" in note]) >= 300
+    assert len([note for note in notes if "s behind" in note]) >= 300
     assert not [note for note in notes if "says nothing of the job" in note]
