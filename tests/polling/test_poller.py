@@ -344,8 +344,11 @@ def test_a_poller_that_breaks_tells_its_subscribers(cloud: Cloud, monkeypatch: p
     monkeypatch.setattr(poller.random, "uniform", lambda low, high: 1 / 0)
 
     async def main() -> None:
-        with pytest.raises(RuntimeError, match="has ended"):
-            await until(1, lambda look: False)
+        async with subscribed("c", "ehpc", [ref(1)], interval=5.0) as subscription:
+            with pytest.raises(RuntimeError, match="has ended"):
+                await subscription.look()
+            # Who comes next, while this one is still there, must not join it.
+            assert not poller._pollers
 
     run(main())
 
