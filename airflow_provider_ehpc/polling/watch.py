@@ -254,11 +254,9 @@ class JobWatch:
         Return what to log about that as well: nothing if nothing was assumed.
         """
         if self.cancelled_by_us and status.state.terminal:
-            reason = status.reason or "cancelled by this task"
-            cancelled = dataclasses.replace(
-                status, state=JobState.CANCELLED, outcome_assumed=False, reason=reason
-            )
-            return cancelled, ""
+            why = status.reason or "cancelled by this task"
+            changes = {"state": JobState.CANCELLED, "outcome_assumed": False, "reason": why}
+            return dataclasses.replace(status, **changes), ""
         # Of an array that ended without an outcome, a sub-job may have reported that it failed.
         if not status.outcome_assumed or status.state is not JobState.SUCCEEDED:
             return status, ""
