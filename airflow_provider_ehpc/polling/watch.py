@@ -255,8 +255,10 @@ class JobWatch:
         """
         if self.cancelled_by_us and status.state.terminal:
             why = status.reason or "cancelled by this task"
-            changes = {"state": JobState.CANCELLED, "outcome_assumed": False, "reason": why}
-            return dataclasses.replace(status, **changes), ""
+            cancelled = dataclasses.replace(
+                status, state=JobState.CANCELLED, outcome_assumed=False, reason=why
+            )
+            return cancelled, ""
         # Of an array that ended without an outcome, a sub-job may have reported that it failed.
         if not status.outcome_assumed or status.state is not JobState.SUCCEEDED:
             return status, ""
