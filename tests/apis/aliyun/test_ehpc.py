@@ -215,11 +215,6 @@ def test_an_answer_without_a_job(drive, reply, told):
         drive(API.job_status(REF), lambda _: reply(told))
 
 
-def test_a_field_of_the_wrong_shape_is_named(reply):
-    with pytest.raises(UnexpectedResponse, match="JobInfo"):
-        get_job(CLUSTER, "1").read(reply({"JobInfo": "1.manager", "RequestId": "04F0"}))
-
-
 @pytest.mark.parametrize(
     ("word", "state", "assumed"),
     [
