@@ -628,5 +628,7 @@ def test_an_outage_is_borne_for_half_an_hour() -> None:
     assert verdict.error == ServiceUnavailable("gateway down").as_dict()
 
 
-def test_a_job_that_vanished_is_polled_for_some_minutes() -> None:
-    assert 120 <= GONE_GRACE <= 900
+def test_the_promises_of_the_docs() -> None:
+    """docs/waiting.md names them."""
+    assert GONE_GRACE == 300
+    assert WaitTerms().not_found_grace == 60
