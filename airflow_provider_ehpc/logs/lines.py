@@ -8,6 +8,7 @@ whatever the job writes.
 from __future__ import annotations
 
 import codecs
+import contextlib
 
 from airflow_provider_ehpc.apis.call import InvalidArgument
 
@@ -112,8 +113,12 @@ class LineAssembler:
         if self._encoding == "utf-8":
             begun = next((n for n, byte in enumerate(data[:3]) if byte & 0xC0 != 0x80), 3)
             return data[begun:]
-        # Bytes below "0" are no part of a longer character in any encoding that is accepted.
-        return data[next((n for n, byte in enumerate(data[:256]) if byte < 0x30), 0) :]
+        # In other encodings no byte shows whether it is a character's first.
+        for begun in range(min(4, len(data))):
+            with contextlib.suppress(UnicodeDecodeError):
+                data[begun:].decode(self._encoding)
+                return data[begun:]
+        return data
 
 
 def line_encoding(name: str) -> str:

@@ -166,7 +166,9 @@ class LogReader:
         while True:
             text = self._api.log_limits.text
             overlaps = {name: place.overlap(self._size, text=text) for name, place in self._places.items()}
-            positions = {name: _before(place.position, overlaps[name]) for name, place in self._places.items()}
+            positions = {
+                name: _before(place.position, overlaps[name]) for name, place in self._places.items()
+            }
             if self.one_file and "stdout" in positions:
                 positions["stderr"] = positions["stdout"]
             try:
