@@ -22,8 +22,7 @@ class LineAssembler:
     """Assembles the lines of one stream.
 
     A line ends with LF or CRLF. Bytes that are not valid in the encoding are shown as ``\\xff``. A lone CR
-    stays where it is, as do all other control characters: what is shown is what the job wrote. Only of a line
-    whose progress was shown (:meth:`progress`), what stands before its last CR is left out.
+    stays where it is, as do all other control characters: what is shown is what the job wrote.
 
     :param encoding: one that :func:`line_encoding` accepts.
     """
@@ -64,8 +63,10 @@ class LineAssembler:
         """Return the last state of a pending line that is redrawn with CR; None if there is nothing new."""
         if not self._length:
             return None
-        state = self._last_state()
-        if state is None or state == self._shown:
+        known = bytes(self._head) if self._length <= len(self._head) else self._end
+        _, drawn, end = known.rstrip(b"\r").rpartition(b"\r")
+        state = self._decode(end)
+        if not drawn or state == self._shown:
             return None
         self._shown = state
         return state
@@ -78,18 +79,10 @@ class LineAssembler:
             self._end = (self._end + piece[-kept:])[-kept:]
             self._length += len(piece)
 
-    def _last_state(self) -> str | None:
-        known = bytes(self._head) if self._length <= len(self._head) else self._end
-        _, drawn, state = known.rstrip(b"\r").rpartition(b"\r")
-        return self._decode(state) if drawn else None
-
     def _line(self) -> str:
-        state = self._last_state() if self._shown is not None else None
         head, end, length = bytes(self._head), self._end, self._length
         self._head.clear()
         self._end, self._length, self._shown = b"", 0, None
-        if state is not None:
-            return state
         if end.endswith(b"\r"):
             head, end, length = head[: length - 1], end[:-1], length - 1
         if length <= LONGEST_LINE:
