@@ -251,7 +251,7 @@ class LogFollower:
     def _read_batch(self) -> Generator[Step, Any, Reading | None]:
         waiting = self._reruns.waiting
         try:
-            reading = yield from self._reader.read(rerun=self._rerun and not waiting, waiting=waiting)
+            reading = yield from self._reader.read(rerun=self._rerun, waiting=waiting)
         except ApiError as error:
             # Of a job that waits to be rerun there need not be a log.
             if not waiting:
@@ -265,7 +265,7 @@ class LogFollower:
             yield from (Note(text, warning=True) for text in reading.notes)
         # All of them: what follows a change in one stream is not known to fit the others either.
         rerun = self._rerun
-        if not waiting and any(piece.data or piece.changed for piece in reading.pieces):
+        if any(piece.changed or (piece.data and not waiting) for piece in reading.pieces):
             self._rerun = False
         for piece in reading.pieces:
             yield from self._take(piece, rerun)

@@ -137,7 +137,7 @@ class LogReader:
 
         :param rerun: the scheduler has run the job again since the last reading: a difference is believed at
             once, and the beginning is compared as well.
-        :param waiting: the job waits to be run again: nothing but what follows the last reading is returned.
+        :param waiting: the job waits to be run again: a log that seems shorter may only be out of reach.
         """
         batch, overlaps = yield from self._batch()
         chunks = self._wanted(batch)
@@ -147,8 +147,8 @@ class LogReader:
         if any(self._is_suspicious(chunk, overlaps.get(chunk.stream, b"")) for chunk in chunks):
             yield from self._probe()
         other_heads: set[str] = set()
-        if rerun and any(len(chunk.data) > len(overlaps.get(chunk.stream, b"")) for chunk in chunks):
-            other_heads = yield from self._other_heads()
+        if rerun:
+            other_heads = yield from self._other_heads(waiting=waiting)
         pieces = tuple(
             self._piece(
                 chunk,
@@ -240,14 +240,19 @@ class LogReader:
             elif place.position:
                 place.honours_offset = True
 
-    def _other_heads(self) -> Flow[set[str]]:
+    def _other_heads(self, *, waiting: bool) -> Flow[set[str]]:
         """Return the streams that begin differently than they did."""
         known = {name: place.head for name, place in self._places.items() if place.head}
         if not known:
             return set()
         batch = yield from self._api.read_log(self._ref, LogCursor(dict.fromkeys(known, 0)), self._size)
         heads = ((chunk.stream, chunk.data[:HEAD]) for chunk in batch.chunks if chunk.stream in known)
-        return {name for name, head in heads if not head.startswith(known[name][: self._size])}
+        return {
+            name
+            for name, head in heads
+            if not head.startswith(known[name][: self._size])
+            and not (waiting and known[name].startswith(head))
+        }
 
     def _piece(
         self, chunk: LogChunk, overlap: bytes, *, other_head: bool, rerun: bool, waiting: bool
@@ -258,9 +263,9 @@ class LogReader:
         differs = other_head or (again != overlap and not shorter)
         if place.honours_offset is False and begun not in range(len(overlap) + 1):
             return self._stop(chunk, "the API ignores the offset and returns its beginning each time")
-        if waiting and (shorter or differs):
+        if waiting and shorter and not differs:
             return Piece(chunk.stream, b"", begun)
-        if shorter and not (place.shorter or rerun):
+        if shorter and not (differs or place.shorter or rerun):
             # A file system on the network may show an old end for a moment.
             place.shorter = True
             return Piece(chunk.stream, b"", begun, unsettled=True)
