@@ -260,9 +260,8 @@ class LogFollower:
         if self._log_fault:
             self._log_fault = False
             yield Note("the log can be read again, from where reading stopped")
-        if reading.notes != self._last_notes:
-            self._last_notes = reading.notes
-            yield from (Note(text, warning=True) for text in reading.notes)
+        notes, self._last_notes = self._last_notes, reading.notes
+        yield from (Note(text, warning=True) for text in dict.fromkeys(reading.notes) if text not in notes)
         # All of them: what follows a change in one stream is not known to fit the others either.
         rerun = self._rerun
         if any(piece.changed or (piece.data and not waiting) for piece in reading.pieces):

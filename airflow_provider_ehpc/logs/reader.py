@@ -121,6 +121,8 @@ class LogReader:
         self.one_file: bool | None = False
         """Whether stdout and stderr are one file, of which only stdout is returned. None to find out by their
         content: True as long as both have begun with the same bytes and gone on with the same."""
+        self._ahead = b""
+        """What stderr has more than stdout, while both are taken for one file."""
         self.paths_agree = False
         """Whether the job's two paths are the same: the content does not matter then."""
 
@@ -141,7 +143,7 @@ class LogReader:
         """
         batch, overlaps = yield from self._batch()
         chunks = self._wanted(batch)
-        split = self._split_streams(chunks)
+        split = self._split_streams(chunks, len(overlaps.get("stdout", b"")))
         if self.one_file:
             chunks = [chunk for chunk in chunks if chunk.stream != "stderr"]
         if any(self._is_suspicious(chunk, overlaps.get(chunk.stream, b"")) for chunk in chunks):
@@ -159,6 +161,8 @@ class LogReader:
             )
             for chunk in chunks
         )
+        if self.one_file and self._ahead:
+            pieces += (Piece("stderr", b"", 0, unsettled=True),)
         moved = any(piece.data or piece.changed for piece in pieces)
         return Reading(pieces, split or (batch.more and moved), batch.notes)
 
@@ -190,18 +194,23 @@ class LogReader:
     def _place(self, stream: str) -> _Place:
         return self._places.setdefault(stream, _Place())
 
-    def _split_streams(self, chunks: list[LogChunk]) -> bool:
-        """Find out whether both streams are one file; return True if they turn out to be two."""
+    def _split_streams(self, chunks: list[LogChunk], overlap: int) -> bool:
+        """Find out whether both streams are one file; return True if they turn out to be two.
+
+        :param overlap: bytes of the stdout chunk that were read before.
+        """
         if self.paths_agree or self.one_file is False:
             return False
         found = {chunk.stream: chunk.data for chunk in chunks}
         out, err = found.get("stdout", b""), found.get("stderr", b"")
-        # stderr is read after stdout, so it has at least as much if it is the same file.
-        same = err.startswith(out)
+        # stderr is read after stdout, so it has at least as much if it is the same file; and what it has more,
+        # stdout has the next time.
+        ahead, self._ahead = self._ahead, err[len(out) :]
+        same = err.startswith(out) and out[overlap:].startswith(ahead[: self._size - overlap])
         if self.one_file:
             self.one_file = same
             if not same:
-                self._places["stderr"] = _Place()
+                self._places["stderr"], self._ahead = _Place(), b""
                 chunks[:] = [chunk for chunk in chunks if chunk.stream != "stderr"]
             return not same
         if out or err:
