@@ -1,6 +1,6 @@
 """From pieces of a byte stream to lines of text, with nothing lost at the seams.
 
-Lines are cut out of the bytes and decoded whole: in the encodings that are accepted, a newline byte is never a
+Lines are cut out of the bytes and decoded whole: in the encodings that are accepted, a newline byte is never
 part of another character, so a piece may end anywhere. Memory is bounded by the longest line that is shown,
 whatever the job writes.
 """
@@ -63,7 +63,7 @@ class LineAssembler:
     def progress(self) -> str | None:
         """Return the last state of a pending line that is redrawn with CR; None if there is nothing new.
 
-        Call it once a turn. A line that was not pending in the turn before may just have been cut by the reading.
+        Call it once a turn. A line that was not pending in the turn before may only be cut by the reading.
         """
         waited, self._waited = self._waited, self._length > 0
         if not waited or not self._length:

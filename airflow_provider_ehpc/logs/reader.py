@@ -1,9 +1,9 @@
 """Reading a job's log on from where reading stopped, and noticing if it is no longer the same log.
 
 If positions are byte offsets, each reading begins up to 64 bytes before the position. These bytes must be those
-that were read before: a file that was truncated or replaced (Slurm truncates the output of a requeued job) differs
-in them even if it is already longer than the old one, and so does the response of a server that ignores the
-offset. It takes no request more.
+that were read before: a file that was truncated or replaced (Slurm truncates the output of a requeued job)
+differs in them even if it is already longer than the old one, and so does the response of a server that ignores
+the offset. This takes no additional request.
 """
 
 from __future__ import annotations
@@ -70,7 +70,11 @@ class _Place:
     """Opaque positions at which there was data."""
 
     def overlap(self, size: int, *, text: bool) -> bytes:
-        """Return the bytes to read again; ``size`` is how many are asked for, ``text`` if they come as text."""
+        """Return the bytes to read again.
+
+        :param size: bytes that the reading requests.
+        :param text: whether the API returns text.
+        """
         if not isinstance(self.position, int):
             return b""
         overlap = self.tail[-min(OVERLAP, size // 2) :] if size > 1 else b""
@@ -187,9 +191,12 @@ class LogReader:
     def _wanted(self, batch: LogBatch) -> list[LogChunk]:
         """Return the first chunk of each stream that is read."""
         chunks = {chunk.stream: chunk for chunk in reversed(batch.chunks)}
-        names = [name for name in dict.fromkeys(chunk.stream for chunk in batch.chunks)]
-        known = [n for n in names if n in self._places or len(self._places) < STREAMS and self._place(n)]
-        return [chunks[name] for name in known if not self._places[name].stopped]
+        found = []
+        for name in dict.fromkeys(chunk.stream for chunk in batch.chunks):
+            known = name in self._places or len(self._places) < STREAMS
+            if known and not self._place(name).stopped:
+                found.append(chunks[name])
+        return found
 
     def _place(self, stream: str) -> _Place:
         return self._places.setdefault(stream, _Place())
@@ -203,7 +210,7 @@ class LogReader:
             return False
         found = {chunk.stream: chunk.data for chunk in chunks}
         out, err = found.get("stdout", b""), found.get("stderr", b"")
-        # stderr is read after stdout, so it has at least as much if it is the same file; and what it has more,
+        # stderr is read after stdout, so it has at least as much if it is the same file; and what it has more
         # stdout has the next time.
         ahead, self._ahead = self._ahead, err[len(out) :]
         same = err.startswith(out) and out[overlap:].startswith(ahead[: self._size - overlap])

@@ -264,7 +264,7 @@ def test_encodings_that_python_knows(name: str) -> None:
 )
 def test_encodings_in_which_lines_cannot_be_found(name: str) -> None:
     """At parse time, for the log would be rubbish."""
-    with pytest.raises(InvalidArgument, match="^encoding: "):
+    with pytest.raises(InvalidArgument, match=r"^encoding: "):
         line_encoding(name)
 
 

@@ -12,7 +12,7 @@ from airflow_provider_ehpc.apis.job import JobState, JobStatus, LogLimits
 from airflow_provider_ehpc.logs.rerun import RerunWatch
 from tests.logs.cloud import Cloud, Followed, follow
 
-T0 = datetime(2026, 3, 1, 12, 0, 0)
+T0 = datetime(2026, 3, 1, 12, 0, 0)  # noqa: DTZ001 - as E-HPC reports it
 
 
 def run(number: int, count: int) -> bytes:
