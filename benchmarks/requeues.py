@@ -1,8 +1,8 @@
 """Requeue jobs on a real Slurm at random moments and check that every line of every run is in the log.
 
-Run as ``python -m benchmarks.requeues --moments 50`` after ``make slurm``. Each job is requeued once or twice, in
-its first seconds, while it writes or just before it ends; Slurm truncates its output at each start. Exits with 1 if
-a line is missing or stands twice, or if a rerun is not in the log.
+Run as ``python -m benchmarks.requeues --moments 50`` after ``make slurm``; it takes about four minutes. Each job
+is requeued once or twice while it writes; Slurm truncates its output at each start. Exits with 1 if a line is
+missing or stands twice, or if a rerun is not in the log.
 """
 
 from __future__ import annotations
@@ -149,11 +149,13 @@ def measure(moments: int, parallel: int, seed: int) -> list[Requeued]:
         plans.append(
             [chance.uniform(0, LINES * 0.02 * 0.7) for _ in range(min(left, chance.choice((1, 1, 2))))]
         )
-    with tempfile.TemporaryDirectory(prefix="requeues-") as folder:
-        with Emulator(Path(folder) / "cloud", scheduler="slurm") as cloud:
-            os.environ["AIRFLOW_CONN_ALIYUN_EHPC"] = json.dumps(cloud.connection)
-            with ThreadPoolExecutor(parallel) as pool:
-                return list(pool.map(lambda plan: requeue(cloud, plan), plans))
+    with (
+        tempfile.TemporaryDirectory(prefix="requeues-") as folder,
+        Emulator(Path(folder) / "cloud", scheduler="slurm") as cloud,
+        ThreadPoolExecutor(parallel) as pool,
+    ):
+        os.environ["AIRFLOW_CONN_ALIYUN_EHPC"] = json.dumps(cloud.connection)
+        return list(pool.map(lambda plan: requeue(cloud, plan), plans))
 
 
 def main() -> int:

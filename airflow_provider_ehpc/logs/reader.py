@@ -1,9 +1,9 @@
 """Reading a job's log on from where reading stopped, and noticing if it is no longer the same log.
 
-If positions are byte offsets, each reading begins up to 64 bytes before the position. These bytes must be those
-that were read before: a file that was truncated or replaced (Slurm truncates the output of a requeued job)
-differs in them even if it is already longer than the old one, and so does the response of a server that ignores
-the offset. This takes no additional request.
+If positions are byte offsets, each reading begins up to 64 bytes before the position. These bytes must be
+those that were read before: a file that was truncated or replaced (Slurm truncates the output of a requeued
+job) differs in them even if it is already longer than the old one, and so does the response of a server that
+ignores the offset. This takes no additional request.
 """
 
 from __future__ import annotations
