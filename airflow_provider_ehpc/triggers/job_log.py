@@ -14,13 +14,14 @@ from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.hooks.shared import shared_hook
 from airflow_provider_ehpc.logs.arrival import arrived
 from airflow_provider_ehpc.logs.cursor import SavedCursor
-from airflow_provider_ehpc.logs.emission import emission_budget, records, stream_prefix
+from airflow_provider_ehpc.logs.emission import emission_budget, records
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pause, Step
+from airflow_provider_ehpc.logs.lines import stream_prefix
 from airflow_provider_ehpc.logs.store import TriggerStore
 from airflow_provider_ehpc.metrics import LogMeter
 from airflow_provider_ehpc.polling.subscription import Look as Looked
 from airflow_provider_ehpc.polling.subscription import Subscription
-from airflow_provider_ehpc.polling.watch import JobWatch, Note
+from airflow_provider_ehpc.polling.watch import JobWatch, Note, is_provisional
 from airflow_provider_ehpc.triggers.base import JobTrigger
 
 
@@ -43,10 +44,14 @@ class SharedView:
             self._status = None
             return news
         if news is not None:
-            self._status = news[self._ref]
-            if self._status and self._status.state.terminal:
+            status = self._status = news[self._ref]
+            if status and is_provisional(status):
+                # The next poll confirms it.
+                self._status = None
+            elif status and status.state.terminal:
                 # It stays so, while the end of the log is read.
                 self._subscription.refs = []
+            return status
         return self._status
 
     async def pause(self, seconds: float | None) -> None:
@@ -64,12 +69,16 @@ class JobLogTrigger(JobTrigger):
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
     :param cursor: where an earlier try stopped,
         a :class:`~airflow_provider_ehpc.logs.cursor.SavedCursor` as a dict.
+    :param encoding: of the job's output.
     """
 
-    def __init__(self, *, settle: float, cursor: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, settle: float, cursor: dict[str, Any] | None = None, encoding: str = "utf-8", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.settle = settle
         self.cursor = cursor
+        self.encoding = encoding
         self._store: TriggerStore | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -77,6 +86,8 @@ class JobLogTrigger(JobTrigger):
         path, kwargs = super().serialize()
         if self.cursor:
             kwargs["cursor"] = self.cursor
+        if self.encoding != "utf-8":
+            kwargs["encoding"] = self.encoding
         return path, {**kwargs, "settle": self.settle}
 
     async def watch(self) -> dict[str, Any]:
@@ -91,12 +102,13 @@ class JobLogTrigger(JobTrigger):
         follower = LogFollower(
             hook.api,
             ref,
-            JobWatch(ref, self.wait_terms, self.started),
+            JobWatch(ref, self.wait_terms, self.started, seen_before=self.takes_over),
             clock=time.time,
             interval=self.poll_interval,
             settle=self.settle,
             start=start,
             pace=store,
+            encoding=self.encoding,
         )
         meter = LogMeter(hook.api.name, "triggerer", follower.totals, resumed=start is not None)
         async with self.looking() as subscription:
