@@ -160,6 +160,9 @@ def test_codes_for_nothing_yet_are_an_empty_answer() -> None:
         ),
         ({"retry_after": "3"}, "policy ip over ratelimit,limit:60,time:1 minute", 3),
         ({}, "too many requests", None),
+        ({}, "policy ip over ratelimit,limit:60,time:48 hour", None),
+        ({}, f"policy ip over ratelimit,limit:60,time:{'9' * 5000} second", None),
+        ({"retry_after": "²"}, "policy ip over ratelimit,limit:60,time:٣ minute", None),
     ],
 )
 def test_how_long_to_wait_when_throttled(
