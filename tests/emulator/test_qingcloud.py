@@ -236,10 +236,13 @@ def test_operations_come_in_over_http(client: QingCloudClient) -> None:
     rows = [{"began_at": DAY, "action": "HpcUserAddUser", "resources": ["ehpc-1"]}]
     body = json.dumps({"operations": rows}).encode()
     request = urllib.request.Request(
-        f"{client.emulator.url}/_emulator/operations", body, {"content-type": "application/json"}
+        f"{client.emulator.url}/_emulator/operations",
+        body,
+        {"content-type": "application/json", "authorization": f"Bearer {client.emulator.admin_secret}"},
     )
     with urllib.request.urlopen(request) as answer:
         added = json.load(answer)
-    with urllib.request.urlopen(f"{client.emulator.url}/_emulator/operations") as answer:
+    request.data, request.method = None, "GET"
+    with urllib.request.urlopen(request) as answer:
         shown = json.load(answer)
     assert client.ids() == added == [row["id"] for row in shown]

@@ -18,7 +18,8 @@ from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Refused
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
-from airflow_provider_ehpc.emulator.operations import Operation, OperationLog, OperationStatus
+from airflow_provider_ehpc.emulator.operation_log import OperationLog
+from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
 from airflow_provider_ehpc.emulator.qingcloud.parameters import (
     CLUSTER_ID,
     ZONE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ class QingCloudService:
 
     def refused(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
-        code = int(refusal.code) if refusal.code.isdigit() else Code.INTERNAL
+        code = int(refusal.code) if re.fullmatch(r"[0-9]{1,9}", refusal.code) else Code.INTERNAL
         return Reply(refusal.status, {"message": refusal.message, "ret_code": code}, refusal.headers)
 
     def usual(self, kind: FaultKind) -> Refused:
