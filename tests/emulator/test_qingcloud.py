@@ -59,7 +59,7 @@ def test_submission_is_answered_with_an_id_a_number_and_a_state(client: QingClou
     assert isinstance(told["job_id"], str)
 
 
-@pytest.mark.parametrize("missing", ["name", "run_user", "core_limit", "submit_type", "cmd_line"])
+@pytest.mark.parametrize("missing", ["name", "run_user", "core_limit", "cmd_line"])
 def test_what_a_submission_lacks_is_refused(client: QingCloudClient, missing: str) -> None:
     job = {"name": "n", "cmd_line": "true", "run_user": "u", "core_limit": 1, "submit_type": 0}
     del job[missing]
