@@ -28,6 +28,17 @@ def epoch_seconds(name: str, time: datetime | int | None) -> int | None:
     :param name: the argument, for the error.
     :raises InvalidArgument: for anything else.
     """
-    if time is None or (isinstance(time, int) and not isinstance(time, bool)):
+    if time is None:
+        return None
+    if isinstance(time, int) and not isinstance(time, bool):
         return time
-    return int(aware(name, time).timestamp())
+    return int(aware(name, time).timestamp())  # type: ignore[arg-type]
+
+
+def milliseconds(name: str, time: datetime | None) -> int | None:
+    """Return milliseconds since the epoch; None stays None.
+
+    :param name: the argument, for the error.
+    :raises InvalidArgument: for anything but an aware datetime.
+    """
+    return None if time is None else round(aware(name, time).timestamp() * 1000)
