@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import Job, Phase, shell_command
 
 _SHELL = "/bin/sh"
 # The lock is the shell's standard input. A trapped signal is the default one again in what the shell
@@ -135,8 +135,9 @@ class LocalScheduler:
                 ]
                 for output in outputs:
                     output.truncate(0)
+                command = shell_command(job.spec)
                 self._children[job.key] = subprocess.Popen(  # noqa: S603 - running what is asked is the purpose
-                    [_SHELL, "-c", _WRAPPER, "job", str(folder), _command(job), job.submission.post_command],
+                    [_SHELL, "-c", _WRAPPER, "job", str(folder), command, job.submission.post_command],
                     stdin=lock,
                     stdout=outputs[0],
                     stderr=outputs[1],
@@ -234,11 +235,6 @@ class LocalScheduler:
                 "SLURM_ARRAY_TASK_ID": str(job.index),
             }
         return environment | dict(spec.environment)
-
-
-def _command(job: Job) -> str:
-    """Return the command without the ``-- `` that tells qsub and E-HPC that it is no script."""
-    return job.spec.command.lstrip().removeprefix("-- ")
 
 
 def _time_up(job: Job) -> float:
