@@ -30,8 +30,8 @@ class Search(TypedDict, total=False):
 
     ``phases`` and ``name`` (a part of it) are the most frequent ``filters``; ``created_from`` and
     ``created_to`` (aware, both or none) are another. ``sort_by`` is ``create_time`` if not given,
-    ``order`` is ``desc``. ``train_type`` is ``job`` or ``ftjob``. Each tag has a ``key`` and perhaps ``values``. With ``tags`` or
-    ``host_ips``, the API covers 31 days at most.
+    ``order`` is ``desc``. ``train_type`` is ``job`` or ``ftjob``. Each tag has a ``key`` and perhaps
+    ``values``. With ``tags`` or ``host_ips``, the API covers 31 days at most.
     """
 
     phases: Sequence[str]
