@@ -26,8 +26,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--directory",
         type=Path,
-        help="where jobs, logs and keys are kept; jobs then outlive the emulator "
-        "(default: a temporary directory, removed at the end with all jobs)",
+        help="where jobs, logs and keys are stored; jobs then outlive the emulator "
+        "(default: a temporary directory with one sample job, removed at the end with all jobs)",
     )
     parser.add_argument(
         "--scheduler", choices=SCHEDULERS, default="local", help="what runs the jobs (default: %(default)s)"
@@ -69,6 +69,12 @@ async def _run(arguments: argparse.Namespace) -> int:
             print(f"export AIRFLOW_CONN_{kind.upper()}_DEFAULT={value}", flush=True)
         # The admin endpoints need it: Authorization: Bearer $EHPC_EMULATOR_SECRET
         print(f"export EHPC_EMULATOR_SECRET={shlex.quote(emulator.admin_secret)}", flush=True)
+        if arguments.directory is None:
+            job_id = await emulator.submit_sample()
+            print(
+                f"Job {job_id} of cluster {emulator.cluster_id} runs for a minute: wait for it in a DAG",
+                flush=True,
+            )
         await stopped.wait()
     finally:
         await emulator.shut(kill_jobs=False)

@@ -228,6 +228,18 @@ class Emulator:
         )
         return self._spelling.job_id(self._call(self._cluster.submit(job_spec)))
 
+    async def submit_sample(self) -> str:
+        """Submit a job of one minute from the running event loop, and return its ID.
+
+        It is the first job of a new emulator, so with the default scheduler its ID is ``1.manager``.
+        """
+        seconds = 60
+        command = f'for n in $(seq {seconds}); do echo "step $n of {seconds}"; sleep 1; done'
+        if self._scheduler_name == "timetable":
+            command = f"run={seconds} lines=1"
+        spec = JobSpec(name="sample", command=command, queue=self._default_queue, user=USER, priority=0)
+        return self._spelling.job_id(await self._cluster.submit(spec))
+
     def job(self, job_id: str, *, serverless: bool = False) -> Job:
         """Return a job as the cluster knows it, whatever faults make the API say.
 
