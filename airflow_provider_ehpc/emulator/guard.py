@@ -54,7 +54,7 @@ async def only_this_machine(request: web.Request, handler: _Handler) -> web.Stre
         ("Origin", request.headers.getall("Origin", []), lambda value: _is_own_origin(value, request)),
         ("Sec-Fetch-Site", request.headers.getall("Sec-Fetch-Site", []), _is_own_site),
     ):
-        if len(values) > 1 or not all(map(good, values)):
+        if not all(map(good, values)):
             raise web.HTTPForbidden(
                 text=f"{name}: {', '.join(values)!r:.100} is not this emulator; it serves programs of "
                 "this machine that address it as 127.0.0.1, [::1] or localhost, and no web site\n"

@@ -13,7 +13,7 @@ from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.dependencies import OPTION, sbatch_dependency
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Client
-from tests.waiting import Gate
+from tests.waiting import Gate, eventually
 
 
 @pytest.fixture
@@ -71,9 +71,10 @@ class TestRetry:
     def test_a_stopped_job_is_not_run_again(self, client: Client) -> None:
         job_id = _classic(client, "echo run; sleep 60", JobRetry_Count="5")
         client.emulator.wait_for(job_id, "RUNNING")
+        eventually(client.emulator.job(job_id).stdout_path.read_text)
         client.emulator.stop(job_id)
         job = client.emulator.wait_for(job_id)
-        assert (job.phase, job.stdout_path.read_text().count("run")) == ("CANCELLED", 1)
+        assert (job.phase, job.stdout_path.read_text()) == ("CANCELLED", "run\n")
 
     def test_slurm_clusters_do_not_retry(self) -> None:
         """ "The page: "You can only retry jobs that are run on the PBS clusters"."""

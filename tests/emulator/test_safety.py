@@ -280,6 +280,13 @@ def _spoil(file: Path, how: str) -> None:
         with sqlite3.connect(file) as database:
             database.execute("DROP TABLE facts")
             database.execute("CREATE TABLE facts (colour TEXT)")
+    elif how == "index":
+        with sqlite3.connect(file) as database:
+            query = "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_operations_1'"
+            (page,) = database.execute(query).fetchone()
+        data = bytearray(file.read_bytes())
+        data[(page - 1) * 4096 : page * 4096] = b"\xff" * 4096
+        file.write_bytes(bytes(data))
     elif how == "pages":
         data = bytearray(file.read_bytes())
         data[4096 : 4096 + 3000] = b"\xff" * 3000
@@ -288,7 +295,8 @@ def _spoil(file: Path, how: str) -> None:
 
 @pytest.mark.parametrize("folder", ["", "serverless"])
 @pytest.mark.parametrize(
-    "how", ["bytes", "empty job", "job without submission", "keys", "operation", "other table", "pages"]
+    "how",
+    ["bytes", "empty job", "job without submission", "keys", "operation", "other table", "pages", "index"],
 )
 def test_a_corrupt_state_file_gives_one_line(tmp_path: Path, folder: str, how: str) -> None:
     with Emulator(tmp_path, scheduler="timetable") as emulator:
@@ -297,7 +305,7 @@ def test_a_corrupt_state_file_gives_one_line(tmp_path: Path, folder: str, how: s
     file = tmp_path / folder / "state.sqlite"
     with sqlite3.connect(file) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    if folder and how in ("keys", "operation", "other table"):
+    if folder and how in ("keys", "operation", "other table", "index"):
         pytest.skip("the cluster of serverless jobs holds jobs alone")
     _spoil(file, how)
 
