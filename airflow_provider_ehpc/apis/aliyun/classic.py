@@ -38,7 +38,7 @@ from airflow_provider_ehpc.apis.aliyun.filters import ClassicFilters, classic_fi
 from airflow_provider_ehpc.apis.aliyun.pbs import SchedulerJob, scheduler_status
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
-from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, about, parse_json
+from airflow_provider_ehpc.apis.answer import Id, Items, Number, PascalAnswer, Text, Time, about, parse_json
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -71,7 +71,7 @@ _STREAMS = ("stdout", "stderr")
 class ListedJob(PascalAnswer):
     """A job as ListJobs tells it. Times have no zone; ``state`` is FINISHED, RUNNING or QUEUED."""
 
-    id: Text = ""
+    id: Id = ""
     name: Text = ""
     owner: Text = ""
     state: Text = ""
@@ -224,7 +224,7 @@ class GetJobLogAnswer(PascalAnswer):
     """Answer of GetJobLog: pieces of both files in Base64. Neither file's length is told."""
 
     request_id: Text = ""
-    job_id: Text = ""
+    job_id: Id = ""
     output_log: Text = ""
     """Content of the standard output (in the 2024 API's GetJob, ``OutputLog`` is the file's path)."""
     error_log: Text = ""
@@ -260,8 +260,10 @@ def get_job_log(
 class SubmitJobAnswer(PascalAnswer):
     """Answer of SubmitJob."""
 
+    essential = frozenset({"JobId"})
+
     request_id: Text = ""
-    job_id: Text = ""
+    job_id: Id = ""
 
 
 def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:
