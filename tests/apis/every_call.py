@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import importlib
 import inspect
 import json
@@ -195,6 +196,18 @@ def functions_that_make_calls() -> set[Callable[..., Any]]:
         and name not in helpers
         and not name.startswith("_")
     }
+
+
+def sample_of(call: ApiCall[Any]) -> Any:
+    """Return a copy of the documented response to a call."""
+    return copy.deepcopy(_SAMPLES[_key(call)])
+
+
+def _key(call: ApiCall[Any]) -> tuple[str, ...]:
+    return call.operation, call.request.headers.get("x-acs-version", ""), call.request.path.split("/")[1]
+
+
+_SAMPLES = {_key(call): sample for call, sample in CALLS.values()}
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -24,7 +24,7 @@ from airflow_provider_ehpc.apis.job import JobRef, LogCursor
 from airflow_provider_ehpc.apis.qingcloud.hpc import QingCloudHpcApi
 from airflow_provider_ehpc.apis.qingcloud.operations import QingCloudOperations
 from tests.apis.driver import run_flow
-from tests.apis.every_call import CALLS, CLUSTER, SINCE, functions_that_make_calls, name_of
+from tests.apis.every_call import CALLS, CLUSTER, SINCE, functions_that_make_calls, name_of, sample_of
 
 RAW = {
     "@digits@": "9" * 5000,
@@ -216,9 +216,6 @@ FLOWS["audit-qingcloud"] = lambda: QingCloudOperations("jn1a").page(1, 2, 0)
 @pytest.mark.parametrize("name", FLOWS)
 def test_logic_of_several_calls(name: str) -> None:
     """What reading lets pass must not break what is done with it."""
-    by_operation: dict[str, list[Any]] = {}
-    for call, sample in CALLS.values():
-        by_operation.setdefault(call.operation, []).append((call.request, sample))
 
     @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(st.data())
@@ -230,9 +227,7 @@ def test_logic_of_several_calls(name: str) -> None:
             calls += 1
             if calls > 20:
                 raise ServiceUnavailable("enough")
-            samples = by_operation[call.operation]
-            sample = next((s for r, s in samples if r.headers == call.request.headers), samples[0][1])
-            return call.read(ApiResponse(200, {}, data.draw(mutated(sample))))
+            return call.read(ApiResponse(200, {}, data.draw(mutated(sample_of(call)))))
 
         try:
             result = run_flow(FLOWS[name](), answer)

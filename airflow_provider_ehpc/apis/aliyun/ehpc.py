@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     whole_array_id,
     with_options,
 )
+from airflow_provider_ehpc.apis.aliyun.filters import JobFilters, job_filter
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
 from airflow_provider_ehpc.apis.aliyun.window import tail
@@ -98,12 +99,6 @@ class JobInfo(PascalAnswer):
     """A list of Name and Value here; ListJobs has a JSON object in a string."""
     extra_info: Any = None
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of the job. Slurm gives each sub-job one of its own besides that in the array."""
-        in_array = (f"{self.array_job_id}_{self.array_job_sub_id}",) if self.array_job_id else ()
-        return (self.job_id, *in_array)
-
 
 class GetJobAnswer(PascalAnswer):
     """Answer of GetJob."""
@@ -122,7 +117,14 @@ def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
         {"ClusterId": cluster_id, "JobId": job_id},
         subject=str(JobRef(job_id, cluster_id)),
     )
-    return about(call, job_id, lambda answer: answer.job_info.ids if answer.job_info else (), same_job)
+
+    def ids(answer: GetJobAnswer) -> tuple[str, ...]:
+        job = answer.job_info or JobInfo()
+        # Slurm gives a sub-job a number of its own besides its index in the array.
+        in_array = (f"{job.array_job_id}_{job.array_job_sub_id}",) if re.match(r"\d+[_\[]\d", job_id) else ()
+        return (job.job_id, *in_array)
+
+    return about(call, job_id, ids, same_job)
 
 
 class ListedJobSpec(PascalAnswer):
@@ -171,35 +173,21 @@ def list_jobs(
     *,
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
-    job_status: str | None = None,
-    job_name: str | None = None,
-    queues: list[str] | None = None,
-    users: list[str] | None = None,
-    created_from: int | None = None,
-    created_to: int | None = None,
+    **filters: Unpack[JobFilters],
 ) -> ApiCall[ListJobsAnswer]:
-    """ListJobs: a page of a cluster's jobs, newest first.
+    """ListJobs: a page of a cluster's jobs.
 
     :param page_size: at most 50.
-    :param job_status: ``all``, ``finished`` or ``notfinish``.
-    :param job_name: a part of the name.
-    :param created_from: epoch seconds, like ``created_to``.
+    :param filters: see :class:`~.filters.JobFilters`.
+    :raises InvalidArgument: for a filter that is not of its type.
     """
-    job_filter = {
-        "CreateTimeEnd": None if created_to is None else str(created_to),
-        "CreateTimeStart": None if created_from is None else str(created_from),
-        "JobName": job_name,
-        "JobStatus": job_status,
-        "Queues": queues,
-        "Users": users,
-    }
     return rpc_call(
         VERSION,
         "ListJobs",
         ListJobsAnswer,
         {
             "ClusterId": cluster_id,
-            "JobFilter": _object(job_filter),
+            "JobFilter": job_filter(filters),
             "PageNumber": page_number,
             "PageSize": page_size,
         },

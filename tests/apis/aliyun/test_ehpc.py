@@ -504,3 +504,11 @@ def test_submission_without_an_id_is_not_taken_for_one(drive):
 def test_job_versions_are_not_known_here():
     with pytest.raises(InvalidArgument, match=r"^version_id: "):
         API.job_ref("1.manager", CLUSTER, "2")
+
+
+def test_a_size_without_bytes_is_not_more_to_read(drive, reply):
+    """The documented sample reports 4096 bytes beside a log of 8: reading on at once would never end."""
+    answer = {"RequestId": "1", "StdoutLog": "", "StdoutLogSize": 4096, "StderrLog": "", "StderrLogSize": 1}
+    batch = drive(API.read_log(REF, LogCursor(), 1024), lambda _: reply(answer)).result
+    assert not batch.more
+    assert not any(chunk.data for chunk in batch.chunks)
