@@ -228,9 +228,9 @@ class LogFollower:
             yield Note("the log can be read again, from where reading stopped")
         notes, self._last_notes = self._last_notes, reading.notes
         yield from (Note(text, warning=True) for text in dict.fromkeys(reading.notes) if text not in notes)
-        # All of them: what follows a change in one stream is not known to fit the others either.
-        rerun = self._rerun
-        if any(piece.changed or (piece.data and not waiting) for piece in reading.pieces):
+        # A waiting job whose file is another one has run since the last poll.
+        rerun = self._rerun or waiting
+        if not waiting and any(piece.changed or piece.data for piece in reading.pieces):
             self._rerun = False
         for piece in reading.pieces:
             yield from self._take(piece, rerun)
