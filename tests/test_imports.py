@@ -59,6 +59,7 @@ PURE = (
     "logs.arrival",
     "logs.reader",
     "logs.rerun",
+    "logs.steps",
     "logs.tail",
     "text",
     "audit.window",
