@@ -95,6 +95,8 @@ class JobStatus:
     exit_code: int | None = None
     outcome_assumed: bool = False
     """The cloud said only that the job ended; SUCCEEDED is then an assumption, not a report."""
+    may_rerun: bool = False
+    """The state is terminal, but its scheduler may run the job again: only a second poll confirms the end."""
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -107,6 +109,8 @@ class JobStatus:
     stderr_path: str | None = None
     array: Mapping[str, int] = field(default_factory=dict)
     """For an array job, how many of its sub-jobs are in which state."""
+    failed_members: Mapping[str, str] = field(default_factory=dict)
+    """For an array job that has ended, how sub-jobs failed, by their IDs; the first ten at most."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is known as JSON-ready data, without the empty fields."""

@@ -193,12 +193,15 @@ class JobWatch:
             ". The cloud says only that it is over, not with which exit code: by finished_without_exit_code="
             f"{self.terms.finished_without_exit_code!r} it counts as {assumed}."
         )
+        if status.reason:
+            assumption += f" The reason: {status.reason}."
         reason = status.reason or ("no exit code is told, and the policy is to fail" if fail else None)
         return dataclasses.replace(status, state=assumed, reason=reason), assumption
 
     def _change(self, before: JobStatus | None, status: JobStatus, now: float) -> str:
         text = f"{self.ref} is {status.state}"
-        if status.raw_state.casefold() != status.state.casefold():
+        # The word is that of an array's own entry, which need not fit what its sub-jobs make of the whole.
+        if not status.array and status.raw_state.casefold() != status.state.casefold():
             text += f" ({status.raw_state!r})"
         if before is not None:
             text += f", after {_lasted(now - self._since)} {before.state}"
@@ -209,13 +212,18 @@ class JobWatch:
         return text
 
     def _failure(self, status: JobStatus) -> str:
-        parts = [f"{self.ref} ended {status.state} (the cloud says {status.raw_state!r})"]
+        parts = [f"{self.ref} ended {status.state}"]
+        if not status.array:
+            parts[0] += f" (the cloud says {status.raw_state!r})"
         if status.exit_code is not None:
             parts.append(f"exit code {status.exit_code}")
         if status.reason:
             parts.append(f"reason: {status.reason}")
         if status.array:
             parts.append(f"sub-jobs: {_counts(status.array)}")
+        if status.failed_members:
+            failed = (f"{job_id} ({how})" for job_id, how in status.failed_members.items())
+            parts.append(f"failed: {', '.join(failed)}")
         wanted = ", ".join(self.terms.target_states)
         return "; ".join(parts) + f"; waited for {wanted}"
 

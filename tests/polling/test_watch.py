@@ -87,7 +87,7 @@ def test_another_end_fails_with_everything_that_is_known(word: str) -> None:
     assert verdict is not None
     assert verdict.outcome is Outcome.FAILED
     assert verdict.message == (
-        f"job 7 in cluster c1 ended {word} (the cloud says {word!r}); exit code 137; reason: OOM-killed; "
+        f"job 7 in cluster c1 ended {word}; exit code 137; reason: OOM-killed; "
         "sub-jobs: 1 FAILED, 3 SUCCEEDED; waited for SUCCEEDED, RUNNING"
     )
     assert verdict.job_id == "7"
@@ -162,7 +162,7 @@ def test_an_array_that_is_finished_is_not_over_while_a_sub_job_runs() -> None:
     told = array_status(parent, {"1": JobState.SUCCEEDED, "2": JobState.RUNNING}, 2)
     verdict, notes = watch().saw(told, START)
     assert verdict is None
-    assert texts(notes) == ["job 7 in cluster c1 is RUNNING ('FINISHED'); sub-jobs: 1 RUNNING, 1 SUCCEEDED"]
+    assert texts(notes) == ["job 7 in cluster c1 is RUNNING; sub-jobs: 1 RUNNING, 1 SUCCEEDED"]
 
 
 def test_a_job_not_known_yet_is_told_once() -> None:
