@@ -105,6 +105,9 @@ def _row(job: Job) -> tuple[int, int, str]:
         "modified_at": job.modified_at,
         "stopped_at": job.stopped_at,
         "nodes": job.nodes,
+        "wait_status": job.wait_status,
+        "reason": job.reason,
+        "restarts": job.restarts,
     }
     return job.number, _NOT_A_SUB_JOB if job.index is None else job.index, json.dumps(record)
 
