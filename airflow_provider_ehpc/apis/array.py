@@ -87,7 +87,8 @@ def _failure(member: JobStatus) -> str:
     if member.exit_code:
         parts.append(f"exit code {member.exit_code}")
     if member.reason:
-        parts.append(member.reason)
+        # What stands behind is the scheduler's comment on its own words.
+        parts.append(member.reason.partition("; ")[0])
     elif member.raw_state.casefold() != member.state.casefold() and len(member.raw_state) > 1:
         parts.append(member.raw_state)
     return ", ".join(parts)

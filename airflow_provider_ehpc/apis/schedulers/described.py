@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
 from airflow_provider_ehpc.apis.array import with_members
@@ -133,21 +135,47 @@ def describe(ref: JobRef, jobs: Mapping[str, DescribedJob]) -> Description | Non
         if is_job_id(job_id) and is_job_id(ref.job_id):
             raise UnexpectedResponse(f"the response to a request about {ref} is about job {job_id}")
         own = jobs[job_id]
-    if own is None:
-        # scontrol describes an array by its sub-jobs alone; those that wait are one entry.
-        waiting = next((job for job in parts.values() if not _status(ref, job).state.terminal), None)
-        own = waiting or next(iter(parts.values()), None)
+    if own is None and parts:
+        return Description(_from_parts(ref, parts))
     if own is None or not own.job_state:
         return None
     status = _status(ref, own)
     if parts:
-        statuses = {job_id: _status(JobRef(job_id, ref.cluster_id), job) for job_id, job in parts.items()}
-        return Description(with_members(status, statuses))
+        return Description(with_members(status, _statuses(ref, parts)))
     indexes = array_indexes(own.array_request) if is_whole_array(ref.job_id) else ()
     number, dot, server = ref.job_id.partition(".")
     # PBS finds an array without its brackets, but not its sub-jobs.
     brackets = "[]" if isinstance(own, PbsJob) and not number.endswith("[]") else ""
     return Description(status, f"{number}{brackets}{dot}{server}", indexes or ())
+
+
+def _from_parts(ref: JobRef, parts: Mapping[str, DescribedJob]) -> JobStatus:
+    """Return the status of an array that is described by its sub-jobs alone, as scontrol does."""
+    statuses = _statuses(ref, parts)
+    # As long as one goes on, the array does.
+    one = next((each for each in statuses.values() if not each.state.terminal), next(iter(statuses.values())))
+    starts = [each.started_at for each in statuses.values() if each.started_at]
+    ends = [each.ended_at for each in statuses.values() if each.ended_at]
+    whole = dataclasses.replace(
+        one,
+        job_id=ref.job_id,
+        exit_code=None,
+        reason=None,
+        # They come from one scheduler: with or without a zone, it is the same.
+        started_at=min(starts, default=None, key=_without_zone),
+        ended_at=max(ends, default=None, key=_without_zone) if one.state.terminal else None,
+        stdout_path=None,
+        stderr_path=None,
+    )
+    return with_members(whole, statuses)
+
+
+def _without_zone(time: datetime) -> datetime:
+    return time.replace(tzinfo=None)
+
+
+def _statuses(ref: JobRef, jobs: Mapping[str, DescribedJob]) -> dict[str, JobStatus]:
+    return {job_id: _status(JobRef(job_id, ref.cluster_id), job) for job_id, job in jobs.items()}
 
 
 def _status(ref: JobRef, job: DescribedJob) -> JobStatus:

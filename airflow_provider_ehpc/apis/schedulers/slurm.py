@@ -116,9 +116,13 @@ def slurm_status(ref: JobRef, job: SlurmJob) -> JobStatus:
     waits = state in _NOT_STARTED
     # Cancelled while it waited: its start is then the moment of its end, its exit code 0:0.
     never_ran = state is JobState.CANCELLED and not job.node_list
-    if never_ran:
-        code, words = None, "cancelled before it started"
     reason = job.reason
+    if never_ran:
+        code, words = None, ""
+        reason = "cancelled before it started" + (f" (it waited: {reason})" if reason else "")
+    if job.array_request:
+        # One of its sub-jobs has it.
+        code = None
     if waits and job.dependency and "depend" in reason.casefold():
         reason += f" ({job.dependency})"
     return JobStatus(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_ehpc.apis.call import UnexpectedResponse
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.apis.schedulers.described import describe, lenient_json, read_jobs
 
@@ -63,6 +65,35 @@ def test_repair_changes_nothing_that_is_right(value):
 @given(st.text())
 def test_any_text_is_read_or_unreadable(text):
     assert read_jobs(text) is None or isinstance(read_jobs(text), dict)
+
+
+NAMES = [
+    *(
+        "job_state",
+        "JobState",
+        "Exit_status",
+        "ExitCode",
+        "substate",
+        "stime",
+        "StartTime",
+        "EndTime",
+        "Reason",
+    ),
+    *("array", "array_indices_submitted", "ArrayTaskId", "ArrayJobId", "JobId", "exec_host", "NodeList"),
+]
+
+
+@settings(max_examples=200)
+@given(
+    st.dictionaries(st.sampled_from(["1", "1[]", "1[2].s", "1_3", "2", "", "x"]) | st.text(), json_values),
+    st.dictionaries(st.sampled_from(NAMES), json_values | st.sampled_from(["F", "FAILED", "0:9", "1-3%2"])),
+)
+def test_no_attribute_makes_the_description_fail(others, attributes):
+    described = {**others, "1": {"job_state": "F", **attributes}, "1_3": {"JobState": "FAILED", **attributes}}
+    jobs = read_jobs(described)
+    for job_id in ("1", "1_3", "9"):
+        with contextlib.suppress(UnexpectedResponse):
+            describe(JobRef(job_id, "c"), jobs or {})
 
 
 def test_a_whole_answer_of_qstat_with_all_faults():

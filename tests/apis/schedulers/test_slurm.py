@@ -67,7 +67,7 @@ def test_cancelled_while_it_waited():
     """Slurm gives it a start, which is the moment of its end, and the exit code 0:0."""
     reported = status(JobState="CANCELLED", ExitCode="0:0", Reason="JobHeldUser", NodeList="")
     assert (reported.exit_code, reported.started_at) == (None, None)
-    assert reported.reason == "JobHeldUser; cancelled before it started"
+    assert reported.reason == "cancelled before it started (it waited: JobHeldUser)"
 
 
 def test_times_are_those_of_the_job():
