@@ -18,8 +18,6 @@ from pydantic import Field
 from airflow_provider_ehpc.apis.aliyun import window
 from airflow_provider_ehpc.apis.aliyun.common import (
     PAGE_SIZE,
-    Items,
-    Part,
     add_listed,
     clock,
     cluster_job_ref,
@@ -30,13 +28,14 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     named_cluster,
     node_names,
     parameter,
+    same_job,
     some_job_ids,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
-from airflow_provider_ehpc.apis.answer import Number, PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import with_members
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
@@ -83,7 +82,7 @@ class ListedJob(PascalAnswer):
     last_modify_time: Time = None
     priority: Text = ""
     node_list: Text = ""
-    resources: Part[Resources] = None
+    resources: Resources | None = None
     stdout: Text = ""
     """Path of the standard output file."""
     stderr: Text = ""
@@ -191,7 +190,7 @@ class DescribeJobAnswer(PascalAnswer):
     """Answer of DescribeJob."""
 
     request_id: Text = ""
-    message: Part[DescribedJobs] = None
+    message: DescribedJobs | None = None
 
     @property
     def jobs(self) -> Mapping[str, DescribedJob] | None:
@@ -239,7 +238,7 @@ def get_job_log(
     :param exec_host: the node that the job runs on: needed while it runs, not afterwards.
     :param size: bytes at most, up to 409,600.
     """
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "GetJobLog",
         GetJobLogAnswer,
@@ -247,6 +246,7 @@ def get_job_log(
         subject=str(JobRef(job_id, cluster_id)),
         method="GET",
     )
+    return about(call, job_id, lambda answer: [answer.job_id], same_job)
 
 
 class SubmitJobAnswer(PascalAnswer):
@@ -379,8 +379,9 @@ class EhpcClassicApi:
                 partial(_rows, cluster, word, created_from), lambda row: row.id, PAGE_SIZE
             )
             for row in rows.values():
-                listed = _cluster_job(cluster, row, ended=created_from is not None)
-                add_listed(jobs, listed, in_array=bool(row.array_request))
+                if row.id:
+                    listed = _cluster_job(cluster, row, ended=created_from is not None)
+                    add_listed(jobs, listed, in_array=bool(row.array_request))
         return jobs
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
@@ -490,7 +491,7 @@ def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
 
 def _unfinished(cluster_id: str, number: int) -> Flow[JobsPage]:
     answer = yield list_jobs(cluster_id, page_number=number + 1, state="notfinish")
-    refs = [(JobRef(job.id, cluster_id), job) for job in answer.jobs]
+    refs = [(JobRef(job.id, cluster_id), job) for job in answer.jobs if job.id]
     return JobsPage(
         {ref: _from_list_jobs(ref, job) for ref, job in refs}, len(answer.jobs), answer.total_count
     )

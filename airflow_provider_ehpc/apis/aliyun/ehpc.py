@@ -25,13 +25,14 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     log_bytes,
     named_cluster,
     node_names,
+    same_job,
     some_job_ids,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
 from airflow_provider_ehpc.apis.aliyun.window import tail
-from airflow_provider_ehpc.apis.answer import Flag, Number, PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.answer import Flag, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import array_size, with_members
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
@@ -111,13 +112,21 @@ class GetJobAnswer(PascalAnswer):
 
 def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
     """GetJob: the details of one job. No code is documented for a job that does not exist."""
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "GetJob",
         GetJobAnswer,
         {"ClusterId": cluster_id, "JobId": job_id},
         subject=str(JobRef(job_id, cluster_id)),
     )
+
+    def ids(answer: GetJobAnswer) -> tuple[str, ...]:
+        job = answer.job_info or JobInfo()
+        # Slurm gives a sub-job a number of its own besides its index in the array.
+        in_array = () if is_whole_array(job_id) else (f"{job.array_job_id}_{job.array_job_sub_id}",)
+        return (job.job_id, *in_array)
+
+    return about(call, job_id, ids, same_job)
 
 
 class ListedJobSpec(PascalAnswer):
@@ -158,7 +167,7 @@ class ListJobsAnswer(PascalAnswer):
     page_number: Number = None
     page_size: Number = None
     total_count: Number = None
-    jobs: list[ListedJob] = Field(default_factory=list)
+    jobs: Items[ListedJob] = Field(default_factory=list)
 
 
 def list_jobs(
@@ -227,13 +236,14 @@ def get_job_log(
     :param offset: first byte to read.
     :param size: bytes at most. The upper bound is not documented (2018-04-12: 409,600).
     """
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "GetJobLog",
         GetJobLogAnswer,
         {"ClusterId": cluster_id, "JobId": job_id, "LogType": log_type, "Offset": offset, "Size": size},
         subject=str(JobRef(job_id, cluster_id)),
     )
+    return about(call, job_id, lambda answer: [answer.job_id], same_job)
 
 
 class CreateJobAnswer(PascalAnswer):
@@ -358,8 +368,9 @@ class EhpcApi:
                 partial(_rows, cluster, word, created_from), lambda row: row.job_spec.id, PAGE_SIZE
             )
             for row in rows.values():
-                listed = _cluster_job(cluster, row, ended=created_from is not None)
-                add_listed(jobs, listed, in_array=bool(row.job_spec.array_request))
+                if row.job_spec.id:
+                    listed = _cluster_job(cluster, row, ended=created_from is not None)
+                    add_listed(jobs, listed, in_array=bool(row.job_spec.array_request))
         return jobs
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
@@ -446,7 +457,7 @@ def _page(cluster_id: str, job_status: str, number: int) -> Flow[JobsPage]:
         (ref := JobRef(job.job_spec.id, cluster_id)): _from_list_jobs(ref, job)
         for job in answer.jobs
         # The whole of an array is told by its parent; a listed entry may be only one sub-job.
-        if not job.job_spec.array_request
+        if job.job_spec.id and not job.job_spec.array_request
     }
     return JobsPage(told, len(answer.jobs), answer.total_count)
 

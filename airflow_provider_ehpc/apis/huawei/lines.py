@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_ehpc.apis.answer import Answer, Number, Text
+from airflow_provider_ehpc.apis.answer import Answer, Number, Text, as_number
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, UnexpectedResponse
 from airflow_provider_ehpc.apis.huawei.fields import Content
 from airflow_provider_ehpc.apis.job import LogPosition
@@ -127,4 +127,5 @@ def _behind(page: LogLines, base: str) -> tuple[list[str], str]:
 
 
 def _later(one: str, other: str) -> bool:
-    return one.isdigit() and other.isdigit() and int(one) > int(other)
+    numbers = as_number(one), as_number(other)
+    return numbers[0] is not None and numbers[1] is not None and numbers[0] > numbers[1]

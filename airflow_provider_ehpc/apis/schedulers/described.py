@@ -9,15 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
+from airflow_provider_ehpc.apis.aliyun.common import same_job
+from airflow_provider_ehpc.apis.answer import parse_json
 from airflow_provider_ehpc.apis.array import with_members
 from airflow_provider_ehpc.apis.call import UnexpectedResponse
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
 from airflow_provider_ehpc.apis.schedulers.ids import (
     array_indexes,
+    equal_ids,
     is_job_id,
     is_whole_array,
     job_number,
-    same_job,
 )
 from airflow_provider_ehpc.apis.schedulers.pbs import PbsJob, pbs_status
 from airflow_provider_ehpc.apis.schedulers.slurm import SlurmJob, read_fields, slurm_status
@@ -46,11 +48,9 @@ def lenient_json(text: str) -> Any:
     :raises ValueError: if the text is not nearly JSON either.
     """
     try:
-        return json.loads(text, strict=False)
+        return parse_json(text)
     except ValueError:
-        return json.loads(_PIECE.sub(_repaired, text), strict=False)
-    except RecursionError:
-        raise ValueError("the text is nested too deeply") from None
+        return parse_json(_PIECE.sub(_repaired, text))
 
 
 def _repaired(match: re.Match[str]) -> str:
@@ -124,7 +124,7 @@ def describe(ref: JobRef, jobs: Mapping[str, DescribedJob]) -> Description | Non
 
     :raises UnexpectedResponse: if it is about another job.
     """
-    own = next((job for job_id, job in jobs.items() if same_job(job_id, ref.job_id)), None)
+    own = next((job for job_id, job in jobs.items() if equal_ids(job_id, ref.job_id)), None)
     parts = {
         job_id: job
         for job_id, job in jobs.items()
@@ -132,7 +132,8 @@ def describe(ref: JobRef, jobs: Mapping[str, DescribedJob]) -> Description | Non
     }
     if own is None and not parts and len(jobs) == 1:
         (job_id,) = jobs
-        if is_job_id(job_id) and is_job_id(ref.job_id):
+        # Asked for a sub-job that waits, a scheduler describes its array.
+        if is_job_id(job_id) and is_job_id(ref.job_id) and not same_job(job_id, ref.job_id):
             raise UnexpectedResponse(f"the response to a request about {ref} is about job {job_id}")
         own = jobs[job_id]
     if own is None and parts:

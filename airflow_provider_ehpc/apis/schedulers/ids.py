@@ -30,8 +30,8 @@ def whole_array_id(job_id: str) -> str:
     return re.sub(r"^(\d+)_.*$", r"\1", re.sub(r"^(\d+)\[[^\]]*\]", r"\1[]", job_id.strip()))
 
 
-def same_job(one: str, other: str) -> bool:
-    """Return True if two IDs mean one job, with or without the server's name and an array's ``[]``."""
+def equal_ids(one: str, other: str) -> bool:
+    """Return True if two IDs are one, with or without the server's name, its domain and an array's ``[]``."""
     (first, first_server), (second, second_server) = _parts(one), _parts(other)
     return first == second and (not first_server or not second_server or first_server == second_server)
 
@@ -39,7 +39,8 @@ def same_job(one: str, other: str) -> bool:
 def _parts(job_id: str) -> tuple[str, str]:
     """Return an ID without its server, and the server's name without its domain."""
     own, _, server = job_id.strip().partition(".")
-    return own.removesuffix("[]"), server.partition(".")[0]
+    # Documented samples mask the server's name: 1.scheduler****
+    return own.removesuffix("[]"), server.partition(".")[0].rstrip("*")
 
 
 def is_job_id(text: str) -> bool:

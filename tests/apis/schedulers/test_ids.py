@@ -7,11 +7,11 @@ import pytest
 from airflow_provider_ehpc.apis.array import array_size
 from airflow_provider_ehpc.apis.schedulers.ids import (
     array_indexes,
+    equal_ids,
     is_whole_array,
     job_number,
     member_id,
     member_indexes,
-    same_job,
 )
 
 
@@ -91,8 +91,8 @@ def test_an_index_beside_the_id_counts():
     ],
 )
 def test_one_job_under_two_ids(one, other, same):
-    assert same_job(one, other) is same
-    assert same_job(other, one) is same
+    assert equal_ids(one, other) is same
+    assert equal_ids(other, one) is same
 
 
 @pytest.mark.parametrize(
