@@ -46,7 +46,7 @@ from airflow_provider_ehpc.apis.job import (
     LogLimits,
     StatusesFlow,
 )
-from airflow_provider_ehpc.apis.listing import all_pages
+from airflow_provider_ehpc.apis.listing import all_pages, one_pass
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 from airflow_provider_ehpc.apis.schedulers.ids import (
     is_whole_array,
@@ -364,9 +364,7 @@ class EhpcApi:
         cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs are meant")
         jobs: dict[str, ClusterJob] = {}
         for word, created_from in (("notfinish", None), ("finished", int(since.timestamp()))):
-            rows = yield from all_pages(
-                partial(_rows, cluster, word, created_from), lambda row: row.job_spec.id, PAGE_SIZE
-            )
+            rows = yield from all_pages(partial(_rows, cluster, word, created_from), _row_key, PAGE_SIZE)
             for row in rows.values():
                 if row.job_spec.id:
                     listed = _cluster_job(cluster, row, ended=created_from is not None)
@@ -435,16 +433,10 @@ class EhpcApi:
 
     def _array_members(self, ref: JobRef, job: JobInfo) -> Flow[dict[str, JobStatus]]:
         """Return the sub-jobs of an array by their IDs, as far as ListJobs reports them."""
-        members: dict[str, JobStatus] = {}
-        page = 1
-        while True:
-            answer = yield list_jobs(cluster_of(ref), page_number=page, job_name=job.job_name or None)
-            for row in answer.jobs:
-                if member := _member(ref, row):
-                    members[member.job_id] = member
-            if page * PAGE_SIZE >= (answer.total_count or 0) or not answer.jobs:
-                return members
-            page += 1
+        named = partial(_rows, cluster_of(ref), None, None, job_name=job.job_name or None)
+        rows = yield from one_pass(named, _row_key, PAGE_SIZE)
+        members = (_member(ref, row) for row in rows.values())
+        return {member.job_id: member for member in members if member}
 
 
 def _lists(ref: JobRef) -> list[JobsList]:
@@ -463,10 +455,26 @@ def _page(cluster_id: str, job_status: str, number: int) -> Flow[JobsPage]:
 
 
 def _rows(
-    cluster_id: str, job_status: str, created_from: int | None, number: int
+    cluster_id: str,
+    job_status: str | None,
+    created_from: int | None,
+    number: int,
+    *,
+    job_name: str | None = None,
 ) -> Flow[tuple[list[ListedJob], int | None]]:
-    answer = yield list_jobs(cluster_id, page_number=number, job_status=job_status, created_from=created_from)
+    answer = yield list_jobs(
+        cluster_id,
+        page_number=number,
+        job_name=job_name,
+        job_status=job_status,
+        created_from=created_from,
+    )
     return answer.jobs, answer.total_count
+
+
+def _row_key(row: ListedJob) -> str:
+    # It is not documented that the sub-jobs of an array have ids of their own.
+    return f"{row.job_spec.id}/{row.job_spec.array_job_sub_id}"
 
 
 def _cluster_job(cluster_id: str, row: ListedJob, *, ended: bool) -> ClusterJob:
