@@ -44,7 +44,7 @@ def array_status(
 
     :param size: the number of sub-jobs; 0 if it is not known. Those that the cloud does not list (Slurm
         keeps waiting ones in one entry) are counted in the parent's state.
-    :param failures: why sub-jobs failed, by their IDs.
+    :param failures: how sub-jobs failed, by their IDs.
     """
     counts = Counter(states.values())
     if size > len(states):
@@ -61,7 +61,7 @@ def array_status(
         state=whole,
         outcome_assumed=parent.outcome_assumed and whole is JobState.SUCCEEDED,
         array={state.value: counts[state] for state in JobState if counts[state]},
-        failed_members=dict(list((failures or {}).items())[:_NAMED]) if whole.terminal else {},
+        failed_members=failures or {} if whole.terminal else {},
     )
 
 
@@ -71,12 +71,17 @@ def with_members(parent: JobStatus, members: Mapping[str, JobStatus], size: int 
     :param size: the number of sub-jobs; 0 if it is not known.
     """
     states: dict[str, JobState] = {}
-    failures: dict[str, str] = {}
     for job_id, member in members.items():
         # Several that wait together are one entry.
         states |= dict.fromkeys(map(str, member_indexes(job_id)), member.state)
-        if member.state in (JobState.FAILED, JobState.CANCELLED):
-            failures[job_id] = _failure(member)
+    # The first to be named is the one whose log explains the failure.
+    blamed = [
+        job_id
+        for state in (JobState.FAILED, JobState.CANCELLED)
+        for job_id in sorted(members, key=lambda job_id: list(member_indexes(job_id)[:1]))
+        if members[job_id].state is state
+    ]
+    failures = {job_id: _failure(members[job_id]) for job_id in blamed[:_NAMED]}
     assumed = parent.outcome_assumed or any(member.outcome_assumed for member in members.values())
     return array_status(dataclasses.replace(parent, outcome_assumed=assumed), states, size, failures)
 
