@@ -338,24 +338,7 @@ class EhpcClassicApi:
         ID. But its response is the scheduler's own, documented by a fragment of PBS, and a scheduler
         forgets its jobs.
         """
-        try:
-            answer = yield describe_job(cluster_of(ref), ref.job_id)
-        except ApiError as error:
-            # ExecFail: the scheduler's command failed, as qstat does for a job that is only history to it.
-            if not (isinstance(error, NotFound) and job_is_unknown(error)) and error.code != "ExecFail":
-                raise
-            doubt = f"DescribeJob: {error}"
-        else:
-            jobs = answer.jobs
-            if jobs and (description := describe(ref, jobs)):
-                return (yield from self._with_members(ref, description))
-            doubt = (
-                "the scheduler's response (DescribeJob) was unreadable"
-                if jobs is None
-                else "the scheduler's response (DescribeJob) has no state of the job"
-            )
-        status = yield from self._listed_status(ref)
-        return dataclasses.replace(status, reason=doubt) if status.outcome_assumed else status
+        return (yield from self._with_members(ref, (yield from self._description(ref))))
 
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
         """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
@@ -415,6 +398,26 @@ class EhpcClassicApi:
         """Ask StopJobs."""
         yield stop_jobs(cluster_of(ref), [ref.job_id])
 
+    def _description(self, ref: JobRef) -> Flow[Description]:
+        try:
+            answer = yield describe_job(cluster_of(ref), ref.job_id)
+        except ApiError as error:
+            # ExecFail: the scheduler's command failed, as qstat does for a job that is only history to it.
+            if not (isinstance(error, NotFound) and job_is_unknown(error)) and error.code != "ExecFail":
+                raise
+            doubt = f"DescribeJob: {error}"
+        else:
+            jobs = answer.jobs
+            if jobs and (description := describe(ref, jobs)):
+                return description
+            doubt = (
+                "the scheduler's response (DescribeJob) was unreadable"
+                if jobs is None
+                else "the scheduler's response (DescribeJob) has no state of the job"
+            )
+        status = yield from self._listed_status(ref)
+        return Description(dataclasses.replace(status, reason=doubt) if status.outcome_assumed else status)
+
     def _with_members(self, ref: JobRef, description: Description) -> Flow[JobStatus]:
         """Return a job's status; of an array that failed, ask for the sub-jobs, to name those to blame."""
         status, array_id, indexes = description
@@ -453,7 +456,7 @@ class EhpcClassicApi:
     def _known_status(self, ref: JobRef) -> Flow[JobStatus | None]:
         """Return the job's status; None where the scheduler has forgotten it, whose files may remain."""
         try:
-            return (yield from self.job_status(ref))
+            return (yield from self._description(ref)).status
         except NotFound as error:
             if not job_is_unknown(error):
                 raise
