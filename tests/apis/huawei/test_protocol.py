@@ -213,6 +213,7 @@ def test_a_refused_signature_is_not_repeated_in_the_message() -> None:
         ("APIG.0301", 401, "calc ak sk signature fail:signature expired", "clock"),
         ("APIG.0301", 401, "Get secretKey failed,ak:AKEXAMPLE,err:ak not exist", "login"),
         ("APIG.0301", 401, "decrypt token fail", "token is not good"),
+        ("ModelArts.2763", 400, "The selected flavor is invalid.", "'flavor_id'"),
         ("ModelArts.2785", 403, "not authorized", "Settings page"),
         ("ModelArts.2786", 404, "project mismatch", "project_id"),
         ("APIGW.0101", 404, "The API does not exist", "2023-06-30"),
