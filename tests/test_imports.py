@@ -24,17 +24,20 @@ ROOT = Path(airflow_provider_ehpc.__file__).parent
 
 # What each part may import of the package, beside itself. Arrows go downwards only: operators and sensors,
 # triggers, (polling, logs, audit), hooks, and at the bottom apis with compat, exceptions and metrics.
-_BOTTOM = {"__init__", "apis", "compat", "exceptions", "metrics"}
-_HOOKS = _BOTTOM | {"hooks"}
-_LOGIC = _HOOKS | {"polling", "logs", "audit"}
+_BOTTOM = {"__init__", "apis", "compat", "exceptions", "metrics", "templates"}
+_HOOKS = _BOTTOM | {"hooks", "arguments"}
+_LOGIC = _HOOKS | {"polling", "logs", "audit", "task"}
 _TRIGGERS = _LOGIC | {"triggers"}
 _TASKS = _TRIGGERS | {"sensors", "operators", "links"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "apis": set(),
     "compat": set(),
-    "exceptions": {"compat"},
+    "exceptions": {"apis", "compat"},
     "metrics": {"compat"},
+    "templates": set(),
+    "arguments": _BOTTOM | {"hooks"},
+    "task": _HOOKS | {"polling", "logs"},
     "hooks": _BOTTOM,
     "polling": _LOGIC,
     "logs": _LOGIC,
@@ -208,6 +211,7 @@ def test_a_dag_file_with_a_watcher_stays_cheap() -> None:
         "apis",
         "apis.call",
         "apis.job",
+        "arguments",
         "hooks",
         "triggers",
         "triggers.job_finished",

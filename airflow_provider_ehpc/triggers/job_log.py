@@ -18,9 +18,10 @@ from airflow_provider_ehpc.logs.emission import emission_budget, records, stream
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pause, Step
 from airflow_provider_ehpc.logs.store import TriggerStore
 from airflow_provider_ehpc.metrics import LogMeter
+from airflow_provider_ehpc.polling.event import bounded_event
 from airflow_provider_ehpc.polling.subscription import Look as Looked
 from airflow_provider_ehpc.polling.subscription import Subscription
-from airflow_provider_ehpc.polling.watch import JobWatch, Note
+from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome
 from airflow_provider_ehpc.triggers.base import JobTrigger
 
 
@@ -121,7 +122,9 @@ class JobLogTrigger(JobTrigger):
             except asyncio.CancelledError:
                 await store.save_in_parting(follower.cursor)
                 raise
-        return {**verdict.as_event(), "log": dataclasses.asdict(follower.totals)}
+        waiting = () if verdict.outcome is Outcome.REACHED else self.refs
+        event = bounded_event(verdict, self.refs, waiting, self.wait_terms.target_states)
+        return {**event, "log": dataclasses.asdict(follower.totals)}
 
     async def cleanup(self) -> None:
         """Close the connections, and make way for other streams."""
