@@ -100,7 +100,7 @@ class JobTask(TextTemplates):
     def _raise_if_stopped(
         self, refs: list[JobRef], reached: Mapping[JobRef, JobState] | None, verdict: Verdict
     ) -> None:
-        """Raise JobFailed if a job ended because an earlier try stopped it, which the trigger does not know."""
+        """Raise JobFailed if an earlier try stopped a job, which the trigger does not know."""
         if reached is None:
             states = (JobState(job.get("state", JobState.UNKNOWN)) for job in verdict.jobs)
             reached = dict(zip(refs, states, strict=False))
