@@ -183,7 +183,7 @@ class LogFollower:
                 break
             yield from notes
             behind = (yield from self._read_log()) if self._may_have_log() else False
-            verdict, notes = self._watch.expired(self._clock()), []
+            verdict, notes = self._watch.expired(self._clock(), self._patience.error), []
             if verdict is not None:
                 break
             if not behind:
