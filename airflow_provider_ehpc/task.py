@@ -89,10 +89,10 @@ class JobTask(TextTemplates):
             return all_jobs(self.hook, refs, terms, reached)
         if verdict.outcome is Outcome.TIMED_OUT and self._execution_limit < self.timeout:
             # What Airflow itself raises on a worker.
-            stops = " stop_job_on_kill is set: the jobs are stopped now." if self.stop_job_on_kill else ""
-            raise AirflowTaskTimeout(
-                f"execution_timeout ({self.execution_timeout}) is over: {verdict.message}{stops}"
-            )
+            message = verdict.message
+            if self.stop_job_on_kill:
+                message = message.replace("; the job was not stopped", "; stop_job_on_kill stops the job")
+            raise AirflowTaskTimeout(f"execution_timeout ({self.execution_timeout}) is over: {message}")
         if len(failed := failed_jobs(verdict, terms.target_states)) > 1:
             self.log.error("failed jobs:\n%s", "\n".join(failed))
         return end_of_wait(verdict, self.hook, refs, timed_out)

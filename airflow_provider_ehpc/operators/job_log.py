@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.logs.follow import Step
     from airflow_provider_ehpc.logs.store import WorkerStore
     from airflow_provider_ehpc.metrics import LogMeter
-    from airflow_provider_ehpc.polling.watch import Verdict
+    from airflow_provider_ehpc.polling.watch import JobWatch, Verdict
 
 HEARTBEATS = 60.0
 """Seconds in which Airflow tells a process that it is no longer wanted; by default it asks every five."""
@@ -131,6 +131,7 @@ class JobLogOperator(JobTask, BaseOperator):
         self._killed = KillSwitch()
         self._store: WorkerStore | None = None
         self._meter: LogMeter | None = None
+        self._watch: JobWatch | None = None
 
     @cached_property
     def ref(self) -> JobRef:
@@ -165,7 +166,8 @@ class JobLogOperator(JobTask, BaseOperator):
 
         started = time.time()
         terms = self._terms(started)
-        deferred = self.deferrable and not self._ended()
+        first = self._first_status() if self.deferrable else None
+        deferred = self.deferrable and not (first and first.state.terminal)
         store = self._store = WorkerStore(context, self.log)
         cursor = store.load(self.hook.api.name, self.ref, tell=not deferred)
         if deferred:
@@ -173,11 +175,12 @@ class JobLogOperator(JobTask, BaseOperator):
             # and that nobody can tell how much that wrote.
             begun = cursor or SavedCursor(self.hook.api.name, self.ref.as_dict())
             store.save(dataclasses.replace(begun, turn=None))
-            self._defer(terms, started, cursor)
+            self._defer(terms, started, cursor, seen=first is not None)
+        self._watch = JobWatch(self.ref, terms, started)
         follower = LogFollower(
             self.hook.api,
             self.ref,
-            JobWatch(self.ref, terms, started),
+            self._watch,
             clock=time.time,
             interval=self.poll_interval,
             settle=self.log_settle_time,
@@ -214,15 +217,15 @@ class JobLogOperator(JobTask, BaseOperator):
         if self.stop_job_on_kill:
             self._stop([self.ref])
 
-    def _ended(self) -> bool:
-        """Look once before deferring: the log of a job that has ended is quicker read here."""
+    def _first_status(self) -> JobStatus | None:
+        """Poll once before deferring: the log of a job that has ended is read faster here."""
         try:
-            return self.hook.job_status(self.ref).state.terminal
+            return self.hook.job_status(self.ref)
         except NotFound:
-            return False
+            return None
         except ApiError as error:
             if error.transient:
-                return False
+                return None
             raise
 
     def _terms(self, started: float) -> WaitTerms:
@@ -233,7 +236,7 @@ class JobLogOperator(JobTask, BaseOperator):
             deadline=started + self._limit,
         )
 
-    def _defer(self, terms: WaitTerms, started: float, cursor: SavedCursor | None) -> None:
+    def _defer(self, terms: WaitTerms, started: float, cursor: SavedCursor | None, *, seen: bool) -> None:
         from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 
         self.log.info("streaming the log of %s from the triggerer", self.ref)
@@ -248,6 +251,7 @@ class JobLogOperator(JobTask, BaseOperator):
                 cursor=cursor.as_dict() if cursor else None,
                 terms=terms.as_dict(),
                 stop_job_on_kill=self.stop_job_on_kill,
+                seen=seen,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=self._limit) + DEFER_SLACK,
@@ -256,12 +260,13 @@ class JobLogOperator(JobTask, BaseOperator):
     def _do(self, step: Step) -> JobStatus | ApiError | None:
         from airflow_provider_ehpc.logs.emission import records, stream_prefix
         from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Look, Pause
-        from airflow_provider_ehpc.polling.stop import as_cancelled
         from airflow_provider_ehpc.polling.watch import Note
 
         if isinstance(step, Look):
             try:
-                return as_cancelled(self.hook.job_statuses([self.ref]), self._stopped)[self.ref]
+                if self._watch and self.ref in self._stopped:
+                    self._watch.cancelled_by_us = True
+                return self.hook.job_statuses([self.ref])[self.ref]
             except ApiError as error:
                 return error
         if isinstance(step, Emit):

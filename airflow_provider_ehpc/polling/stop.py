@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiCall, ApiError
-from airflow_provider_ehpc.apis.job import JobApi, JobRef, JobState, JobStatus
+from airflow_provider_ehpc.apis.job import JobApi, JobRef
 from airflow_provider_ehpc.polling.watch import Note
 
 
@@ -26,20 +25,3 @@ def stop_jobs(api: JobApi, refs: Iterable[JobRef]) -> Generator[ApiCall[Any] | N
             stopped.append(ref)
             yield Note(f"asked the cloud to stop {ref}")
     return stopped
-
-
-def as_cancelled(
-    statuses: Mapping[JobRef, JobStatus | None], stopped: Collection[JobRef]
-) -> dict[JobRef, JobStatus | None]:
-    """Return the statuses, with CANCELLED as the terminal state of each job that we stopped.
-
-    Some schedulers report a job that was stopped as failed, or only as finished (PBS).
-    """
-    return {ref: _cancelled(status) if ref in stopped else status for ref, status in statuses.items()}
-
-
-def _cancelled(status: JobStatus | None) -> JobStatus | None:
-    if status is None or not status.state.terminal:
-        return status
-    reason = status.reason or "the task stopped it"
-    return dataclasses.replace(status, state=JobState.CANCELLED, outcome_assumed=False, reason=reason)

@@ -131,26 +131,34 @@ class JobStateSensor(JobTask, BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once; in deferrable mode, leave the rest to the triggerer.
 
-        Deferring here, inside Airflow's own loop, makes every way of failing the same in all modes.
+        Deferring here, inside Airflow's own loop, makes every way of failing the same in all modes. In
+        ``reschedule`` mode, the process goes on polling while the next one could not continue: during an
+        outage, and while a job is unknown or its state needs a second poll.
         """
-        from airflow_provider_ehpc.polling.stop import as_cancelled
+        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+        if self._watch is None:
+            started = first.timestamp() if first else time.time()
+            seen = first is not None
+            self._watch = JobSetWatch(self.refs, self._terms(started), started, seen_before=seen)
+        while (verdict := self._poll(self._watch)) is None:
+            if self.deferrable:
+                self._defer(self._watch)
+            if not self.reschedule or self._watch.settled:
+                return PokeReturnValue(is_done=False)
+            time.sleep(max(0.0, min(self.poke_interval, self._watch.started + self._limit - time.time())))
+        return PokeReturnValue(is_done=True, xcom_value=self._result(verdict))
 
-        started = self._started(context)
-        terms = self._terms(started)
-        watch = self._watch = self._watch or JobSetWatch(self.refs, terms, started)
+    def _poll(self, watch: JobSetWatch) -> Verdict | None:
+        watch.cancelled_by_us(self._stopped)
         try:
             statuses = self.hook.job_statuses(watch.waiting)
         except ApiError as error:
             verdict, notes = watch.failed_to_look(error, time.time())
         else:
-            verdict, notes = watch.saw(as_cancelled(statuses, self._stopped), time.time())
+            verdict, notes = watch.saw(statuses, time.time())
         for note in notes:
             note.tell(self.log)
-        if verdict is not None:
-            return PokeReturnValue(is_done=True, xcom_value=self._result(verdict))
-        if self.deferrable:
-            self._defer(terms, started)
-        return PokeReturnValue(is_done=False)
+        return verdict
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """End the task as the trigger saw the jobs end."""
@@ -194,12 +202,6 @@ class JobStateSensor(JobTask, BaseSensorOperator):
                 raise AirflowSkipException(f"execution_timeout is over. {error}") from error
             raise
 
-    def _started(self, context: Context) -> float:
-        """Return when the wait began: in ``reschedule`` mode each poke is a process of its own."""
-        if self.reschedule and (first := context["ti"].get_first_reschedule_date(context)):
-            return float(first.timestamp())
-        return self._watch.started if self._watch else time.time()
-
     def _terms(self, started: float) -> WaitTerms:
         return WaitTerms(
             target_states=self.target_states,
@@ -208,7 +210,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             deadline=started + self._limit,
         )
 
-    def _defer(self, terms: WaitTerms, started: float) -> None:
+    def _defer(self, watch: JobSetWatch) -> None:
         from airflow_provider_ehpc.triggers.base import LARGEST_ROW
         from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
 
@@ -216,10 +218,11 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             conn_id=self.conn_id,
             api=self.hook.api.name,
             jobs=[ref.as_dict() for ref in self.refs],
-            started=started,
+            started=watch.started,
             poll_interval=self.poke_interval,
-            terms=terms.as_dict(),
+            terms=self._terms(watch.started).as_dict(),
             stop_job_on_kill=self.stop_job_on_kill,
+            seen=watch.settled,
         )
         if (size := trigger.stored_size) > LARGEST_ROW:
             self.log.warning(

@@ -72,6 +72,7 @@ class JobTrigger(BaseTrigger):
     :param poll_interval: seconds between two polls.
     :param terms: :class:`~airflow_provider_ehpc.polling.watch.WaitTerms` as a dict.
     :param stop_job_on_kill: stop the jobs when a user ends the task.
+    :param seen: the worker has seen all jobs, so that one that is unknown is not a new one.
     :param job_ids: instead of ``jobs``, the IDs of many jobs of one cluster, packed as :meth:`serialize`
         returns them.
     :param cluster_id: the cluster of ``job_ids``.
@@ -88,6 +89,7 @@ class JobTrigger(BaseTrigger):
         jobs: list[dict[str, Any]] | None = None,
         terms: dict[str, Any] | None = None,
         stop_job_on_kill: bool = False,
+        seen: bool = False,
         job_ids: str | None = None,
         cluster_id: str | None = None,
         version_id: str | None = None,
@@ -103,6 +105,7 @@ class JobTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.terms = terms or {}
         self.stop_job_on_kill = stop_job_on_kill
+        self.seen = seen
         self._hook: ApiHook | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -118,6 +121,8 @@ class JobTrigger(BaseTrigger):
             kwargs["terms"] = self.terms
         if self.stop_job_on_kill:
             kwargs["stop_job_on_kill"] = True
+        if self.seen:
+            kwargs["seen"] = True
         return f"{type(self).__module__}.{type(self).__qualname__}", kwargs
 
     def _addresses(self) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class JobLogTrigger(JobTrigger):
         follower = LogFollower(
             hook.api,
             ref,
-            JobWatch(ref, self.wait_terms, self.started),
+            JobWatch(ref, self.wait_terms, self.started, seen_before=self.seen),
             clock=time.time,
             interval=self.poll_interval,
             settle=self.settle,
