@@ -21,17 +21,19 @@ NO_DURATION = [-1, -0.5, math.nan, math.inf, True, "60", None, [], timedelta(sec
 
 @pytest.mark.parametrize("value", NO_DURATION)
 def test_what_is_no_duration_is_rejected_by_name(value: Any) -> None:
-    with pytest.raises(InvalidArgument, match="^settle: "):
+    with pytest.raises(InvalidArgument, match=r"^settle: "):
         arguments.seconds("settle", value)
 
 
-@pytest.mark.parametrize(("value", "seconds"), [(0, 0.0), (7, 7.0), (0.5, 0.5), (timedelta(minutes=2), 120.0)])
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(0, 0.0), (7, 7.0), (0.5, 0.5), (timedelta(minutes=2), 120.0)]
+)
 def test_seconds_and_timedeltas_are_durations(value: Any, seconds: float) -> None:
     assert arguments.seconds("settle", value) == seconds
 
 
 def test_zero_can_be_too_short() -> None:
-    with pytest.raises(InvalidArgument, match="^poll_interval: 0 is not above 0 seconds"):
+    with pytest.raises(InvalidArgument, match=r"^poll_interval: 0 is not above 0 seconds"):
         arguments.seconds("poll_interval", 0, positive=True)
 
 
@@ -61,7 +63,21 @@ def test_every_duration_takes_a_timedelta_and_no_nonsense(
                 kind(**others, **{name: value})
 
 
-NO_ID = [None, "None", " None ", "", "  ", True, False, 1.0, math.nan, b"1", {"job_id": "1"}, "{'job_id': 1}", -1]
+NO_ID = [
+    None,
+    "None",
+    " None ",
+    "",
+    "  ",
+    True,
+    False,
+    1.0,
+    math.nan,
+    b"1",
+    {"job_id": "1"},
+    "{'job_id': 1}",
+    -1,
+]
 NO_ID += ["['1', '2']", "1\n2", "1 2", "1\x00", "1\ud800", "\u20281 2", "{{ job }}", "1{% if x %}"]
 
 
@@ -69,13 +85,13 @@ NO_ID += ["['1', '2']", "1\n2", "1 2", "1\x00", "1\ud800", "\u20281 2", "{{ job 
 def test_what_is_no_id_is_rejected_before_any_request(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_NONE", '{"conn_type": "aliyun_ehpc", "login": "a", "password": "b"}')
     if not isinstance(value, list | tuple):
-        with pytest.raises(InvalidArgument, match="^job_id: "):
+        with pytest.raises(InvalidArgument, match=r"^job_id: "):
             _ = JobStateSensor(task_id="t", conn_id="none", job_id=value).refs
-        with pytest.raises(InvalidArgument, match="^job_id: "):
+        with pytest.raises(InvalidArgument, match=r"^job_id: "):
             _ = JobLogOperator(task_id="t", conn_id="none", job_id=value).ref
-    with pytest.raises(InvalidArgument, match="^job_id: "):
+    with pytest.raises(InvalidArgument, match=r"^job_id: "):
         arguments.one_job_id(value)
-    with pytest.raises(InvalidArgument, match="^job_id: "):
+    with pytest.raises(InvalidArgument, match=r"^job_id: "):
         arguments.job_ids(["7", value])
 
 
@@ -90,12 +106,12 @@ def test_ids_keep_their_order_and_occur_once() -> None:
 
 @pytest.mark.parametrize("value", [[], (), set()])
 def test_no_jobs_are_no_success(value: Any) -> None:
-    with pytest.raises(InvalidArgument, match="^job_id: an empty list names no job"):
+    with pytest.raises(InvalidArgument, match=r"^job_id: an empty list names no job"):
         arguments.job_ids(value)
 
 
 def test_an_error_shows_no_more_of_a_value_than_a_line() -> None:
-    with pytest.raises(InvalidArgument, match="^job_id: .* a list of 5000") as caught:
+    with pytest.raises(InvalidArgument, match=r"^job_id: .* a list of 5000") as caught:
         arguments.one_job_id([str(n) for n in range(5000)])
     assert len(str(caught.value)) < 200
     with pytest.raises(InvalidArgument) as caught:

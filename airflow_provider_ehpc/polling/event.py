@@ -21,10 +21,10 @@ LARGEST = 16 * 1024
 """Bytes of an event that holds every job's status. MySQL takes 64 KiB of a ``TEXT``."""
 FAILED_JOBS = 100
 """Failed jobs in an event without the other jobs."""
-_LONGEST_TEXT = 2000
-"""Characters of a text that comes from the cloud, such as a message."""
-_LONGEST_FIELD = 120
-"""Characters of a failed job's text."""
+_LONGEST_TEXT = 1000
+"""Bytes of JSON of a text that may come from the cloud, such as a message."""
+_LONGEST_FIELD = 100
+"""The same of a failed job's fields, and of a line for the log."""
 _WAITING = "-"
 _FAILED_FIELDS = ("job_id", "cluster_id", "version_id", "state", "raw_state", "exit_code", "reason")
 
@@ -43,7 +43,11 @@ def bounded_event(
     # Writing thousands of statuses to measure them would hold up the triggerer's other triggers.
     if len(verdict.jobs) <= FAILED_JOBS and len(json.dumps(event := _cut(whole, _LONGEST_TEXT))) <= LARGEST:
         return event
-    event = _cut({name: value for name, value in whole.items() if name != "jobs"}, _LONGEST_TEXT)
+    event = _cut(
+        {name: value for name, value in whole.items() if name not in ("jobs", "news")}, _LONGEST_TEXT
+    )
+    if "news" in whole:
+        event["news"] = [[_cut(text, 2 * _LONGEST_FIELD), warning] for text, warning in whole["news"][:10]]
     states = [JobState(job["state"]) for job in verdict.jobs]
     failed = (
         job
@@ -107,11 +111,19 @@ def _reached(
 
 
 def _cut(value: Any, longest: int) -> Any:
-    """Return the value with every text in it cut to ``longest`` characters."""
+    """Return the value with every text in it cut to about ``longest`` bytes of JSON."""
     if isinstance(value, str):
-        return value if len(value) <= longest else value[:longest] + "…"
+        return value if len(json.dumps(value)) <= longest + 2 else _beginning(value, longest) + "…"
     if isinstance(value, dict):
         return {name: _cut(item, longest) for name, item in value.items()}
     if isinstance(value, list):
         return [_cut(item, longest) for item in value]
     return value
+
+
+def _beginning(text: str, longest: int) -> str:
+    text = text[:longest]
+    # A Chinese character takes six bytes.
+    while (size := len(json.dumps(text)) - 2) > longest:
+        text = text[: len(text) * longest // size]
+    return text
