@@ -34,6 +34,8 @@ _PASSES = 3
 before the end of this one."""
 _FURTHEST_ZONE = timedelta(hours=12)
 """How far behind UTC a clock on Earth can be."""
+_FIRST_ZONE = timedelta(hours=14)
+"""How far ahead of UTC."""
 
 
 class PageGuard:
@@ -150,6 +152,16 @@ def latest_submission(status: JobStatus) -> float | None:
     does not report it.
     """
     return None if status.submitted_at is None else latest_moment(status.submitted_at)
+
+
+def earliest_submission(status: JobStatus) -> float | None:
+    """Return the earliest moment at which a job can have been submitted, in epoch seconds; None if the cloud
+    does not report it.
+    """
+    at = status.submitted_at
+    if at is None:
+        return None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC) - _FIRST_ZONE).timestamp()
 
 
 def latest_moment(time: datetime) -> float:

@@ -43,9 +43,9 @@ def bounded_event(
     # Writing thousands of statuses to measure them would hold up the triggerer's other triggers.
     if len(verdict.jobs) <= FAILED_JOBS and len(json.dumps(event := _cut(whole, _LONGEST_TEXT))) <= LARGEST:
         return event
-    event = _cut(
-        {name: value for name, value in whole.items() if name not in ("jobs", "news")}, _LONGEST_TEXT
-    )
+    event = {
+        name: _cut(value, _LONGEST_TEXT) for name, value in whole.items() if name not in ("jobs", "news")
+    }
     if "news" in whole:
         event["news"] = [[_cut(text, 2 * _LONGEST_FIELD), warning] for text, warning in whole["news"][:10]]
     states = [JobState(job["state"]) for job in verdict.jobs]

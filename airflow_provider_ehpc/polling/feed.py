@@ -43,11 +43,10 @@ from airflow_provider_ehpc.polling.finished import (
     started,
 )
 from airflow_provider_ehpc.polling.positions import PositionStore
+from airflow_provider_ehpc.polling.watch import GONE_GRACE, is_provisional
 
 GATHER = 1.0
 """Seconds that a turn waits for further watchers when the first of several has come."""
-GIVE_UP = 600.0
-"""Seconds after which a job that the cloud knows no more counts as ended."""
 SAVE_EVERY = 600.0
 """Seconds after which a position is kept anew although nothing was told: it shortens the first reading after
 a restart. Each writing costs the triggerer's supervisor some 20 ms."""
@@ -149,6 +148,8 @@ class JobFeed:
         self._one_at_a_time = asyncio.Lock()
         self._known: dict[str, JobStatus] = {}
         self._missing_since: dict[str, float] = {}
+        self._provisional: set[str] = set()
+        """Jobs that were last seen in a terminal state which a second poll must confirm."""
         self._faults = _Faults(self._name)
         self._spoilt: set[str] = set()
         self._refused: tuple[ApiHook, float, AuthenticationFailed] | None = None
@@ -245,13 +246,19 @@ class JobFeed:
                     job, JobState.UNKNOWN, "", self._cluster_id, reason="the cloud knows the job no more"
                 )
         self._missing_since = {job: at for job, at in self._missing_since.items() if job in asked}
+        provisional = {job for job, status in ended.items() if is_provisional(status)}
+        for job in provisional - self._provisional:
+            # The scheduler may run it again. Neither an end nor unfinished: one that ended before the watch
+            # began must not become news by its confirmation.
+            del ended[job]
+        self._provisional = provisional
         return Reading(began, unfinished, ended, lost)
 
     def _is_lost(self, job: str, status: JobStatus | None, now: float) -> bool:
         if status and status.state is not JobState.UNKNOWN:
             self._missing_since.pop(job, None)
             return False
-        return now - self._missing_since.setdefault(job, now) >= GIVE_UP
+        return now - self._missing_since.setdefault(job, now) >= GONE_GRACE
 
     async def _ask(self, hook: ApiHook, jobs: set[str]) -> dict[str, JobStatus | None]:
         """Ask for jobs; None for one that the cloud does not know. What ended is not asked for again where
@@ -267,19 +274,25 @@ class JobFeed:
                     log.error("the end of job %r (%s) cannot be seen: %s", job, self._name, error)
                 self._spoilt.add(job)
         try:
-            told = await hook.ajob_statuses(refs)
-        except (InvalidRequest, NotFound, UnexpectedResponse):
+            statuses = await hook.ajob_statuses(refs)
+        except (InvalidRequest, NotFound, UnexpectedResponse) as error:
+            if error.transient:
+                raise
             # What is wrong with one job, such as one that is long forgotten, must not hide all the others.
-            told = {ref: await _status(hook, ref) for ref in refs}
-        answers = {refs[ref]: status for ref, status in told.items()}
-        self._known.update((job, s) for job, s in answers.items() if s and s.state.terminal)
+            statuses = {ref: await _status(hook, ref) for ref in refs}
+        answers = {refs[ref]: status for ref, status in statuses.items()}
+        self._known.update(
+            (job, s) for job, s in answers.items() if s and s.state.terminal and not is_provisional(s)
+        )
         return {**answers, **{job: self._known[job] for job in jobs & self._known.keys()}}
 
 
 async def _status(hook: ApiHook, ref: JobRef) -> JobStatus | None:
     try:
         return await hook.ajob_status(ref)
-    except (InvalidRequest, NotFound, UnexpectedResponse):
+    except (InvalidRequest, NotFound, UnexpectedResponse) as error:
+        if error.transient:
+            raise
         return None
 
 

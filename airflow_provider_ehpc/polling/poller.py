@@ -32,6 +32,7 @@ from typing import TypeAlias
 
 from airflow_provider_ehpc import metrics
 from airflow_provider_ehpc.apis.call import (
+    ApiError,
     InvalidArgument,
     InvalidRequest,
     UnexpectedResponse,
@@ -180,7 +181,8 @@ class JobPoller:
             except (InvalidRequest, InvalidArgument, UnexpectedResponse) as error:
                 failures += 1
                 left = _common(group, turn.unanswered)
-                if len(left) > 1 and failures <= _SEARCH:
+                passes = isinstance(error, ApiError) and error.transient
+                if len(left) > 1 and failures <= _SEARCH and not passes:
                     # It may be one job's alone. Its waiter ends by it, so it is looked for only once.
                     half = len(left) // 2
                     groups += [left[:half], left[half:]]

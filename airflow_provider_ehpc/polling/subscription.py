@@ -1,6 +1,6 @@
-"""What a waiter wants of a look that it shares with others, and what it was told.
+"""One wait's share of a poll: when it wants one, and what the last one returned.
 
-Nothing here asks anything: :mod:`airflow_provider_ehpc.polling.poller` does.
+Nothing here sends requests: :mod:`airflow_provider_ehpc.polling.poller` does.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from airflow_provider_ehpc.apis.call import ApiError
+from airflow_provider_ehpc.apis.call import ApiError, ServiceUnavailable
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
+from airflow_provider_ehpc.polling.watch import is_provisional
 
 HEARTBEAT = 60.0
 """Seconds after which a subscriber is told also that nothing has changed."""
@@ -19,6 +20,10 @@ HEARTBEAT = 60.0
 _GATHERING = 2.5
 """Seconds that a first look waits for others', at most: of many that are deferred together all are to be in
 one turn. Half the interval where that is less."""
+
+_LAST_ANSWER = 2.0
+"""Seconds after its deadline for which a subscriber waits for the answer to its last poll. It wakes then by
+itself: a request that hangs, or a pause of the rate limit, must not hold it."""
 
 Look: TypeAlias = Mapping[JobRef, JobStatus | None] | ApiError
 """What a look gave: the jobs' states, None for one that the cloud does not know, or why there is none."""
@@ -111,29 +116,50 @@ class Subscription:
         self._told: dict[JobRef, Answer] = {}
         self._news: dict[JobRef, JobStatus | None] = {}
         self._error: Exception | None = None
+        self._outage: ApiError | None = None
+        """The last error, if no poll has succeeded since."""
         self._waiter: asyncio.Future[None] | None = None
 
     async def look(self) -> Look:
-        """Wait for the next look and return what it gave.
+        """Wait for the next poll and return its result; at the deadline, the error of a poll without one.
 
-        :raises AirflowNotFoundException: where the connection is gone.
-        :raises InvalidArgument: where the connection is spoilt, or a job's address is.
+        :raises AirflowNotFoundException: if the connection is gone.
+        :raises InvalidArgument: if the connection is invalid, or the address of a job.
         """
         while True:
             if self._news:
                 news, self._news = self._news, {}
+                self._outage = None
                 return news
             if self._error is not None:
                 error, self._error = self._error, None
                 if isinstance(error, ApiError):
+                    self._outage = error
                     return error
-                # It goes to many tasks; each is to see its own way only.
+                # It goes to many tasks; each is to see its own traceback only.
                 raise error.with_traceback(None)
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            if await self._wait():
+                return self._outage or ServiceUnavailable("the API did not answer before the deadline")
+
+    async def _wait(self) -> bool:
+        """Wait until something is reported; return True if nothing was by the deadline."""
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        timer = None
+        # Without jobs it waits for nothing that could be late: the end of a log is read then.
+        if self._last is not None and self.refs:
+            timer = loop.call_at(self._last + _LAST_ANSWER, self._wake)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+        return not self._news and self._error is None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     @property
     def first_look_until(self) -> float:
@@ -161,8 +187,12 @@ class Subscription:
         if self._last is not None and self.due > self._last:
             self.due = max(self._last, now + min(self.interval, 0.2))
         final = self._last is not None and now >= self._last
-        # Whether a job that is not known is given up is a matter of time, so None is always told.
-        quiet = mine == self._told and None not in mine.values() and not final
+        # How long a job may be unknown is a matter of time, and the second of two polls confirms some ends.
+        again = any(
+            answer is None or (isinstance(answer, JobStatus) and is_provisional(answer))
+            for answer in mine.values()
+        )
+        quiet = mine == self._told and not again and not final
         if quiet and now - self._told_at < HEARTBEAT:
             return
         self._told, self._told_at = mine, now
@@ -174,5 +204,4 @@ class Subscription:
         self._news = {**self._news, **states} if self._news else states
         errors = [answer for answer in answers.values() if isinstance(answer, Exception)]
         self._error = errors[-1] if errors else None
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake()

@@ -323,7 +323,7 @@ class Patience:
         first, self.error = self.error is None, error
         self._since = now if first else self._since
         if error.transient and now - self._since < OUTAGE_GRACE:
-            text = f"{error} The wait continues; this says nothing of the job."
+            text = f"{error} The wait goes on; this says nothing of the job."
             return None, [Note(text, warning=True)] if first else []
         outage = "" if first else f" The API has failed for {lasted(now - self._since)}."
         return Verdict(Outcome.ERROR, f"{error}{outage}", error=error.as_dict()), []
@@ -416,7 +416,8 @@ class JobSetWatch:
     def failed_to_look(self, error: ApiError, now: float) -> tuple[Verdict | None, list[Note]]:
         """Take in the error of a poll."""
         verdict, notes = self._patience.failed(error, now)
-        return self._over(verdict, now), notes
+        verdict = self._over(verdict, now)
+        return verdict, [] if verdict else notes
 
     def _over(self, verdict: Verdict | None, now: float) -> Verdict | None:
         ends = (self._watches[ref].expired(now, self._patience.error) for ref in self.waiting)

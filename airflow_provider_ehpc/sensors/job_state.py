@@ -21,15 +21,19 @@ from airflow_provider_ehpc.compat import (
     conf,
 )
 from airflow_provider_ehpc.exceptions import without_useless_retries
+from airflow_provider_ehpc.polling.deadline import by_deadline
 from airflow_provider_ehpc.polling.terms import FinishedPolicy, WaitTerms, parse_policy, parse_states
 from airflow_provider_ehpc.polling.watch import JobSetWatch, Verdict
 from airflow_provider_ehpc.task import DEFER_SLACK, JobTask
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
 SHORTEST_RESCHEDULE = 10.0
 """Seconds. Airflow's scheduler can take the executor's "done" of one poke for the end of the next, and then
 marks the task as failed, if a task is back within some seconds (GH-71580; seen here at 6 s)."""
+LAST_POLL = 2.0
+"""Seconds that the last poll may take beyond the timeout."""
 
 
 class JobStateSensor(JobTask, BaseSensorOperator):
@@ -150,8 +154,11 @@ class JobStateSensor(JobTask, BaseSensorOperator):
 
     def _poll(self, watch: JobSetWatch) -> Verdict | None:
         watch.cancelled_by_us(self._stopped)
+        # A poll that begins late may still find the job in a target state.
+        deadline = max(watch.started + self._limit, time.time() + LAST_POLL)
         try:
-            statuses = self.hook.job_statuses(watch.waiting)
+            hook, refs = self.hook, watch.waiting
+            statuses = by_deadline(deadline, lambda: hook.job_statuses(refs, deadline=deadline))
         except ApiError as error:
             verdict, notes = watch.failed_to_look(error, time.time())
         else:

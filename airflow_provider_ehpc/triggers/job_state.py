@@ -28,7 +28,8 @@ class JobStateTrigger(JobTrigger):
 
     async def watch(self) -> dict[str, Any]:
         """Poll the jobs, together with all other triggers of this process, until the wait is over."""
-        watch = self._watch = JobSetWatch(self.refs, self.wait_terms, self.started, seen_before=self.seen)
+        seen = self.seen or self.takes_over
+        watch = self._watch = JobSetWatch(self.refs, self.wait_terms, self.started, seen_before=seen)
         lateness = Lateness(self.poll_interval)
         async with self.looking() as subscription:
             while True:

@@ -226,7 +226,7 @@ def test_passing_errors_are_borne(error: ApiError) -> None:
     patience = Patience()
     verdict, notes = patience.failed(error, START)
     assert verdict is None
-    assert texts(notes) == ["! x. The wait continues; this says nothing of the job."]
+    assert texts(notes) == ["! x. The wait goes on; this says nothing of the job."]
     assert patience.failed(error, START + 60) == (None, [])
     assert texts(patience.answered(START + 90)) == ["the API answers again, after 0:01:30"]
     assert patience.answered(START + 91) == []
