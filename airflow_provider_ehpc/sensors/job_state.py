@@ -198,16 +198,19 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             if self.soft_fail and isinstance(cause, AuthenticationFailed | PermissionDenied):
                 # Nothing was learned about the job, and the next task would send the same key.
                 raise cause from cause.__cause__
+            if isinstance(cause, AirflowTaskTimeout):
+                self.on_kill()
             self.log.warning("skipped: %s", cause or skip)
             raise
         except AirflowTaskTimeout as error:
-            # Airflow calls on_kill only if this exception leaves the task, and a retry needs to know.
+            # Airflow calls on_kill only after this exception, and a retry needs to know.
             self.on_kill()
             self._save_stopped(context)
-            if self.soft_fail or self.never_fail:
-                self.log.warning("skipped: execution_timeout is over. %s", error)
-                raise AirflowSkipException(f"execution_timeout is over. {error}") from error
-            raise
+            if not (self.soft_fail or self.never_fail):
+                raise
+            # As in a poke. Airflow does not convert it between two pokes, nor after a deferral.
+            self.log.warning("skipped: %s", error)
+            raise AirflowSkipException("Skipping due to soft_fail or never_fail.") from error
 
     def _terms(self, started: float) -> WaitTerms:
         return WaitTerms(
