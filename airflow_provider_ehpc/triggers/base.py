@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -219,16 +220,25 @@ class JobTrigger(BaseTrigger):
         Airflow 3.3.0 to 3.3.2 call this also if another triggerer has taken over the trigger
         (apache/airflow#73454). The task is still deferred then, and its jobs must continue.
         """
-        if not self.stop_job_on_kill or not self.waiting or await self._is_still_deferred():
+        if not self.stop_job_on_kill:
+            return
+        stopping = asyncio.create_task(self._stop_jobs())
+        while not stopping.done():
+            # Airflow 3.3.2 cancels again with every sync, about once a second, until the trigger has ended
+            # (TriggerRunnerSupervisor.cancelling_triggers): none of that may leave half of the jobs running.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(stopping)
+        stopping.result()
+
+    async def _stop_jobs(self) -> None:
+        if not self.waiting or await self._is_still_deferred():
             return
         hook = await self.hook()
         try:
             async with asyncio.timeout(STOP_TIMEOUT):
                 await hook.adrive(stop_jobs(hook.api, self.waiting), self.tell)
         except TimeoutError:
-            self.log.warning(
-                "the cloud did not agree within %g s to stop all jobs of this task", STOP_TIMEOUT
-            )
+            self.log.warning("not all jobs of this task were stopped within %g s", STOP_TIMEOUT)
 
     async def _is_still_deferred(self) -> bool:
         """Return True if the task still waits, or if Airflow does not report whether it does."""
