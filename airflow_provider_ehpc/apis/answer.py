@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,10 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from airflow_provider_ehpc.apis.call import ApiResponse, UnexpectedResponse
-
-_EXCERPT = 200
-"""Characters of an unreadable body that an error shows."""
+from airflow_provider_ehpc.apis.call import ApiResponse, UnexpectedResponse, foreign
 
 
 def _text(value: Any) -> Any:
@@ -115,24 +113,29 @@ A = TypeVar("A", bound=Answer)
 
 
 def json_object(response: ApiResponse) -> Mapping[str, Any]:
-    """Return the JSON object that an answer's body holds.
+    """Return the JSON object that a response's body holds.
 
-    :raises UnexpectedResponse: for anything else, with the beginning of what came instead.
+    :raises ForeignResponse: for anything else, with the beginning of what came instead.
     """
-    try:
-        told = json.loads(response.body)
-    except ValueError:
-        told = None
-    if isinstance(told, dict):
-        return told
-    kind = response.headers.get("content-type", "no content type").split(";")[0]
-    excerpt = " ".join(response.body[: 4 * _EXCERPT].decode(errors="replace").split())[:_EXCERPT]
-    raise UnexpectedResponse(
-        f"the endpoint answered {kind} where a JSON object was expected: {excerpt!r}",
-        status=response.status,
-        hint="Something other than the cloud's API may be listening there: check the connection's endpoint "
-        "and proxy.",
-    )
+    if not 300 <= response.status < 400:
+        try:
+            told = json.loads(response.body)
+        except ValueError:
+            told = None
+        if isinstance(told, dict):
+            return told
+    raise foreign(response)
+
+
+@functools.lru_cache
+def field_names(model: type[Answer]) -> frozenset[str]:
+    """Return every name under which a response may hold one of the model's fields."""
+    names = set(model.model_fields)
+    for field in model.model_fields.values():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else (alias, field.alias)
+        names.update(name for name in choices if isinstance(name, str))
+    return frozenset(names)
 
 
 def read_model(model: type[A], told: Mapping[str, Any], *, status: int, request_id: str | None) -> A:

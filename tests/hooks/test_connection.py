@@ -12,11 +12,11 @@ import pytest
 from airflow_provider_ehpc.apis.call import (
     ApiError,
     AuthenticationFailed,
+    ForeignResponse,
     InvalidArgument,
     NotFound,
     NotReached,
     PermissionDenied,
-    UnexpectedResponse,
 )
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.emulator.server import Emulator
@@ -194,7 +194,7 @@ def test_a_missing_right(ehpc_emulator: Emulator, hook: EhpcHook, ask: Ask) -> N
     ("host", "why"),
     [
         ("http://127.0.0.1:1", "Connection refused"),
-        ("http://nosuch.invalid", "the host name is not known"),
+        ("http://nosuch.invalid", "the host name cannot be resolved"),
     ],
 )
 def test_an_endpoint_that_is_not_there(
@@ -209,7 +209,7 @@ def test_tls_to_a_port_that_speaks_none(
     ehpc_emulator: Emulator, connect: Connect, ask: Ask, pauses: Pauses
 ) -> None:
     hook = EhpcHook(connect(ehpc_emulator.connection, host=ehpc_emulator.url.removeprefix("http://")))
-    with pytest.raises(NotReached, match=r"https://127\.0\.0\.1:.*it speaks no TLS"):
+    with pytest.raises(NotReached, match=r"https://127\.0\.0\.1:.*TLS handshake failed"):
         ask(hook, *GetJob)
 
 
@@ -219,7 +219,7 @@ def test_an_endpoint_that_answers_html(
 ) -> None:
     """A proxy's or a portal's page with status 200 must not count as an answer."""
     ehpc_emulator.fault("html", status=status)
-    with pytest.raises(UnexpectedResponse, match="answered text/html where a JSON object was expected") as e:
+    with pytest.raises(ForeignResponse, match="answered text/html, not the API: ") as e:
         ask(hook, *GetJob)
     assert "check the connection's endpoint and proxy" in str(e.value)
     assert "The upstream server is gone" in str(e.value)

@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_ehpc.apis.call import AnswerLost, NotReached, ServiceUnavailable, UnexpectedResponse
+from airflow_provider_ehpc.apis.call import (
+    AnswerLost,
+    ForeignResponse,
+    InvalidArgument,
+    NotReached,
+    ServiceUnavailable,
+    UnexpectedResponse,
+)
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import transport
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
@@ -84,9 +91,9 @@ def test_no_redirect_is_followed(
         handler.end_headers()
 
     endpoint.answer = redirect
-    with pytest.raises(UnexpectedResponse, match=f"HTTP {status}"):
+    with pytest.raises(ForeignResponse, match=f"the endpoint redirects.*HTTP {status}"):
         ask(EhpcHook(connect(endpoint.connection)), *GetJob)
-    assert len(endpoint.seen) == 1
+    assert {seen.target.partition("?")[0] for seen in endpoint.seen} == {"/"}
 
 
 def test_an_endless_answer_is_given_up(
@@ -173,7 +180,7 @@ def test_time_outs_are_always_set(endpoint: Endpoint, connect: Connect) -> None:
 def test_a_certificate_nobody_vouches_for(
     tls_endpoint: Endpoint, connect: Connect, ask: Ask, pauses: Pauses
 ) -> None:
-    with pytest.raises(NotReached, match="its certificate is not trusted"):
+    with pytest.raises(NotReached, match="the certificate is not trusted .self-signed certificate."):
         ask(EhpcHook(connect(tls_endpoint.connection)), *GetJob)
     assert tls_endpoint.seen == []
 
@@ -245,7 +252,9 @@ def test_a_proxy_that_cannot_be_used(
     endpoint: Endpoint, connect: Connect, ask: Ask, pauses: Pauses, proxy: str
 ) -> None:
     hook = EhpcHook(connect(endpoint.connection, extra={"proxy": proxy}))
-    with pytest.raises(NotReached, match="is no address of an HTTP proxy"):
+    with pytest.raises(
+        InvalidArgument, match="connection 'ehpc_test': proxy.* is not the address of an HTTP"
+    ):
         ask(hook, *GetJob)
 
 
@@ -259,9 +268,6 @@ def test_a_proxy_that_refuses(endpoint: Endpoint, connect: Connect, ask: Ask, pa
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"[]", "answered application/json where a JSON object was expected: '\\[\\]'"),
-        (b"", "where a JSON object was expected: ''"),
-        (b"\xff\xfe{", "where a JSON object was expected"),
         (b'{"RequestId": "R-7", "JobInfo": 5}', "field JobInfo is not as documented.*request id R-7"),
     ],
 )
@@ -281,12 +287,6 @@ def test_a_refusal_with_status_200_is_an_error(
     told = {"RequestId": "R-1", "Success": "false", "Message": "agent is busy"}
     endpoint.answer = lambda handler: send_json(handler, told)
     with pytest.raises(ServiceUnavailable, match=r"agent is busy \(HTTP 200, request id R-1\)"):
-        ask(EhpcHook(connect(endpoint.connection)), *GetJob)
-
-
-def test_a_server_fault_without_words(endpoint: Endpoint, connect: Connect, ask: Ask, pauses: Pauses) -> None:
-    endpoint.answer = lambda handler: send_bytes(handler, b"<h1>502</h1>", 502, "text/html")
-    with pytest.raises(ServiceUnavailable, match=r"gave no explanation \(HTTP 502\)"):
         ask(EhpcHook(connect(endpoint.connection)), *GetJob)
 
 

@@ -361,7 +361,10 @@ def test_a_job_that_nobody_knows(drive):
 
 def test_an_answer_about_another_job_is_not_taken(drive, reply):
     with pytest.raises(NotFound):
-        drive(API.job_status(REF), lambda _: reply({"JobInfos": [{"JobId": "6", "State": "Succeeded"}]}))
+        drive(
+            API.job_status(REF),
+            lambda _: reply({"RequestId": "R", "JobInfos": [{"JobId": "6", "State": "Succeeded"}]}),
+        )
 
 
 def test_an_unknown_cluster_is_said_at_once(drive, reply):
