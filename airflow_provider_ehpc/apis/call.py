@@ -58,12 +58,13 @@ class ApiRequest:
         return self.path + ("?" + encode_query(self.query) if self.query else "")
 
 
-def percent_encode(text: str) -> str:
+def percent_encode(text: str, name: str = "a value") -> str:
     """Encode all but the unreserved characters of RFC 3986, as every one of these clouds signs it.
 
+    :param name: what an error calls the text.
     :raises InvalidArgument: if the text cannot be encoded as UTF-8.
     """
-    return quote(utf8(text), safe="-_.~")
+    return quote(utf8(text, name), safe="-_.~")
 
 
 def encode_query(query: Mapping[str, str]) -> str:
@@ -71,9 +72,7 @@ def encode_query(query: Mapping[str, str]) -> str:
 
     :raises InvalidArgument: naming the parameter that cannot be encoded as UTF-8.
     """
-    return "&".join(
-        f"{percent_encode(name)}={quote(utf8(value, name), safe='-_.~')}" for name, value in query.items()
-    )
+    return "&".join(f"{percent_encode(name)}={percent_encode(value, name)}" for name, value in query.items())
 
 
 def encode_json(body: Mapping[str, Any], *, ascii_only: bool = False) -> bytes:
@@ -87,7 +86,7 @@ def encode_json(body: Mapping[str, Any], *, ascii_only: bool = False) -> bytes:
     return json.dumps(body, ensure_ascii=ascii_only).encode()
 
 
-def utf8(text: str, name: str = "a value") -> bytes:
+def utf8(text: str, name: str) -> bytes:
     """Encode a text. A lone surrogate, as in a name read from a file system, has no encoding.
 
     :param name: what the error calls the text; the text itself may be a password and is not shown.

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 import uuid
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.providers.http.hooks.http import HttpHook
 from tenacity import AsyncRetrying, Retrying
@@ -27,14 +24,11 @@ from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
     ApiRequest,
-    ApiResponse,
     AuthenticationFailed,
     Credentials,
     Flow,
     InvalidArgument,
-    NotReached,
     NotSupported,
-    ServiceUnavailable,
     Throttled,
     Together,
     UnexpectedResponse,
@@ -55,10 +49,11 @@ from airflow_provider_ehpc.apis.job import (
 from airflow_provider_ehpc.apis.operation import OperationSource
 from airflow_provider_ehpc.compat import AirflowNotFoundException, aread_connection, read_connection
 from airflow_provider_ehpc.hooks.account import Account, key_text
-from airflow_provider_ehpc.hooks.limiter import RateLimiter, Turn, limiter_of
+from airflow_provider_ehpc.hooks.exchange import Exchange
+from airflow_provider_ehpc.hooks.limiter import RateLimiter, limiter_of
 from airflow_provider_ehpc.hooks.redaction import Redactor
 from airflow_provider_ehpc.hooks.retry import retry_arguments
-from airflow_provider_ehpc.hooks.transport import asend, configure_session, new_async_session, proxy_of, send
+from airflow_provider_ehpc.hooks.transport import asend, configure_session, new_async_session, send
 
 if TYPE_CHECKING:
     import aiohttp
@@ -66,9 +61,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 T = TypeVar("T")
-
-_SKEW = 60.0
-"""Seconds that a clock may be off before it is named as the likely cause of a refused signature."""
 
 
 class ApiHook(HttpHook):
@@ -306,20 +298,20 @@ class ApiHook(HttpHook):
     def _exchange(self, account: Account, call: ApiCall[T]) -> T:
         session = self.get_conn()
         limiter = limiter_of(account)
-        with self._reported(account, call, limiter) as attempt:
-            attempt.turn = limiter.wait()
-            attempt.request = self._sign(account, call)
-            attempt.response = send(session, account, attempt.request)
-            return attempt.read()
+        with self._reported(account, call, limiter) as exchange:
+            exchange.turn = limiter.wait()
+            exchange.request = self._sign(account, call)
+            exchange.response = send(session, account, exchange.request)
+            return exchange.read()
 
     async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
         session = self._get_async_session(account)
         limiter = limiter_of(account)
-        with self._reported(account, call, limiter) as attempt:
-            attempt.turn = await limiter.await_turn()
-            attempt.request = self._sign(account, call)
-            attempt.response = await asend(session, account, attempt.request)
-            return attempt.read()
+        with self._reported(account, call, limiter) as exchange:
+            exchange.turn = await limiter.await_turn()
+            exchange.request = self._sign(account, call)
+            exchange.response = await asend(session, account, exchange.request)
+            return exchange.read()
 
     def _sign(self, account: Account, call: ApiCall[Any]) -> ApiRequest:
         """Sign an attempt: each has its own time and nonce, for a nonce is accepted only once.
@@ -338,19 +330,19 @@ class ApiHook(HttpHook):
         return ApiRequest(signed.method, signed.path, signed.query, headers, signed.body)
 
     @contextlib.contextmanager
-    def _reported(self, account: Account, call: ApiCall[T], limiter: RateLimiter) -> Iterator[_Attempt[T]]:
+    def _reported(self, account: Account, call: ApiCall[T], limiter: RateLimiter) -> Iterator[Exchange[T]]:
         """Learn from an attempt, count it, and complete its error."""
-        attempt = _Attempt(account, call)
+        exchange = Exchange(account, call)
         try:
-            yield attempt
+            yield exchange
         except ApiError as error:
-            attempt.redactor.error(error)
-            if attempt.turn:
-                limiter.failed(error, attempt.turn)
+            exchange.redactor.error(error)
+            if exchange.turn:
+                limiter.failed(error, exchange.turn)
             self._count(call, account, error)
             subject = f" of {call.subject}" if call.subject else ""
             error.where = f"{call.operation}{subject} (connection {self.conn_id!r}, {account.base_url})"
-            error.hint = attempt.hint(error)
+            error.hint = exchange.hint(error)
             raise
         limiter.answered()
         self._count(call, account)
@@ -450,12 +442,21 @@ class ApiHook(HttpHook):
         """Submit a job. After a :class:`ServiceUnavailable` other than :class:`NotReached`, look it up by
         name: it may have been accepted.
         """
-        return self.drive(self.api.submit(spec, cluster_id or self.account.cluster_id))
+        ref = self.drive(self.api.submit(spec, cluster_id or self.account.cluster_id))
+        return self._without_secrets(ref, spec)
 
     async def asubmit(self, spec: JobSpec, cluster_id: str | None = None) -> JobRef:
         """Submit a job. See :meth:`submit`."""
         account = await self.aaccount()
-        return await self.adrive(self.api.submit(spec, cluster_id or account.cluster_id))
+        ref = await self.adrive(self.api.submit(spec, cluster_id or account.cluster_id))
+        return self._without_secrets(ref, spec)
+
+    def _without_secrets(self, ref: JobRef, spec: JobSpec) -> JobRef:
+        """Return a submitted job's id, which goes into logs and XCom, unless it repeats a secret."""
+        secrets = Redactor((*self.account.confidential, spec.password or ""))
+        if secrets.text(ref.job_id) != ref.job_id:
+            raise UnexpectedResponse("the job id in the response repeats a secret of the request")
+        return ref
 
     def stop(self, ref: JobRef) -> None:
         """Ask for a job to be stopped; it goes on until the cloud has done so."""
@@ -490,65 +491,3 @@ class ApiHook(HttpHook):
             self.close()
         took = time.monotonic() - started
         return True, f"{self.account.base_url} accepts the key; it answered in {took:.2f} s."
-
-
-@dataclasses.dataclass(slots=True, repr=False)
-class _Attempt(Generic[T]):
-    """One attempt of a call, as far as it got."""
-
-    account: Account
-    call: ApiCall[T]
-    turn: Turn | None = None
-    request: ApiRequest | None = None
-    response: ApiResponse | None = None
-
-    @property
-    def redactor(self) -> Redactor:
-        """Masks what was sent and must not be shown, should it come back in a response."""
-        headers, query = (self.request.headers, self.request.query) if self.request else ({}, {})
-        signature = headers.get("authorization", "").rpartition("Signature=")[2]
-        proxy = unquote(urlsplit(proxy_of(self.account) or "").password or "")
-        account, call = self.account.confidential, self.call.confidential
-        return Redactor((*account, *call, signature, query.get("signature", ""), proxy))
-
-    def read(self) -> T:
-        """Return the typed response.
-
-        :raises ApiError: and nothing else, whatever came.
-        """
-        assert self.response is not None  # noqa: S101
-        response = dataclasses.replace(self.response, redact=lambda text: self.redactor.text(text))
-        try:
-            return self.call.read(response)
-        except ApiError:
-            raise
-        except Exception as error:
-            kind = type(error).__name__
-        # Out here, so that the other exception and what it shows of the response do not hang on it.
-        raise UnexpectedResponse(f"the response cannot be read ({kind})", status=response.status)
-
-    def hint(self, error: ApiError) -> str:
-        """Return what to do about an error: blame the clock if it is wrong, and warn before repeating."""
-        if isinstance(error, AuthenticationFailed) and self.response is not None:
-            skew = _clock_skew(self.response)
-            if abs(skew) > _SKEW:
-                early = "behind" if skew > 0 else "ahead of"
-                return (
-                    f"This machine's clock is {abs(skew) / 60:.0f} minutes {early} the endpoint's: "
-                    "set it right."
-                )
-        unclear = isinstance(error, ServiceUnavailable | UnexpectedResponse) and not isinstance(
-            error, NotReached
-        )
-        if self.call.writes and unclear:
-            return f"It may have taken effect: check before you repeat it. {error.hint}".strip()
-        return error.hint
-
-
-def _clock_skew(response: ApiResponse) -> float:
-    """Return by how many seconds the endpoint's clock is ahead of this machine's."""
-    try:
-        told = parsedate_to_datetime(response.headers["date"])
-    except (KeyError, ValueError):
-        return 0.0
-    return (told - datetime.now(UTC)).total_seconds()

@@ -1,8 +1,9 @@
 """Taking secrets out of texts that a server may have sent back.
 
 A server quotes what it was sent in its own way: as JSON inside JSON, percent-encoded, as HTML, in Base64, in
-another character set. So text and secrets are compared in simple forms, in which all spellings of a secret are
-the same, and what matches is masked in the text itself. A secret that the server has cut is not recognized.
+another character set. So text and secrets are compared in simple forms, in which all spellings of a secret
+are the same, and what matches is masked in the text itself. A secret that the server has cut is not
+recognized.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class _Form(NamedTuple):
     spans: list[tuple[int, int]]
 
     def rewritten(self, pattern: re.Pattern[str], plain: Callable[[re.Match[str]], str]) -> _Form:
-        texts, spans, at = [], [], 0
+        texts: list[str] = []
+        spans: list[tuple[int, int]] = []
+        at = 0
         for match in pattern.finditer(self.text):
             begin, end = match.span()
             new = plain(match)
@@ -74,7 +77,8 @@ class Redactor:
             for secret in secrets
             for at in _found(secret, form.text)
         ]
-        pieces, at = [], 0
+        pieces: list[str] = []
+        at = 0
         for begin, end in sorted(masked):
             if begin >= at:
                 pieces += text[at:begin], MASK

@@ -16,7 +16,7 @@ from airflow_provider_ehpc.apis.call import ApiCall, ApiError, AuthenticationFai
 
 ATTEMPTS = 5
 LONGEST_RETRY = 90.0
-"""Seconds from the first attempt after which no other begins, pauses included. A wait has its own patience."""
+"""Seconds from the first attempt after which no other begins. A wait has its own patience."""
 LONGEST_PAUSE = 60.0
 """Seconds. A cloud that asks for a longer pause gets no retry; the wait polls again when it is due."""
 

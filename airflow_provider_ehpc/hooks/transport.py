@@ -8,24 +8,18 @@ URL, and with it every parameter (passwords too), so no text and no chained exce
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import logging
 import os
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
 
 import aiohttp
 import requests
 from aiohttp.http_exceptions import ContentEncodingError
-from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies, select_proxy
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import DecodeError, HTTPError, ProxyError, ReadTimeoutError
 from yarl import URL
 
@@ -38,134 +32,12 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.hooks.account import Account, TransportOptions, proxy_url
+from airflow_provider_ehpc.hooks.deadline import Adapter, Attempt, WatchedAttempt
 from airflow_provider_ehpc.hooks.tls import tls_context
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes. The largest documented response, ModelArts' log preview, is 5 MB of text."""
 _PIECE = 64 * 1024
-_this_thread = threading.local()
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """How far an attempt got."""
-
-    connected: bool = False
-    """The connection exists, through the proxy and with TLS: from here on the request may be received."""
-    expired: bool = False
-    """The attempt was ended because it took too long in all."""
-
-
-class _Watched(_Attempt):
-    """A synchronous attempt, which ends at its deadline whatever the server does.
-
-    The timeouts of requests hold for each reading of the socket. A server that sends a byte every half
-    second, or ``100 Continue`` for ever, never meets them, and http.client reads a whole head in one call. So
-    a timer in another thread shuts the socket down, and the reading thread sees the end of the stream.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._lock = threading.Lock()
-        self._connection: HTTPConnection | None = None
-
-    def use(self, connection: HTTPConnection | None) -> None:
-        """Name the connection whose socket ends with the attempt."""
-        with self._lock:
-            self._connection = connection
-
-    def expire(self) -> None:
-        """End the attempt."""
-        with self._lock:
-            self.expired = self._connection is not None
-            # Without a socket it is still connecting, which has a timeout of its own. The descriptor is copied
-            # because TLS in TLS wraps the socket in an object that cannot be shut down.
-            with contextlib.suppress(AttributeError, OSError, ValueError):
-                with socket.socket(fileno=os.dup(self._connection.sock.fileno())) as copy:  # type: ignore[union-attr]
-                    copy.shutdown(socket.SHUT_RDWR)
-
-    @contextlib.contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        """Limit what this thread does meanwhile."""
-        timer = threading.Timer(seconds, self.expire)
-        timer.daemon = True
-        timer.start()
-        _this_thread.attempt = self
-        try:
-            yield
-        finally:
-            _this_thread.attempt = None
-            timer.cancel()
-            self.use(None)
-
-
-class _ReportingConnection:
-    """Reports to the attempt that uses it; mixed into urllib3's connections."""
-
-    def connect(self) -> None:
-        attempt = self._attempt()
-        super().connect()  # type: ignore[misc]
-        if attempt.expired:
-            raise TimeoutError
-        attempt.connected = True
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        attempt = self._attempt()
-        # One that is used again is connected.
-        attempt.connected = attempt.connected or self.sock is not None  # type: ignore[attr-defined]
-        super().request(*args, **kwargs)  # type: ignore[misc]
-
-    def _attempt(self) -> _Watched:
-        # None if somebody else uses the session.
-        attempt: _Watched = getattr(_this_thread, "attempt", None) or _Watched()
-        attempt.use(self)  # type: ignore[arg-type]
-        return attempt
-
-
-class _Http(_ReportingConnection, HTTPConnection):
-    pass
-
-
-class _Https(_ReportingConnection, HTTPSConnection):
-    pass
-
-
-class _Adapter(HTTPAdapter):
-    """Connects with a context of ours, and with connections that can be ended."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        # tenacity repeats; urllib3 must not.
-        super().__init__(max_retries=0)
-
-    def build_connection_pool_key_attributes(
-        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {"ssl_context": self._context, "cert_reqs": self._context.verify_mode}
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Leave the pool as it is: requests would add certifi's certificates to the context."""
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(proxy, proxy_ssl_context=self._context, **kwargs)
-
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        pool = super().get_connection_with_tls_context(*args, **kwargs)
-        pool.ConnectionCls = _Https if pool.scheme == "https" else _Http
-        return pool
-
-
-class _WithoutParameters(logging.Filter):
-    """Takes the query out of what urllib3 logs of our requests at DEBUG: passwords are among it."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if getattr(_this_thread, "attempt", None) and isinstance(record.args, tuple):
-            record.args = tuple(a.partition("?")[0] if isinstance(a, str) else a for a in record.args)
-        return True
-
-
-logging.getLogger("urllib3.connectionpool").addFilter(_WithoutParameters())
 
 
 def send(session: requests.Session, account: Account, request: ApiRequest) -> ApiResponse:
@@ -186,7 +58,7 @@ def _send(
     session: requests.Session, account: Account, request: ApiRequest, proxy: str | None
 ) -> ApiResponse | ApiError:
     options = account.transport
-    attempt = _Watched()
+    attempt = WatchedAttempt()
     try:
         prepared = requests.Request(request.method, account.base_url, headers=dict(request.headers)).prepare()
         # As signed: requests' own preparation of a URL would decode and encode it anew.
@@ -233,7 +105,7 @@ async def asend(session: aiohttp.ClientSession, account: Account, request: ApiRe
 async def _asend(
     session: aiohttp.ClientSession, account: Account, request: ApiRequest, proxy: str | None
 ) -> ApiResponse | ApiError:
-    attempt = _Attempt()
+    attempt = Attempt()
     limit = asyncio.timeout(account.transport.attempt_timeout)
     try:
         async with (
@@ -298,7 +170,7 @@ def configure_session(session: requests.Session, options: TransportOptions) -> N
     """
     # Proxies and certificates of the environment are found here, as for aiohttp; ~/.netrc has no say.
     session.trust_env = False
-    adapter = _Adapter(tls_context(options))
+    adapter = Adapter(tls_context(options))
     session.mount("https://", adapter)
     session.mount("http://", adapter)
 
@@ -327,7 +199,7 @@ def _too_long(status: int) -> UnexpectedResponse:
     )
 
 
-def _failure(error: BaseException, account: Account, attempt: _Attempt) -> ApiError:
+def _failure(error: BaseException, account: Account, attempt: Attempt) -> ApiError:
     why, hint = _cause(error, account.transport, attempt)
     if attempt.connected:
         return AnswerLost(f"the request was sent, but {why}")
@@ -335,7 +207,7 @@ def _failure(error: BaseException, account: Account, attempt: _Attempt) -> ApiEr
     return NotReached(f"cannot connect: {why}", hint=hint)
 
 
-def _cause(error: BaseException, options: TransportOptions, attempt: _Attempt) -> tuple[str, str]:
+def _cause(error: BaseException, options: TransportOptions, attempt: Attempt) -> tuple[str, str]:
     """Return in words what went wrong, and what to do about it, if that is known."""
     if attempt.expired:
         return f"no complete response came within {options.attempt_timeout:g} s", ""
@@ -352,13 +224,13 @@ def _cause(error: BaseException, options: TransportOptions, attempt: _Attempt) -
         reasons = [getattr(cause, "verify_message", "") for cause in chain]
         reason = next(filter(None, reasons), "verification failed")
         return f"{to_proxy}the certificate is not trusted ({reason})", (
-            "For a CA of your own, set the connection's extra field verify, or REQUESTS_CA_BUNDLE, to its file."
+            "For your own CA, set the connection's extra field verify, or REQUESTS_CA_BUNDLE, to its file."
         )
     if not attempt.connected:
         if status := _refused_by_proxy(chain):
             return (
                 f"the proxy refused the connection ({status})",
-                "Check the proxy, its user and its password.",
+                "Check the proxy, its user and password.",
             )
         if find(ssl.SSLError, aiohttp.ClientSSLError):
             return (

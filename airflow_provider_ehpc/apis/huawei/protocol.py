@@ -74,7 +74,7 @@ _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 def project_path(version: str, project_id: str, *segments: str) -> str:
     """Return the path of a project's resource, percent-encoded segment by segment."""
-    return "/".join(("", version, *(percent_encode(segment) for segment in (project_id, *segments))))
+    return "/".join(("", version, *(percent_encode(segment, "id") for segment in (project_id, *segments))))
 
 
 def modelarts_call(
