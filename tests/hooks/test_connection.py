@@ -23,6 +23,7 @@ from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import ajob_hook, job_hook
+from airflow_provider_ehpc.hooks.account import key_text
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.hooks.huawei import ModelArtsHook
@@ -322,7 +323,6 @@ CLOUDS: list[tuple[type[ApiHook], dict[str, Any]]] = [
         ("login", "LTAI\n5tPlanted"),
         ("login", "LTAI\x005tPlanted"),
         ("password", "Planted\nSecret"),
-        ("password", "Planted\ud800Secret"),
         ("security_token", "Planted\u0141Token"),
         ("security_token", "Planted\r\nX-Header: 1"),
     ],
@@ -383,3 +383,10 @@ def test_a_password_of_a_proxy_is_not_shown(
     with pytest.raises(InvalidArgument, match="is not the address of an HTTP proxy") as caught:
         ask(hook, *GetJob)
     assert "planted" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_lone_surrogate_in_a_key() -> None:
+    with pytest.raises(InvalidArgument, match=r"password contains U\+D800 at position 2"):
+        key_text("c", "password", "x\ud800")
+    assert key_text("c", "password", "p\u00e4ss w\u00a0rd") == "p\u00e4ss w\u00a0rd"
+    assert key_text("c", "password", " of a person \n", strip="\r\n") == " of a person "

@@ -153,7 +153,7 @@ def test_a_request_does_not_wait_for_ever_behind_pauses(clock: Clock) -> None:
     limiter.failed(Throttled("banned", retry_after=10**9), limiter.book())
     waiting = limiter.book()
     began = clock.now
-    with pytest.raises(Throttled, match="not sent: the API has refused requests for 3.. s"):  # noqa: PT012
+    with pytest.raises(Throttled, match=r"not sent: the API has refused requests for 3.. s"):  # noqa: PT012
         while True:
             clock.now += limiter.pause(waiting)
             limiter.failed(Throttled("banned", retry_after=10**9), limiter.book())

@@ -353,6 +353,7 @@ def test_a_refused_key_is_not_sent_again(
     if change == "timeout":
         connect(ehpc_emulator.connection, password="wrong-secret", extra={"timeout": 7})
     if change == "gone":
+        hook.get_conn()
         monkeypatch.delenv("AIRFLOW_CONN_EHPC_TEST")
     with pytest.raises(AuthenticationFailed):
         ask(hook, *job)
