@@ -283,9 +283,9 @@ def test_everything_that_exists_is_named() -> None:
 
 def test_the_form_names_what_the_hook_reads() -> None:
     """A field of the form that nobody reads is a promise."""
-    from airflow_provider_ehpc.hooks import aliyun
+    from airflow_provider_ehpc.hooks import aliyun, base
 
-    source = Path(aliyun.__file__).read_text()
+    source = Path(aliyun.__file__).read_text() + Path(base.__file__).read_text()
     (form,) = [t for t in get_provider_info()["connection-types"] if t["connection-type"] == "aliyun_ehpc"]
     for field in form["conn-fields"]:
         assert f'"{field}"' in source

@@ -58,7 +58,7 @@ class WatchedAttempt(Attempt):
             self.expired = self._connection is not None
             # Without a socket it is still connecting, which has a timeout of its own. The descriptor is
             # copied because TLS in TLS wraps the socket in an object that cannot be shut down.
-            sock = self._socket or getattr(self._connection, "sock", None)
+            sock: Any = self._socket or getattr(self._connection, "sock", None)
             with (
                 contextlib.suppress(AttributeError, OSError, ValueError),
                 socket.socket(fileno=os.dup(sock.fileno())) as copy,
