@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.apis.schedulers.ids import array_indexes, job_number
+from airflow_provider_ehpc.apis.schedulers.ids import array_indexes
 
 
 class Phase(StrEnum):
@@ -54,12 +54,6 @@ class Submission:
             return (None,)
         return tuple(array_indexes(self.spec.array) or ())
 
-    @property
-    def afterok(self) -> tuple[str, ...]:
-        """The numbers of the jobs that have to succeed before, by a PBS directive in the script."""
-        directive = re.search(r"^#PBS\s+-W\s+depend=afterok:(\S+)", self.spec.command, re.MULTILINE)
-        return tuple(job_number(other) for other in directive[1].split(":")) if directive else ()
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -103,6 +97,30 @@ class Job:
     def whole_array(self) -> bool:
         """Whether this stands for an array and not for one of its sub-jobs."""
         return bool(self.spec.array) and self.index is None
+
+
+RETRY = "emulator.retry"
+"""Name in :attr:`JobSpec.options` of a pair: how often a job is run again, and after which exit code (None
+for any but 0)."""
+_RETRYING = """
+left={count}
+while :; do
+    /bin/sh -c {command}
+    code=$?
+    [ $left -gt 0 ] && [ $code {test} ] || exit $code
+    left=$((left - 1))
+done
+"""
+
+
+def shell_command(spec: JobSpec) -> str:
+    """Return what runs a job, without the ``-- `` that tells qsub and E-HPC that the command is no script."""
+    command = spec.command.lstrip().removeprefix("-- ")
+    if RETRY not in spec.options:
+        return command
+    count, code = spec.options[RETRY]
+    test = "-ne 0" if code is None else f"-eq {code}"
+    return _RETRYING.format(count=count, command=shlex.quote(command), test=test)
 
 
 def output_paths(home: Path, spec: JobSpec, number: str, index: str | None) -> tuple[Path, Path]:

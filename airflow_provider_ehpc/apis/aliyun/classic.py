@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from pydantic import Field
 
@@ -33,6 +33,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
+from airflow_provider_ehpc.apis.aliyun.filters import ClassicFilters, classic_filters
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
 from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, about
@@ -109,12 +110,14 @@ def list_jobs(
     page_size: int = PAGE_SIZE,
     state: str | None = None,
     owner: str | None = None,
+    rerunable: bool | None = None,
 ) -> ApiCall[ListJobsAnswer]:
     """ListJobs: a page of a cluster's jobs, in an order that is not documented.
 
     :param page_size: at most 50.
     :param state: ``all``, ``finished`` or ``notfinish``.
     :param owner: the cluster user whose jobs are meant.
+    :param rerunable: True for jobs that can be rerun only.
     """
     return rpc_call(
         VERSION,
@@ -125,6 +128,7 @@ def list_jobs(
             "Owner": owner,
             "PageNumber": page_number,
             "PageSize": page_size,
+            "Rerunable": parameter(rerunable),
             "State": state,
         },
         subject=f"cluster {cluster_id}",
@@ -153,14 +157,13 @@ def list_jobs_with_filters(
     *,
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
-    job_status: str | None = None,
-    created_from: int | None = None,
+    **filters: Unpack[ClassicFilters],
 ) -> ApiCall[ListJobsWithFiltersAnswer]:
-    """ListJobsWithFilters: a page of a cluster's jobs, newest first.
+    """ListJobsWithFilters: a page of a cluster's jobs.
 
     :param page_size: at most 50.
-    :param job_status: ``all``, ``finished`` or ``notfinish``.
-    :param created_from: epoch seconds of the earliest submission.
+    :param filters: see :class:`~.filters.ClassicFilters`.
+    :raises InvalidArgument: for a filter that is not of its type.
     """
     return rpc_call(
         VERSION,
@@ -168,11 +171,9 @@ def list_jobs_with_filters(
         ListJobsWithFiltersAnswer,
         {
             "ClusterId": cluster_id,
-            "CreateTimeStart": created_from,
-            "JobStatus": job_status,
             "PageNumber": page_number,
             "PageSize": page_size,
-            "SubmitOrder": "desc",
+            **classic_filters(filters),
         },
         subject=f"cluster {cluster_id}",
         method="GET",
@@ -372,7 +373,8 @@ class EhpcClassicApi:
         positions = {stream: cursor.position(stream) for stream in _STREAMS}
         offsets = {s: position if isinstance(position, int) else 0 for s, position in positions.items()}
         status = yield from self._known_status(ref)
-        if status and status.state in _NOT_STARTED:
+        # A job that waits to be rerun still has the log of its last run.
+        if status and status.state in _NOT_STARTED and not any(offsets.values()):
             return LogBatch(tuple(LogChunk(s, b"", offset) for s, offset in offsets.items()), more=False)
         return (yield from window.read_on(_log_window(ref, status), offsets, size))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from pydantic import Field
 
@@ -29,6 +29,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     some_job_ids,
     with_options,
 )
+from airflow_provider_ehpc.apis.aliyun.filters import JobFilters, job_filter
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
 from airflow_provider_ehpc.apis.aliyun.window import tail
@@ -175,35 +176,21 @@ def list_jobs(
     *,
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
-    job_status: str | None = None,
-    job_name: str | None = None,
-    queues: list[str] | None = None,
-    users: list[str] | None = None,
-    created_from: int | None = None,
-    created_to: int | None = None,
+    **filters: Unpack[JobFilters],
 ) -> ApiCall[ListJobsAnswer]:
-    """ListJobs: a page of a cluster's jobs, newest first.
+    """ListJobs: a page of a cluster's jobs.
 
     :param page_size: at most 50.
-    :param job_status: ``all``, ``finished`` or ``notfinish``.
-    :param job_name: a part of the name.
-    :param created_from: epoch seconds, like ``created_to``.
+    :param filters: see :class:`~.filters.JobFilters`.
+    :raises InvalidArgument: for a filter that is not of its type.
     """
-    job_filter = {
-        "CreateTimeEnd": None if created_to is None else str(created_to),
-        "CreateTimeStart": None if created_from is None else str(created_from),
-        "JobName": job_name,
-        "JobStatus": job_status,
-        "Queues": queues,
-        "Users": users,
-    }
     return rpc_call(
         VERSION,
         "ListJobs",
         ListJobsAnswer,
         {
             "ClusterId": cluster_id,
-            "JobFilter": _object(job_filter),
+            "JobFilter": job_filter(filters),
             "PageNumber": page_number,
             "PageSize": page_size,
         },

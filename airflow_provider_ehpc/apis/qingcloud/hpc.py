@@ -106,7 +106,10 @@ def list_jobs(
         {
             "zone": zone,
             "cluster_id": cluster_id,
+            # The page has the first name, the vendor's client (qingcloud-hpc 0.0.1, made from the server's
+            # own description) the second.
             "jobs_status": jobs_status,
+            "job_status": jobs_status,
             "queue_name": queue_name,
             "run_user": run_user,
             "search_word": search_word,
