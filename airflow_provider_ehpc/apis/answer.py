@@ -14,9 +14,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -29,11 +30,9 @@ from pydantic import (
     model_validator,
 )
 
-from airflow_provider_ehpc.apis.call import ApiCall, ApiResponse, UnexpectedResponse
+from airflow_provider_ehpc.apis.call import ApiCall, ApiResponse, UnexpectedResponse, foreign
 from airflow_provider_ehpc.apis.json_text import parse_json as parse_json
 
-_EXCERPT = 200
-"""Characters of an unreadable body that an error shows."""
 _LONGEST_TIME = 40
 """Characters of the longest text that is a time."""
 _EPOCH = re.compile(r"[0-9]{1,16}(\.[0-9]*)?")
@@ -65,6 +64,12 @@ def as_number(value: Any) -> int | None:
     except ValueError:
         return None
     return number if -_INT64 <= number < _INT64 else None
+
+
+def _id(value: Any) -> str:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+        raise ValueError("an ID is a text or a number")
+    return as_text(value)
 
 
 def _flag(value: Any) -> bool | None:
@@ -103,10 +108,11 @@ def _items(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
     try:
         return read(items)
     except ValidationError as error:
+        if not isinstance(value, list):
+            raise
         odd = _places(error)
     # Not dropped: the number of rows says whether a page is full.
-    rows = [{} if number in odd else item for number, item in enumerate(items)]
-    return read(rows if isinstance(value, list) else [])
+    return read([{} if number in odd else item for number, item in enumerate(items)])
 
 
 def _places(error: ValidationError) -> set[int | str]:
@@ -122,6 +128,8 @@ Text = Annotated[
     Field(union_mode="left_to_right"),
 ]
 """A text without surrounding white space; empty if the response has null or nothing."""
+Id = Annotated[str, BeforeValidator(_id)]
+"""A text or a whole number that names something."""
 Number = Annotated[int | None, BeforeValidator(as_number)]
 """A whole number, sent as one or as its digits; None if it is neither."""
 Flag = Annotated[bool | None, BeforeValidator(_flag)]
@@ -139,10 +147,16 @@ def _pascal(name: str) -> str:
 class Answer(BaseModel):
     """A part of a response, read by its field names; what is unknown stays.
 
-    A field of the wrong type has its default.
+    A field of the wrong type has its default, unless it is essential.
     """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True, frozen=True)
+
+    log_fields: ClassVar[frozenset[str]] = frozenset()
+    """Names, as they are sent, of fields that hold pieces of a log."""
+    essential: ClassVar[frozenset[str]] = frozenset()
+    """Names, as they are sent, of fields without which the response says nothing: one of the wrong type must
+    not be taken for an unknown job or an empty list. It may be absent, null or empty."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -153,6 +167,8 @@ class Answer(BaseModel):
             if not isinstance(fields, dict):
                 raise
             odd = _places(error)
+            if any(fields.get(str(name)) for name in odd & cls.essential):
+                raise
             return read({name: value for name, value in fields.items() if name not in odd})
 
 
@@ -176,25 +192,31 @@ class VerbatimAnswer(Answer):
 A = TypeVar("A", bound=Answer)
 
 
-def json_object(response: ApiResponse) -> Mapping[str, Any]:
+def json_object(response: ApiResponse, logs: frozenset[str] = frozenset()) -> Mapping[str, Any]:
     """Return the JSON object that a response's body holds.
 
-    :raises UnexpectedResponse: for anything else, with the beginning of what came instead.
+    :param logs: names of fields that hold pieces of a log.
+    :raises ForeignResponse: for anything else, with the beginning of what came instead.
     """
-    try:
-        fields = parse_json(response.body)
-    except ValueError:
-        fields = None
-    if isinstance(fields, dict):
-        return fields
-    kind = response.headers.get("content-type", "no content type").split(";")[0]
-    excerpt = " ".join(response.body[: 4 * _EXCERPT].decode(errors="replace").split())[:_EXCERPT]
-    raise UnexpectedResponse(
-        f"the endpoint answered {kind} where a JSON object was expected: {excerpt!r}",
-        status=response.status,
-        hint="Something other than the cloud's API may be listening there: check the connection's endpoint "
-        "and proxy.",
-    )
+    if not 300 <= response.status < 400:
+        try:
+            fields = parse_json(response.body, logs)
+        except ValueError:
+            fields = None
+        if isinstance(fields, dict):
+            return fields
+    raise foreign(response)
+
+
+@functools.lru_cache
+def field_names(model: type[Answer]) -> frozenset[str]:
+    """Return every name under which a response may hold one of the model's fields."""
+    names = set(model.model_fields)
+    for field in model.model_fields.values():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else (alias, field.alias)
+        names.update(name for name in choices if isinstance(name, str))
+    return frozenset(names)
 
 
 def read_model(model: type[A], fields: Mapping[str, Any], *, status: int, request_id: str | None) -> A:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
-from airflow_provider_ehpc.apis.job import JobRef
-from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound
+from airflow_provider_ehpc.apis.job import JobRef, JobState
+from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound, for_airflow
 from airflow_provider_ehpc.logs.tail import TAIL_SIZE, last_lines
-from airflow_provider_ehpc.polling.watch import Outcome, Verdict
+from airflow_provider_ehpc.polling.event import FAILED_JOBS
+from airflow_provider_ehpc.polling.terms import WaitTerms
+from airflow_provider_ehpc.polling.watch import JobWatch, Outcome, Verdict
 
 if TYPE_CHECKING:
     from airflow_provider_ehpc.hooks.base import ApiHook
@@ -21,7 +25,7 @@ def end_of_wait(
     verdict: Verdict,
     hook: ApiHook,
     refs: list[JobRef],
-    timed_out: type[Exception],
+    timed_out: type[BaseException],
     *,
     encoding: str = "utf-8",
 ) -> list[dict[str, Any]]:
@@ -43,7 +47,48 @@ def end_of_wait(
         raise JobNotFound(verdict.message)
     if verdict.outcome is Outcome.TIMED_OUT:
         raise timed_out(verdict.message)
-    raise ApiError.from_dict(verdict.error) if verdict.error else InvalidArgument(verdict.message)
+    if verdict.error:
+        raise for_airflow(ApiError.from_dict(verdict.error))
+    raise InvalidArgument(verdict.message)
+
+
+def all_jobs(
+    hook: ApiHook, refs: list[JobRef], terms: WaitTerms, reached: Mapping[JobRef, JobState]
+) -> list[dict[str, Any]]:
+    """Return what is known of each job that reached a target state, for an event that does not hold it.
+
+    The jobs are polled again. A job that the scheduler has forgotten since, or that cannot be polled, has
+    only its address and the state that it reached.
+    """
+    try:
+        statuses = hook.job_statuses(refs)
+    except ApiError as error:
+        log.warning("the jobs' details are missing from the result, because polling them failed: %s", error)
+        statuses = {}
+    jobs = []
+    for ref in refs:
+        watch = JobWatch(ref, terms, time.time())
+        watch.saw(statuses.get(ref), time.time())
+        job = watch.status.as_dict() if watch.status else dict(ref.as_dict())
+        state = reached.get(ref)
+        if state and (watch.status is None or (state.terminal and not watch.status.state.terminal)):
+            job["state"] = state.value
+        jobs.append(job)
+    return jobs
+
+
+def failed_jobs(verdict: Verdict, targets: Collection[JobState]) -> list[str]:
+    """Return a line for each job, up to a hundred, that ended in another state than a target."""
+    lines: list[str] = []
+    for job in verdict.jobs:
+        if len(lines) == FAILED_JOBS:
+            break
+        state = JobState(job.get("state", JobState.UNKNOWN))
+        if state.terminal and state not in targets:
+            exit_code = f", exit code {job['exit_code']}" if "exit_code" in job else ""
+            reason = f": {job['reason']}" if job.get("reason") else ""
+            lines.append(f"job {job['job_id']} {state}{exit_code}{reason}")
+    return lines
 
 
 def _failed_part(verdict: Verdict, ref: JobRef) -> JobRef:

@@ -36,7 +36,7 @@ from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
 from airflow_provider_ehpc.apis.aliyun.filters import ClassicFilters, classic_filters
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
-from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, about
+from airflow_provider_ehpc.apis.answer import Id, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import with_members
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
@@ -74,7 +74,7 @@ _MEMBERS = 200
 class ListedJob(PascalAnswer):
     """A job as ListJobs tells it. Times have no zone; ``state`` is FINISHED, RUNNING or QUEUED."""
 
-    id: Text = ""
+    id: Id = ""
     name: Text = ""
     owner: Text = ""
     state: Text = ""
@@ -217,7 +217,7 @@ class GetJobLogAnswer(PascalAnswer):
     """Answer of GetJobLog: pieces of both files in Base64. Neither file's length is told."""
 
     request_id: Text = ""
-    job_id: Text = ""
+    job_id: Id = ""
     output_log: Text = ""
     """Content of the standard output (in the 2024 API's GetJob, ``OutputLog`` is the file's path)."""
     error_log: Text = ""
@@ -253,8 +253,10 @@ def get_job_log(
 class SubmitJobAnswer(PascalAnswer):
     """Answer of SubmitJob."""
 
+    essential = frozenset({"JobId"})
+
     request_id: Text = ""
-    job_id: Text = ""
+    job_id: Id = ""
 
 
 def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:
@@ -296,7 +298,7 @@ def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         method="GET",
         writes=True,
-        password=spec.password,
+        confidential=spec.confidential,
     )
 
 

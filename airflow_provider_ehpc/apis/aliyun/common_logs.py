@@ -54,6 +54,8 @@ class CommonLog(VerbatimAnswer, PascalAnswer):
 class ListCommonLogsAnswer(PascalAnswer):
     """Answer of ListCommonLogs: one page."""
 
+    essential = frozenset({"Logs"})
+
     request_id: Text = ""
     uid: Text = ""
     page_number: Number = None

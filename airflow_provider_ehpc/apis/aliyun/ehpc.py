@@ -33,7 +33,7 @@ from airflow_provider_ehpc.apis.aliyun.filters import JobFilters, job_filter
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
 from airflow_provider_ehpc.apis.aliyun.window import tail
-from airflow_provider_ehpc.apis.answer import Flag, Items, Number, PascalAnswer, Text, Time, about
+from airflow_provider_ehpc.apis.answer import Flag, Id, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import array_size, with_members
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
@@ -78,7 +78,7 @@ class Resources(PascalAnswer):
 class JobInfo(PascalAnswer):
     """A job as GetJob tells it. Times have no zone; there is neither an exit code nor an end time."""
 
-    job_id: Text = ""
+    job_id: Id = ""
     job_name: Text = ""
     runas_user: Text = ""
     state: Text = ""
@@ -105,6 +105,8 @@ class JobInfo(PascalAnswer):
 
 class GetJobAnswer(PascalAnswer):
     """Answer of GetJob."""
+
+    essential = frozenset({"JobInfo"})
 
     request_id: Text = ""
     success: Flag = None
@@ -133,7 +135,7 @@ def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
 class ListedJobSpec(PascalAnswer):
     """A job as ListJobs tells it: other names than GetJob's, and times in epoch seconds."""
 
-    id: Text = ""
+    id: Id = ""
     state: Text = ""
     runas_user: Text = ""
     job_queue: Text = ""
@@ -207,7 +209,7 @@ class GetJobLogAnswer(PascalAnswer):
 
     request_id: Text = ""
     success: Flag = None
-    job_id: Text = ""
+    job_id: Id = ""
     stdout_log: Text = ""
     stderr_log: Text = ""
     stdout_log_size: Number = None
@@ -236,9 +238,11 @@ def get_job_log(
 class CreateJobAnswer(PascalAnswer):
     """Answer of CreateJob."""
 
+    essential = frozenset({"JobId"})
+
     request_id: Text = ""
     success: Flag = None
-    job_id: Text = ""
+    job_id: Id = ""
 
 
 def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
@@ -276,7 +280,7 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
         },
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         writes=True,
-        password=spec.password,
+        confidential=spec.confidential,
     )
 
 

@@ -30,7 +30,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
 from airflow_provider_ehpc.apis.aliyun.containers import ContainerGroup, exit_code, reason, resources
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import serverless_state
-from airflow_provider_ehpc.apis.answer import Flag, Items, Number, PascalAnswer, Text, Time, about
+from airflow_provider_ehpc.apis.answer import Flag, Id, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import array_status
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
@@ -71,7 +71,7 @@ class ListedJob(PascalAnswer):
     """A serverless job, or a sub-task of an array job, as ListServerlessJobs tells it."""
 
     # Id, Name and Owner are what an earlier SDK called the first three.
-    job_id: Text = Field("", validation_alias=AliasChoices("JobId", "Id", "job_id"))
+    job_id: Id = Field("", validation_alias=AliasChoices("JobId", "Id", "job_id"))
     job_name: Text = Field("", validation_alias=AliasChoices("JobName", "Name", "job_name"))
     user: Text = Field("", validation_alias=AliasChoices("User", "Owner", "user"))
     state: Text = ""
@@ -176,8 +176,10 @@ def list_serverless_jobs(
 class SubmitServerlessJobAnswer(PascalAnswer):
     """Answer of SubmitServerlessJob."""
 
+    essential = frozenset({"JobId"})
+
     request_id: Text = ""
-    job_id: Text = ""
+    job_id: Id = ""
 
 
 def submit_serverless_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitServerlessJobAnswer]:
@@ -211,6 +213,7 @@ def submit_serverless_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitServe
         {name: parameter(value) for name, value in parameters.items()},
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         writes=True,
+        confidential=spec.confidential,
     )
 
 

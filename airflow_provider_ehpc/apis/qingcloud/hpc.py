@@ -15,7 +15,17 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Items, Number, Text, Time, about, parse_json, same_id
+from airflow_provider_ehpc.apis.answer import (
+    Answer,
+    Id,
+    Items,
+    Number,
+    Text,
+    Time,
+    about,
+    parse_json,
+    same_id,
+)
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiResponse,
@@ -48,7 +58,7 @@ from airflow_provider_ehpc.apis.qingcloud.states import job_state, operation_sta
 class Job(Answer):
     """A job, as job/list and the longer job/jobdetail tell it. The list's times have no zone."""
 
-    hpcjob_uuid: Text = ""
+    hpcjob_uuid: Id = ""
     """The job's id in every call."""
     job_id: Text = ""
     """A number of the cluster's; a whole number or a text."""
@@ -125,6 +135,8 @@ def list_jobs(
 class JobDetailAnswer(Answer):
     """Answer of job/jobdetail: the job as a list of one."""
 
+    essential = frozenset({"hpc_job_set"})
+
     hpc_job_set: Items[Job] = Field(default_factory=list)
 
 
@@ -134,7 +146,7 @@ def job_detail(zone: str, cluster_id: str, job_uuid: str) -> ApiCall[JobDetailAn
         "job/jobdetail",
         JobDetailAnswer,
         {"zone": zone, "cluster_id": cluster_id},
-        path=f"/{percent_encode(job_uuid)}",
+        path=f"/{percent_encode(job_uuid, 'job_id')}",
         subject=str(JobRef(job_uuid, cluster_id)),
     )
     return about(call, job_uuid, lambda answer: [job.hpcjob_uuid for job in answer.hpc_job_set])
@@ -143,7 +155,9 @@ def job_detail(zone: str, cluster_id: str, job_uuid: str) -> ApiCall[JobDetailAn
 class SubmitJobAnswer(Answer):
     """Answer of job/submitJob."""
 
-    hpcjob_uuid: Text = ""
+    essential = frozenset({"hpcjob_uuid"})
+
+    hpcjob_uuid: Id = ""
     job_id: Text = ""
     job_status: Text = ""
 

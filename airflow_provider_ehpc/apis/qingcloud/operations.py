@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Items, Number, Text, Time, VerbatimAnswer
+from airflow_provider_ehpc.apis.answer import Answer, Id, Items, Number, Text, Time, VerbatimAnswer
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.moments import aware
 from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord
@@ -22,7 +22,7 @@ from airflow_provider_ehpc.apis.qingcloud.states import operation_status
 class Operation(VerbatimAnswer):
     """One operation. Its row changes: from pending to successful or failed."""
 
-    job_id: Text = ""
+    job_id: Id = ""
     """Of the operation (``j-…``); the asynchronous calls return it. A compute job is an ``hpcjob-…``."""
     job_action: Text = ""
     action_describe: Text = ""
@@ -39,6 +39,8 @@ class Operation(VerbatimAnswer):
 
 class ListOperationsAnswer(Answer):
     """Answer of operation: one page."""
+
+    essential = frozenset({"job_set"})
 
     total_count: Number = None
     job_set: Items[Operation] = Field(default_factory=list)
