@@ -15,6 +15,7 @@ from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument, NotFound
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import AirflowTaskTimeout, BaseOperator, conf
 from airflow_provider_ehpc.exceptions import JobTimedOut, TaskKilled, without_useless_retries
+from airflow_provider_ehpc.logs.lines import line_encoding
 from airflow_provider_ehpc.polling.kill_switch import KillSwitch
 from airflow_provider_ehpc.polling.terms import FinishedPolicy, WaitTerms, parse_policy, parse_states
 from airflow_provider_ehpc.task import DEFER_SLACK, JobTask
@@ -59,6 +60,7 @@ class JobLogOperator(JobTask, BaseOperator):
     :param finished_without_exit_code: what an end without an outcome counts as, ``success`` or ``fail``.
     :param not_found_grace: seconds, or a ``timedelta``, in which a job just submitted may be unknown.
     :param poll_interval: seconds, or a ``timedelta``, between two cycles.
+    :param encoding: of the job's output, such as ``gbk``, if the API returns bytes (E-HPC).
     :param log_settle_time: seconds, or a ``timedelta``, without a new byte after which an ended job's log
         counts as complete.
     :param keep_log_at: a folder, of any kind that ``ObjectStoragePath`` understands, in which the raw bytes
@@ -94,6 +96,7 @@ class JobLogOperator(JobTask, BaseOperator):
         not_found_grace: timedelta | float = 60.0,
         poll_interval: timedelta | float = 10.0,
         log_settle_time: timedelta | float = 5.0,
+        encoding: str = "utf-8",
         keep_log_at: str | None = None,
         stop_job_on_kill: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -121,6 +124,7 @@ class JobLogOperator(JobTask, BaseOperator):
         self.not_found_grace = arguments.seconds("not_found_grace", not_found_grace)
         self.poll_interval = arguments.seconds("poll_interval", poll_interval, positive=True)
         self.log_settle_time = arguments.seconds("log_settle_time", log_settle_time)
+        self.encoding = line_encoding(encoding)
         self.keep_log_at = keep_log_at
         self.stop_job_on_kill = stop_job_on_kill
         self.deferrable = deferrable
@@ -175,6 +179,7 @@ class JobLogOperator(JobTask, BaseOperator):
             # and that nobody can tell how much that wrote.
             begun = cursor or SavedCursor(self.hook.api.name, self.ref.as_dict())
             store.save(dataclasses.replace(begun, turn=None))
+            store.defer(cursor)
             self._defer(terms, started, cursor, seen=first is not None)
         self._watch = JobWatch(self.ref, terms, started)
         follower = LogFollower(
@@ -186,6 +191,7 @@ class JobLogOperator(JobTask, BaseOperator):
             settle=self.log_settle_time,
             start=cursor,
             pace=store,
+            encoding=self.encoding,
         )
         self._meter = LogMeter(self.hook.api.name, "worker", follower.totals, resumed=cursor is not None)
         try:
@@ -193,7 +199,8 @@ class JobLogOperator(JobTask, BaseOperator):
         except TaskKilled:
             store.save(follower.cursor)
             raise
-        return self._result(verdict, {}, dataclasses.asdict(follower.totals))
+        totals = dataclasses.asdict(follower.totals)
+        return self._result(verdict, {}, totals, terms.deadline)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the deferral, however it ended; a retry need not repeat what the trigger wrote."""
@@ -248,6 +255,7 @@ class JobLogOperator(JobTask, BaseOperator):
                 started=started,
                 poll_interval=self.poll_interval,
                 settle=self.log_settle_time,
+                encoding=self.encoding,
                 cursor=cursor.as_dict() if cursor else None,
                 terms=terms.as_dict(),
                 stop_job_on_kill=self.stop_job_on_kill,
@@ -258,8 +266,9 @@ class JobLogOperator(JobTask, BaseOperator):
         )
 
     def _do(self, step: Step) -> JobStatus | ApiError | None:
-        from airflow_provider_ehpc.logs.emission import records, stream_prefix
+        from airflow_provider_ehpc.logs.emission import records
         from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Look, Pause
+        from airflow_provider_ehpc.logs.lines import stream_prefix
         from airflow_provider_ehpc.polling.watch import Note
 
         if isinstance(step, Look):
@@ -288,20 +297,29 @@ class JobLogOperator(JobTask, BaseOperator):
             raise TaskKilled(f"the task was told to end while it followed {self.ref}")
         return None
 
-    def _result(self, verdict: Verdict, event: dict[str, Any], totals: dict[str, Any]) -> dict[str, Any]:
+    def _result(
+        self,
+        verdict: Verdict,
+        event: dict[str, Any],
+        totals: dict[str, Any],
+        deadline: float | None = None,
+    ) -> dict[str, Any]:
         from airflow_provider_ehpc.logs.keep import keep_log
         from airflow_provider_ehpc.polling.watch import Outcome
 
         if self._store and verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
             self._store.forget()
         kept: dict[str, Any] = {}
-        if self.keep_log_at and verdict.jobs:
+        if self.keep_log_at and (verdict.jobs or "reached" in event):
             try:
-                kept["kept"] = keep_log(self.hook, self.ref, self.keep_log_at)
+                kept["kept"] = keep_log(
+                    self.hook, self.ref, self.keep_log_at, followed=totals.get("bytes"), deadline=deadline
+                )
             except Exception as error:
                 # Each storage's library has errors of its own; none of them must hide how the job ended.
                 self.log.warning(
                     "the log of %s could not be kept at %s: %s", self.ref, self.keep_log_at, error
                 )
-        (job,) = self._jobs(verdict, event, [self.ref], self._terms(time.time()), JobTimedOut)
+        terms = self._terms(time.time())
+        (job,) = self._jobs(verdict, event, [self.ref], terms, JobTimedOut, encoding=self.encoding)
         return {**job, "log": {**totals, **kept}}

@@ -15,28 +15,28 @@ from airflow_provider_ehpc.apis.job import JobRef, JobStatus
 from airflow_provider_ehpc.polling.watch import is_provisional
 
 HEARTBEAT = 60.0
-"""Seconds after which a subscriber is told also that nothing has changed."""
+"""Seconds after which a subscriber gets a result that has not changed, too."""
 
 _GATHERING = 2.5
-"""Seconds that a first look waits for others', at most: of many that are deferred together all are to be in
-one turn. Half the interval where that is less."""
+"""Seconds for which a first poll waits for others, at most: jobs that are deferred together share one turn.
+Half the interval if that is less."""
 
 _LAST_ANSWER = 2.0
 """Seconds after its deadline for which a subscriber waits for the answer to its last poll. It wakes then by
 itself: a request that hangs, or a pause of the rate limit, must not hold it."""
 
 Look: TypeAlias = Mapping[JobRef, JobStatus | None] | ApiError
-"""What a look gave: the jobs' states, None for one that the cloud does not know, or why there is none."""
+"""The result of a poll: the jobs' states, None for an unknown job, or the error."""
 Answer: TypeAlias = JobStatus | Exception | None
 """What came of asking for a job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When those who took part in a turn want the next one.
+    """When the subscribers of a turn want the next one.
 
     One factor for all: they stay in step with each other, and out of step with other pollers. It is never
-    more than 1, so that no look comes later than was asked for.
+    more than 1, so that no poll is late.
 
     :param began: time of the loop.
     :param spread: seconds that lay between the first answer and the last in the turn before.
@@ -52,12 +52,12 @@ class Pace:
 
 
 class Turn:
-    """Whose answers have come, in one turn."""
+    """Collect the results of one turn by subscriber."""
 
     def __init__(self, takers: Iterable[Subscription]) -> None:
         self._takers: dict[JobRef, list[Subscription]] = {}
         self._wanted: dict[Subscription, int] = {}
-        """How many answers those want who wait for several jobs."""
+        """The number of results that each subscriber with several jobs waits for."""
         self._told: dict[Subscription, dict[JobRef, Answer]] = {}
         for taker in takers:
             if len(taker.refs) > 1:
@@ -67,13 +67,13 @@ class Turn:
 
     @property
     def unanswered(self) -> list[JobRef]:
-        """The jobs on which nothing has come yet."""
+        """The jobs without a result so far."""
         return list(self._takers)
 
     def answered(
         self, answers: Mapping[JobRef, Answer]
     ) -> Iterator[tuple[Subscription, dict[JobRef, Answer]]]:
-        """Take in answers; go through the subscribers that have all of theirs now, with these."""
+        """Take in results; yield the subscribers whose results are complete now, with them."""
         for ref, answer in answers.items():
             for taker in self._takers.pop(ref, ()):
                 if taker not in self._wanted:
@@ -86,12 +86,12 @@ class Turn:
 
 
 class Subscription:
-    """One waiter's share of a poller. Its jobs may become fewer, down to none: set :attr:`refs` anew.
+    """One wait's share of a poller. Its jobs may become fewer, down to none: set :attr:`refs` anew.
 
-    :param interval: seconds between two looks.
-    :param earliest: time of the loop before which no look is wanted.
-    :param due: time of the loop of the first look.
-    :param last: time of the loop at which a last look is wanted; None for none in particular.
+    :param interval: seconds between two polls.
+    :param earliest: loop time before which no poll is wanted.
+    :param due: loop time of the first poll.
+    :param last: loop time of the deadline, at which a last poll is wanted; None if there is none.
     """
 
     def __init__(
@@ -107,11 +107,11 @@ class Subscription:
         self.interval = interval
         self.due = due
         self.late = 0.0
-        """Seconds from when the last look was due until its answers were there."""
+        """Seconds by which the last result was behind schedule."""
         self.earliest = earliest
         self._last = last
         self.new = True
-        """Whether there was no look yet."""
+        """Whether it was not polled for yet."""
         self._told_at = float("-inf")
         self._told: dict[JobRef, Answer] = {}
         self._news: dict[JobRef, JobStatus | None] = {}
@@ -163,15 +163,15 @@ class Subscription:
 
     @property
     def first_look_until(self) -> float:
-        """Time of the loop until which its first look may wait for others'."""
+        """Loop time until which its first poll may wait for others."""
         latest = self.due + min(_GATHERING, self.interval / 2)
         return latest if self._last is None else min(latest, self._last)
 
     def wants(self, now: float) -> bool:
-        """Whether to take it along in a turn: it is due, or will be soon.
+        """Return True to poll for it in a turn: it is due, or will be soon.
 
-        "Soon" is half its interval, so that those who wait for jobs of a cluster fall into step, whatever
-        their intervals; before its first look it takes any turn after ``earliest``.
+        "Soon" is half its interval, so that all waits for jobs of a cluster fall into step, whatever their
+        intervals; before its first poll it takes any turn after ``earliest``.
         """
         if not self.refs:
             return False
@@ -180,7 +180,7 @@ class Subscription:
         return now >= self.earliest and (self.new or self.due - now <= self.interval / 2)
 
     def looked(self, pace: Pace, now: float, mine: dict[JobRef, Answer]) -> None:
-        """Take in what a turn gave, and note when the next is due."""
+        """Take in the results of a turn and plan the next poll."""
         self.new = False
         self.late = max(0.0, now - self.due)
         self.due = pace.next_after(self.interval)
@@ -199,7 +199,7 @@ class Subscription:
         self.tell(mine)
 
     def tell(self, answers: Mapping[JobRef, Answer]) -> None:
-        """Put answers where :meth:`look` finds them."""
+        """Put results where :meth:`look` finds them."""
         states = {ref: answer for ref, answer in answers.items() if not isinstance(answer, Exception)}
         self._news = {**self._news, **states} if self._news else states
         errors = [answer for answer in answers.values() if isinstance(answer, Exception)]

@@ -18,6 +18,7 @@ from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.listing import latest_moment
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.wording import counts, lasted, own_duration, some
+from airflow_provider_ehpc.text import unfold
 
 OUTAGE_GRACE = 1800.0
 """Seconds of nothing but transient errors after which a wait ends: an outage of the API says nothing about
@@ -57,7 +58,7 @@ class Note:
 
     def tell(self, log: Any) -> None:
         """Write it to a task's log."""
-        (log.warning if self.warning else log.info)("%s", self.text)
+        (log.warning if self.warning else log.info)("%s", unfold(self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +255,9 @@ class JobWatch:
         Return what to log about that as well: nothing if nothing was assumed.
         """
         if self.cancelled_by_us and status.state.terminal:
-            reason = status.reason or "cancelled by this task"
+            why = status.reason or "cancelled by this task"
             cancelled = dataclasses.replace(
-                status, state=JobState.CANCELLED, outcome_assumed=False, reason=reason
+                status, state=JobState.CANCELLED, outcome_assumed=False, reason=why
             )
             return cancelled, ""
         # Of an array that ended without an outcome, a sub-job may have reported that it failed.

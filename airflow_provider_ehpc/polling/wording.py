@@ -24,13 +24,10 @@ def some(names: tuple[str, ...]) -> str:
 
 
 def own_duration(before: JobStatus, status: JobStatus) -> float | None:
-    """Return the seconds that a job was in its state before, by its own times; None if it reports none."""
-    if before.state is JobState.RUNNING and status.state.terminal:
-        begin, end = status.started_at, status.ended_at
-    elif before.state in (JobState.PENDING, JobState.QUEUED) and status.state is JobState.RUNNING:
-        begin, end = status.submitted_at, status.started_at
-    else:
+    """Return the seconds that a job ran, by its own times; None if it did not run before or reports none."""
+    begin, end = status.started_at, status.ended_at
+    if before.state is not JobState.RUNNING or not status.state.terminal or begin is None or end is None:
         return None
-    if begin is None or end is None or (begin.tzinfo is None) != (end.tzinfo is None) or end < begin:
+    if (begin.tzinfo is None) != (end.tzinfo is None) or end < begin:
         return None
     return (end - begin).total_seconds()

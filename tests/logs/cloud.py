@@ -66,6 +66,10 @@ class Cloud:
     sizes: list[int] = field(default_factory=list)
     """How many bytes were asked for."""
     name: str = "fake"
+    details: dict[str, Any] = field(
+        default_factory=lambda: {"stdout_path": "/home/x/7.out", "stderr_path": "/home/x/7.err"}
+    )
+    """What else is known of the job."""
 
     def happen(self) -> None:
         """Let happen what is due."""
@@ -94,8 +98,8 @@ class Cloud:
             raise NotFound("no such job")
         state = JobState.__members__.get(told, JobState.UNKNOWN)
         if told == "FINISHED":
-            return JobStatus("7", JobState.SUCCEEDED, told, "c1", outcome_assumed=True)
-        return JobStatus("7", state, told, "c1")
+            return JobStatus("7", JobState.SUCCEEDED, told, "c1", outcome_assumed=True, **self.details)
+        return JobStatus("7", state, told, "c1", **self.details)
         yield  # a generator, as the real ones are
 
     def look(self) -> JobStatus | ApiError | None:
@@ -210,6 +214,7 @@ def follow(
     start: SavedCursor | None = None,
     pace: Pace | None = None,
     cut_after: int = 100_000,
+    encoding: str = "utf-8",
     **terms: Any,
 ) -> Followed:
     """Follow the job to its end; pauses take no time but the cloud's, and so does writing lines.
@@ -227,6 +232,7 @@ def follow(
         settle=settle,
         start=start,
         pace=pace,
+        encoding=encoding,
     )
     steps: list[Step] = []
     times: list[float] = []

@@ -16,8 +16,13 @@ from airflow_provider_ehpc.compat import AirflowException, AirflowSensorTimeout
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed
 from airflow_provider_ehpc.hooks import job_hook
+from airflow_provider_ehpc.polling import watch
+from airflow_provider_ehpc.polling.subscription import Subscription
 from airflow_provider_ehpc.sensors import job_state
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
+from airflow_provider_ehpc.triggers.base import JobTrigger
+from airflow_provider_ehpc.triggers.job_log import JobLogTrigger, SharedView
+from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
 from tests.conftest import Pauses, TaskLog
 
 
@@ -156,3 +161,55 @@ def test_a_flow_ends_at_its_deadline(conn_id: str, ehpc_emulator: Emulator, toge
     assert time.time() - deadline < 3
     hook.close()
     assert ehpc_emulator.requests.count("GetJob") >= 1
+
+
+# Triggers
+
+
+def trigger(kind: type[JobTrigger], conn_id: str, job_id: str, started: float) -> JobTrigger:
+    more = {"settle": 0.1} if kind is JobLogTrigger else {}
+    return kind(
+        conn_id=conn_id,
+        api="ehpc",
+        jobs=[{"job_id": job_id, "cluster_id": "ehpc-hz-emulator"}],
+        started=started,
+        poll_interval=0.1,
+        **more,
+    )
+
+
+@pytest.mark.parametrize("kind", [JobStateTrigger, JobLogTrigger])
+async def test_a_triggerer_that_takes_over_polls_on_for_an_unknown_job(
+    ehpc_emulator: Emulator, conn_id: str, kind: type[JobTrigger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one before it may have seen the job, an hour ago."""
+    monkeypatch.setattr(watch, "GONE_GRACE", 1.0)
+    began = time.time()
+    (event,) = [event async for event in trigger(kind, conn_id, "99", began - 3600).run()]
+    assert event.payload["outcome"] == "not_found"
+    assert "is no longer known to the cloud" in event.payload["message"]
+    assert time.time() - began > 1
+
+
+async def test_the_view_of_a_log_is_no_second_poll() -> None:
+    """It is asked far more often than the job is."""
+    ref = JobRef("1", "c")
+    subscription = Subscription([ref], interval=10.0, earliest=0.0, due=0.0, last=None)
+    view = SharedView(subscription, ref)
+
+    async def look() -> Any:
+        async with asyncio.timeout(0.1):
+            return await view.look()
+
+    for _ in range(2):
+        preempted = JobStatus("1", JobState.CANCELLED, "PREEMPTED", "c")
+        subscription.tell({ref: preempted})
+        assert await look() is preempted
+        assert subscription.refs == [ref]
+        with pytest.raises(TimeoutError):
+            await look()
+    failed = JobStatus("1", JobState.FAILED, "FAILED", "c")
+    subscription.tell({ref: failed})
+    assert await look() is failed
+    assert await look() is failed
+    assert subscription.refs == []

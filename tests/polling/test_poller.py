@@ -293,6 +293,24 @@ def test_who_comes_while_the_last_one_leaves_gets_a_new_one(cloud: Cloud) -> Non
     run(main())
 
 
+def test_an_ending_poller_takes_nobody(cloud: Cloud) -> None:
+    """Until its task has closed the session, a new subscriber would join it and wait for ever."""
+
+    async def main() -> None:
+        end_all(cloud, 3)
+        wait = subscribed("c", "ehpc", [ref(1)], interval=5.0)
+        await wait.__aenter__()
+        leaving = asyncio.create_task(wait.__aexit__(None, None, None))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert not leaving.done()
+        assert not poller._pollers
+        async with asyncio.timeout(30):
+            await until(2, ended(2))
+        await leaving
+
+    run(main())
+
+
 def test_every_loop_has_its_own(cloud: Cloud) -> None:
     """``dag.test()`` runs every deferral in a loop of its own."""
     end_all(cloud, 2)
@@ -344,8 +362,11 @@ def test_a_poller_that_breaks_tells_its_subscribers(cloud: Cloud, monkeypatch: p
     monkeypatch.setattr(poller.random, "uniform", lambda low, high: 1 / 0)
 
     async def main() -> None:
-        with pytest.raises(RuntimeError, match="has ended"):
-            await until(1, lambda look: False)
+        async with subscribed("c", "ehpc", [ref(1)], interval=5.0) as subscription:
+            with pytest.raises(RuntimeError, match="has ended"):
+                await subscription.look()
+            # Who comes next, while this one is still there, must not join it.
+            assert not poller._pollers
 
     run(main())
 

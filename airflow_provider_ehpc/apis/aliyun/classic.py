@@ -8,19 +8,16 @@ updated 2025-07-31) and the request and response models of ``alibabacloud-ehpc20
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from pydantic import Field
 
 from airflow_provider_ehpc.apis.aliyun import window
 from airflow_provider_ehpc.apis.aliyun.common import (
     PAGE_SIZE,
-    Items,
-    Part,
     add_listed,
     clock,
     cluster_job_ref,
@@ -31,15 +28,17 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     named_cluster,
     node_names,
     parameter,
+    same_job,
     some_job_ids,
     whole_array_id,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
+from airflow_provider_ehpc.apis.aliyun.filters import ClassicFilters, classic_filters
 from airflow_provider_ehpc.apis.aliyun.pbs import SchedulerJob, scheduler_status
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
-from airflow_provider_ehpc.apis.answer import Number, PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.answer import Id, Items, Number, PascalAnswer, Text, Time, about, parse_json
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -72,7 +71,7 @@ _STREAMS = ("stdout", "stderr")
 class ListedJob(PascalAnswer):
     """A job as ListJobs tells it. Times have no zone; ``state`` is FINISHED, RUNNING or QUEUED."""
 
-    id: Text = ""
+    id: Id = ""
     name: Text = ""
     owner: Text = ""
     state: Text = ""
@@ -81,7 +80,7 @@ class ListedJob(PascalAnswer):
     last_modify_time: Time = None
     priority: Text = ""
     node_list: Text = ""
-    resources: Part[Resources] = None
+    resources: Resources | None = None
     stdout: Text = ""
     """Path of the standard output file."""
     stderr: Text = ""
@@ -108,12 +107,14 @@ def list_jobs(
     page_size: int = PAGE_SIZE,
     state: str | None = None,
     owner: str | None = None,
+    rerunable: bool | None = None,
 ) -> ApiCall[ListJobsAnswer]:
     """ListJobs: a page of a cluster's jobs, in an order that is not documented.
 
     :param page_size: at most 50.
     :param state: ``all``, ``finished`` or ``notfinish``.
     :param owner: the cluster user whose jobs are meant.
+    :param rerunable: True for jobs that can be rerun only.
     """
     return rpc_call(
         VERSION,
@@ -124,6 +125,7 @@ def list_jobs(
             "Owner": owner,
             "PageNumber": page_number,
             "PageSize": page_size,
+            "Rerunable": parameter(rerunable),
             "State": state,
         },
         subject=f"cluster {cluster_id}",
@@ -152,14 +154,13 @@ def list_jobs_with_filters(
     *,
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
-    job_status: str | None = None,
-    created_from: int | None = None,
+    **filters: Unpack[ClassicFilters],
 ) -> ApiCall[ListJobsWithFiltersAnswer]:
-    """ListJobsWithFilters: a page of a cluster's jobs, newest first.
+    """ListJobsWithFilters: a page of a cluster's jobs.
 
     :param page_size: at most 50.
-    :param job_status: ``all``, ``finished`` or ``notfinish``.
-    :param created_from: epoch seconds of the earliest submission.
+    :param filters: see :class:`~.filters.ClassicFilters`.
+    :raises InvalidArgument: for a filter that is not of its type.
     """
     return rpc_call(
         VERSION,
@@ -167,11 +168,9 @@ def list_jobs_with_filters(
         ListJobsWithFiltersAnswer,
         {
             "ClusterId": cluster_id,
-            "CreateTimeStart": created_from,
-            "JobStatus": job_status,
             "PageNumber": page_number,
             "PageSize": page_size,
-            "SubmitOrder": "desc",
+            **classic_filters(filters),
         },
         subject=f"cluster {cluster_id}",
         method="GET",
@@ -189,14 +188,14 @@ class DescribeJobAnswer(PascalAnswer):
     """Answer of DescribeJob."""
 
     request_id: Text = ""
-    message: Part[DescribedJobs] = None
+    message: DescribedJobs | None = None
 
     def job(self, job_id: str) -> SchedulerJob:
         """Return the attributes of the job, none where the answer has none or in another form."""
         told = self.message.job_info if self.message else None
         if isinstance(told, str):
             try:
-                told = json.loads(told)
+                told = parse_json(told)
             except ValueError:
                 told = None
         if not isinstance(told, dict):
@@ -225,7 +224,7 @@ class GetJobLogAnswer(PascalAnswer):
     """Answer of GetJobLog: pieces of both files in Base64. Neither file's length is told."""
 
     request_id: Text = ""
-    job_id: Text = ""
+    job_id: Id = ""
     output_log: Text = ""
     """Content of the standard output (in the 2024 API's GetJob, ``OutputLog`` is the file's path)."""
     error_log: Text = ""
@@ -247,7 +246,7 @@ def get_job_log(
     :param exec_host: the node that the job runs on: needed while it runs, not afterwards.
     :param size: bytes at most, up to 409,600.
     """
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "GetJobLog",
         GetJobLogAnswer,
@@ -255,13 +254,16 @@ def get_job_log(
         subject=str(JobRef(job_id, cluster_id)),
         method="GET",
     )
+    return about(call, job_id, lambda answer: [answer.job_id], same_job)
 
 
 class SubmitJobAnswer(PascalAnswer):
     """Answer of SubmitJob."""
 
+    essential = frozenset({"JobId"})
+
     request_id: Text = ""
-    job_id: Text = ""
+    job_id: Id = ""
 
 
 def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:
@@ -380,8 +382,9 @@ class EhpcClassicApi:
                 partial(_rows, cluster, word, created_from), lambda row: row.id, PAGE_SIZE
             )
             for row in rows.values():
-                listed = _cluster_job(cluster, row, ended=created_from is not None)
-                add_listed(jobs, listed, in_array=bool(row.array_request))
+                if row.id:
+                    listed = _cluster_job(cluster, row, ended=created_from is not None)
+                    add_listed(jobs, listed, in_array=bool(row.array_request))
         return jobs
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
@@ -389,7 +392,8 @@ class EhpcClassicApi:
         positions = {stream: cursor.position(stream) for stream in _STREAMS}
         offsets = {s: position if isinstance(position, int) else 0 for s, position in positions.items()}
         status = yield from self._known_status(ref)
-        if status and status.state in _NOT_STARTED:
+        # A job that waits to be rerun still has the log of its last run.
+        if status and status.state in _NOT_STARTED and not any(offsets.values()):
             return LogBatch(tuple(LogChunk(s, b"", offset) for s, offset in offsets.items()), more=False)
         return (yield from window.read_on(_log_window(ref, status), offsets, size))
 
@@ -474,7 +478,7 @@ def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
 
 def _unfinished(cluster_id: str, number: int) -> Flow[JobsPage]:
     answer = yield list_jobs(cluster_id, page_number=number + 1, state="notfinish")
-    refs = [(JobRef(job.id, cluster_id), job) for job in answer.jobs]
+    refs = [(JobRef(job.id, cluster_id), job) for job in answer.jobs if job.id]
     return JobsPage(
         {ref: _from_list_jobs(ref, job) for ref, job in refs}, len(answer.jobs), answer.total_count
     )

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from pydantic import Field
 
@@ -27,14 +27,16 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     log_bytes,
     named_cluster,
     node_names,
+    same_job,
     some_job_ids,
     whole_array_id,
     with_options,
 )
+from airflow_provider_ehpc.apis.aliyun.filters import JobFilters, job_filter
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
 from airflow_provider_ehpc.apis.aliyun.window import tail
-from airflow_provider_ehpc.apis.answer import Flag, Number, PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.answer import Flag, Id, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import array_size, array_status
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
@@ -73,7 +75,7 @@ class Resources(PascalAnswer):
 class JobInfo(PascalAnswer):
     """A job as GetJob tells it. Times have no zone; there is neither an exit code nor an end time."""
 
-    job_id: Text = ""
+    job_id: Id = ""
     job_name: Text = ""
     runas_user: Text = ""
     state: Text = ""
@@ -101,6 +103,8 @@ class JobInfo(PascalAnswer):
 class GetJobAnswer(PascalAnswer):
     """Answer of GetJob."""
 
+    essential = frozenset({"JobInfo"})
+
     request_id: Text = ""
     success: Flag = None
     job_info: JobInfo | None = None
@@ -108,7 +112,7 @@ class GetJobAnswer(PascalAnswer):
 
 def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
     """GetJob: the details of one job. No code is documented for a job that does not exist."""
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "GetJob",
         GetJobAnswer,
@@ -116,11 +120,19 @@ def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
         subject=str(JobRef(job_id, cluster_id)),
     )
 
+    def ids(answer: GetJobAnswer) -> tuple[str, ...]:
+        job = answer.job_info or JobInfo()
+        # Slurm gives a sub-job a number of its own besides its index in the array.
+        in_array = (f"{job.array_job_id}_{job.array_job_sub_id}",) if re.match(r"\d+[_\[]\d", job_id) else ()
+        return (job.job_id, *in_array)
+
+    return about(call, job_id, ids, same_job)
+
 
 class ListedJobSpec(PascalAnswer):
     """A job as ListJobs tells it: other names than GetJob's, and times in epoch seconds."""
 
-    id: Text = ""
+    id: Id = ""
     state: Text = ""
     runas_user: Text = ""
     job_queue: Text = ""
@@ -155,7 +167,7 @@ class ListJobsAnswer(PascalAnswer):
     page_number: Number = None
     page_size: Number = None
     total_count: Number = None
-    jobs: list[ListedJob] = Field(default_factory=list)
+    jobs: Items[ListedJob] = Field(default_factory=list)
 
 
 def list_jobs(
@@ -163,35 +175,21 @@ def list_jobs(
     *,
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
-    job_status: str | None = None,
-    job_name: str | None = None,
-    queues: list[str] | None = None,
-    users: list[str] | None = None,
-    created_from: int | None = None,
-    created_to: int | None = None,
+    **filters: Unpack[JobFilters],
 ) -> ApiCall[ListJobsAnswer]:
-    """ListJobs: a page of a cluster's jobs, newest first.
+    """ListJobs: a page of a cluster's jobs.
 
     :param page_size: at most 50.
-    :param job_status: ``all``, ``finished`` or ``notfinish``.
-    :param job_name: a part of the name.
-    :param created_from: epoch seconds, like ``created_to``.
+    :param filters: see :class:`~.filters.JobFilters`.
+    :raises InvalidArgument: for a filter that is not of its type.
     """
-    job_filter = {
-        "CreateTimeEnd": None if created_to is None else str(created_to),
-        "CreateTimeStart": None if created_from is None else str(created_from),
-        "JobName": job_name,
-        "JobStatus": job_status,
-        "Queues": queues,
-        "Users": users,
-    }
     return rpc_call(
         VERSION,
         "ListJobs",
         ListJobsAnswer,
         {
             "ClusterId": cluster_id,
-            "JobFilter": _object(job_filter),
+            "JobFilter": job_filter(filters),
             "PageNumber": page_number,
             "PageSize": page_size,
         },
@@ -208,7 +206,7 @@ class GetJobLogAnswer(PascalAnswer):
 
     request_id: Text = ""
     success: Flag = None
-    job_id: Text = ""
+    job_id: Id = ""
     stdout_log: Text = ""
     stderr_log: Text = ""
     stdout_log_size: Number = None
@@ -224,21 +222,24 @@ def get_job_log(
     :param offset: first byte to read.
     :param size: bytes at most. The upper bound is not documented (2018-04-12: 409,600).
     """
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "GetJobLog",
         GetJobLogAnswer,
         {"ClusterId": cluster_id, "JobId": job_id, "LogType": log_type, "Offset": offset, "Size": size},
         subject=str(JobRef(job_id, cluster_id)),
     )
+    return about(call, job_id, lambda answer: [answer.job_id], same_job)
 
 
 class CreateJobAnswer(PascalAnswer):
     """Answer of CreateJob."""
 
+    essential = frozenset({"JobId"})
+
     request_id: Text = ""
     success: Flag = None
-    job_id: Text = ""
+    job_id: Id = ""
 
 
 def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
@@ -354,8 +355,9 @@ class EhpcApi:
         for word, created_from in (("notfinish", None), ("finished", int(since.timestamp()))):
             rows = yield from all_pages(partial(_rows, cluster, word, created_from), _row_key, PAGE_SIZE)
             for row in rows.values():
-                listed = _cluster_job(cluster, row, ended=created_from is not None)
-                add_listed(jobs, listed, in_array=bool(row.job_spec.array_request))
+                if row.job_spec.id:
+                    listed = _cluster_job(cluster, row, ended=created_from is not None)
+                    add_listed(jobs, listed, in_array=bool(row.job_spec.array_request))
         return jobs
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
@@ -444,7 +446,7 @@ def _page(cluster_id: str, job_status: str, number: int) -> Flow[JobsPage]:
         (ref := JobRef(job.job_spec.id, cluster_id)): _from_list_jobs(ref, job)
         for job in answer.jobs
         # The whole of an array is told by its parent; a listed entry may be only one sub-job.
-        if not job.job_spec.array_request
+        if job.job_spec.id and not job.job_spec.array_request
     }
     return JobsPage(told, len(answer.jobs), answer.total_count)
 

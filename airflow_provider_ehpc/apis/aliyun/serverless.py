@@ -18,20 +18,19 @@ from typing import Any
 from pydantic import AliasChoices, Field
 
 from airflow_provider_ehpc.apis.aliyun.common import (
-    Items,
-    Part,
     cluster_job_ref,
     cluster_of,
     job_is_unknown,
     named_cluster,
     parameter,
+    same_job,
     some_job_ids,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.containers import ContainerGroup, exit_code, reason, resources
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import serverless_state
-from airflow_provider_ehpc.apis.answer import Flag, Number, PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.answer import Flag, Id, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import array_status
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
@@ -58,6 +57,7 @@ from airflow_provider_ehpc.apis.job import (
     Told,
 )
 from airflow_provider_ehpc.apis.listing import all_pages, one_pass
+from airflow_provider_ehpc.apis.moments import epoch_seconds
 
 VERSION = "2018-04-12"
 _NAME = "ehpc-serverless"
@@ -71,7 +71,7 @@ class ListedJob(PascalAnswer):
     """A serverless job, or a sub-task of an array job, as ListServerlessJobs tells it."""
 
     # Id, Name and Owner are what an earlier SDK called the first three.
-    job_id: Text = Field("", validation_alias=AliasChoices("JobId", "Id", "job_id"))
+    job_id: Id = Field("", validation_alias=AliasChoices("JobId", "Id", "job_id"))
     job_name: Text = Field("", validation_alias=AliasChoices("JobName", "Name", "job_name"))
     user: Text = Field("", validation_alias=AliasChoices("User", "Owner", "user"))
     state: Text = ""
@@ -98,7 +98,7 @@ class ServerlessJob(ListedJob):
 
     last_modify_time: Time = None
     """In milliseconds, beside the other times' seconds."""
-    array_properties: Part[ArrayProperties] = None
+    array_properties: ArrayProperties | None = None
     """Told in the documented sample of a job that is no array."""
     container_groups: Items[ContainerGroup] = Field(default_factory=list)
 
@@ -116,13 +116,15 @@ def describe_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[Des
 
     :param job_ids: exactly one, in spite of the list; for an array job the id of a sub-task, as in ``10_3``.
     """
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "DescribeServerlessJobs",
         DescribeServerlessJobsAnswer,
         {"ClusterId": cluster_id, **_numbered("JobIds", job_ids)},
         subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
     )
+    # Which sub-tasks come for the ID of an array is not documented.
+    return about(call, job_ids[0], lambda answer: [job.job_id for job in answer.job_infos], same_job)
 
 
 class ListServerlessJobsAnswer(PascalAnswer):
@@ -141,8 +143,8 @@ def list_serverless_jobs(
     job_ids: Iterable[str] = (),
     job_names: Iterable[str] = (),
     state: str | None = None,
-    submitted_from: int | None = None,
-    submitted_to: int | None = None,
+    submitted_from: datetime | int | None = None,
+    submitted_to: datetime | int | None = None,
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
 ) -> ApiCall[ListServerlessJobsAnswer]:
@@ -150,7 +152,7 @@ def list_serverless_jobs(
 
     :param job_ids: of jobs, or of sub-tasks.
     :param state: ``All``, ``Pending``, ``Running``, ``Succeeded``, ``Canceled`` or ``Failed``.
-    :param submitted_from: epoch seconds, like ``submitted_to``.
+    :param submitted_from: an aware datetime or epoch seconds, like ``submitted_to``.
     :param page_size: at most 100.
     """
     return rpc_call(
@@ -164,8 +166,8 @@ def list_serverless_jobs(
             "PageNumber": page_number,
             "PageSize": page_size,
             "State": state,
-            "SubmitTimeEnd": submitted_to,
-            "SubmitTimeStart": submitted_from,
+            "SubmitTimeEnd": epoch_seconds("submitted_to", submitted_to),
+            "SubmitTimeStart": epoch_seconds("submitted_from", submitted_from),
         },
         subject=f"cluster {cluster_id}",
     )
@@ -174,8 +176,10 @@ def list_serverless_jobs(
 class SubmitServerlessJobAnswer(PascalAnswer):
     """Answer of SubmitServerlessJob."""
 
+    essential = frozenset({"JobId"})
+
     request_id: Text = ""
-    job_id: Text = ""
+    job_id: Id = ""
 
 
 def submit_serverless_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitServerlessJobAnswer]:
@@ -335,7 +339,7 @@ class EhpcServerlessApi:
             )
             for job_id, row in rows.items():
                 # 10_3 is a sub-task of 10, which is listed, too.
-                if not _SUB_TASK.fullmatch(job_id):
+                if job_id and not _SUB_TASK.fullmatch(job_id):
                     jobs[job_id] = _cluster_job(cluster, row)
         return jobs
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Number, Text, Time
+from airflow_provider_ehpc.apis.answer import Answer, Items, Number, Text, Time, about
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     Flow,
@@ -24,7 +24,6 @@ from airflow_provider_ehpc.apis.call import (
     NotFound,
     UnexpectedResponse,
 )
-from airflow_provider_ehpc.apis.huawei.fields import Many
 from airflow_provider_ehpc.apis.huawei.flows import (
     ProjectApi,
     read_streams,
@@ -33,6 +32,7 @@ from airflow_provider_ehpc.apis.huawei.flows import (
 from airflow_provider_ehpc.apis.huawei.lines import LogLines, newest_lines, read_lines
 from airflow_provider_ehpc.apis.huawei.preview import LogPreview, is_preview, new_part
 from airflow_provider_ehpc.apis.huawei.protocol import LOG_NOT_READY, modelarts_call, project_path
+from airflow_provider_ehpc.apis.huawei.search import Search, search_body
 from airflow_provider_ehpc.apis.huawei.states import UNFINISHED_PHASES
 from airflow_provider_ehpc.apis.huawei.submission import job_body
 from airflow_provider_ehpc.apis.huawei.training_job import TaskIp, TrainingJob
@@ -50,6 +50,7 @@ from airflow_provider_ehpc.apis.job import (
     StatusesFlow,
 )
 from airflow_provider_ehpc.apis.listing import all_pages, newest_pages, submitted_since
+from airflow_provider_ehpc.apis.moments import milliseconds
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 
 VERSION = "v2"
@@ -63,7 +64,7 @@ def _path(project_id: str, *segments: str) -> str:
 
 def show_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]:
     """ShowTrainingJobDetails: one job."""
-    return modelarts_call(
+    call = modelarts_call(
         "ShowTrainingJobDetails",
         TrainingJob,
         "GET",
@@ -71,6 +72,7 @@ def show_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]:
         project_id=project_id,
         subject=str(JobRef(job_id)),
     )
+    return about(call, job_id, lambda job: [job.metadata.id])
 
 
 class SearchAnswer(Answer):
@@ -88,27 +90,19 @@ class SearchAnswer(Answer):
     workspace_id: Text = ""
     ai_project: Text = ""
     train_type: Text = ""
-    items: Many[TrainingJob] = Field(default_factory=list)
+    items: Items[TrainingJob] = Field(default_factory=list)
 
 
 def search_training_jobs(
-    project_id: str,
-    *,
-    page: int = 0,
-    page_size: int = PAGE_SIZE,
-    phases: Sequence[str] = (),
-    name: str | None = None,
+    project_id: str, *, page: int = 0, page_size: int = PAGE_SIZE, **search: Unpack[Search]
 ) -> ApiCall[SearchAnswer]:
-    """ListTrainingJobs: a page of the project's jobs, newest first.
+    """ListTrainingJobs: a page of the project's jobs.
 
     :param page: the first is 0. The API calls it ``offset``, but it counts pages.
     :param page_size: at most 50.
-    :param phases: only jobs in one of these.
-    :param name: a part of the name.
+    :param search: see :class:`~.search.Search`.
+    :raises InvalidArgument: for a condition of another form.
     """
-    filters = [{"key": "phase", "operator": "in", "value": list(phases)}] if phases else []
-    if name:
-        filters.append({"key": "name", "operator": "like", "value": [name]})
     return modelarts_call(
         "ListTrainingJobs",
         SearchAnswer,
@@ -118,9 +112,7 @@ def search_training_jobs(
         body={
             "offset": page,
             "limit": page_size,
-            "sort_by": "create_time",
-            "order": "desc",
-            "filters": filters,
+            **search_body(search),
         },
         subject=f"project {project_id}",
     )
@@ -145,7 +137,7 @@ def create_training_job(project_id: str, body: dict[str, Any]) -> ApiCall[Traini
 
 def terminate_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]:
     """StopTrainingJob: stop a job that is being created, waits or runs; refused for others (409)."""
-    return modelarts_call(
+    call = modelarts_call(
         "StopTrainingJob",
         TrainingJob,
         "POST",
@@ -155,6 +147,7 @@ def terminate_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]
         subject=str(JobRef(job_id)),
         writes=True,
     )
+    return about(call, job_id, lambda job: [job.metadata.id])
 
 
 class Event(Answer):
@@ -176,7 +169,7 @@ class EventsAnswer(Answer):
     order: Text = ""
     start_time: Time = None
     end_time: Time = None
-    events: Many[Event] = Field(default_factory=list)
+    events: Items[Event] = Field(default_factory=list)
 
 
 def list_training_job_events(
@@ -212,8 +205,8 @@ def list_training_job_events(
             "order": order,
             "level": level,
             "pattern": pattern,
-            "start_time": _milliseconds(since),
-            "end_time": _milliseconds(until),
+            "start_time": milliseconds("since", since),
+            "end_time": milliseconds("until", until),
         },
         subject=str(JobRef(job_id)),
     )
@@ -222,7 +215,7 @@ def list_training_job_events(
 class TasksAnswer(Answer):
     """Answer of ListTrainingJobTasks, which is a bare list."""
 
-    tasks: Many[TaskIp] = Field(default_factory=list)
+    tasks: Items[TaskIp] = Field(default_factory=list)
 
 
 def list_training_job_tasks(
@@ -283,7 +276,7 @@ class ModelArtsApi(ProjectApi):
 
     name = "modelarts"
     # Sizes stand for numbers of lines here: the least is ten lines, the most some pages of 500.
-    log_limits = LogLimits(largest=256 * 1024, smallest=1280)
+    log_limits = LogLimits(largest=256 * 1024, smallest=1280, text=True)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
         """See :class:`~airflow_provider_ehpc.apis.job.JobApi`."""
@@ -321,7 +314,7 @@ class ModelArtsApi(ProjectApi):
             PAGE_SIZE,
             lambda job: submitted_since(job.job_status(JobRef(job.metadata.id)), since),
         )
-        return {job_id: _cluster_job(job) for job_id, job in {**unfinished, **newest}.items()}
+        return {job_id: _cluster_job(job) for job_id, job in {**unfinished, **newest}.items() if job_id}
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each task's log by lines; by previews where the endpoint has no lines to give.
@@ -330,7 +323,7 @@ class ModelArtsApi(ProjectApi):
         """
         job = yield show_training_job(self.project_id, ref.job_id)
         batch: LogBatch = yield from read_streams(
-            job.status.tasks,
+            filter(None, job.status.tasks),
             lambda task: self._read_task(ref, task, cursor.position(task), job.metadata.create_time, size),
         )
         return batch
@@ -339,7 +332,7 @@ class ModelArtsApi(ProjectApi):
         """Read the newest lines: of the tasks that failed where the cloud tells which, else of all."""
         job = yield show_training_job(self.project_id, ref.job_id)
         chunks = []
-        for task in job.failed_tasks or job.status.tasks:
+        for task in filter(None, job.failed_tasks or job.status.tasks):
             try:
                 read = yield from newest_lines(partial(self._newest, ref, task), size)
                 chunks.append(LogChunk(task, read.data, read.next))
@@ -364,7 +357,7 @@ class ModelArtsApi(ProjectApi):
 
     def _page(self, phases: Sequence[str], number: int) -> Flow[JobsPage]:
         answer = yield search_training_jobs(self.project_id, page=number, phases=phases)
-        refs = [(JobRef(job.metadata.id), job) for job in answer.items]
+        refs = [(JobRef(job.metadata.id), job) for job in answer.items if job.metadata.id]
         return JobsPage({ref: job.job_status(ref) for ref, job in refs}, len(answer.items), answer.count)
 
     def _rows(self, phases: Sequence[str], number: int) -> Flow[tuple[list[TrainingJob], int | None]]:
@@ -414,7 +407,3 @@ def _job_id(job: TrainingJob) -> str:
 def _cluster_job(job: TrainingJob) -> ClusterJob:
     status = job.job_status(JobRef(job.metadata.id))
     return ClusterJob(status, status.state.terminal, whole=status.state is JobState.SUCCEEDED)
-
-
-def _milliseconds(time: datetime | None) -> int | None:
-    return None if time is None else round(time.timestamp() * 1000)

@@ -19,9 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import Job, Phase, shell_command
 
 _SHELL = "/bin/sh"
+# On the clusters' systems (CentOS, Alibaba Cloud Linux) /bin/sh is bash, too.
+_JOB_SHELL = "/bin/bash" if Path("/bin/bash").exists() else _SHELL
 # The lock is the shell's standard input. A trapped signal is the default one again in what the shell
 # starts, so a stopped job dies of it while the shell lives on to write down how; told before, it starts
 # nothing. Its last act ends what the command left behind in the background, as a node does after a job.
@@ -30,7 +32,7 @@ told=
 trap told=1 TERM INT HUP
 echo $$ >"$1/pid.new" && /bin/mv "$1/pid.new" "$1/pid"
 code=143
-[ -n "$told" ] || { /bin/sh -c "$2" </dev/null; code=$?; }
+[ -n "$told" ] || { "$4" -c "$2" </dev/null; code=$?; }
 [ -z "$3" ] || /bin/sh -c "$3" </dev/null
 echo $code >"$1/exit.new" && /bin/mv "$1/exit.new" "$1/exit"
 kill -s KILL -- -$$
@@ -135,8 +137,12 @@ class LocalScheduler:
                 ]
                 for output in outputs:
                     output.truncate(0)
+                command = shell_command(job.spec)
                 self._children[job.key] = subprocess.Popen(  # noqa: S603 - running what is asked is the purpose
-                    [_SHELL, "-c", _WRAPPER, "job", str(folder), _command(job), job.submission.post_command],
+                    [
+                        *(_SHELL, "-c", _WRAPPER, "job", str(folder)),
+                        *(command, job.submission.post_command, _JOB_SHELL),
+                    ],
                     stdin=lock,
                     stdout=outputs[0],
                     stderr=outputs[1],
@@ -234,11 +240,6 @@ class LocalScheduler:
                 "SLURM_ARRAY_TASK_ID": str(job.index),
             }
         return environment | dict(spec.environment)
-
-
-def _command(job: Job) -> str:
-    """Return the command without the ``-- `` that tells qsub and E-HPC that it is no script."""
-    return job.spec.command.lstrip().removeprefix("-- ")
 
 
 def _time_up(job: Job) -> float:
