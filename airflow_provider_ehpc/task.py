@@ -38,6 +38,8 @@ class JobTask(TextTemplates):
     stop_job_on_kill: bool
     timeout: float
     execution_timeout: timedelta | None
+    encoding: str = "utf-8"
+    """Of the jobs' output, if the API returns bytes."""
     log: Any
     _stopped: set[JobRef]
     """The jobs that this task, or an earlier try of it, stopped."""
@@ -73,12 +75,10 @@ class JobTask(TextTemplates):
         refs: list[JobRef],
         terms: WaitTerms,
         timed_out: type[Exception],
-        encoding: str = "utf-8",
     ) -> list[dict[str, Any]]:
         """Return what is known of each job, or raise what the verdict means.
 
         :param event: the trigger's event, which may be too small for all jobs; empty on the worker.
-        :param encoding: of the jobs' output, for the last lines of a failed one.
         """
         from airflow_provider_ehpc.polling.ending import all_jobs, end_of_wait, failed_jobs
         from airflow_provider_ehpc.polling.event import reached_states
@@ -97,7 +97,7 @@ class JobTask(TextTemplates):
             raise AirflowTaskTimeout(f"execution_timeout ({self.execution_timeout}) is over: {message}")
         if len(failed := failed_jobs(verdict, terms.target_states)) > 1:
             self.log.error("failed jobs:\n%s", "\n".join(failed))
-        return end_of_wait(verdict, self.hook, refs, timed_out, encoding=encoding)
+        return end_of_wait(verdict, self.hook, refs, timed_out, encoding=self.encoding)
 
     def _raise_if_stopped(
         self, refs: list[JobRef], reached: Mapping[JobRef, JobState] | None, verdict: Verdict

@@ -199,8 +199,7 @@ class JobLogOperator(JobTask, BaseOperator):
         except TaskKilled:
             store.save(follower.cursor)
             raise
-        totals = dataclasses.asdict(follower.totals)
-        return self._result(verdict, {}, totals, terms.deadline)
+        return self._result(verdict, {}, dataclasses.asdict(follower.totals), terms.deadline)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the deferral, however it ended; a retry need not repeat what the trigger wrote."""
@@ -320,6 +319,5 @@ class JobLogOperator(JobTask, BaseOperator):
                 self.log.warning(
                     "the log of %s could not be kept at %s: %s", self.ref, self.keep_log_at, error
                 )
-        terms = self._terms(time.time())
-        (job,) = self._jobs(verdict, event, [self.ref], terms, JobTimedOut, encoding=self.encoding)
+        (job,) = self._jobs(verdict, event, [self.ref], self._terms(time.time()), JobTimedOut)
         return {**job, "log": {**totals, **kept}}

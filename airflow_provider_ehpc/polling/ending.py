@@ -42,7 +42,7 @@ def end_of_wait(
         return list(verdict.jobs)
     if verdict.outcome is Outcome.FAILED:
         ref = next((ref for ref in refs if ref.job_id == verdict.job_id), refs[0])
-        raise JobFailed(verdict.message + _with_log(hook, ref, encoding))
+        raise JobFailed(verdict.message + _with_log(hook, ref, _failed_part(verdict, ref), encoding))
     if verdict.outcome is Outcome.NOT_FOUND:
         raise JobNotFound(verdict.message)
     if verdict.outcome is Outcome.TIMED_OUT:
@@ -91,11 +91,21 @@ def failed_jobs(verdict: Verdict, targets: Collection[JobState]) -> list[str]:
     return lines
 
 
-def _with_log(hook: ApiHook, ref: JobRef, encoding: str) -> str:
+def _failed_part(verdict: Verdict, ref: JobRef) -> JobRef:
+    """Return the job whose log explains the failure: of an array, the first sub-job that failed."""
+    job = next((job for job in verdict.jobs if job.get("job_id") == ref.job_id), {})
+    failed = next(iter(job.get("failed_members") or ()), None)
+    return ref._replace(job_id=failed) if failed else ref
+
+
+def _with_log(hook: ApiHook, whole: JobRef, ref: JobRef, encoding: str) -> str:
     """Return the last lines of a failed job's log; a log that cannot be read must not hide the failure."""
     try:
         lines = last_lines(hook.log_tail(ref, TAIL_SIZE), "utf-8" if hook.api.log_limits.text else encoding)
     except (ApiError, InvalidArgument) as error:
         log.info("the log of %s could not be read: %s", ref, error)
         return f". Its log could not be read: {error}"
-    return ". Last lines of its log:\n" + "\n".join(lines) if lines else ". Its log is empty."
+    its = "its log" if ref == whole else f"the log of {ref.job_id}"
+    return (
+        f". Last lines of {its}:\n" + "\n".join(lines) if lines else f". {its[0].upper()}{its[1:]} is empty."
+    )

@@ -9,12 +9,12 @@ from airflow_provider_ehpc.apis.call import (
     ApiError,
     ApiResponse,
     AuthenticationFailed,
+    ForeignResponse,
     InvalidRequest,
     NotFound,
     PermissionDenied,
     ServiceUnavailable,
     Throttled,
-    UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.huawei.protocol import (
     LOG_NOT_READY,
@@ -138,7 +138,7 @@ def test_missing_is_success_counts_as_success() -> None:
 
 def test_204_is_an_empty_answer() -> None:
     """NotReadyToFetchLog has no body: no log yet, and no error."""
-    assert read_answer(Told, answer(None, 204)) == Told()
+    assert read_answer(Told, answer(None, 204), nothing=LOG_NOT_READY) == Told()
 
 
 def test_codes_for_nothing_yet_are_an_empty_answer() -> None:
@@ -160,6 +160,9 @@ def test_codes_for_nothing_yet_are_an_empty_answer() -> None:
         ),
         ({"retry_after": "3"}, "policy ip over ratelimit,limit:60,time:1 minute", 3),
         ({}, "too many requests", None),
+        ({}, "policy ip over ratelimit,limit:60,time:48 hour", None),
+        ({}, f"policy ip over ratelimit,limit:60,time:{'9' * 5000} second", None),
+        ({"retry_after": "²"}, "policy ip over ratelimit,limit:60,time:٣ minute", None),
     ],
 )
 def test_how_long_to_wait_when_throttled(
@@ -176,13 +179,18 @@ def test_how_long_to_wait_when_throttled(
     [
         (401, b"<html>no</html>", AuthenticationFailed),
         (429, b"", Throttled),
-        (502, b"<html>bad gateway</html>", ServiceUnavailable),
-        (404, b"<html>not here</html>", UnexpectedResponse),
-        (302, b"<html>moved</html>", UnexpectedResponse),
-        (302, b'{"phase": "Completed"}', UnexpectedResponse),
-        (200, b"<html>login</html>", UnexpectedResponse),
-        (200, b"", UnexpectedResponse),
-        (200, b"[]", UnexpectedResponse),
+        (502, b"<html>bad gateway</html>", ForeignResponse),
+        (404, b"<html>not here</html>", ForeignResponse),
+        (404, b"{}", ForeignResponse),
+        (404, b'{"error_msg": "404 Route Not Found"}', ForeignResponse),
+        (503, b'{"code": 503, "message": "maintenance"}', ForeignResponse),
+        (302, b"<html>moved</html>", ForeignResponse),
+        (302, b'{"phase": "Completed"}', ForeignResponse),
+        (200, b"<html>login</html>", ForeignResponse),
+        (200, b"", ForeignResponse),
+        (200, b"{}", ForeignResponse),
+        (200, b"[]", ForeignResponse),
+        (204, b"", ForeignResponse),
     ],
 )
 def test_answers_that_are_no_json_object(status: int, body: bytes, kind: type[ApiError]) -> None:
@@ -210,6 +218,7 @@ def test_a_refused_signature_is_not_repeated_in_the_message() -> None:
         ("APIG.0301", 401, "calc ak sk signature fail:signature expired", "clock"),
         ("APIG.0301", 401, "Get secretKey failed,ak:AKEXAMPLE,err:ak not exist", "login"),
         ("APIG.0301", 401, "decrypt token fail", "token is not good"),
+        ("ModelArts.2763", 400, "The selected flavor is invalid.", "'flavor_id'"),
         ("ModelArts.2785", 403, "not authorized", "Settings page"),
         ("ModelArts.2786", 404, "project mismatch", "project_id"),
         ("APIGW.0101", 404, "The API does not exist", "2023-06-30"),
