@@ -36,6 +36,7 @@ from airflow_provider_ehpc.apis.json_text import parse_json as parse_json
 _LONGEST_TIME = 40
 """Characters of the longest text that is a time."""
 _EPOCH = re.compile(r"[0-9]{1,16}(\.[0-9]*)?")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
 _INT64 = 2**63
 
 T = TypeVar("T")
@@ -59,10 +60,10 @@ def as_number(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = as_text(value)
-    try:
-        number = int(text) if len(text) <= 20 else _INT64
-    except ValueError:
+    # int() takes 1_0 and digits of other scripts, too.
+    if not _WHOLE.fullmatch(text):
         return None
+    number = int(text) if len(text) <= 20 else _INT64
     return number if -_INT64 <= number < _INT64 else None
 
 
@@ -140,7 +141,8 @@ Items = Annotated[list[T], WrapValidator(_items)]
 item of it becomes one without fields."""
 
 
-def _pascal(name: str) -> str:
+def pascal(name: str) -> str:
+    """Return a field's name ``LikeThis``."""
     return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
 
 
@@ -175,7 +177,7 @@ class Answer(BaseModel):
 class PascalAnswer(Answer):
     """A response whose fields are spelt ``LikeThis``, as Alibaba Cloud's are."""
 
-    model_config = ConfigDict(alias_generator=_pascal)
+    model_config = ConfigDict(alias_generator=pascal)
 
 
 class VerbatimAnswer(Answer):
