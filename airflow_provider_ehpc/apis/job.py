@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, Together
 
@@ -95,6 +95,8 @@ class JobStatus:
     exit_code: int | None = None
     outcome_assumed: bool = False
     """The cloud said only that the job ended; SUCCEEDED is then an assumption, not a report."""
+    may_rerun: bool = False
+    """The state is terminal, but its scheduler may run the job again: only a second poll confirms the end."""
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -288,15 +290,3 @@ class JobApi(Protocol):
 
     def stop(self, ref: JobRef) -> Flow[None]:
         """Ask for the job to be stopped. It is not stopped yet when this returns."""
-
-
-@runtime_checkable
-class CountsJobs(Protocol):
-    """An API that tells how many jobs there are without telling of each."""
-
-    def count_unfinished(self, cluster_id: str | None, first: datetime, last: datetime) -> Flow[int | None]:
-        """Ask how many of a cluster's jobs that were submitted from ``first`` to ``last`` (aware) have not
-        ended; a second more at each end may be counted. None where the answer does not tell.
-
-        :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
-        """

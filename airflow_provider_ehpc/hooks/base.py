@@ -30,7 +30,6 @@ from airflow_provider_ehpc.apis.call import (
     ApiRequest,
     ApiResponse,
     AuthenticationFailed,
-    Flow,
     InvalidArgument,
     NotSupported,
     Throttled,
@@ -39,7 +38,6 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
-    CountsJobs,
     JobApi,
     JobRef,
     JobSpec,
@@ -383,27 +381,6 @@ class ApiHook(HttpHook):
         """Return a cluster's jobs. See :meth:`cluster_jobs`."""
         account = await self.aaccount()
         return await self.adrive(self.api.cluster_jobs(cluster_id or account.cluster_id, since))
-
-    def count_unfinished(self, first: datetime, last: datetime, cluster_id: str | None = None) -> int | None:
-        """Return how many of a cluster's jobs that were submitted from ``first`` to ``last`` (aware, in whole
-        seconds; those of a second more at each end may be in it) have not ended; None where the answer does
-        not tell. The connection's default cluster is taken where none is given.
-
-        :raises NotSupported: where the API does not count jobs.
-        """
-        return self.drive(self._counting(cluster_id or self.account.cluster_id, first, last))
-
-    async def acount_unfinished(
-        self, first: datetime, last: datetime, cluster_id: str | None = None
-    ) -> int | None:
-        """Return how many jobs have not ended. See :meth:`count_unfinished`."""
-        account = await self.aaccount()
-        return await self.adrive(self._counting(cluster_id or account.cluster_id, first, last))
-
-    def _counting(self, cluster_id: str | None, first: datetime, last: datetime) -> Flow[int | None]:
-        if not isinstance(self.api, CountsJobs):
-            raise NotSupported(f"api: the API {self.api.name!r} does not count jobs")
-        return self.api.count_unfinished(cluster_id, first, last)
 
     @property
     def log_limits(self) -> LogLimits:

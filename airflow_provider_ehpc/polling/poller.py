@@ -12,8 +12,6 @@ Invariants:
 * A subscriber is told when the answers on all of its jobs are there, not when those on everybody's are:
   reading on ten thousand jobs takes seconds. So that the one whose answer comes first in a turn and last in
   the next is not told late, turns follow each other sooner by the time that lay between the two.
-* Jobs that run are counted where that is enough, and then not read: the invariants of that are in
-  :mod:`airflow_provider_ehpc.polling.headcount`.
 * First looks wait for each other for some seconds, and never beyond a deadline.
 * What goes wrong with one job is told to those who wait for it, not to the others.
 * It judges nothing: that is the business of :mod:`airflow_provider_ehpc.polling.watch`.
@@ -41,7 +39,6 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.job import JobRef, Told
 from airflow_provider_ehpc.hooks import ajob_hook
 from airflow_provider_ehpc.polling.connection import HookKeeper, OpenHook
-from airflow_provider_ehpc.polling.headcount import Headcount
 from airflow_provider_ehpc.polling.subscription import Answer, Pace, Subscription, Turn
 
 _SHORTEST_PAUSE = 1.0
@@ -63,8 +60,6 @@ class JobPoller:
     :param open_hook: reads the connection and makes a hook.
     :param on_end: takes the poller out of the registry.
     :param on_turn: is told, after each turn, how many seconds after it was due its answers were there.
-    :param cluster_id: the cluster that all jobs are in; None where there are several, or where that is no
-        part of an address.
     """
 
     def __init__(
@@ -72,12 +67,10 @@ class JobPoller:
         open_hook: OpenHook,
         on_end: Callable[[], None] = lambda: None,
         on_turn: Callable[[float], None] = lambda lag: None,
-        cluster_id: str | None = None,
     ) -> None:
         self._keeper = HookKeeper(open_hook)
         self._on_end = on_end
         self._on_turn = on_turn
-        self._headcount = Headcount(cluster_id)
         self._loop = asyncio.get_running_loop()
         self._subscriptions: dict[Subscription, None] = {}
         self._sooner = asyncio.Event()
@@ -107,7 +100,6 @@ class JobPoller:
     async def unsubscribe(self, subscription: Subscription) -> None:
         """Let a subscriber go; return, after the last one, when the session is closed."""
         self._subscriptions.pop(subscription, None)
-        self._headcount.forget(subscription)
         if self._subscriptions:
             return
         self._on_end()
@@ -156,8 +148,7 @@ class JobPoller:
         due = min(s.due for s in takers)
         shortest = min(s.interval for s in takers)
         pace = Pace(began, self._spread, random.uniform(0.9, 1.0))
-        unread = await self._unread(takers, pace)
-        turn = Turn(unread)
+        turn = Turn(takers)
         first: float | None = None
 
         async def tell(answers: Mapping[JobRef, Answer]) -> None:
@@ -165,39 +156,15 @@ class JobPoller:
             now = self._loop.time()
             first = now if first is None else first
             for number, (subscription, mine) in enumerate(turn.answered(answers), 1):
-                self._headcount.saw(subscription, mine, now)
                 subscription.looked(pace, now, mine)
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
 
-        if unread:
-            await self._ask(turn, tell)
+        await self._ask(turn, tell)
         now = self._loop.time()
-        spread = now - (now if first is None else first)
-        # Those who were not read now will be at the next end, and that takes as long as the last time.
-        self._spread = spread if len(unread) == len(takers) else max(spread, self._spread)
+        self._spread = now - (now if first is None else first)
         self._on_turn(now - due)
         self._rest_until = now + min(_SHORTEST_PAUSE, shortest / 5)
-
-    async def _unread(self, takers: list[Subscription], pace: Pace) -> list[Subscription]:
-        """Return those whose jobs are to be read, when the others know that none of theirs has ended."""
-        try:
-            hook = await self._keeper.get()
-            running = await self._headcount.still_running(hook, takers, pace.began)
-        except Exception as error:
-            # As in a reading.
-            for subscription in takers:
-                subscription.looked(pace, self._loop.time(), dict.fromkeys(subscription.refs, error))
-            return []
-        if not running:
-            return takers
-        now = self._loop.time()
-        for subscription in running:
-            subscription.counted(pace, now)
-        if len(running) == len(takers):
-            return []
-        known = set(running)
-        return [taker for taker in takers if taker not in known]
 
     async def _ask(self, turn: Turn, tell: Callable[[Mapping[JobRef, Answer]], Awaitable[None]]) -> None:
         async def told(step: Told) -> None:
@@ -209,9 +176,7 @@ class JobPoller:
             group = groups.pop(0)
             try:
                 hook = await self._keeper.get()
-                before = hook.requests.total()
                 await tell(await hook.ajob_statuses(group, told))
-                self._headcount.requests_a_job = (hook.requests.total() - before) / len(group)
             except (InvalidRequest, InvalidArgument, UnexpectedResponse) as error:
                 failures += 1
                 left = _common(group, turn.unanswered)
@@ -243,7 +208,6 @@ def subscribed(
     earliest: float = 0.0,
     first: float = 0.0,
     last: float | None = None,
-    ends_only: bool = False,
 ) -> AbstractAsyncContextManager[Subscription]:
     """Wait for jobs together with all others of this event loop that wait for jobs of their cluster.
 
@@ -251,8 +215,6 @@ def subscribed(
     :param earliest: seconds from now before which no look is wanted.
     :param first: seconds from now until the first look; another's may come before, after ``earliest``.
     :param last: seconds from now at which a last look is wanted.
-    :param ends_only: whether of a job that runs nothing is waited for but its end: it may then be counted
-        (:mod:`~airflow_provider_ehpc.polling.headcount`) and read once a minute.
     """
     loop = asyncio.get_running_loop()
     now = loop.time()
@@ -262,7 +224,6 @@ def subscribed(
         earliest=now + min(earliest, first),
         due=now + first,
         last=None if last is None else now + last,
-        ends_only=ends_only,
     )
     clusters = frozenset(ref.cluster_id for ref in subscription.refs)
     return _Subscribed((loop, conn_id, api, clusters), subscription)
@@ -292,12 +253,10 @@ def _poller(key: _Key) -> JobPoller:
         # A loop that was closed with its tasks still pending took no leave.
         for old in [old for old in _pollers if old[0].is_closed()]:
             _pollers.pop(old, None)
-        clusters = list(key[3])
         poller = JobPoller(
             partial(ajob_hook, key[1], key[2]),
             lambda: _evict(key, poller),
             partial(_tell_turn, key),
-            clusters[0] if len(clusters) == 1 else None,
         )
         _pollers[key] = poller
     return _pollers[key]

@@ -41,15 +41,9 @@ class Pace:
     spread: float
     factor: float
 
-    def next_after(self, interval: float, *, counted: bool) -> float:
-        """Return the time of the loop of the next look of one who looks every ``interval`` seconds.
-
-        :param counted: whether this look was a count; so is the next, then. It costs one request, so it may
-            come sooner: what it finds has to be read after it, and to read and tell of ends takes twice the
-            time.
-        """
-        soonest, reading = (interval / 4, 2 * self.spread) if counted else (interval / 2, self.spread)
-        return self.began + max(soonest, interval * self.factor - reading)
+    def next_after(self, interval: float) -> float:
+        """Return the loop time of the next poll of a subscriber that polls every ``interval`` seconds."""
+        return self.began + max(interval / 2, interval * self.factor - self.spread)
 
 
 class Turn:
@@ -93,7 +87,6 @@ class Subscription:
     :param earliest: time of the loop before which no look is wanted.
     :param due: time of the loop of the first look.
     :param last: time of the loop at which a last look is wanted; None for none in particular.
-    :param ends_only: whether of a job that runs nothing is waited for but its end.
     """
 
     def __init__(
@@ -104,12 +97,9 @@ class Subscription:
         earliest: float,
         due: float,
         last: float | None,
-        ends_only: bool,
     ) -> None:
         self.refs = list(dict.fromkeys(refs))
         self.interval = interval
-        self.countable = ends_only and interval < HEARTBEAT
-        """Whether it is enough to know that running jobs have not ended, in between two readings."""
         self.due = due
         self.late = 0.0
         """Seconds from when the last look was due until its answers were there."""
@@ -117,9 +107,6 @@ class Subscription:
         self._last = last
         self.new = True
         """Whether there was no look yet."""
-        self.reading_due = float("-inf")
-        """Time of the loop from which it wants to be told the states of its jobs, and not only that they have
-        not ended."""
         self._told_at = float("-inf")
         self._told: dict[JobRef, Answer] = {}
         self._news: dict[JobRef, JobStatus | None] = {}
@@ -166,18 +153,13 @@ class Subscription:
             return True
         return now >= self.earliest and (self.new or self.due - now <= self.interval / 2)
 
-    def counted(self, pace: Pace, now: float) -> None:
-        """Take in that none of its jobs has ended, and note when the next look is due."""
-        self._plan(pace, now, counted=True)
-
     def looked(self, pace: Pace, now: float, mine: dict[JobRef, Answer]) -> None:
         """Take in what a turn gave, and note when the next is due."""
         self.new = False
-        self._plan(pace, now, counted=False)
-        self.reading_due = now + HEARTBEAT if self._last is None else min(now + HEARTBEAT, self._last)
-        if any(isinstance(answer, Exception) for answer in mine.values()):
-            # That the cloud answers again is told by a reading.
-            self.reading_due = now
+        self.late = max(0.0, now - self.due)
+        self.due = pace.next_after(self.interval)
+        if self._last is not None and self.due > self._last:
+            self.due = max(self._last, now + min(self.interval, 0.2))
         final = self._last is not None and now >= self._last
         # Whether a job that is not known is given up is a matter of time, so None is always told.
         quiet = mine == self._told and None not in mine.values() and not final
@@ -185,12 +167,6 @@ class Subscription:
             return
         self._told, self._told_at = mine, now
         self.tell(mine)
-
-    def _plan(self, pace: Pace, now: float, *, counted: bool) -> None:
-        self.late = max(0.0, now - self.due)
-        self.due = pace.next_after(self.interval, counted=counted)
-        if self._last is not None and self.due > self._last:
-            self.due = max(self._last, now + min(self.interval, 0.2))
 
     def tell(self, answers: Mapping[JobRef, Answer]) -> None:
         """Put answers where :meth:`look` finds them."""

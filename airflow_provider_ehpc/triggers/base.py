@@ -161,7 +161,6 @@ class JobTrigger(BaseTrigger):
             earliest=earliest,
             first=first,
             last=last,
-            ends_only=all(state.terminal for state in self.wait_terms.target_states),
         )
 
     async def cleanup(self) -> None:

@@ -8,10 +8,9 @@ import dataclasses
 import selectors
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from airflow_provider_ehpc.apis.call import ApiError, NotSupported
+from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus, Told
 from airflow_provider_ehpc.polling.poller import subscribed
 from airflow_provider_ehpc.polling.subscription import Look
@@ -62,11 +61,6 @@ class Cloud:
     def __init__(self) -> None:
         self.states: dict[JobRef, JobState | None] = {}
         """Of those that are not RUNNING; None of one that it does not know."""
-        self.submitted: dict[JobRef, datetime] = {}
-        self.counted: Callable[[int], int | None] = lambda count: count
-        """What it tells where it is asked how many jobs have not ended."""
-        self.counts: list[float] = []
-        """When it was asked that."""
         self.looks: list[tuple[float, list[JobRef]]] = []
         self.error: Callable[[list[JobRef]], Exception | None] = lambda refs: None
         self.lasts = 0.0
@@ -112,26 +106,7 @@ class Hook:
 
     def answers(self, refs: list[JobRef]) -> dict[JobRef, JobStatus | None]:
         states = {ref: self.cloud.states.get(ref, JobState.RUNNING) for ref in refs}
-        return {
-            ref: JobStatus(ref.job_id, state, state, submitted_at=self.cloud.submitted.get(ref))
-            if state
-            else None
-            for ref, state in states.items()
-        }
-
-    async def acount_unfinished(self, first: datetime, last: datetime, cluster_id: str) -> int | None:
-        self.requests["count"] += 1
-        if not self.cloud.submitted:
-            raise NotSupported("api: it does not count jobs")
-        self.cloud.counts.append(asyncio.get_running_loop().time() - 1000)
-        await asyncio.sleep(self.cloud.lasts / 2)
-        found = 0
-        for ref, at in self.cloud.submitted.items():
-            state = self.cloud.states.get(ref, JobState.RUNNING)
-            inside = first - timedelta(seconds=1) <= at <= last + timedelta(seconds=1)
-            found += inside and state is not None and not state.terminal and ref.cluster_id == cluster_id
-        await asyncio.sleep(self.cloud.lasts / 2)
-        return self.cloud.counted(found)
+        return {ref: JobStatus(ref.job_id, state, state) if state else None for ref, state in states.items()}
 
     async def aclose(self) -> None:
         await asyncio.sleep(0)

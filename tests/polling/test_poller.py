@@ -22,7 +22,6 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.emulator.server import Emulator
-from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.polling import poller, watch
 from airflow_provider_ehpc.polling.poller import subscribed
 from airflow_provider_ehpc.polling.subscription import Look
@@ -503,39 +502,13 @@ async def test_many_triggers_ask_together(
     assert sum(sum(kinds.values()) for kinds in ehpc_emulator.requests.counts.values()) < 60
 
 
-async def test_running_jobs_are_counted(
-    tmp_path: Path, connect: Connect, quick_triggers: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two hundred of them, which are four pages; one fails before the others end."""
-    counts: list[int | None] = []
-    count = ApiHook.acount_unfinished
-
-    async def counted(self: ApiHook, *args: Any) -> int | None:
-        counts.append(await count(self, *args))
-        return counts[-1]
-
-    monkeypatch.setattr(ApiHook, "acount_unfinished", counted)
-    with Emulator(tmp_path, scheduler="timetable") as emulator:
-        connection = connect(emulator.connection)
-        jobs = [emulator.submit("run=12 exit=1" if n == 77 else "run=16") for n in range(200)]
-
-        events = await fired(emulator, connection, jobs, 0.5)
-    outcomes = Counter(event["outcome"] for event in events)
-    assert outcomes == {Outcome.REACHED: 199, Outcome.FAILED: 1}
-    assert events[77]["outcome"] == Outcome.FAILED
-    assert counts.count(200) >= 3
-
-
 async def test_a_quota_makes_waits_late_and_breaks_none(
     tmp_path: Path,
     connect: Connect,
     quick_triggers: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Three hundred jobs need six pages a turn; the cloud answers four requests a second and refuses more.
-
-    What is waited for is not only their end: that they could be counted for.
-    """
+    """Three hundred jobs need six pages a turn; the cloud answers four requests a second and refuses more."""
     monkeypatch.setattr(watch, "LATE", 0.5)
     notes: list[str] = []
     monkeypatch.setattr(watch.Note, "tell", lambda self, log: notes.append(self.text))
@@ -544,8 +517,7 @@ async def test_a_quota_makes_waits_late_and_breaks_none(
         jobs = [emulator.submit("run=6") for _ in range(300)]
         emulator.fault("quota", rate=4)
 
-        more_than_ends = WaitTerms((JobState.SUCCEEDED, JobState.SUSPENDED))
-        events = await fired(emulator, connection, jobs, 0.5, more_than_ends)
+        events = await fired(emulator, connection, jobs, 0.5)
         assert {event["outcome"] for event in events} == {"reached"}
         assert [event["jobs"][0]["job_id"] for event in events] == jobs
         assert emulator.requests.count(outcome="Throttling.User")

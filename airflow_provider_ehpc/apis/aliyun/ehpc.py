@@ -360,23 +360,6 @@ class EhpcApi:
                 add_listed(jobs, listed, in_array=bool(row.job_spec.array_request))
         return jobs
 
-    def count_unfinished(self, cluster_id: str | None, first: datetime, last: datetime) -> Flow[int | None]:
-        """Ask ListJobs for a page of one job, and take the total.
-
-        What the limits limit, its page says in words that fit other times ("start time", "last update time");
-        that of ListJobsWithFilters (2018-04-12), which has the same two, says "when a job is submitted".
-        """
-        answer = yield list_jobs(
-            named_cluster(self.name, cluster_id, "the cluster whose jobs are meant"),
-            page_size=1,
-            job_status="notfinish",
-            # A second more at each end: whether the limits themselves are in is not documented.
-            created_from=int(first.timestamp()) - 1,
-            created_to=int(last.timestamp()) + 1,
-        )
-        total: int | None = answer.total_count
-        return total
-
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each stream with an offset of its own: the two files have nothing in common."""
         chunks = []

@@ -39,6 +39,10 @@ _STATES = {word.casefold(): state for state, words in _WORDS.items() for word in
 _OUTCOME_UNTOLD = frozenset({"finished", "f", "x"})
 """PBS says of a job only that it is over: its F (a sub-job's X) covers an exit code of 0 and any other."""
 
+_MAY_RERUN = frozenset({"boot_fail", "launch_failed", "node_fail", "preempted", "reconfig_fail", "revoked"})
+"""Slurm ends a job with these words, or requeues it a moment later: PreemptMode=REQUEUE and JobRequeue in
+slurm.conf(5), "JOB STATE CODES" in squeue(1)."""
+
 # DescribeServerlessJobs and ListServerlessJobs document these six. What is being initialised holds its
 # resources already.
 _SERVERLESS = {
@@ -56,6 +60,12 @@ def scheduler_state(raw_state: str) -> JobState:
     # Slurm's own tools append what is going on beside the state: "CANCELLED by 1000", "COMPLETED+".
     words = raw_state.strip().casefold().rstrip("+").split()
     return _STATES.get(words[0], JobState.UNKNOWN) if words else JobState.UNKNOWN
+
+
+def may_rerun(raw_state: str) -> bool:
+    """Return True if the word is a terminal state after which the scheduler may run the job again."""
+    words = raw_state.strip().casefold().rstrip("+").split()
+    return bool(words) and words[0] in _MAY_RERUN
 
 
 def outcome_untold(raw_state: str) -> bool:
