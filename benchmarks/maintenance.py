@@ -117,8 +117,8 @@ def run(seconds: float, waits: int, interval: float) -> list[str]:
     most = max(outcomes.warnings.values(), default=0)
     ends = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.by_outcome.items())
     print(
-        f"page of {seconds:g} s, {waits} waits: {ends}; {outcomes.warnings.total()} warnings, {most} a wait at "
-        f"most; {outcomes.requests} requests got the page; {took:.0f} s"
+        f"page of {seconds:g} s, {waits} waits: {ends}; {outcomes.warnings.total()} warnings, "
+        f"{most} a wait at most; {outcomes.requests} requests got the page; {took:.0f} s"
     )
     wrong = []
     if outcomes.by_outcome != {"reached": waits}:

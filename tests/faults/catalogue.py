@@ -1,6 +1,6 @@
 """The faults, one line each: what happens to a request, and what the final error must name.
 
-What the tasks must make of a fault follows from its :class:`Kind`; ``tests/faults/test_matrix.py`` asserts it.
+What the tasks must make of a fault follows from its :class:`Kind`; ``test_matrix.py`` asserts it.
 """
 
 from __future__ import annotations

@@ -121,11 +121,8 @@ def make(
         deferred = cell.mode == "deferred" and cell.task != "event"
         hosts = {"dns": "http://nosuch.invalid", "plain": server.url.replace("http:", "https:")}
         url = hosts.get(fault.setup, server.url)
-        if fault.setup and deferred:
-            # Its first poll, on the worker, finds everything well.
-            conn_id = connect(connection)
-        else:
-            conn_id = connect({**connection, "host": url})
+        # If it defers, its first poll, on the worker, finds everything well.
+        conn_id = connect(connection if fault.setup and deferred else {**connection, "host": url})
         cloud.begin(api, refs[0])
         server.on_over = cloud.end
         if fault.setup != "refuse" or (deferred and cell.duration == "passing"):

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from tests.faults.server import Act, Exchange
 
-ESSENTIAL = frozenset(
+_ESSENTIAL = (
     # identity
     "JobId Id id job_id version_id hpcjob_uuid kind JobIds metadata "
     # state and outcome
@@ -28,8 +28,9 @@ ESSENTIAL = frozenset(
     # records of operations
     "RequestId Time Action job_action create_time "
     # an end without it is another end
-    "ExitCode".split()
+    "ExitCode"
 )
+ESSENTIAL = frozenset(_ESSENTIAL.split())
 JOB_LISTS = ("Jobs", "JobInfo", "JobInfos", "items", "jobs", "hpc_job_set", "job_set", "Logs")
 TOTALS = ("TotalCount", "total_count", "total", "job_total_count")
 IDS = ("JobId", "Id", "id", "job_id", "hpcjob_uuid")
