@@ -1,36 +1,49 @@
-"""Typed answers that bear what the clouds really send.
+"""Typed responses that bear what the clouds really send.
 
-The documented types and the sample answers disagree, and both drift (``"4096"`` and ``4096``, ``true`` and
-``"true"``, ``"testJob\\n"``). A field is therefore declared as what it means, and what arrives is made
-into that; a field nobody documented is kept, in ``model_extra``.
+The documented types and the sample responses disagree, and both drift (``"4096"`` and ``4096``, ``true`` and
+``"true"``, ``"testJob\\n"``). A field is therefore declared as what it means, and what arrives is converted
+to that. What cannot be converted counts as absent: one odd value must not hide all others, and one odd row
+must not end the waits for all jobs of a cluster. A field that nobody documents is in ``model_extra``.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     StringConstraints,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 
-from airflow_provider_ehpc.apis.call import ApiResponse, UnexpectedResponse
-from airflow_provider_ehpc.apis.json_text import parse_json
+from airflow_provider_ehpc.apis.call import ApiCall, ApiResponse, UnexpectedResponse
+from airflow_provider_ehpc.apis.json_text import parse_json as parse_json
 
 _EXCERPT = 200
 """Characters of an unreadable body that an error shows."""
+_LONGEST_TIME = 40
+"""Characters of the longest text that is a time."""
+_EPOCH = re.compile(r"[0-9]{1,16}(\.[0-9]*)?")
+_INT64 = 2**63
+
+T = TypeVar("T")
 
 
-def _text(value: Any) -> Any:
+def as_text(value: Any) -> str:
+    """Return a JSON value as a text without surrounding white space; empty for null."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -40,49 +53,83 @@ def _text(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _number(value: Any) -> int | None:
+def as_number(value: Any) -> int | None:
+    """Return a whole number that was sent as one or as its digits; None for anything else, and for a number
+    of more than 64 bits, which Airflow cannot send to its other processes.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = as_text(value)
     try:
-        return int(_text(value))
+        number = int(text) if len(text) <= 20 else _INT64
     except ValueError:
         return None
+    return number if -_INT64 <= number < _INT64 else None
 
 
-def _flag(value: Any) -> Any:
-    return value.strip().lower() == "true" if isinstance(value, str) else value
+def _flag(value: Any) -> bool | None:
+    text = as_text(value).lower()
+    return text in ("true", "1") if isinstance(value, str) or text in ("true", "false", "0", "1") else None
 
 
 def _time(value: Any) -> datetime | None:
     """Read ISO 8601 with or without a zone, epoch seconds, or epoch milliseconds; as number or text."""
-    return _parse_time(_text(value))
+    text = as_text(value)
+    return _parse_time(text) if len(text) <= _LONGEST_TIME else None
 
 
-# A list that is read every few seconds tells the same times again and again.
+# A list that is read every few seconds has the same times again and again.
 @functools.lru_cache(maxsize=4096)
 def _parse_time(text: str) -> datetime | None:
-    if not text or text == "0":
-        return None
-    if text.isdigit():
-        number = int(text)
-        # Both units occur in one E-HPC answer (DescribeServerlessJobs: StartTime, LastModifyTime).
-        return datetime.fromtimestamp(number / 1000 if number >= 10**11 else number, UTC)
     try:
-        return datetime.fromisoformat(text)
-    except ValueError:
+        if _EPOCH.fullmatch(text):
+            number = float(text)
+            # Both units occur in one E-HPC response (DescribeServerlessJobs: StartTime, LastModifyTime).
+            number = number / 1000 if number >= 10**11 else number
+            time = datetime.fromtimestamp(number, UTC) if number else None
+        else:
+            time = datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
         return None
+    # Some servers write their language's zero for "no time" (Go: 0001-01-01T00:00:00Z). And at both ends of
+    # what a datetime holds, another zone or an hour more raises OverflowError.
+    return time if time and 1970 <= time.year < 9999 else None
+
+
+def _items(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    if isinstance(value, dict) and len(value) == 1 and isinstance(inner := next(iter(value.values())), list):
+        value = inner  # E-HPC 2018-04-12 wraps some lists: {"Jobs": {"JobInfo": [..]}}
+    items = value if isinstance(value, list) else [value] if value else []
+    try:
+        return read(items)
+    except ValidationError as error:
+        odd = _places(error)
+    # Not dropped: the number of rows says whether a page is full.
+    rows = [{} if number in odd else item for number, item in enumerate(items)]
+    return read(rows if isinstance(value, list) else [])
+
+
+def _places(error: ValidationError) -> set[int | str]:
+    """Return the fields, or the rows, that an error is about."""
+    details = error.errors(include_input=False, include_url=False, include_context=False)
+    return {detail["loc"][0] for detail in details if detail["loc"]}
 
 
 Text = Annotated[
     # Nearly all are texts, which pydantic's core reads without us: a page of fifty jobs has a thousand.
     Annotated[str, StringConstraints(strict=True, strip_whitespace=True)]
-    | Annotated[str, BeforeValidator(_text)],
+    | Annotated[str, BeforeValidator(as_text)],
     Field(union_mode="left_to_right"),
 ]
-"""A text without surrounding white space; empty where the answer has null or nothing."""
-Number = Annotated[int | None, BeforeValidator(_number)]
-"""A whole number, sent as one or as its digits; None where it is neither."""
+"""A text without surrounding white space; empty if the response has null or nothing."""
+Number = Annotated[int | None, BeforeValidator(as_number)]
+"""A whole number, sent as one or as its digits; None if it is neither."""
 Flag = Annotated[bool | None, BeforeValidator(_flag)]
 Time = Annotated[datetime | None, BeforeValidator(_time)]
-"""A time; without a zone where the cloud did not tell one, None where there is none or it is unreadable."""
+"""A time; without a zone if the cloud did not send one, None if there is none or it is unreadable."""
+Items = Annotated[list[T], WrapValidator(_items)]
+"""A list, also if its only item is sent without one; empty if the response has something else. An unreadable
+item of it becomes one without fields."""
 
 
 def _pascal(name: str) -> str:
@@ -90,42 +137,56 @@ def _pascal(name: str) -> str:
 
 
 class Answer(BaseModel):
-    """A part of an answer, read by its field names; what is unknown stays."""
+    """A part of a response, read by its field names; what is unknown stays.
+
+    A field of the wrong type has its default.
+    """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True, frozen=True)
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _without_odd_fields(cls, fields: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return read(fields)
+        except ValidationError as error:
+            if not isinstance(fields, dict):
+                raise
+            odd = _places(error)
+            return read({name: value for name, value in fields.items() if name not in odd})
+
 
 class PascalAnswer(Answer):
-    """An answer whose fields are spelt ``LikeThis``, as Alibaba Cloud's are."""
+    """A response whose fields are spelt ``LikeThis``, as Alibaba Cloud's are."""
 
     model_config = ConfigDict(alias_generator=_pascal)
 
 
 class VerbatimAnswer(Answer):
-    """A part of an answer that also keeps what arrived, word for word, for a record that must not differ."""
+    """A part of a response that also saves what arrived, word for word, for a record that must not differ."""
 
     raw: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
-    def _keep(cls, told: Any) -> Any:
-        return {**told, "raw": dict(told)} if isinstance(told, dict) else told
+    def _save_raw(cls, fields: Any) -> Any:
+        return {**fields, "raw": dict(fields)} if isinstance(fields, dict) else fields
 
 
 A = TypeVar("A", bound=Answer)
 
 
 def json_object(response: ApiResponse) -> Mapping[str, Any]:
-    """Return the JSON object that an answer's body holds.
+    """Return the JSON object that a response's body holds.
 
     :raises UnexpectedResponse: for anything else, with the beginning of what came instead.
     """
     try:
-        told = parse_json(response.body)
+        fields = parse_json(response.body)
     except ValueError:
-        told = None
-    if isinstance(told, dict):
-        return told
+        fields = None
+    if isinstance(fields, dict):
+        return fields
     kind = response.headers.get("content-type", "no content type").split(";")[0]
     excerpt = " ".join(response.body[: 4 * _EXCERPT].decode(errors="replace").split())[:_EXCERPT]
     raise UnexpectedResponse(
@@ -136,18 +197,52 @@ def json_object(response: ApiResponse) -> Mapping[str, Any]:
     )
 
 
-def read_model(model: type[A], told: Mapping[str, Any], *, status: int, request_id: str | None) -> A:
-    """Read ``told`` as ``model``.
+def read_model(model: type[A], fields: Mapping[str, Any], *, status: int, request_id: str | None) -> A:
+    """Read ``fields`` as ``model``.
 
     :raises UnexpectedResponse: naming the field that does not fit.
     """
     try:
-        return model.model_validate(told)
+        return model.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise UnexpectedResponse(
-            f"the answer's field {field} is not as documented: {first['msg']}",
+            f"the response's field {field} is not as documented: {first['msg']}",
             status=status,
             request_id=request_id,
         ) from None
+
+
+def same_id(one: str, other: str) -> bool:
+    """Return whether two texts are the same id."""
+    return one.strip().casefold() == other.strip().casefold()
+
+
+def about(
+    call: ApiCall[A],
+    asked: str,
+    ids: Callable[[A], Iterable[str]],
+    same: Callable[[str, str], bool] = same_id,
+) -> ApiCall[A]:
+    """Return a call that raises :class:`UnexpectedResponse` if the response is about something else.
+
+    A cache or a proxy may mix up responses, and the end of one job must not be taken for that of another.
+
+    :param asked: the ID that was asked for.
+    :param ids: returns the IDs that the response has for it; a response without any is trusted.
+    """
+
+    def read(response: ApiResponse) -> A:
+        answer = call.read(response)
+        given = [text for text in ids(answer) if text]
+        if given and not any(same(asked, text) for text in given):
+            raise UnexpectedResponse(
+                f"the response is about {given[0]!r}, not about {asked!r}",
+                status=response.status,
+                request_id=getattr(answer, "request_id", None),
+                hint="Check whether a cache or a proxy before the API mixes up responses.",
+            )
+        return answer
+
+    return replace(call, read=read)

@@ -14,6 +14,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote
 
+from airflow_provider_ehpc.apis.json_text import clean_text
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -93,6 +95,28 @@ class ApiCall(Generic[T]):
     writes: bool = False
     confidential: tuple[str, ...] = field(default=(), repr=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "read", _only_api_errors(self.read))
+
+
+def _only_api_errors(read: Callable[[ApiResponse], T]) -> Callable[[ApiResponse], T]:
+    """Return ``read`` with an :class:`UnexpectedResponse` for every other exception, which is its cause.
+
+    What a cloud sends must not end the triggerer, and with it the waits of all other tasks.
+    """
+
+    def read_safely(response: ApiResponse) -> T:
+        try:
+            return read(response)
+        except ApiError:
+            raise
+        except Exception as error:
+            raise UnexpectedResponse(
+                f"the response cannot be read: {type(error).__name__}: {error}", status=response.status
+            ) from error
+
+    return read_safely
+
 
 Flow: TypeAlias = Generator[ApiCall[Any], Any, T]
 
@@ -161,12 +185,13 @@ class ApiError(Exception):
         hint: str = "",
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.code = code
+        # Headers and pages of a proxy are no JSON, whose texts are clean.
+        self.message = clean_text(message)
+        self.code = code and clean_text(code)
         self.status = status
-        self.request_id = request_id
+        self.request_id = request_id and clean_text(request_id)
         self.retry_after = retry_after
-        self.hint = hint
+        self.hint = clean_text(hint)
         self.where = ""
         """Operation, subject, connection and endpoint, filled in by the hook."""
 

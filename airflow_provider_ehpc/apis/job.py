@@ -12,6 +12,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, Together
+from airflow_provider_ehpc.apis.json_text import clean_text
+
+_TEXTS = ("raw_state", "name", "user", "queue", "reason", "stdout_path", "stderr_path")
+"""The fields of a status that a cloud's text goes into unchanged."""
 
 
 class JobState(StrEnum):
@@ -109,6 +113,13 @@ class JobStatus:
     stderr_path: str | None = None
     array: Mapping[str, int] = field(default_factory=dict)
     """For an array job, how many of its sub-jobs are in which state."""
+
+    def __post_init__(self) -> None:
+        # A text that cannot be sent ends the triggerer, and with it all triggers (apache/airflow#60120).
+        for name in _TEXTS:
+            text = getattr(self, name)
+            if text and (clean := clean_text(text)) is not text:
+                object.__setattr__(self, name, clean)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is known as JSON-ready data, without the empty fields."""

@@ -1,7 +1,7 @@
 """Read JSON that another machine wrote, whatever is in it.
 
-What comes out can be saved everywhere: PostgreSQL's JSONB takes neither NUL nor half a surrogate pair, Airflow's
-own protocol (msgpack) takes no such half and no number of more than 64 bits, and JSON has no NaN.
+What comes out can be saved everywhere: PostgreSQL's JSONB takes neither NUL nor half a surrogate pair,
+Airflow's own protocol (msgpack) takes no such half and no number of more than 64 bits, and JSON has no NaN.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.providers.http.hooks.http import HttpHook
@@ -36,6 +35,7 @@ from airflow_provider_ehpc.apis.call import (
     Together,
     percent_encode,
 )
+from airflow_provider_ehpc.apis.headers import clock_skew
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
     JobApi,
@@ -328,7 +328,7 @@ class ApiHook(HttpHook):
         subject = f" of {call.subject}" if call.subject else ""
         error.where = f"{call.operation}{subject} (connection {self.conn_id!r}, {account.base_url})"
         if isinstance(error, AuthenticationFailed) and response is not None:
-            skew = _clock_skew(response)
+            skew = clock_skew(response.headers, datetime.now(UTC))
             if abs(skew) > _SKEW:
                 early = "behind" if skew > 0 else "ahead of"
                 error.hint = (
@@ -462,12 +462,3 @@ def _read(call: ApiCall[T], response: ApiResponse, secrets: Iterable[str]) -> T:
             for spelling in (text, percent_encode(text), html.escape(text)):
                 body = body.replace(spelling.encode(), b"***")
     return call.read(dataclasses.replace(response, body=body))
-
-
-def _clock_skew(response: ApiResponse) -> float:
-    """Return by how many seconds the endpoint's clock is ahead of this machine's."""
-    try:
-        told = parsedate_to_datetime(response.headers["date"])
-    except (KeyError, ValueError):
-        return 0.0
-    return (told - datetime.now(UTC)).total_seconds()

@@ -19,8 +19,6 @@ from pydantic import Field
 from airflow_provider_ehpc.apis.aliyun import window
 from airflow_provider_ehpc.apis.aliyun.common import (
     PAGE_SIZE,
-    Items,
-    Part,
     add_listed,
     clock,
     cluster_job_ref,
@@ -31,6 +29,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     named_cluster,
     node_names,
     parameter,
+    same_job,
     some_job_ids,
     whole_array_id,
     with_options,
@@ -39,7 +38,7 @@ from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
 from airflow_provider_ehpc.apis.aliyun.pbs import SchedulerJob, scheduler_status
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
-from airflow_provider_ehpc.apis.answer import Number, PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -81,7 +80,7 @@ class ListedJob(PascalAnswer):
     last_modify_time: Time = None
     priority: Text = ""
     node_list: Text = ""
-    resources: Part[Resources] = None
+    resources: Resources | None = None
     stdout: Text = ""
     """Path of the standard output file."""
     stderr: Text = ""
@@ -189,7 +188,7 @@ class DescribeJobAnswer(PascalAnswer):
     """Answer of DescribeJob."""
 
     request_id: Text = ""
-    message: Part[DescribedJobs] = None
+    message: DescribedJobs | None = None
 
     def job(self, job_id: str) -> SchedulerJob:
         """Return the attributes of the job, none where the answer has none or in another form."""
@@ -247,7 +246,7 @@ def get_job_log(
     :param exec_host: the node that the job runs on: needed while it runs, not afterwards.
     :param size: bytes at most, up to 409,600.
     """
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "GetJobLog",
         GetJobLogAnswer,
@@ -255,6 +254,7 @@ def get_job_log(
         subject=str(JobRef(job_id, cluster_id)),
         method="GET",
     )
+    return about(call, job_id, lambda answer: [answer.job_id], same_job)
 
 
 class SubmitJobAnswer(PascalAnswer):
@@ -380,8 +380,9 @@ class EhpcClassicApi:
                 partial(_rows, cluster, word, created_from), lambda row: row.id, PAGE_SIZE
             )
             for row in rows.values():
-                listed = _cluster_job(cluster, row, ended=created_from is not None)
-                add_listed(jobs, listed, in_array=bool(row.array_request))
+                if row.id:
+                    listed = _cluster_job(cluster, row, ended=created_from is not None)
+                    add_listed(jobs, listed, in_array=bool(row.array_request))
         return jobs
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
@@ -470,7 +471,7 @@ def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
 
 def _unfinished(cluster_id: str, number: int) -> Flow[JobsPage]:
     answer = yield list_jobs(cluster_id, page_number=number + 1, state="notfinish")
-    refs = [(JobRef(job.id, cluster_id), job) for job in answer.jobs]
+    refs = [(JobRef(job.id, cluster_id), job) for job in answer.jobs if job.id]
     return JobsPage(
         {ref: _from_list_jobs(ref, job) for ref, job in refs}, len(answer.jobs), answer.total_count
     )

@@ -5,34 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
+import itertools
 import json
+import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
-from pydantic import BeforeValidator
-
+from airflow_provider_ehpc.apis.answer import same_id
 from airflow_provider_ehpc.apis.call import InvalidArgument, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import ClusterJob, JobRef
 
 PAGE_SIZE = 50
 """The most jobs that one page of ListJobs may hold, in both versions."""
-
-T = TypeVar("T")
-
-
-def _items(value: Any) -> Any:
-    if value in (None, "", {}):
-        return []
-    if isinstance(value, dict) and len(value) == 1 and isinstance(inner := next(iter(value.values())), list):
-        return inner  # 2018-04-12 wraps some lists: {"Jobs": {"JobInfo": [..]}}
-    return value if isinstance(value, list) else [value]
-
-
-Items = Annotated[list[T], BeforeValidator(_items)]
-"""A list, also where one item stands for itself; empty where the answer has null or an empty text."""
-Part = Annotated[T | None, BeforeValidator(lambda value: value or None)]
-"""An object; None where the answer has null, an empty text or an empty object."""
 
 
 def cluster_job_ref(api: str, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
@@ -112,22 +97,87 @@ def clock(seconds: int) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-@functools.lru_cache(maxsize=1024)
+_MOST_NODES = 10_000
+"""Names of one node list that are written out: more than an E-HPC cluster has nodes."""
+_LONGEST_NODE_LIST = 100_000
+"""Characters of a node list that is read."""
+_LONGEST_NAME = 255
+"""Characters of a host's name (RFC 1123 2.1)."""
+_NODE = re.compile(r"(?:[^,\s\[\]]|\[[^\[\]]*\])++")
+_RANGES = re.compile(r"\[([^\[\]]*)\]")
+_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
+
+
 def node_names(text: str) -> tuple[str, ...]:
-    """Split ``compute000``, ``compute[002,005-007]`` and ``['compute2', 'compute3']`` into names."""
-    nodes: list[str] = []
+    """Split ``compute000``, ``compute[002,005-007]``, ``rack[0-1]n[1-4]`` and ``['compute2', 'compute3']``
+    into names. If there are too many, the rest of the list stays as it is.
+    """
+    # Long lists are rare, and a thousand of them need not stay in memory.
+    return _cached_node_names(text) if len(text) <= 200 else _node_names(text)
+
+
+def _node_names(text: str) -> tuple[str, ...]:
     stripped = text.strip()
+    if len(stripped) > _LONGEST_NODE_LIST:
+        return ()
     if stripped.startswith("["):
         stripped = stripped.strip("[]").replace("'", "").replace('"', "")
-    for item in re.findall(r"[^,\s\[\]]+(?:\[[^\]]*\])?", stripped):
-        head, _, ranges = item.rstrip("]").partition("[")
-        for part in ranges.split(",") if ranges else [""]:
-            first, dash, last = part.strip().partition("-")
-            if dash and first.isdigit() and last.isdigit():
-                nodes += [f"{head}{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
-            else:
-                nodes.append(head + part.strip())
-    return tuple(nodes)
+    nodes: list[str] = []
+    too_many = False
+    for item in _NODE.findall(stripped):
+        names = [item] if too_many else _expanded(item)
+        too_many = too_many or names is None or len(nodes) + len(names) > _MOST_NODES
+        nodes += [item] if names is None or too_many else names
+    return tuple(nodes[:_MOST_NODES])
+
+
+_cached_node_names = functools.lru_cache(maxsize=1024)(_node_names)
+
+
+def _expanded(item: str) -> list[str] | None:
+    """Return the names that ``rack[0-1]n[002,005-007]`` stands for; None if they are too many or too long."""
+    # Literals and ranges alternate: rack, 0-1, n, 1-4, and nothing.
+    parts = [_numbers(part) if index % 2 else [part] for index, part in enumerate(_RANGES.split(item, 4))]
+    if math.prod(map(len, parts)) > _MOST_NODES or sum(max(map(len, part)) for part in parts) > _LONGEST_NAME:
+        return None
+    return ["".join(name) for name in itertools.product(*parts)]
+
+
+def _numbers(ranges: str) -> list[str]:
+    """Return the numbers of ``002,005-007`` as they are written, one more than the most if there are more."""
+    numbers: list[str] = []
+    for part in ranges.split(","):
+        bounds = _RANGE.fullmatch(part.strip())
+        first, last = (int(bounds[1]), int(bounds[2])) if bounds else (0, -1)
+        if bounds and first <= last:
+            last = min(last, first + _MOST_NODES - len(numbers))
+            numbers += [f"{number:0{len(bounds[1])}}" for number in range(first, last + 1)]
+        else:
+            numbers.append(part.strip())
+    return numbers
+
+
+_SCHEDULER_ID = re.compile(r"([0-9]+)(?:\[([^\]]*)\]|_([^.]*)|\+([0-9]+))?(?:\.(.*))?", re.DOTALL)
+"""``5``, ``5.manager``, ``5[].manager`` and ``5[2].manager`` (PBS); ``12_3``, ``12_[1-5%2]`` and ``12+1``
+(Slurm's sub-jobs, those that wait together, and the parts of a heterogeneous job)."""
+
+
+def same_job(one: str, other: str) -> bool:
+    """Return whether two ids may name the same job of PBS or Slurm.
+
+    One of them may leave out the server, or a part of the server's name, or the index in an array: asked for
+    a sub-job that waits, a scheduler describes its array.
+    """
+    first, second = (_SCHEDULER_ID.fullmatch(text.strip().casefold()) for text in (one, other))
+    if not first or not second:
+        return same_id(one, other)
+    indexes = [match[2] or match[3] or match[4] or "" for match in (first, second)]
+    servers = [f"{match[5]}." if match[5] else "" for match in (first, second)]
+    return (
+        first[1] == second[1]
+        and (indexes[0] == indexes[1] or not all(index.isdigit() for index in indexes))
+        and (servers[0].startswith(servers[1]) or servers[1].startswith(servers[0]))
+    )
 
 
 def whole_array_id(job_id: str) -> str:

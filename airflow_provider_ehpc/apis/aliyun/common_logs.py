@@ -12,7 +12,7 @@ from pydantic import Field
 
 from airflow_provider_ehpc.apis.aliyun.ehpc import VERSION
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
-from airflow_provider_ehpc.apis.answer import Number, PascalAnswer, Text, Time, VerbatimAnswer
+from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, VerbatimAnswer
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, UnexpectedResponse
 from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord, OperationStatus
 
@@ -54,7 +54,7 @@ class ListCommonLogsAnswer(PascalAnswer):
     page_number: Number = None
     page_size: Number = None
     total_count: Number = None
-    logs: list[CommonLog] = Field(default_factory=list)
+    logs: Items[CommonLog] = Field(default_factory=list)
 
 
 def list_common_logs(

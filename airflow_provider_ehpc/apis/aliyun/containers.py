@@ -12,8 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
-from airflow_provider_ehpc.apis.aliyun.common import Items, Part
-from airflow_provider_ehpc.apis.answer import Flag, Number, PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.answer import Flag, Items, Number, PascalAnswer, Text, Time
 from airflow_provider_ehpc.apis.job import JobState
 
 _BAD_ENDS = frozenset({"failed", "schedulefailed", "expired"})
@@ -65,7 +64,7 @@ class FieldRef(PascalAnswer):
 class ValueFrom(PascalAnswer):
     """The source of an environment variable's value."""
 
-    field_ref: Part[FieldRef] = None
+    field_ref: FieldRef | None = None
 
 
 class EnvironmentVar(PascalAnswer):
@@ -73,7 +72,7 @@ class EnvironmentVar(PascalAnswer):
 
     key: Text = ""
     value: Text = ""
-    value_from: Part[ValueFrom] = None
+    value_from: ValueFrom | None = None
 
 
 class HttpGet(PascalAnswer):
@@ -96,8 +95,8 @@ class Probe(PascalAnswer):
 
     execs: Items[Text] = Field(default_factory=list)
     """Commands, each of which may be a JSON array in a string."""
-    http_get: Part[HttpGet] = None
-    tcp_socket: Part[TcpSocket] = None
+    http_get: HttpGet | None = None
+    tcp_socket: TcpSocket | None = None
     initial_delay_seconds: Number = None
     period_seconds: Number = None
     timeout_seconds: Number = None
@@ -114,7 +113,7 @@ class Capability(PascalAnswer):
 class SecurityContext(PascalAnswer):
     """What a container may do."""
 
-    capability: Part[Capability] = None
+    capability: Capability | None = None
     read_only_root_filesystem: Flag = None
     run_as_user: Number = None
 
@@ -154,13 +153,13 @@ class Container(PascalAnswer):
     environment_vars: Items[EnvironmentVar] = Field(default_factory=list)
     ports: Items[Port] = Field(default_factory=list)
     volume_mounts: Items[VolumeMount] = Field(default_factory=list)
-    security_context: Part[SecurityContext] = None
-    current_state: Part[ContainerState] = None
-    previous_state: Part[ContainerState] = None
+    security_context: SecurityContext | None = None
+    current_state: ContainerState | None = None
+    previous_state: ContainerState | None = None
     ready: Flag = None
     restart_count: Number = None
-    liveness_probe: Part[Probe] = None
-    readiness_probe: Part[Probe] = None
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
     stdin: Flag = None
     stdin_once: Flag = None
     tty: Flag = None
@@ -266,8 +265,8 @@ class ContainerGroup(PascalAnswer):
     succeeded_time: Time = None
     failed_time: Time = None
     expired_time: Time = None
-    dns_config: Part[DnsConfig] = None
-    eci_security_context: Part[EciSecurityContext] = None
+    dns_config: DnsConfig | None = None
+    eci_security_context: EciSecurityContext | None = None
     host_aliases: Items[HostAlias] = Field(default_factory=list)
     ram_role_name: Text = ""
     resource_group_id: Text = ""

@@ -27,6 +27,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     log_bytes,
     named_cluster,
     node_names,
+    same_job,
     some_job_ids,
     whole_array_id,
     with_options,
@@ -34,7 +35,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
 from airflow_provider_ehpc.apis.aliyun.window import tail
-from airflow_provider_ehpc.apis.answer import Flag, Number, PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.answer import Flag, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import array_size, array_status
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
@@ -97,6 +98,12 @@ class JobInfo(PascalAnswer):
     """A list of Name and Value here; ListJobs has a JSON object in a string."""
     extra_info: Any = None
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the job. Slurm gives each sub-job one of its own besides that in the array."""
+        in_array = (f"{self.array_job_id}_{self.array_job_sub_id}",) if self.array_job_id else ()
+        return (self.job_id, *in_array)
+
 
 class GetJobAnswer(PascalAnswer):
     """Answer of GetJob."""
@@ -108,13 +115,14 @@ class GetJobAnswer(PascalAnswer):
 
 def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
     """GetJob: the details of one job. No code is documented for a job that does not exist."""
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "GetJob",
         GetJobAnswer,
         {"ClusterId": cluster_id, "JobId": job_id},
         subject=str(JobRef(job_id, cluster_id)),
     )
+    return about(call, job_id, lambda answer: answer.job_info.ids if answer.job_info else (), same_job)
 
 
 class ListedJobSpec(PascalAnswer):
@@ -155,7 +163,7 @@ class ListJobsAnswer(PascalAnswer):
     page_number: Number = None
     page_size: Number = None
     total_count: Number = None
-    jobs: list[ListedJob] = Field(default_factory=list)
+    jobs: Items[ListedJob] = Field(default_factory=list)
 
 
 def list_jobs(
@@ -224,13 +232,14 @@ def get_job_log(
     :param offset: first byte to read.
     :param size: bytes at most. The upper bound is not documented (2018-04-12: 409,600).
     """
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "GetJobLog",
         GetJobLogAnswer,
         {"ClusterId": cluster_id, "JobId": job_id, "LogType": log_type, "Offset": offset, "Size": size},
         subject=str(JobRef(job_id, cluster_id)),
     )
+    return about(call, job_id, lambda answer: [answer.job_id], same_job)
 
 
 class CreateJobAnswer(PascalAnswer):
@@ -356,8 +365,9 @@ class EhpcApi:
                 partial(_rows, cluster, word, created_from), lambda row: row.job_spec.id, PAGE_SIZE
             )
             for row in rows.values():
-                listed = _cluster_job(cluster, row, ended=created_from is not None)
-                add_listed(jobs, listed, in_array=bool(row.job_spec.array_request))
+                if row.job_spec.id:
+                    listed = _cluster_job(cluster, row, ended=created_from is not None)
+                    add_listed(jobs, listed, in_array=bool(row.job_spec.array_request))
         return jobs
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
@@ -450,7 +460,7 @@ def _page(cluster_id: str, job_status: str, number: int) -> Flow[JobsPage]:
         (ref := JobRef(job.job_spec.id, cluster_id)): _from_list_jobs(ref, job)
         for job in answer.jobs
         # The whole of an array is told by its parent; a listed entry may be only one sub-job.
-        if not job.job_spec.array_request
+        if job.job_spec.id and not job.job_spec.array_request
     }
     return JobsPage(told, len(answer.jobs), answer.total_count)
 

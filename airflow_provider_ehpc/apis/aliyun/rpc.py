@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from airflow_provider_ehpc.apis.answer import Answer, json_object, read_model
+from airflow_provider_ehpc.apis.answer import Answer, as_text, json_object, read_model
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -21,6 +21,7 @@ from airflow_provider_ehpc.apis.call import (
     ServiceUnavailable,
     Throttled,
 )
+from airflow_provider_ehpc.apis.headers import retry_after
 
 A = TypeVar("A", bound=Answer)
 
@@ -118,11 +119,11 @@ def _reader(operation: str, model: type[A]) -> Callable[[ApiResponse], A]:
             raise ServiceUnavailable(
                 "the endpoint had a fault and gave no explanation",
                 status=response.status,
-                retry_after=_retry_after(response),
+                retry_after=retry_after(response.headers),
             )
         told = json_object(response)
         # "lower-case key variants" occur too (the SDK accepts both).
-        request_id = told.get("RequestId") or told.get("requestId")
+        request_id = as_text(told.get("RequestId") or told.get("requestId")) or None
         # Success says whether the command behind the operation was run, not whether the job succeeded.
         refused = str(told.get("Success", True)).strip().lower() == "false"
         if response.status >= 400 or refused:
@@ -135,8 +136,8 @@ def _reader(operation: str, model: type[A]) -> Callable[[ApiResponse], A]:
 def _error(
     operation: str, response: ApiResponse, told: Mapping[str, Any], request_id: str | None
 ) -> ApiError:
-    code = str(told.get("Code") or told.get("code") or "")
-    message = " ".join(str(told.get("Message") or told.get("message") or "no message given").split())
+    code = as_text(told.get("Code") or told.get("code"))
+    message = " ".join(as_text(told.get("Message") or told.get("message") or "no message given").split())
     # SignatureDoesNotMatch goes on with what was signed, which is of no use to a person.
     message = message.partition("server string to sign")[0].strip()
     kind = _kind(code, message, response.status)
@@ -146,7 +147,7 @@ def _error(
         code=code or None,
         status=response.status,
         request_id=request_id,
-        retry_after=_retry_after(response),
+        retry_after=retry_after(response.headers),
         hint=hint.format(operation=operation),
     )
 
@@ -168,12 +169,3 @@ def _kind(code: str, message: str, status: int) -> type[ApiError]:
         return ServiceUnavailable
     # Success=false with HTTP 200: the cluster's agent could not run the command or read its result.
     return InvalidRequest if status >= 400 else ServiceUnavailable
-
-
-def _retry_after(response: ApiResponse) -> float | None:
-    """Return the seconds to wait: x-acs-retry-after is in milliseconds, Retry-After in seconds."""
-    for header, unit in (("x-acs-retry-after", 1000), ("retry-after", 1)):
-        value = response.headers.get(header, "").strip()
-        if value.isdigit():
-            return int(value) / unit
-    return None

@@ -18,20 +18,19 @@ from typing import Any
 from pydantic import AliasChoices, Field
 
 from airflow_provider_ehpc.apis.aliyun.common import (
-    Items,
-    Part,
     cluster_job_ref,
     cluster_of,
     job_is_unknown,
     named_cluster,
     parameter,
+    same_job,
     some_job_ids,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.containers import ContainerGroup, exit_code, reason, resources
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import serverless_state
-from airflow_provider_ehpc.apis.answer import Flag, Number, PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.answer import Flag, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import array_status
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
@@ -98,7 +97,7 @@ class ServerlessJob(ListedJob):
 
     last_modify_time: Time = None
     """In milliseconds, beside the other times' seconds."""
-    array_properties: Part[ArrayProperties] = None
+    array_properties: ArrayProperties | None = None
     """Told in the documented sample of a job that is no array."""
     container_groups: Items[ContainerGroup] = Field(default_factory=list)
 
@@ -116,13 +115,15 @@ def describe_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[Des
 
     :param job_ids: exactly one, in spite of the list; for an array job the id of a sub-task, as in ``10_3``.
     """
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "DescribeServerlessJobs",
         DescribeServerlessJobsAnswer,
         {"ClusterId": cluster_id, **_numbered("JobIds", job_ids)},
         subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
     )
+    # Which sub-tasks come for the ID of an array is not documented.
+    return about(call, job_ids[0], lambda answer: [job.job_id for job in answer.job_infos], same_job)
 
 
 class ListServerlessJobsAnswer(PascalAnswer):
@@ -335,7 +336,7 @@ class EhpcServerlessApi:
             )
             for job_id, row in rows.items():
                 # 10_3 is a sub-task of 10, which is listed, too.
-                if not _SUB_TASK.fullmatch(job_id):
+                if job_id and not _SUB_TASK.fullmatch(job_id):
                     jobs[job_id] = _cluster_job(cluster, row)
         return jobs
 

@@ -1,48 +1,29 @@
-"""The kinds of field that only Huawei's answers have."""
+"""The kinds of field that only Huawei's responses have."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-T = TypeVar("T")
+from airflow_provider_ehpc.apis.answer import as_text, parse_json
+from airflow_provider_ehpc.apis.json_text import clean_text
 
 
-def _content(value: Any) -> Any:
-    if isinstance(value, str) and not _encodable(value):
-        # Half of a surrogate pair: what is left of a character that was cut in a server's UTF-16.
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return "" if value is None else value
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _many(value: Any) -> Any:
-    if value is None or value == "":
-        return []
-    return value if isinstance(value, list) else [value]
+def _content(value: Any) -> str:
+    return clean_text(value) if isinstance(value, str) else as_text(value)
 
 
 def _metrics(value: Any) -> Any:
     if isinstance(value, str):
         try:
-            return json.loads(value)
+            return parse_json(value)
         except ValueError:
             return value
     return value
 
 
 Content = Annotated[str, BeforeValidator(_content)]
-"""A piece of a log: a text with its white space; empty where the answer has null or nothing."""
-Many = Annotated[list[T], BeforeValidator(_many)]
-"""A list, sent as one, as null, or as its only entry (``log_file_list`` is documented as a string)."""
+"""A piece of a log: a text with its white space; empty if the response has null or nothing."""
 Metrics = Annotated[Any, BeforeValidator(_metrics)]
 """A structure, sent as such or as JSON in a string (``system_metric_list`` comes both ways)."""

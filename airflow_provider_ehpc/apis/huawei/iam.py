@@ -13,9 +13,8 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Text, Time
+from airflow_provider_ehpc.apis.answer import Answer, Items, Text, Time
 from airflow_provider_ehpc.apis.call import ApiCall, ApiRequest, ApiResponse, UnexpectedResponse
-from airflow_provider_ehpc.apis.huawei.fields import Many
 from airflow_provider_ehpc.apis.huawei.protocol import read_answer
 
 
@@ -95,12 +94,12 @@ class TokenUser(Answer):
 class TokenDetails(Answer):
     """What IAM tells of a token; the token itself comes in a header."""
 
-    methods: Many[Text] = Field(default_factory=list)
+    methods: Items[Text] = Field(default_factory=list)
     issued_at: Time = None
     expires_at: Time = None
     project: TokenProject | None = None
     user: TokenUser | None = None
-    roles: Many[TokenRole] = Field(default_factory=list)
+    roles: Items[TokenRole] = Field(default_factory=list)
     catalog: Any = None
 
 

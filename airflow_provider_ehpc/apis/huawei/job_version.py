@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Flag, Number, Text, Time
-from airflow_provider_ehpc.apis.huawei.fields import Many, Metrics
+from airflow_provider_ehpc.apis.answer import Answer, Flag, Items, Number, Text, Time
+from airflow_provider_ehpc.apis.huawei.fields import Metrics
 from airflow_provider_ehpc.apis.huawei.states import status_name, status_state
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
 
@@ -76,7 +76,7 @@ class JobVersion(Answer):
     pod_version: Text = ""
     app_url: Text = ""
     boot_file_url: Text = ""
-    parameter: Many[Parameter] = Field(default_factory=list)
+    parameter: Items[Parameter] = Field(default_factory=list)
     user_image_url: Text = ""
     user_frame_image: Text = ""
     user_command: Text = ""
@@ -102,7 +102,7 @@ class JobVersion(Answer):
     pool_type: Text = ""
 
     data_url: Text = ""
-    data_source: Many[DataSource] = Field(default_factory=list)
+    data_source: Items[DataSource] = Field(default_factory=list)
     dataset_id: Text = ""
     dataset_name: Text = ""
     dataset_version_id: Text = ""
@@ -111,7 +111,7 @@ class JobVersion(Answer):
     outputs: Any = None
     train_url: Text = ""
     log_url: Text = ""
-    volumes: Many[Volume] = Field(default_factory=list)
+    volumes: Items[Volume] = Field(default_factory=list)
     nas_mount_path: Text = ""
     nas_share_addr: Text = ""
     nas_type: Text = ""

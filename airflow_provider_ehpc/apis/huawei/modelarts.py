@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Number, Text, Time
+from airflow_provider_ehpc.apis.answer import Answer, Items, Number, Text, Time, about
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     Flow,
@@ -24,7 +24,6 @@ from airflow_provider_ehpc.apis.call import (
     NotFound,
     UnexpectedResponse,
 )
-from airflow_provider_ehpc.apis.huawei.fields import Many
 from airflow_provider_ehpc.apis.huawei.flows import (
     ProjectApi,
     read_streams,
@@ -63,7 +62,7 @@ def _path(project_id: str, *segments: str) -> str:
 
 def show_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]:
     """ShowTrainingJobDetails: one job."""
-    return modelarts_call(
+    call = modelarts_call(
         "ShowTrainingJobDetails",
         TrainingJob,
         "GET",
@@ -71,6 +70,7 @@ def show_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]:
         project_id=project_id,
         subject=str(JobRef(job_id)),
     )
+    return about(call, job_id, lambda job: [job.metadata.id])
 
 
 class SearchAnswer(Answer):
@@ -88,7 +88,7 @@ class SearchAnswer(Answer):
     workspace_id: Text = ""
     ai_project: Text = ""
     train_type: Text = ""
-    items: Many[TrainingJob] = Field(default_factory=list)
+    items: Items[TrainingJob] = Field(default_factory=list)
 
 
 def search_training_jobs(
@@ -145,7 +145,7 @@ def create_training_job(project_id: str, body: dict[str, Any]) -> ApiCall[Traini
 
 def terminate_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]:
     """StopTrainingJob: stop a job that is being created, waits or runs; refused for others (409)."""
-    return modelarts_call(
+    call = modelarts_call(
         "StopTrainingJob",
         TrainingJob,
         "POST",
@@ -155,6 +155,7 @@ def terminate_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]
         subject=str(JobRef(job_id)),
         writes=True,
     )
+    return about(call, job_id, lambda job: [job.metadata.id])
 
 
 class Event(Answer):
@@ -176,7 +177,7 @@ class EventsAnswer(Answer):
     order: Text = ""
     start_time: Time = None
     end_time: Time = None
-    events: Many[Event] = Field(default_factory=list)
+    events: Items[Event] = Field(default_factory=list)
 
 
 def list_training_job_events(
@@ -222,7 +223,7 @@ def list_training_job_events(
 class TasksAnswer(Answer):
     """Answer of ListTrainingJobTasks, which is a bare list."""
 
-    tasks: Many[TaskIp] = Field(default_factory=list)
+    tasks: Items[TaskIp] = Field(default_factory=list)
 
 
 def list_training_job_tasks(
@@ -321,7 +322,7 @@ class ModelArtsApi(ProjectApi):
             PAGE_SIZE,
             lambda job: submitted_since(job.job_status(JobRef(job.metadata.id)), since),
         )
-        return {job_id: _cluster_job(job) for job_id, job in {**unfinished, **newest}.items()}
+        return {job_id: _cluster_job(job) for job_id, job in {**unfinished, **newest}.items() if job_id}
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each task's log by lines; by previews where the endpoint has no lines to give.
@@ -330,7 +331,7 @@ class ModelArtsApi(ProjectApi):
         """
         job = yield show_training_job(self.project_id, ref.job_id)
         batch: LogBatch = yield from read_streams(
-            job.status.tasks,
+            filter(None, job.status.tasks),
             lambda task: self._read_task(ref, task, cursor.position(task), job.metadata.create_time, size),
         )
         return batch
@@ -339,7 +340,7 @@ class ModelArtsApi(ProjectApi):
         """Read the newest lines: of the tasks that failed where the cloud tells which, else of all."""
         job = yield show_training_job(self.project_id, ref.job_id)
         chunks = []
-        for task in job.failed_tasks or job.status.tasks:
+        for task in filter(None, job.failed_tasks or job.status.tasks):
             try:
                 read = yield from newest_lines(partial(self._newest, ref, task), size)
                 chunks.append(LogChunk(task, read.data, read.next))
@@ -364,7 +365,7 @@ class ModelArtsApi(ProjectApi):
 
     def _page(self, phases: Sequence[str], number: int) -> Flow[JobsPage]:
         answer = yield search_training_jobs(self.project_id, page=number, phases=phases)
-        refs = [(JobRef(job.metadata.id), job) for job in answer.items]
+        refs = [(JobRef(job.metadata.id), job) for job in answer.items if job.metadata.id]
         return JobsPage({ref: job.job_status(ref) for ref, job in refs}, len(answer.items), answer.count)
 
     def _rows(self, phases: Sequence[str], number: int) -> Flow[tuple[list[TrainingJob], int | None]]:

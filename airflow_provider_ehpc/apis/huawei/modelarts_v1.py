@@ -13,7 +13,7 @@ from functools import partial
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Flag, Number, Text
+from airflow_provider_ehpc.apis.answer import Answer, Flag, Items, Number, Text, about
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     Flow,
@@ -23,7 +23,6 @@ from airflow_provider_ehpc.apis.call import (
     NotSupported,
     UnexpectedResponse,
 )
-from airflow_provider_ehpc.apis.huawei.fields import Many
 from airflow_provider_ehpc.apis.huawei.flows import (
     ProjectApi,
     read_streams,
@@ -62,7 +61,7 @@ def _path(project_id: str, ref: JobRef, *segments: str) -> str:
 
 def show_job_version(project_id: str, ref: JobRef) -> ApiCall[JobVersion]:
     """Query the details of a job version (modelarts_03_0047)."""
-    return modelarts_call(
+    call = modelarts_call(
         "ShowTrainingJobVersion",
         JobVersion,
         "GET",
@@ -70,6 +69,8 @@ def show_job_version(project_id: str, ref: JobRef) -> ApiCall[JobVersion]:
         project_id=project_id,
         subject=str(ref),
     )
+    call = about(call, ref.job_id, lambda version: [version.job_id])
+    return about(call, ref.version_id or "", lambda version: [version.version_id])
 
 
 class ListAnswer(Answer):
@@ -79,7 +80,7 @@ class ListAnswer(Answer):
     job_total_count: Number = None
     job_count_limit: Number = None
     quotas: Number = None
-    jobs: Many[ListedJob] = Field(default_factory=list)
+    jobs: Items[ListedJob] = Field(default_factory=list)
 
 
 def list_jobs(project_id: str, *, page: int = 1, page_size: int = PAGE_SIZE) -> ApiCall[ListAnswer]:
@@ -103,7 +104,7 @@ class LogFilesAnswer(Answer):
     """Answer of the query for log file names: one a node, none before the job runs."""
 
     is_success: Flag = None
-    log_file_list: Many[Text] = Field(default_factory=list)
+    log_file_list: Items[Text] = Field(default_factory=list)
 
 
 def list_log_files(project_id: str, ref: JobRef) -> ApiCall[LogFilesAnswer]:
@@ -236,7 +237,7 @@ class ModelArtsV1Api(ProjectApi):
         """Read each log file by bytes; by lines where the endpoint has only those."""
         answer = yield list_log_files(self.project_id, ref)
         batch: LogBatch = yield from read_streams(
-            answer.log_file_list,
+            filter(None, answer.log_file_list),
             lambda log_file: self._read_file(ref, log_file, cursor.position(log_file), size),
         )
         return batch
@@ -245,7 +246,7 @@ class ModelArtsV1Api(ProjectApi):
         """Read the end of each log file, 2 KiB at most: one call a file."""
         answer = yield list_log_files(self.project_id, ref)
         chunks = []
-        for log_file in answer.log_file_list:
+        for log_file in filter(None, answer.log_file_list):
             try:
                 piece: LogSlice = yield self._slice(ref, log_file, -1, min(size, SLICE))
             except (InvalidRequest, NotFound):
@@ -271,7 +272,7 @@ class ModelArtsV1Api(ProjectApi):
     def _page(self, number: int) -> Flow[JobsPage]:
         answer = yield list_jobs(self.project_id, page=number + 1)
         # How a job ended, and why, only its details tell.
-        statuses = {job.ref: job.job_status() for job in answer.jobs}
+        statuses = {job.ref: job.job_status() for job in answer.jobs if job.job_id and job.version_id}
         running = {ref: status for ref, status in statuses.items() if not status.state.terminal}
         return JobsPage(running, len(answer.jobs), answer.job_total_count)
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from airflow_provider_ehpc.apis.answer import Answer, json_object, read_model
+from airflow_provider_ehpc.apis.answer import Answer, as_text, json_object, read_model
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -27,6 +27,7 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
     percent_encode,
 )
+from airflow_provider_ehpc.apis.headers import retry_after, seconds
 
 A = TypeVar("A", bound=Answer)
 
@@ -127,7 +128,7 @@ def read_answer(
     if response.status == 204:
         return model()
     told = _told(response, list_field)
-    request_id = str(told.get("request_id") or response.headers.get("x-request-id") or "") or None
+    request_id = as_text(told.get("request_id") or response.headers.get("x-request-id")) or None
     # v1 answers 200 with is_success=false, and also 4xx with it; v2 has no such field.
     refused = str(told.get("is_success", True)).strip().lower() == "false"
     if not (response.status >= 400 or refused):
@@ -149,7 +150,9 @@ def _told(response: ApiResponse, list_field: str | None) -> Mapping[str, Any]:
     kind = _kind("", "", response.status)
     if not body.startswith(b"{") and (kind.transient or kind is AuthenticationFailed):
         raise kind(
-            "the endpoint gave no explanation", status=response.status, retry_after=_retry_after(response, "")
+            "the endpoint gave no explanation",
+            status=response.status,
+            retry_after=retry_after(response.headers),
         )
     if list_field and body.startswith(b"["):
         body = b'{"%s": %s}' % (list_field.encode(), body)
@@ -172,7 +175,8 @@ def _trouble(told: Mapping[str, Any]) -> _Trouble:
     message = (
         told.get("error_msg") or told.get("error_message") or told.get("errorMsg") or told.get("message")
     )
-    return _Trouble(str(code), str(message or "no message given"), str(told.get("error_solution") or ""))
+    solution = told.get("error_solution")
+    return _Trouble(as_text(code), as_text(message or "no message given"), as_text(solution))
 
 
 def _error(trouble: _Trouble, response: ApiResponse, request_id: str | None) -> ApiError:
@@ -223,8 +227,6 @@ def _without_signature(message: str) -> str:
 
 def _retry_after(response: ApiResponse, message: str) -> float | None:
     """Return the seconds to wait: those of Retry-After, else the window of the limit that was exceeded."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.isdigit():
-        return float(value)
-    window = _WINDOW.search(message)
-    return float(int(window[1]) * _SECONDS[window[2]]) if window else None
+    pause = retry_after(response.headers)
+    window = _WINDOW.search(message) if pause is None else None
+    return seconds(window[1], 1 / _SECONDS[window[2]]) if window else pause

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Flag, Number, Text, Time
-from airflow_provider_ehpc.apis.huawei.fields import Content, Many
+from airflow_provider_ehpc.apis.answer import Answer, Flag, Items, Number, Text, Time
+from airflow_provider_ehpc.apis.huawei.fields import Content
 from airflow_provider_ehpc.apis.huawei.states import phase_state
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 
@@ -78,11 +78,11 @@ class Status(Answer):
     start_time: Time = None
     """Sent in milliseconds; 0 for a job that has not started."""
     node_count_metrics: Any = None
-    tasks: Many[Text] = Field(default_factory=list)
-    task_statuses: Many[TaskStatus] = Field(default_factory=list)
-    running_records: Many[RunningRecord] = Field(default_factory=list)
+    tasks: Items[Text] = Field(default_factory=list)
+    task_statuses: Items[TaskStatus] = Field(default_factory=list)
+    running_records: Items[RunningRecord] = Field(default_factory=list)
     retention_time: Number = None
-    task_ips: Many[TaskIp] = Field(default_factory=list)
+    task_ips: Items[TaskIp] = Field(default_factory=list)
 
 
 class Engine(Answer):

@@ -7,7 +7,6 @@ job log: a job's output is in two files of the cluster's file system, whose path
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -16,7 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Number, Text, Time
+from airflow_provider_ehpc.apis.answer import Answer, Items, Number, Text, Time, about, parse_json, same_id
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiResponse,
@@ -79,7 +78,7 @@ class ListJobsAnswer(Answer):
     """Answer of job/list: one page."""
 
     total_count: Number = None
-    hpc_job_set: list[Job] = Field(default_factory=list)
+    hpc_job_set: Items[Job] = Field(default_factory=list)
 
 
 def list_jobs(
@@ -123,18 +122,19 @@ def list_jobs(
 class JobDetailAnswer(Answer):
     """Answer of job/jobdetail: the job as a list of one."""
 
-    hpc_job_set: list[Job] = Field(default_factory=list)
+    hpc_job_set: Items[Job] = Field(default_factory=list)
 
 
 def job_detail(zone: str, cluster_id: str, job_uuid: str) -> ApiCall[JobDetailAnswer]:
     """Ask for one job."""
-    return hpc_call(
+    call = hpc_call(
         "job/jobdetail",
         JobDetailAnswer,
         {"zone": zone, "cluster_id": cluster_id},
         path=f"/{percent_encode(job_uuid)}",
         subject=str(JobRef(job_uuid, cluster_id)),
     )
+    return about(call, job_uuid, lambda answer: [job.hpcjob_uuid for job in answer.hpc_job_set])
 
 
 class SubmitJobAnswer(Answer):
@@ -261,9 +261,10 @@ class QingCloudHpcApi:
             operation = yield from find_operation(self._zone, ref.job_id)
             return _from_operation(ref, operation)
         answer = yield job_detail(self._zone, _cluster(ref), ref.job_id)
-        if not answer.hpc_job_set:
-            raise NotFound(f"the cluster knows no {ref}")
-        return _from_job(ref, answer.hpc_job_set[0])
+        for job in answer.hpc_job_set:
+            if same_id(job.hpcjob_uuid or ref.job_id, ref.job_id):
+                return _from_job(ref, job)
+        raise NotFound(f"the cluster knows no {ref}")
 
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
         """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
@@ -344,7 +345,7 @@ class QingCloudHpcApi:
         jobs = {}
         for job_id, job in rows.items():
             status = _from_job(JobRef(job_id, cluster_id), job)
-            if not status.state.terminal or submitted_since(status, since):
+            if job_id and (not status.state.terminal or submitted_since(status, since)):
                 jobs[job_id] = ClusterJob(status, status.state.terminal, whole=False)
         return jobs
 
@@ -356,7 +357,9 @@ class QingCloudHpcApi:
         answer = yield list_jobs(self._zone, cluster_id, jobs_status=jobs_status, offset=number * PAGE_SIZE)
         # The filter's words are not quite those of the answers; the answer's own word decides.
         told = {
-            (ref := JobRef(job.hpcjob_uuid, cluster_id)): _from_job(ref, job) for job in answer.hpc_job_set
+            (ref := JobRef(job.hpcjob_uuid, cluster_id)): _from_job(ref, job)
+            for job in answer.hpc_job_set
+            if job.hpcjob_uuid
         }
         return JobsPage(told, len(answer.hpc_job_set), answer.total_count)
 
@@ -407,7 +410,7 @@ def _command_results(told: Any) -> list[dict[str, Any]]:
     results = []
     for item in told if isinstance(told, list) else [told]:
         try:
-            result = json.loads(item) if isinstance(item, str) else item
+            result = parse_json(item) if isinstance(item, str) else item
         except ValueError:
             continue  # the sample itself is not JSON
         if isinstance(result, dict):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Number, Text, Time, VerbatimAnswer
+from airflow_provider_ehpc.apis.answer import Answer, Items, Number, Text, Time, VerbatimAnswer
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, InvalidArgument, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord
 from airflow_provider_ehpc.apis.qingcloud.protocol import PAGE_SIZE, hpc_call
@@ -40,7 +40,7 @@ class ListOperationsAnswer(Answer):
     """Answer of operation: one page."""
 
     total_count: Number = None
-    job_set: list[Operation] = Field(default_factory=list)
+    job_set: Items[Operation] = Field(default_factory=list)
 
 
 def list_operations(

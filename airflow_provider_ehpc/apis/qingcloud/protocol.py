@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from airflow_provider_ehpc.apis.answer import Answer, json_object, read_model
+from airflow_provider_ehpc.apis.answer import Answer, as_number, as_text, json_object, read_model
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -24,6 +24,7 @@ from airflow_provider_ehpc.apis.call import (
     Throttled,
     UnexpectedResponse,
 )
+from airflow_provider_ehpc.apis.headers import retry_after
 from airflow_provider_ehpc.apis.qingcloud.signing import LIFETIME
 
 A = TypeVar("A", bound=Answer)
@@ -112,7 +113,7 @@ def _reader(model: type[A]) -> Callable[[ApiResponse], A]:
             raise ServiceUnavailable(
                 "the endpoint had a fault and gave no explanation",
                 status=response.status,
-                retry_after=_retry_after(response),
+                retry_after=retry_after(response.headers),
             )
         told = json_object(response)
         # The HTTP status of an error is not documented: the code decides, whatever the status.
@@ -123,7 +124,7 @@ def _reader(model: type[A]) -> Callable[[ApiResponse], A]:
                 status=response.status,
                 hint="Check the connection's endpoint.",
             )
-        if response.status >= 400 or str(code).strip() != "0":
+        if response.status >= 400 or as_text(code) != "0":
             raise ret_code_error(code, told.get("message"), response)
         return read_model(model, told, status=response.status, request_id=None)
 
@@ -132,20 +133,14 @@ def _reader(model: type[A]) -> Callable[[ApiResponse], A]:
 
 def ret_code_error(code: Any, message: Any, response: ApiResponse) -> ApiError:
     """Return the error that a ``ret_code`` and its message stand for."""
-    text = str(code).strip() if code is not None else ""
-    number = int(text) if text.isdigit() else 0
+    text, number = as_text(code), as_number(code) or 0
     kind = _KINDS.get(number)
     if kind is None and (response.status == 429 or response.status >= 500):
         kind = Throttled if response.status == 429 else ServiceUnavailable
     return (kind or InvalidRequest)(
-        str(message or "no message given"),
+        as_text(message or "no message given"),
         code=text or None,
         status=response.status,
-        retry_after=_retry_after(response) or (_QUOTA_PAUSE if number == 2500 else None),
+        retry_after=retry_after(response.headers) or (_QUOTA_PAUSE if number == 2500 else None),
         hint=_HINTS.get(number, ""),
     )
-
-
-def _retry_after(response: ApiResponse) -> float | None:
-    value = response.headers.get("retry-after", "").strip()
-    return float(value) if value.isdigit() else None

@@ -6,8 +6,6 @@ import pytest
 from pydantic import Field
 
 from airflow_provider_ehpc.apis.aliyun.common import (
-    Items,
-    Part,
     clock,
     cluster_job_ref,
     cluster_of,
@@ -16,7 +14,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     parameter,
     with_options,
 )
-from airflow_provider_ehpc.apis.answer import PascalAnswer, Text
+from airflow_provider_ehpc.apis.answer import Items, PascalAnswer, Text
 from airflow_provider_ehpc.apis.call import InvalidArgument, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import JobRef
 
@@ -31,6 +29,7 @@ from airflow_provider_ehpc.apis.job import JobRef
         ('["compute2","compute3"]', ("compute2", "compute3")),
         ("compute000,login0", ("compute000", "login0")),
         ("compute[08-10],gpu1\n", ("compute08", "compute09", "compute10", "gpu1")),
+        ("rack[0-1]n[1,03]", ("rack0n1", "rack0n03", "rack1n1", "rack1n03")),
         ("[]", ()),
         ("", ()),
     ],
@@ -90,7 +89,7 @@ class Node(PascalAnswer):
 class Listing(PascalAnswer):
     nodes: Items[Node]
     tags: Items[Text] = Field(default_factory=list)
-    first: Part[Node] = None
+    first: Node | None = None
 
 
 @pytest.mark.parametrize(
