@@ -14,9 +14,11 @@ from airflow_provider_ehpc.apis.call import (
     NotFound,
     PermissionDenied,
     Together,
+    UnexpectedResponse,
     some_at_once,
 )
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus, StatusesFlow, Told
+from airflow_provider_ehpc.apis.listing import PageGuard
 
 _WORTH_A_PAGE = 3
 """Jobs from which on a page is asked for: it costs as much as asking for one job."""
@@ -113,19 +115,28 @@ def _read(
         return page
 
     credit = max(1, len(wanted) // 4)
-    number, together = 0, 1
+    # A list that grows while it is read never looks longer than it is worth.
+    most_debt = len(wanted)
+    together = 1
+    guard = PageGuard(jobs.page_size)
     while len(wanted) >= _WORTH_A_PAGE:
         before = len(wanted)
-        pages = yield Together(tuple(ask(number + n) for n in range(together)))
-        number += together
+        pages = yield Together(tuple(ask(guard.pages + n) for n in range(together)))
         credit += before - len(wanted) - together
+        try:
+            for page in pages:
+                # Rows whose state the list does not report have no key here: each counts as new.
+                keys = page.statuses or {(guard.pages, "rows"): None}
+                ended = guard.ended(keys, page.rows, page.total)
+        except UnexpectedResponse:
+            break
+        if ended:
+            return True
         last = pages[-1]
         # Where no total is told, a full page may be followed by any number of others.
         untold = math.inf if last.rows >= jobs.page_size else 0
-        rows_left = (untold if last.total is None else last.total) - number * jobs.page_size
-        if not last.rows or rows_left <= 0:
-            return True
-        if rows_left > len(wanted) * jobs.page_size and credit <= 0:
+        rows_left = (untold if last.total is None else last.total) - guard.pages * jobs.page_size
+        if credit <= 0 and (rows_left > len(wanted) * jobs.page_size or credit <= -most_debt):
             break
         # Only pages that are there, and that would be asked for one after the other as well.
         likely = 1 if last.total is None else min(rows_left, len(wanted)) // jobs.page_size

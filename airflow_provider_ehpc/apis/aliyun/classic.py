@@ -59,7 +59,7 @@ from airflow_provider_ehpc.apis.job import (
     LogLimits,
     StatusesFlow,
 )
-from airflow_provider_ehpc.apis.listing import all_pages
+from airflow_provider_ehpc.apis.listing import all_pages, one_pass
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 
 VERSION = "2018-04-12"
@@ -417,15 +417,19 @@ class EhpcClassicApi:
         yield stop_jobs(cluster_of(ref), [ref.job_id])
 
     def _listed_status(self, ref: JobRef) -> Flow[JobStatus]:
-        number = 1
-        while True:
-            page = yield list_jobs(cluster_of(ref), page_number=number, state="all")
-            for job in page.jobs:
-                if job.id == ref.job_id:
-                    return _from_list_jobs(ref, job)
-            if number * PAGE_SIZE >= (page.total_count or 0) or not page.jobs:
-                raise NotFound(f"the cluster knows no {ref}", request_id=page.request_id)
-            number += 1
+        def page(number: int) -> Flow[tuple[list[ListedJob], int | None]]:
+            answer = yield list_jobs(cluster_of(ref), page_number=number, state="all")
+            return answer.jobs, answer.total_count
+
+        rows = yield from one_pass(
+            page,
+            lambda row: row.id,
+            PAGE_SIZE,
+            enough=lambda rows: any(row.id == ref.job_id for row in rows),
+        )
+        if ref.job_id not in rows:
+            raise NotFound(f"the cluster does not know {ref}")
+        return _from_list_jobs(ref, rows[ref.job_id])
 
     def _known_status(self, ref: JobRef) -> Flow[JobStatus | None]:
         """Return the job's status; None where the scheduler has forgotten it, whose files may remain."""

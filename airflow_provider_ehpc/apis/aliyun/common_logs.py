@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import partial
 
 from pydantic import Field
 
@@ -14,6 +15,7 @@ from airflow_provider_ehpc.apis.aliyun.ehpc import VERSION
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, VerbatimAnswer
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, UnexpectedResponse
+from airflow_provider_ehpc.apis.listing import one_pass
 from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord, OperationStatus
 
 PAGE_SIZE = 100
@@ -141,26 +143,29 @@ class EhpcOperations:
         for zone in _ZONES:
             began = int(_moment(log, zone).timestamp())
             # Not by LogRequestId: with it, the server might look beyond the time that is to be proved.
-            number, total = 1, 1
-            while (number - 1) * PAGE_SIZE < total:
-                answer = yield list_common_logs(
-                    began - 1, began + 1, cluster_id=self._cluster_id, page_number=number
-                )
-                if any(found.request_id == log.request_id for found in answer.logs):
-                    return zone
-                number, total = number + 1, answer.total_count or 0
+            found = yield from one_pass(
+                partial(self._second, began),
+                _uid,
+                PAGE_SIZE,
+                enough=lambda rows: any(row.request_id == log.request_id for row in rows),
+            )
+            if any(row.request_id == log.request_id for row in found.values()):
+                return zone
         raise UnexpectedResponse(
             f"the time of operation {log.request_id}, {log.raw.get('Time')!r}, is neither Beijing's nor "
             "universal time: asked for it, the server does not name the operation"
         )
+
+    def _second(self, began: int, number: int) -> Flow[tuple[list[CommonLog], int | None]]:
+        answer = yield list_common_logs(began - 1, began + 1, cluster_id=self._cluster_id, page_number=number)
+        return answer.logs, answer.total_count
 
     def _record(self, log: CommonLog) -> OperationRecord:
         status = _STATUSES.get(log.status.casefold(), OperationStatus.UNKNOWN)
         return OperationRecord(
             cloud="aliyun",
             zone=self._region,
-            # One request may act on several targets; nothing says that a log has an id of its own.
-            uid="/".join(part for part in (log.request_id, log.action, log.target) if part),
+            uid=_uid(log),
             operation_id=log.request_id,
             time=_moment(log, self._zone),
             action=log.action,
@@ -172,6 +177,11 @@ class EhpcOperations:
             error=log.message if status is OperationStatus.FAILED else "",
             raw=log.raw,
         )
+
+
+def _uid(log: CommonLog) -> str:
+    # One request may act on several targets; it is not documented that a log has an ID of its own.
+    return "/".join(part for part in (log.request_id, log.action, log.target) if part)
 
 
 def _moment(log: CommonLog, zone: tzinfo | None) -> datetime:

@@ -50,7 +50,7 @@ from airflow_provider_ehpc.apis.job import (
     LogLimits,
     StatusesFlow,
 )
-from airflow_provider_ehpc.apis.listing import all_pages
+from airflow_provider_ehpc.apis.listing import all_pages, one_pass
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 
 VERSION = "2024-07-30"
@@ -361,9 +361,7 @@ class EhpcApi:
         cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs are meant")
         jobs: dict[str, ClusterJob] = {}
         for word, created_from in (("notfinish", None), ("finished", int(since.timestamp()))):
-            rows = yield from all_pages(
-                partial(_rows, cluster, word, created_from), lambda row: row.job_spec.id, PAGE_SIZE
-            )
+            rows = yield from all_pages(partial(_rows, cluster, word, created_from), _row_key, PAGE_SIZE)
             for row in rows.values():
                 if row.job_spec.id:
                     listed = _cluster_job(cluster, row, ended=created_from is not None)
@@ -431,23 +429,19 @@ class EhpcApi:
         return chunk
 
     def _array_states(self, ref: JobRef, job: JobInfo) -> Flow[tuple[dict[str, JobState], bool]]:
-        """Return the states of an array's sub-jobs by their index, as far as ListJobs tells them, and
-        whether of any only its end is told, not its outcome.
+        """Return the states of an array's sub-jobs by their index, as far as ListJobs reports them, and True
+        if of any only its end is reported, not its outcome.
         """
         states: dict[str, JobState] = {}
         assumed = False
         parent = _array_parent(ref.job_id)
-        page = 1
-        while True:
-            answer = yield list_jobs(cluster_of(ref), page_number=page, job_name=job.job_name or None)
-            for listed in answer.jobs:
-                spec = listed.job_spec
-                if spec.array_job_sub_id and _array_parent(spec.array_job_id) == parent:
-                    states[spec.array_job_sub_id] = scheduler_state(spec.state)
-                    assumed = assumed or outcome_untold(spec.state)
-            if page * PAGE_SIZE >= (answer.total_count or 0) or not answer.jobs:
-                return states, assumed
-            page += 1
+        named = partial(_rows, cluster_of(ref), None, None, job_name=job.job_name or None)
+        for row in (yield from one_pass(named, _row_key, PAGE_SIZE)).values():
+            spec = row.job_spec
+            if spec.array_job_sub_id and _array_parent(spec.array_job_id) == parent:
+                states[spec.array_job_sub_id] = scheduler_state(spec.state)
+                assumed = assumed or outcome_untold(spec.state)
+        return states, assumed
 
 
 def _lists(ref: JobRef) -> list[JobsList]:
@@ -466,10 +460,26 @@ def _page(cluster_id: str, job_status: str, number: int) -> Flow[JobsPage]:
 
 
 def _rows(
-    cluster_id: str, job_status: str, created_from: int | None, number: int
+    cluster_id: str,
+    job_status: str | None,
+    created_from: int | None,
+    number: int,
+    *,
+    job_name: str | None = None,
 ) -> Flow[tuple[list[ListedJob], int | None]]:
-    answer = yield list_jobs(cluster_id, page_number=number, job_status=job_status, created_from=created_from)
+    answer = yield list_jobs(
+        cluster_id,
+        page_number=number,
+        job_name=job_name,
+        job_status=job_status,
+        created_from=created_from,
+    )
     return answer.jobs, answer.total_count
+
+
+def _row_key(row: ListedJob) -> str:
+    # It is not documented that the sub-jobs of an array have ids of their own.
+    return f"{row.job_spec.id}/{row.job_spec.array_job_sub_id}"
 
 
 def _cluster_job(cluster_id: str, row: ListedJob, *, ended: bool) -> ClusterJob:

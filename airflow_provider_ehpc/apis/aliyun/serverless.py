@@ -56,7 +56,7 @@ from airflow_provider_ehpc.apis.job import (
     StatusesFlow,
     Told,
 )
-from airflow_provider_ehpc.apis.listing import all_pages
+from airflow_provider_ehpc.apis.listing import all_pages, one_pass
 
 VERSION = "2018-04-12"
 _NAME = "ehpc-serverless"
@@ -376,17 +376,15 @@ class EhpcServerlessApi:
         )
 
     def _listed(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus]]:
-        """Return what ListServerlessJobs tells of at most a hundred jobs of one cluster."""
-        entries: dict[str, ListedJob] = {}
-        page = 1
-        while True:
+        """Return what ListServerlessJobs reports of at most a hundred jobs of one cluster."""
+
+        def page(number: int) -> Flow[tuple[list[ListedJob], int | None]]:
             answer = yield list_serverless_jobs(
-                cluster_of(refs[0]), job_ids=[ref.job_id for ref in refs], page_number=page
+                cluster_of(refs[0]), job_ids=[ref.job_id for ref in refs], page_number=number
             )
-            entries.update((job.job_id, job) for job in answer.jobs)
-            if page * PAGE_SIZE >= (answer.total_count or 0) or not answer.jobs:
-                break
-            page += 1
+            return answer.jobs, answer.total_count
+
+        entries = yield from one_pass(page, lambda row: row.job_id, PAGE_SIZE)
         asked = {ref.job_id for ref in refs}
         return {
             ref: _with_subtasks(_from_listed(ref, entries[ref.job_id]), entries, asked)
