@@ -24,7 +24,7 @@ ROOT = Path(airflow_provider_ehpc.__file__).parent
 
 # What each part may import of the package, beside itself. Arrows go downwards only: operators and sensors,
 # triggers, (polling, logs, audit), hooks, and at the bottom apis with compat, exceptions and metrics.
-_BOTTOM = {"__init__", "apis", "compat", "exceptions", "metrics"}
+_BOTTOM = {"__init__", "apis", "compat", "exceptions", "metrics", "text"}
 _HOOKS = _BOTTOM | {"hooks"}
 _LOGIC = _HOOKS | {"polling", "logs", "audit"}
 _TRIGGERS = _LOGIC | {"triggers"}
@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "compat": set(),
     "exceptions": {"compat"},
     "metrics": {"compat"},
+    "text": set(),
     "hooks": _BOTTOM,
     "polling": _LOGIC,
     "logs": _LOGIC,
@@ -57,7 +58,9 @@ PURE = (
     "logs.follow",
     "logs.arrival",
     "logs.reader",
+    "logs.rerun",
     "logs.tail",
+    "text",
     "audit.window",
 )
 """Logic without Airflow and without input or output."""

@@ -199,6 +199,8 @@ class LogLimits:
 
     largest: int
     smallest: int
+    text: bool = False
+    """Whether the log comes as text, whose bytes are UTF-8 whatever the job wrote."""
 
 
 @dataclass(frozen=True, slots=True)

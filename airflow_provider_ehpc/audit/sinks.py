@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from airflow_provider_ehpc.audit.ocsf import api_activity
 from airflow_provider_ehpc.audit.pending import Completion, PendingOperation, pending_of
 from airflow_provider_ehpc.audit.rules import Violation
 from airflow_provider_ehpc.audit.window import Reading
+from airflow_provider_ehpc.text import file_name
 
 FORMATS: dict[str, Callable[[OperationRecord], dict[str, Any]]] = {
     "jsonl": OperationRecord.as_dict,
@@ -95,8 +95,10 @@ def carried_operations(directory: StorePath, scope: str, window: Window) -> tupl
     The window before is the one that ends where this one starts. If it was not audited, nothing is carried.
     """
     found: dict[str, PendingOperation] = {}
-    for path in directory.glob(f"{_file_name(scope)}_*_{stamp(window.start)}{_MANIFEST}"):
+    for path in directory.glob(f"{file_name(scope)}_*_{stamp(window.start)}{_MANIFEST}"):
         told = json.loads(path.read_bytes())
+        if told["scope"] != scope:  # another one, whose name goes on behind this one's
+            continue
         for operation in map(PendingOperation.from_dict, told["pending_operations"]):
             found[operation.uid] = operation
     return tuple(sorted(found.values(), key=lambda operation: (operation.time, operation.uid)))
@@ -123,7 +125,7 @@ def write_audit(
     completion = completion or Completion()
     records = reading.records
     pending = (*completion.pending, *pending_of(records))
-    base = f"{_file_name(scope)}_{reading.window.name}"
+    base = f"{file_name(scope)}_{reading.window.name}"
     _make(directory)
     files = [
         _write_lines(directory / (base + _SUFFIXES[name]), name, (*completion.ended, *records))
@@ -180,10 +182,6 @@ def _write_lines(path: Any, name: str, records: Iterable[OperationRecord]) -> Wr
 def _make(directory: Any) -> None:
     if getattr(directory, "protocol", "") not in _WHOLE_OBJECT_STORES:
         directory.mkdir(parents=True, exist_ok=True)
-
-
-def _file_name(scope: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", scope)
 
 
 def _counts(words: Iterable[str]) -> dict[str, int]:

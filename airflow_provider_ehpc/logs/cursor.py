@@ -13,11 +13,12 @@ With it stands how soon its writer was to keep the next one: as much may have be
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from airflow_provider_ehpc.apis.job import JobRef, LogChunk, LogPosition
+from airflow_provider_ehpc.apis.job import JobRef, LogPosition
 from airflow_provider_ehpc.logs.lines import LineAssembler
 
 RECOGNISED = 64
@@ -100,13 +101,16 @@ class SavedCursor:
 
 
 class LogStream:
-    """One stream: its lines, how far they are out, and whether the sizes told of it can be believed.
+    """One stream: its lines, and how far they are written.
 
     :param mark: where an earlier process stopped.
+    :param encoding: of the stream's text.
     """
 
-    def __init__(self, mark: StreamMark | None = None) -> None:
-        self.assembler = LineAssembler()
+    def __init__(self, mark: StreamMark | None = None, encoding: str = "utf-8") -> None:
+        self.assembler = LineAssembler(encoding)
+        self.progress_at = -math.inf
+        """When the progress of its pending line was shown last, in epoch seconds."""
         self.mark = mark
         self.unproved = mark
         """The mark, as long as it is not known that the stream is still the one that it is of."""
@@ -117,8 +121,6 @@ class LogStream:
         self._places: list[tuple[LogPosition, int]] = []
         """Where pieces that completed lines began: their positions, and ``_read`` then."""
         self._nothing = 0
-        self._size_proved = False
-        self._seems_shorter = False
 
     def feed(self, data: bytes, position: LogPosition, behind: int = 0, written: int = 0) -> list[str]:
         """Take a piece and return the lines that it completes.
@@ -161,23 +163,6 @@ class LogStream:
         self._places.clear()
         self.held.clear()
         return rest
-
-    def truncated(self, chunk: LogChunk, position: int) -> bool:
-        """Whether the file has become shorter than what was read of it: twice told, by a size that was true.
-
-        Sizes in the documentation's own samples are wrong, and a file system on the network may show an old
-        one for a moment.
-        """
-        if chunk.data or chunk.size is None:
-            self._size_proved = self._size_proved or (
-                chunk.size is not None and isinstance(chunk.next, int) and chunk.size >= chunk.next
-            )
-            self._seems_shorter = False
-            return False
-        shorter = self._size_proved and chunk.size < position
-        confirmed = shorter and self._seems_shorter
-        self._seems_shorter = shorter and not confirmed
-        return confirmed
 
 
 def _digest(data: bytes, written: int = RECOGNISED) -> str:

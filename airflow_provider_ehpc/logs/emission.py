@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from weakref import WeakKeyDictionary
 
+from airflow_provider_ehpc.text import unfold
+
 RECORD_COST = 0.7e-3
 BYTE_COST = 1.0e-6
 SHARE = 0.5
@@ -110,12 +112,12 @@ def records(lines: list[str], prefix: str = "", *, together: bool = True) -> Ite
     :param together: False for one each, however many they are.
     """
     if len(lines) <= FEW or not together:
-        yield from (prefix + line for line in lines)
+        yield from (unfold(prefix + line) for line in lines)
         return
     record: list[str] = []
     size = 0
     for line in lines:
-        text = prefix + line
+        text = unfold(prefix + line)
         # Characters outside ASCII are longer in UTF-8; encoding each line for its length would cost more.
         length = len(text) if text.isascii() else len(text) * 3
         if record and (size + length > RECORD_BYTES or len(record) == RECORD_LINES):
@@ -124,8 +126,3 @@ def records(lines: list[str], prefix: str = "", *, together: bool = True) -> Ite
         record.append(text)
         size += length
     yield "\n".join(record)
-
-
-def stream_prefix(stream: str) -> str:
-    """Return what stands before the lines of a stream: nothing for the standard output."""
-    return "" if stream == "stdout" else f"{stream} | "

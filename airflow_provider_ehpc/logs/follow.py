@@ -10,7 +10,8 @@ Invariants:
 * Bytes are passed on in order, each once; a cursor moves by the bytes received, never by those asked for.
 * After the end the log is read until nothing came for ``settle`` seconds: what a node wrote last takes a
   while to arrive where the cloud reads it.
-* The deadline of the wait holds for the log as well, with :data:`LOG_OUTAGE` for the lines of the end.
+* The deadline of the wait holds for the log as well, with :data:`AFTER_DEADLINE` for the lines of the end.
+* A turn reads on only while it gets something new, so no response makes it endless.
 * A checkpoint comes after the lines that it counts as written, and once before any line. So a follower that
   starts from the last checkpoint of another writes every line that the other did not, and repeats at most
   what the other wrote behind it; it says so first.
@@ -27,21 +28,19 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from airflow_provider_ehpc.apis.call import ApiCall, ApiError
-from airflow_provider_ehpc.apis.job import (
-    JobApi,
-    JobRef,
-    JobState,
-    JobStatus,
-    LogBatch,
-    LogChunk,
-    LogPosition,
-)
+from airflow_provider_ehpc.apis.job import JobApi, JobRef, JobStatus, LogPosition
 from airflow_provider_ehpc.logs.cursor import LogStream, LogTotals, SavedCursor, StreamMark
-from airflow_provider_ehpc.logs.reader import LogReader
+from airflow_provider_ehpc.logs.lines import stream_prefix
+from airflow_provider_ehpc.logs.reader import LogReader, Piece, Reading, same_path
+from airflow_provider_ehpc.logs.rerun import RerunWatch
 from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome, Patience, Verdict
 
 LOG_OUTAGE = 300.0
 """Seconds for which an ended job's log is asked for in vain before its end is given up."""
+AFTER_DEADLINE = 30.0
+"""Seconds that are left for the last lines of a job that ends just before the wait's deadline."""
+PROGRESS_EVERY = 10.0
+"""Seconds between two states of a line that a job redraws with CR."""
 PIECE = 16 * 1024
 """Bytes that become lines at once. Between two pieces a checkpoint may come: at the triggerer's narrow way to
 the log, the 400 KiB of one reading can take a minute."""
@@ -116,6 +115,7 @@ class LogFollower:
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
     :param start: where an earlier follower of the job stopped.
     :param pace: of the checkpoints; asked at each.
+    :param encoding: of the job's output, if the API returns bytes.
     """
 
     def __init__(
@@ -129,6 +129,7 @@ class LogFollower:
         settle: float,
         start: SavedCursor | None = None,
         pace: Pace | None = None,
+        encoding: str = "utf-8",
     ) -> None:
         self.totals = replace(start.totals) if start else LogTotals()
         self._cut_before = self.totals.cut_lines
@@ -142,9 +143,18 @@ class LogFollower:
         self._reader = LogReader(api, ref)
         self._streams: dict[str, LogStream] = {}
         self._start = start
-        for name, mark in (start.streams if start else {}).items():
-            self._streams[name] = LogStream(mark)
-            self._reader.cursor = self._reader.cursor.moved(name, mark.position)
+        self._encoding = "utf-8" if api.log_limits.text else encoding
+        self._reruns = RerunWatch()
+        self._rerun = False
+        """Whether the job was rerun, and nothing of the new run was read yet."""
+        marks = start.streams if start else {}
+        for name, mark in marks.items():
+            self._streams[name] = LogStream(mark, self._encoding)
+            self._reader.start(name, mark.position)
+        twins = bool(marks) and marks.get("stdout") == marks.get("stderr")
+        # What is known of an earlier process is that it read both streams, or one file under both names.
+        self._reader.one_file = twins if marks else None
+        self._last_notes: tuple[str, ...] = ()
         self._pace = pace or Pace()
         self._checked: _Checked | None = None
         self._unnoted: float | None = None
@@ -158,6 +168,8 @@ class LogFollower:
     def cursor(self) -> SavedCursor:
         """How far the log is written when the step that was yielded last is done."""
         marks: dict[str, StreamMark] = {n: s.mark for n, s in self._streams.items() if s.mark is not None}
+        if self._reader.one_file and "stdout" in marks:
+            marks["stderr"] = marks["stdout"]
         every = self._pace.every()
         # Half a line is read, but not written.
         pending = sum(stream.assembler.pending for stream in self._streams.values())
@@ -182,7 +194,11 @@ class LogFollower:
             if verdict is not None:
                 break
             yield from notes
-            behind = (yield from self._read_log()) if self._may_have_log() else False
+            behind = False
+            if self._reruns.has_run:
+                deadline = self._watch.terms.deadline
+                behind = yield from self._read_log(math.inf if deadline is None else deadline)
+                yield from self._show_progress()
             verdict, notes = self._watch.expired(self._clock()), []
             if verdict is not None:
                 break
@@ -205,56 +221,71 @@ class LogFollower:
         if isinstance(told, ApiError):
             return self._patience.failed(told, now)
         news = self._patience.answered(now)
+        if told is not None:
+            self._reader.paths_agree = same_path(told.stdout_path, told.stderr_path) is True
+            if same_path(told.stdout_path, told.stderr_path) is not None:
+                self._reader.one_file = self._reader.paths_agree
+            if why := self._reruns.saw(told):
+                self._rerun = True
+                news.append(Note(f"{self._ref} was rerun: {why}", warning=True))
         verdict, notes = self._watch.saw(told, now)
         if verdict is None:
             notes += self._watch.sign_of_life(now, f"; log so far: {self.totals}")
         return verdict, news + notes
 
-    def _may_have_log(self) -> bool:
-        # Of a job that is not known yet, or waits for its turn, there is nothing to read but an error.
-        status = self._watch.status
-        return status is not None and status.state not in (JobState.PENDING, JobState.QUEUED)
+    def _read_log(self, until: float) -> Generator[Step, Any, bool]:
+        """Pass on what is new; return whether the turn's time was over before all of it was read.
 
-    def _read_log(self) -> Generator[Step, Any, bool]:
-        """Pass on what is new; return whether the turn's time was over before all of it was read."""
-        begun = self._clock()
+        :param until: epoch seconds at which the wait is over.
+        """
+        until = min(until, self._clock() + self._interval)
         while True:
-            batch = yield from self._read_batch()
-            if batch is None or not batch.more:
+            reading = yield from self._read_batch()
+            if reading is None or not reading.more:
                 self._behind = False
                 return False
-            if self._clock() - begun > self._interval:
+            if self._clock() > until:
                 self._behind = True
                 return True
 
-    def _read_batch(self) -> Generator[Step, Any, LogBatch | None]:
+    def _read_batch(self) -> Generator[Step, Any, Reading | None]:
+        waiting = self._reruns.waiting
         try:
-            batch = yield from self._reader.read()
+            reading = yield from self._reader.read(rerun=self._rerun and not waiting, waiting=waiting)
         except ApiError as error:
-            yield from self._log_failed(error)
+            # Of a job that waits to be rerun there need not be a log.
+            if not waiting:
+                yield from self._log_failed(error)
             return None
         if self._log_fault:
             self._log_fault = False
             yield Note("the log can be read again, from where reading stopped")
-        yield from (Note(text, warning=True) for text in batch.notes)
-        for chunk in batch.chunks:
-            yield from self._take(chunk)
-        return batch
+        if reading.notes != self._last_notes:
+            self._last_notes = reading.notes
+            yield from (Note(text, warning=True) for text in reading.notes)
+        # All of them: what follows a change in one stream is not known to fit the others either.
+        rerun = self._rerun
+        if not waiting and any(piece.data or piece.changed for piece in reading.pieces):
+            self._rerun = False
+        for piece in reading.pieces:
+            yield from self._take(piece, rerun)
+        return reading
 
-    def _take(self, chunk: LogChunk) -> Generator[Step, Any, None]:
-        stream = self._streams.setdefault(chunk.stream, LogStream())
-        position = self._reader.cursor.position(chunk.stream)
-        shorter = isinstance(position, int) and stream.truncated(chunk, position)
-        if stream.unproved:
-            yield from self._recognise(stream, stream.unproved, chunk)
-            return
-        if shorter:
-            yield from self._read_anew(
-                chunk.stream, f"is now {chunk.size:,} bytes long where {position:,} were read"
+    def _take(self, piece: Piece, rerun: bool) -> Generator[Step, Any, None]:
+        stream = self._streams.setdefault(piece.stream, LogStream(encoding=self._encoding))
+        if piece.stopped:
+            yield Note(
+                f"--- {piece.stream} is read no further: {piece.stopped}. Lines are missing here ---",
+                warning=True,
             )
-            return
-        self._reader.cursor = self._reader.cursor.moved(chunk.stream, chunk.next)
-        yield from self._write(chunk.stream, chunk.data, position)
+        elif piece.changed:
+            yield from self._read_anew(piece.stream, piece.changed, rerun)
+        elif piece.unsettled:
+            self._news += 1
+        elif stream.unproved:
+            yield from self._recognise(stream, stream.unproved, piece)
+        else:
+            yield from self._write(piece.stream, piece.data, piece.position)
 
     def _write(
         self, name: str, data: bytes, position: LogPosition, written: int = 0
@@ -273,15 +304,15 @@ class LogFollower:
                 if self._overdue():
                     yield from self._checkpoint()
 
-    def _recognise(self, stream: LogStream, mark: StreamMark, chunk: LogChunk) -> Generator[Step, Any, None]:
+    def _recognise(self, stream: LogStream, mark: StreamMark, chunk: Piece) -> Generator[Step, Any, None]:
         """Read what an earlier follower wrote last, to see that the stream is still the same."""
-        self._reader.cursor = self._reader.cursor.moved(chunk.stream, chunk.next)
         self._news += 1
         fits = stream.fits(mark, chunk.data)
         if fits is None:
             return
         if not fits and isinstance(mark.position, int):
-            yield from self._read_anew(chunk.stream, "is not what was read before the restart")
+            self._reader.restart(chunk.stream)
+            yield from self._read_anew(chunk.stream, "is not what was read before the restart", self._rerun)
             return
         data = bytes(stream.held)
         stream.begin_anew()
@@ -293,14 +324,25 @@ class LogFollower:
             )
         yield from self._write(chunk.stream, data, mark.position, mark.written if fits else 0)
 
-    def _read_anew(self, name: str, why: str) -> Generator[Step, Any, None]:
+    def _read_anew(self, name: str, why: str, rerun: bool) -> Generator[Step, Any, None]:
         self._news += 1
         yield from self._emit(name, self._streams[name].begin_anew())
-        yield Note(
-            f"--- {name} {why}: it was cut or replaced, and is read again from its beginning ---",
-            warning=True,
-        )
-        self._reader.cursor = self._reader.cursor.moved(name, 0)
+        if rerun:
+            text = f"--- {self._ref} was rerun; its log is read from the beginning ({name} {why}) ---"
+        else:
+            text = (
+                f"--- {name} {why}: it was cut or replaced, perhaps by a rerun of the job, and is read again "
+                "from its beginning ---"
+            )
+        yield Note(text, warning=True)
+
+    def _show_progress(self) -> Generator[Step, Any, None]:
+        """Show the last state of lines that are redrawn, now and then."""
+        now = self._clock()
+        for name, stream in self._streams.items():
+            if now - stream.progress_at >= PROGRESS_EVERY and (state := stream.assembler.progress()):
+                stream.progress_at = now
+                yield Note(stream_prefix(name) + state)
 
     def _checkpoint(self) -> Generator[Step, Any, None]:
         cursor = self.cursor
@@ -348,10 +390,11 @@ class LogFollower:
         ended = self._last_byte = self._clock()
         # The wait's deadline holds here too, for something else may go on writing to the file; but a job that
         # ended just before it has its last lines read.
-        give_up = max(ended + LOG_OUTAGE, self._watch.terms.deadline or math.inf)
+        deadline = self._watch.terms.deadline
+        give_up = math.inf if deadline is None else max(deadline, ended + self._settle + AFTER_DEADLINE)
         while True:
             asked, before = self._clock(), self._news
-            behind = yield from self._read_log()
+            behind = yield from self._read_log(give_up)
             now = self._clock()
             if self._log_fault and now - ended > LOG_OUTAGE:
                 yield Note(

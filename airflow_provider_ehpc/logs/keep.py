@@ -1,13 +1,15 @@
-"""Keeping the raw bytes of a log in a storage of the user's."""
+"""Archiving the raw bytes of a log in a storage of the user's."""
 
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING
 
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.logs.reader import LogReader
+from airflow_provider_ehpc.text import file_name, unfold
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -16,41 +18,93 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LONGEST = 1800.0
+"""Seconds for copying a log, if the wait leaves fewer."""
+SHORTEST = 60.0
+"""Seconds for copying a log after the wait's deadline."""
+MARGIN = 64 * 2**20
+"""Bytes that a log may have grown by since it was followed, or since its size was reported."""
+UNKNOWN_SIZE = 64 * 2**30
+"""Bytes that are copied of a log of which nothing is known."""
 
-def keep_log(hook: ApiHook, ref: JobRef, folder: str) -> list[str]:
+
+def keep_log(
+    hook: ApiHook, ref: JobRef, folder: str, *, followed: int | None = None, deadline: float | None = None
+) -> list[str]:
     """Copy a job's log, as the bytes it is, to ``<folder>/<stream>.log``; return the files' addresses.
 
     The log is read once more from its beginning: object storages cannot be appended to, and only so is the
-    copy whole whatever happened while the log was followed. Memory holds one piece at a time.
+    copy whole whatever happened while the log was followed. Memory holds one piece at a time. If the log has
+    no end, or changes meanwhile, copying stops with one warning.
+
+    :param followed: bytes of the log that were read before; the log can hardly be much longer.
+    :param deadline: of the wait, in epoch seconds.
+    :raises ApiError: if the log cannot be read; nothing is left in the folder then.
     """
     from airflow.sdk import ObjectStoragePath
 
     base = ObjectStoragePath(folder)
     base.mkdir(parents=True, exist_ok=True)
-    paths: list[ObjectStoragePath] = []
+    paths: dict[str, ObjectStoragePath] = {}
+    now = time.time()
+    until = now + LONGEST if deadline is None else min(max(deadline, now + SHORTEST), now + LONGEST)
     try:
-        _copy(hook, LogReader(hook.api, ref), base, paths)
+        stopped = _copy(hook, LogReader(hook.api, ref), base, paths, followed, until)
     except Exception:
         # What was written so far would look like the whole log.
-        for path in paths:
+        for path in paths.values():
             path.unlink(missing_ok=True)
         raise
-    kept = [str(path) for path in paths]
-    log.info("kept the log of %s at %s", ref, ", ".join(kept) or "no file: it is empty")
+    kept = [str(path) for path in paths.values()]
+    if stopped:
+        log.warning("the copy of the log of %s in %s is not complete: %s", ref, folder, unfold(stopped))
+    log.info("saved the log of %s at %s", ref, ", ".join(kept) or "no file: it is empty")
     return kept
 
 
-def _copy(hook: ApiHook, reader: LogReader, base: ObjectStoragePath, paths: list[ObjectStoragePath]) -> None:
+def _copy(
+    hook: ApiHook,
+    reader: LogReader,
+    base: ObjectStoragePath,
+    paths: dict[str, ObjectStoragePath],
+    followed: int | None,
+    until: float,
+) -> str:
+    """Copy each stream to a file of its own; return why copying stopped before the log's end, if it did."""
     files: dict[str, IO[bytes]] = {}
+    sizes: dict[str, int] = {}
+    names: set[str] = set()
+    copied, stopped = 0, ""
     with ExitStack() as stack:
         while True:
-            batch = hook.drive(reader.read())
-            for chunk in batch.chunks:
-                if chunk.data:
-                    if chunk.stream not in files:
-                        paths.append(base / f"{chunk.stream}.log")
-                        files[chunk.stream] = stack.enter_context(paths[-1].open("wb"))
-                    files[chunk.stream].write(chunk.data)
-                reader.cursor = reader.cursor.moved(chunk.stream, chunk.next)
-            if not any(chunk.data for chunk in batch.chunks):
-                return
+            reading = hook.drive(reader.read())
+            for piece in reading.pieces:
+                if piece.changed or piece.stopped:
+                    stopped = stopped or f"{piece.stream}: {piece.stopped or piece.changed + ' than before'}"
+                if not piece.data or piece.changed:
+                    continue
+                if piece.stream not in files:
+                    paths[piece.stream] = base / f"{_unique(piece.stream, names)}.log"
+                    files[piece.stream] = stack.enter_context(paths[piece.stream].open("wb"))
+                files[piece.stream].write(piece.data)
+                copied += len(piece.data)
+                sizes[piece.stream] = max(sizes.get(piece.stream, 0), piece.size or 0)
+            if any(piece.changed for piece in reading.pieces):
+                return stopped
+            if not any(piece.data or piece.unsettled for piece in reading.pieces):
+                return stopped
+            known = sum(sizes.values())
+            limit = UNKNOWN_SIZE if followed is None and not known else max(known, followed or 0) + MARGIN
+            if copied > limit:
+                return stopped or f"it goes on after {copied:,} bytes, which is more than it can have"
+            if time.time() > until:
+                return stopped or f"its time was over after {copied:,} bytes"
+
+
+def _unique(stream: str, names: set[str]) -> str:
+    """Return a file name for a stream; some file systems do not distinguish the case of letters."""
+    name = file_name(stream)
+    if name.casefold() in names:
+        name = file_name(f"{name}/{len(names)}")
+    names.add(name.casefold())
+    return name

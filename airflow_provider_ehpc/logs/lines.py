@@ -1,26 +1,39 @@
 """From pieces of a byte stream to lines of text, with nothing lost at the seams.
 
-Lines are cut out of the bytes and decoded whole: a newline byte is never a part of another UTF-8 character,
-so a piece may end anywhere. Memory is bounded by the longest line that is shown, whatever the job writes.
+Lines are cut out of the bytes and decoded whole: in the encodings that are accepted, a newline byte is never a
+part of another character, so a piece may end anywhere. Memory is bounded by the longest line that is shown,
+whatever the job writes.
 """
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+
+from airflow_provider_ehpc.apis.call import InvalidArgument
+
 LONGEST_LINE = 16 * 1024
 """Bytes of a line that are shown. Records of megabytes get lost on Airflow's way to the log (GH-66158)."""
+_END = 4
+"""A longer line shows its end in one of so many parts: a progress bar's last state stands there."""
 
 
 class LineAssembler:
     """Assembles the lines of one stream.
 
-    A line ends with LF or CRLF. Bytes that are no UTF-8 are shown as ``\\xff``. A lone CR stays where it
-    is, as do all other control characters: what is shown is what the job wrote.
+    A line ends with LF or CRLF. Bytes that are not valid in the encoding are shown as ``\\xff``. A lone CR
+    stays where it is, as do all other control characters: what is shown is what the job wrote.
+
+    :param encoding: one that :func:`line_encoding` accepts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: str = "utf-8") -> None:
+        self._encoding = encoding
         self._head = bytearray()
+        self._end = b""
         self._length = 0
-        self._last = b""
+        self._shown: str | None = None
+        """The state of the pending line that was shown last."""
         self.cut = 0
         """Lines shown in part only."""
 
@@ -34,6 +47,9 @@ class LineAssembler:
         *ends, rest = data.split(b"\n")
         lines = []
         for end in ends:
+            if not self._length and len(end) <= LONGEST_LINE:
+                lines.append(self._decode(end.removesuffix(b"\r")))
+                continue
             self._take(end)
             lines.append(self._line())
         self._take(rest)
@@ -43,30 +59,92 @@ class LineAssembler:
         """Return the line that never got its end, if there is one."""
         return [self._line()] if self._length else []
 
+    def progress(self) -> str | None:
+        """Return the last state of a pending line that is redrawn with CR; None if there is nothing new."""
+        if not self._length:
+            return None
+        known = bytes(self._head) if self._length <= len(self._head) else self._end
+        _, drawn, end = known.rstrip(b"\r").rpartition(b"\r")
+        state = self._decode(end)
+        if not drawn or state == self._shown:
+            return None
+        self._shown = state
+        return state
+
     def _take(self, piece: bytes) -> None:
-        self._head += piece[: LONGEST_LINE - len(self._head)]
-        self._length += len(piece)
-        self._last = piece[-1:] or self._last
+        if piece:
+            # One more than is shown, for the CR before the LF.
+            self._head += piece[: LONGEST_LINE + 1 - len(self._head)]
+            kept = LONGEST_LINE // _END + 1
+            self._end = (self._end + piece[-kept:])[-kept:]
+            self._length += len(piece)
 
     def _line(self) -> str:
-        head, length = bytes(self._head), self._length
-        if self._last == b"\r":
-            length -= 1
-            head = head[:length]
+        head, end, length = bytes(self._head), self._end, self._length
         self._head.clear()
-        self._length, self._last = 0, b""
+        self._end, self._length, self._shown = b"", 0, None
+        if end.endswith(b"\r"):
+            head, end, length = head[: length - 1], end[:-1], length - 1
         if length <= LONGEST_LINE:
-            return head.decode(errors="backslashreplace")
+            return self._decode(head)
         self.cut += 1
-        shown = _whole_characters(head)
-        return f"{shown.decode(errors='backslashreplace')} …[+{length - len(shown)} bytes]"
+        end = self._whole_end(end[-(LONGEST_LINE // _END) :] if LONGEST_LINE >= _END else b"")
+        begin, shown = self._whole_begin(head[: LONGEST_LINE - LONGEST_LINE // _END])
+        return f"{begin} …[+{length - shown - len(end)} bytes]… {self._decode(end)}"
+
+    def _decode(self, data: bytes) -> str:
+        return data.decode(self._encoding, errors="backslashreplace")
+
+    def _whole_begin(self, data: bytes) -> tuple[str, int]:
+        """Return the text of ``data`` without half a character at its end, and its length in bytes."""
+        decoder = codecs.getincrementaldecoder(self._encoding)("backslashreplace")
+        text = decoder.decode(data)
+        return text, len(data) - len(decoder.getstate()[0])
+
+    def _whole_end(self, data: bytes) -> bytes:
+        """Return ``data`` without half a character at its beginning, as far as that can be known."""
+        if self._encoding == "utf-8":
+            begun = next((n for n, byte in enumerate(data[:3]) if byte & 0xC0 != 0x80), 3)
+            return data[begun:]
+        # In other encodings no byte shows whether it is a character's first.
+        for begun in range(min(4, len(data))):
+            with contextlib.suppress(UnicodeDecodeError):
+                data[begun:].decode(self._encoding)
+                return data[begun:]
+        return data
 
 
-def _whole_characters(data: bytes) -> bytes:
-    """Return ``data`` without the beginning of a UTF-8 character at its end."""
-    for back in range(1, min(4, len(data)) + 1):
-        byte = data[-back]
-        if byte & 0xC0 != 0x80:  # the first byte of a character
-            wanted = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
-            return data if wanted <= back else data[:-back]
-    return data
+def line_encoding(name: str) -> str:
+    """Return an encoding's canonical name.
+
+    :raises InvalidArgument: for an unknown encoding, and for one that cannot be split into lines at the byte
+        of LF, such as UTF-16.
+    """
+    try:
+        encoding = codecs.lookup(name).name
+        usable = "a\r\n".encode(encoding) == b"a\r\n" and all(
+            _leaves_newline(byte, encoding) for byte in range(0x20, 0x100)
+        )
+        codecs.getincrementaldecoder(encoding)("backslashreplace").decode(b"a")
+    except (LookupError, TypeError, ValueError):
+        raise InvalidArgument(
+            f"encoding: {name!r} is not a text encoding that Python knows; try 'utf-8', 'gbk' or 'latin-1'"
+        ) from None
+    if not usable:
+        raise InvalidArgument(
+            f"encoding: a log in {name} cannot be split into lines at line feeds; let the job write UTF-8"
+        )
+    return encoding
+
+
+def _leaves_newline(byte: int, encoding: str) -> bool:
+    """Whether an LF behind ``byte`` is never a part of the same character."""
+    try:
+        return bytes((byte, 0x0A)).decode(encoding).endswith("\n")
+    except UnicodeDecodeError:
+        return True
+
+
+def stream_prefix(stream: str) -> str:
+    """Return what stands before the lines of a stream: nothing for the standard output."""
+    return "" if stream == "stdout" else f"{' '.join(stream.split())} | "

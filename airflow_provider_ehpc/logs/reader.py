@@ -1,30 +1,297 @@
-"""Reading a job's log from its beginning, piece by piece."""
+"""Reading a job's log on from where reading stopped, and noticing if it is no longer the same log.
+
+If positions are byte offsets, each reading begins up to 64 bytes before the position. These bytes must be those
+that were read before: a file that was truncated or replaced (Slurm truncates the output of a requeued job) differs
+in them even if it is already longer than the old one, and so does the response of a server that ignores the
+offset. It takes no request more.
+"""
 
 from __future__ import annotations
 
-from airflow_provider_ehpc.apis.call import Flow, InvalidRequest
-from airflow_provider_ehpc.apis.job import JobApi, JobRef, LogBatch, LogCursor
+from collections import deque
+from dataclasses import dataclass, field
+
+from airflow_provider_ehpc.apis.call import ApiError, Flow, InvalidRequest
+from airflow_provider_ehpc.apis.job import JobApi, JobRef, LogBatch, LogChunk, LogCursor, LogPosition
+
+OVERLAP = 64
+"""Bytes before the position that are read again, at most."""
+HEAD = 1024
+"""Bytes of a stream's beginning that are remembered, to compare them after a rerun."""
+PROBE = 2**30
+"""Bytes behind the position at which a server that honours the offset has nothing to return."""
+BREAKS = 10
+"""A stream that is another one in so many readings in a row is not read any more."""
+STREAMS = 1000
+"""Streams of a job that are read, at most: memory is bounded whatever a response names."""
+_REPLACEMENT = "\ufffd".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one reading gave of one stream."""
+
+    stream: str
+    data: bytes
+    """What was not read before."""
+    position: LogPosition
+    """Where ``data`` begins."""
+    changed: str = ""
+    """Why the stream is read from its beginning next, in words; there is no data then."""
+    stopped: str = ""
+    """Why the stream is not read any more, in words."""
+    unsettled: bool = False
+    """The next reading shows whether the stream was truncated."""
+    size: int | None = None
+    """The stream's length as the API reports it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one reading gave; ``more`` if the next one is likely to give more at once."""
+
+    pieces: tuple[Piece, ...]
+    more: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Place:
+    """How far a stream was read, and what is known of the bytes before."""
+
+    position: LogPosition = 0
+    head: bytes = b""
+    tail: bytes = b""
+    shorter: bool = False
+    breaks: int = 0
+    honours_offset: bool | None = None
+    stopped: bool = False
+    past: deque[LogPosition] = field(default_factory=lambda: deque(maxlen=OVERLAP))
+    """Opaque positions at which there was data."""
+
+    def overlap(self, size: int, *, text: bool) -> bytes:
+        """Return the bytes to read again; ``size`` is how many are asked for, ``text`` if they come as text."""
+        if not isinstance(self.position, int):
+            return b""
+        overlap = self.tail[-min(OVERLAP, size // 2) :] if size > 1 else b""
+        if text:
+            # What stands for half a character depends on where reading began.
+            if _REPLACEMENT in overlap:
+                return b""
+            while overlap and overlap[0] & 0xC0 == 0x80:
+                overlap = overlap[1:]
+        return overlap
+
+    def begin(self) -> None:
+        """Go back to the beginning."""
+        self.position, self.head, self.tail, self.shorter = 0, b"", b"", False
+
+    def move(self, chunk: LogChunk, overlap: int) -> str:
+        """Go on behind the chunk; return why that cannot be, if so."""
+        begun, data = self.position, chunk.data[overlap:]
+        if isinstance(begun, int) and isinstance(chunk.next, int):
+            if not data:
+                return ""
+            if chunk.next <= begun:
+                return "the API returns data but no position behind it"
+            exact = chunk.next == begun + len(data)
+            if exact and len(self.head) == min(begun, HEAD):
+                self.head = (self.head + data[:HEAD])[:HEAD]
+            self.tail = (self.tail + data[-OVERLAP:])[-OVERLAP:] if exact else b""
+        elif data and (chunk.next in self.past or chunk.next == begun):
+            return "the API returns the same lines again"
+        elif data:
+            self.past.append(begun)
+        self.position = chunk.next
+        return ""
 
 
 class LogReader:
-    """Holds how far a log was read, and how much the API gives at once.
+    """Holds how far a job's log was read, and how much the API gives at once.
 
-    How much GetJobLog of 2024-07-30 gives is not documented, so it is found out: the most is asked for, and
-    less where that is refused.
+    How much GetJobLog of 2024-07-30 gives is not documented: the maximum is requested first, and less after a
+    refusal.
     """
 
     def __init__(self, api: JobApi, ref: JobRef) -> None:
-        self.cursor = LogCursor()
         self._api = api
         self._ref = ref
         self._size = api.log_limits.largest
+        self._places: dict[str, _Place] = {}
+        self.one_file: bool | None = False
+        """Whether stdout and stderr are one file, of which only stdout is returned. None to find out by their
+        content: True as long as both have begun with the same bytes and gone on with the same."""
+        self.paths_agree = False
+        """Whether the job's two paths are the same: the content does not matter then."""
 
-    def read(self) -> Flow[LogBatch]:
-        """Read on from the cursor, which the caller moves by what it has used of the answer."""
+    def start(self, stream: str, position: LogPosition) -> None:
+        """Begin reading a stream at ``position``."""
+        self._places[stream] = _Place(position)
+
+    def restart(self, stream: str) -> None:
+        """Read a stream from its beginning."""
+        self._places[stream].begin()
+
+    def read(self, *, rerun: bool = False, waiting: bool = False) -> Flow[Reading]:
+        """Read on. If it raises, nothing was moved.
+
+        :param rerun: the scheduler has run the job again since the last reading: a difference is believed at
+            once, and the beginning is compared as well.
+        :param waiting: the job waits to be run again: nothing but what follows the last reading is returned.
+        """
+        batch, overlaps = yield from self._batch()
+        chunks = self._wanted(batch)
+        split = self._split_streams(chunks)
+        if self.one_file:
+            chunks = [chunk for chunk in chunks if chunk.stream != "stderr"]
+        if any(self._is_suspicious(chunk, overlaps.get(chunk.stream, b"")) for chunk in chunks):
+            yield from self._probe()
+        other_heads: set[str] = set()
+        if rerun and any(len(chunk.data) > len(overlaps.get(chunk.stream, b"")) for chunk in chunks):
+            other_heads = yield from self._other_heads()
+        pieces = tuple(
+            self._piece(
+                chunk,
+                overlaps.get(chunk.stream, b""),
+                other_head=chunk.stream in other_heads,
+                rerun=rerun,
+                waiting=waiting,
+            )
+            for chunk in chunks
+        )
+        moved = any(piece.data or piece.changed for piece in pieces)
+        return Reading(pieces, split or (batch.more and moved), batch.notes)
+
+    def _batch(self) -> Flow[tuple[LogBatch, dict[str, bytes]]]:
         while True:
+            text = self._api.log_limits.text
+            overlaps = {name: place.overlap(self._size, text=text) for name, place in self._places.items()}
+            positions = {
+                name: _before(place.position, overlaps[name]) for name, place in self._places.items()
+            }
+            if self.one_file and "stdout" in positions:
+                positions["stderr"] = positions["stdout"]
             try:
-                return (yield from self._api.read_log(self._ref, self.cursor, self._size))
+                batch = yield from self._api.read_log(self._ref, LogCursor(positions), self._size)
             except InvalidRequest:
                 if self._size <= self._api.log_limits.smallest:
                     raise
                 self._size = max(self._api.log_limits.smallest, self._size // 4)
+            else:
+                return batch, overlaps
+
+    def _wanted(self, batch: LogBatch) -> list[LogChunk]:
+        """Return the first chunk of each stream that is read."""
+        chunks = {chunk.stream: chunk for chunk in reversed(batch.chunks)}
+        names = [name for name in dict.fromkeys(chunk.stream for chunk in batch.chunks)]
+        known = [n for n in names if n in self._places or len(self._places) < STREAMS and self._place(n)]
+        return [chunks[name] for name in known if not self._places[name].stopped]
+
+    def _place(self, stream: str) -> _Place:
+        return self._places.setdefault(stream, _Place())
+
+    def _split_streams(self, chunks: list[LogChunk]) -> bool:
+        """Find out whether both streams are one file; return True if they turn out to be two."""
+        if self.paths_agree or self.one_file is False:
+            return False
+        found = {chunk.stream: chunk.data for chunk in chunks}
+        out, err = found.get("stdout", b""), found.get("stderr", b"")
+        # stderr is read after stdout, so it has at least as much if it is the same file.
+        same = err.startswith(out)
+        if self.one_file:
+            self.one_file = same
+            if not same:
+                self._places["stderr"] = _Place()
+                chunks[:] = [chunk for chunk in chunks if chunk.stream != "stderr"]
+            return not same
+        if out or err:
+            begun = self._place("stdout").position != 0 or self._place("stderr").position != 0
+            self.one_file = bool(out) and same and not begun
+        return False
+
+    def _is_suspicious(self, chunk: LogChunk, overlap: bytes) -> bool:
+        """Whether the response looks like the beginning of the file, or the file seems to end earlier."""
+        place = self._places[chunk.stream]
+        if place.honours_offset is not None or not isinstance(place.position, int) or not chunk.data:
+            return False
+        if place.position <= len(overlap):
+            return False
+        known = min(len(place.head), len(chunk.data), OVERLAP)
+        as_beginning = known > 0 and place.head[:known] == chunk.data[:known]
+        new = len(chunk.data) > len(overlap)
+        return as_beginning or (new and chunk.size is not None and chunk.size < place.position)
+
+    def _probe(self) -> Flow[None]:
+        """Find out whether the API honours the offset: far behind the end there is nothing to return."""
+        places = {n: place for n, place in self._places.items() if isinstance(place.position, int)}
+        cursor = LogCursor({n: place.position + PROBE for n, place in places.items()})  # type: ignore[operator]
+        try:
+            batch = yield from self._api.read_log(self._ref, cursor, self._size)
+        except ApiError as error:
+            if error.transient:
+                raise
+            chunks: tuple[LogChunk, ...] = ()
+        else:
+            chunks = batch.chunks
+        given = {chunk.stream: chunk.data for chunk in chunks}
+        for name, place in places.items():
+            if given.get(name):
+                place.honours_offset = False
+            elif place.position:
+                place.honours_offset = True
+
+    def _other_heads(self) -> Flow[set[str]]:
+        """Return the streams that begin differently than they did."""
+        known = {name: place.head for name, place in self._places.items() if place.head}
+        if not known:
+            return set()
+        batch = yield from self._api.read_log(self._ref, LogCursor(dict.fromkeys(known, 0)), self._size)
+        heads = ((chunk.stream, chunk.data[:HEAD]) for chunk in batch.chunks if chunk.stream in known)
+        return {name for name, head in heads if not head.startswith(known[name][: self._size])}
+
+    def _piece(
+        self, chunk: LogChunk, overlap: bytes, *, other_head: bool, rerun: bool, waiting: bool
+    ) -> Piece:
+        place = self._places[chunk.stream]
+        begun, again = place.position, chunk.data[: len(overlap)]
+        shorter = len(again) < len(overlap) and overlap.startswith(again)
+        differs = other_head or (again != overlap and not shorter)
+        if place.honours_offset is False and begun not in range(len(overlap) + 1):
+            return self._stop(chunk, "the API ignores the offset and returns its beginning each time")
+        if waiting and (shorter or differs):
+            return Piece(chunk.stream, b"", begun)
+        if shorter and not (place.shorter or rerun):
+            # A file system on the network may show an old end for a moment.
+            place.shorter = True
+            return Piece(chunk.stream, b"", begun, unsettled=True)
+        if shorter or differs:
+            place.breaks += not rerun
+            if place.breaks >= BREAKS:
+                return self._stop(chunk, "each reading returns another log")
+            place.begin()
+            return Piece(chunk.stream, b"", begun, changed="is shorter" if shorter else "has other content")
+        if overlap:
+            place.shorter, place.breaks = False, 0
+        if reason := place.move(chunk, len(overlap)):
+            return self._stop(chunk, reason)
+        return Piece(chunk.stream, chunk.data[len(overlap) :], begun, size=chunk.size)
+
+    def _stop(self, chunk: LogChunk, reason: str) -> Piece:
+        place = self._places[chunk.stream]
+        place.stopped = True
+        return Piece(chunk.stream, b"", place.position, stopped=reason)
+
+
+def _before(position: LogPosition, overlap: bytes) -> LogPosition:
+    return position - len(overlap) if isinstance(position, int) else position
+
+
+def same_path(one: str | None, other: str | None) -> bool | None:
+    """Return whether two paths of a job name one file; None if one of them is unknown."""
+    if not one or not other:
+        return None
+    return _plain(one) == _plain(other)
+
+
+def _plain(path: str) -> list[str]:
+    return [part for part in path.strip().split("/") if part not in ("", ".")]

@@ -1,12 +1,13 @@
 """Where a log's cursor outlives the process that writes the log.
 
-A worker keeps it in the task state store, which lives as long as the task instance, over its retries. A
-trigger cannot reach that store (Airflow 3.3 never answers it), so it keeps the cursor as an XCom of its task,
-which a new try of the task clears; the worker copies it when the task resumes. Where that worker dies before
+A worker saves it in the task state store, which lives as long as the task instance, over its retries. A
+trigger cannot reach that store (Airflow 3.3 never answers it), so it saves the cursor as an XCom of its task,
+which a new try of the task clears; the worker creates that XCom before it defers, for Airflow logs an error for
+one that does not exist, and copies it when the task resumes. Where that worker dies before
 it could, the XCom is cleared before any code of ours runs, and the next try begins where the deferral did.
 Airflow 3.1 and 3.2 have neither store.
 
-A cursor that cannot be kept or read is warned of once. It never fails the wait: at worst, lines come again.
+A cursor that cannot be saved or read is warned of once. It never fails the wait: at worst, lines come again.
 """
 
 from __future__ import annotations
@@ -126,6 +127,16 @@ class WorkerStore(_Store):
         if cursor is not None:
             self._set(cursor)
 
+    def defer(self, cursor: SavedCursor | None) -> None:
+        """Create the XCom that the trigger reads and updates."""
+        if async_xcom() is None or (ti := self._context.get("ti")) is None:
+            return
+        value = _xcom_value(ti, cursor)
+        try:
+            ti.xcom_push(key=XCOM_KEY, value=value)
+        except Exception as error:
+            self._failed("saved", error)
+
     def forget(self) -> None:
         """Keep the cursor only for a crash in the task's last moments, when all is written.
 
@@ -142,7 +153,7 @@ class WorkerStore(_Store):
             except Exception as error:
                 self.outdated = no_longer_ours(error)
                 if not self.outdated:
-                    self._failed("kept", error)
+                    self._failed("saved", error)
 
 
 class Turns:
@@ -188,7 +199,8 @@ class TriggerStore(_Store):
     async def load(self, api: str, ref: JobRef) -> SavedCursor | None:
         """Return how far the log was written before the triggerer restarted."""
         if self._xcom is None:
-            self._missing(ref)
+            if self._ti is not None:
+                self._missing(ref)
             return None
         await self._reads.take()
         try:
@@ -211,7 +223,7 @@ class TriggerStore(_Store):
             async with asyncio.timeout(PATIENCE):
                 await self._aset(cursor)
         except Exception as error:
-            self._failed("kept", error)
+            self._failed("saved", error)
 
     async def save_in_parting(self, cursor: SavedCursor) -> None:
         """Keep the cursor when the trigger is cancelled; what went wrong can no longer be told.
@@ -239,8 +251,7 @@ class TriggerStore(_Store):
 
     async def _aset(self, cursor: SavedCursor) -> None:
         if self._xcom is not None:
-            value = {"try_number": self._ti.try_number, "cursor": cursor.as_dict()}
-            await self._xcom.aset(key=XCOM_KEY, value=value, **self._address)
+            await self._xcom.aset(key=XCOM_KEY, value=_xcom_value(self._ti, cursor), **self._address)
 
     @property
     def _address(self) -> dict[str, Any]:
@@ -251,3 +262,7 @@ class TriggerStore(_Store):
             "run_id": ti.run_id,
             "map_index": ti.map_index,
         }
+
+
+def _xcom_value(ti: Any, cursor: SavedCursor | None) -> dict[str, Any]:
+    return {"try_number": ti.try_number, "cursor": cursor.as_dict() if cursor else None}

@@ -13,6 +13,7 @@ from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument, NotFound
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import JobTimedOut, TaskKilled
+from airflow_provider_ehpc.logs.lines import line_encoding
 from airflow_provider_ehpc.polling.kill_switch import KillSwitch
 from airflow_provider_ehpc.polling.terms import FinishedPolicy, WaitTerms, parse_policy, parse_states
 
@@ -55,6 +56,7 @@ class JobLogOperator(BaseOperator):
     :param finished_without_exit_code: what an end without an outcome counts as, ``success`` or ``fail``.
     :param not_found_grace: seconds in which a job that was just submitted may not be known yet.
     :param poll_interval: seconds between two readings.
+    :param encoding: of the job's output, such as ``gbk``, if the API returns bytes (E-HPC).
     :param log_settle_time: seconds without a new byte after which an ended job's log counts as complete.
     :param keep_log_at: a folder, of any kind that ``ObjectStoragePath`` understands, in which the raw bytes
         of each stream are kept as ``<stream>.log`` when the job has ended.
@@ -88,6 +90,7 @@ class JobLogOperator(BaseOperator):
         not_found_grace: float = 60.0,
         poll_interval: float = 10.0,
         log_settle_time: float = 5.0,
+        encoding: str = "utf-8",
         keep_log_at: str | None = None,
         stop_job_on_kill: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -112,6 +115,7 @@ class JobLogOperator(BaseOperator):
             raise InvalidArgument(f"poll_interval: {poll_interval} is not above 0 seconds")
         self.poll_interval = poll_interval
         self.log_settle_time = log_settle_time
+        self.encoding = line_encoding(encoding)
         self.keep_log_at = keep_log_at
         self.stop_job_on_kill = stop_job_on_kill
         self.deferrable = deferrable
@@ -153,6 +157,7 @@ class JobLogOperator(BaseOperator):
             # and that nobody can tell how much that wrote.
             begun = cursor or SavedCursor(self.hook.api.name, self.ref.as_dict())
             store.save(dataclasses.replace(begun, turn=None))
+            store.defer(cursor)
             self._defer(terms, started, cursor)
         follower = LogFollower(
             self.hook.api,
@@ -163,6 +168,7 @@ class JobLogOperator(BaseOperator):
             settle=self.log_settle_time,
             start=cursor,
             pace=store,
+            encoding=self.encoding,
         )
         self._meter = LogMeter(self.hook.api.name, "worker", follower.totals, resumed=cursor is not None)
         try:
@@ -170,7 +176,7 @@ class JobLogOperator(BaseOperator):
         except TaskKilled:
             store.save(follower.cursor)
             raise
-        return self._result(verdict, dataclasses.asdict(follower.totals))
+        return self._result(verdict, dataclasses.asdict(follower.totals), terms.deadline)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after the deferral, however that ended; what the trigger wrote, a retry need not repeat."""
@@ -228,6 +234,7 @@ class JobLogOperator(BaseOperator):
                 started=started,
                 poll_interval=self.poll_interval,
                 settle=self.log_settle_time,
+                encoding=self.encoding,
                 cursor=cursor.as_dict() if cursor else None,
                 terms=terms.as_dict(),
                 stop_job_on_kill=self.stop_job_on_kill,
@@ -237,8 +244,9 @@ class JobLogOperator(BaseOperator):
         )
 
     def _do(self, step: Step) -> JobStatus | ApiError | None:
-        from airflow_provider_ehpc.logs.emission import records, stream_prefix
+        from airflow_provider_ehpc.logs.emission import records
         from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Look, Pause
+        from airflow_provider_ehpc.logs.lines import stream_prefix
         from airflow_provider_ehpc.polling.watch import Note
 
         if isinstance(step, Look):
@@ -265,7 +273,9 @@ class JobLogOperator(BaseOperator):
             raise TaskKilled(f"the task was told to end while it followed {self.ref}")
         return None
 
-    def _result(self, verdict: Verdict, totals: dict[str, Any]) -> dict[str, Any]:
+    def _result(
+        self, verdict: Verdict, totals: dict[str, Any], deadline: float | None = None
+    ) -> dict[str, Any]:
         from airflow_provider_ehpc.logs.keep import keep_log
         from airflow_provider_ehpc.polling.ending import end_of_wait
         from airflow_provider_ehpc.polling.watch import Outcome
@@ -275,11 +285,13 @@ class JobLogOperator(BaseOperator):
         kept: dict[str, Any] = {}
         if self.keep_log_at and verdict.jobs:
             try:
-                kept["kept"] = keep_log(self.hook, self.ref, self.keep_log_at)
+                kept["kept"] = keep_log(
+                    self.hook, self.ref, self.keep_log_at, followed=totals.get("bytes"), deadline=deadline
+                )
             except Exception as error:
                 # Each storage's library has errors of its own; none of them must hide how the job ended.
                 self.log.warning(
                     "the log of %s could not be kept at %s: %s", self.ref, self.keep_log_at, error
                 )
-        (job,) = end_of_wait(verdict, self.hook, [self.ref], JobTimedOut)
+        (job,) = end_of_wait(verdict, self.hook, [self.ref], JobTimedOut, encoding=self.encoding)
         return {**job, "log": {**totals, **kept}}

@@ -18,11 +18,17 @@ log = logging.getLogger(__name__)
 
 
 def end_of_wait(
-    verdict: Verdict, hook: ApiHook, refs: list[JobRef], timed_out: type[Exception]
+    verdict: Verdict,
+    hook: ApiHook,
+    refs: list[JobRef],
+    timed_out: type[Exception],
+    *,
+    encoding: str = "utf-8",
 ) -> list[dict[str, Any]]:
     """Return what is known of each job where the wait had its end, or raise what the verdict means.
 
     :param timed_out: the exception for a deadline that has passed.
+    :param encoding: of the jobs' output, if the API returns bytes.
     :raises JobFailed: with the state, the reason, the exit code and the last lines of the job's log.
     :raises JobNotFound: for a job that the cloud does not know.
     :raises ApiError: where the cloud could not be asked.
@@ -32,7 +38,7 @@ def end_of_wait(
         return list(verdict.jobs)
     if verdict.outcome is Outcome.FAILED:
         ref = next((ref for ref in refs if ref.job_id == verdict.job_id), refs[0])
-        raise JobFailed(verdict.message + _with_log(hook, ref))
+        raise JobFailed(verdict.message + _with_log(hook, ref, encoding))
     if verdict.outcome is Outcome.NOT_FOUND:
         raise JobNotFound(verdict.message)
     if verdict.outcome is Outcome.TIMED_OUT:
@@ -40,10 +46,10 @@ def end_of_wait(
     raise ApiError.from_dict(verdict.error) if verdict.error else InvalidArgument(verdict.message)
 
 
-def _with_log(hook: ApiHook, ref: JobRef) -> str:
+def _with_log(hook: ApiHook, ref: JobRef, encoding: str) -> str:
     """Return the last lines of a failed job's log; a log that cannot be read must not hide the failure."""
     try:
-        lines = last_lines(hook.log_tail(ref, TAIL_SIZE))
+        lines = last_lines(hook.log_tail(ref, TAIL_SIZE), "utf-8" if hook.api.log_limits.text else encoding)
     except (ApiError, InvalidArgument) as error:
         log.info("the log of %s could not be read: %s", ref, error)
         return f". Its log could not be read: {error}"

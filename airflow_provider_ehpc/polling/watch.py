@@ -17,6 +17,7 @@ from typing import Any
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.polling.terms import WaitTerms
+from airflow_provider_ehpc.text import unfold
 
 OUTAGE_GRACE = 1800.0
 """Seconds that an API may answer nothing but passing errors before the wait is given up: a fault of the API
@@ -53,7 +54,7 @@ class Note:
 
     def tell(self, log: Any) -> None:
         """Write it to a task's log."""
-        (log.warning if self.warning else log.info)("%s", self.text)
+        (log.warning if self.warning else log.info)("%s", unfold(self.text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.hooks.shared import shared_hook
 from airflow_provider_ehpc.logs.arrival import arrived
 from airflow_provider_ehpc.logs.cursor import SavedCursor
-from airflow_provider_ehpc.logs.emission import emission_budget, records, stream_prefix
+from airflow_provider_ehpc.logs.emission import emission_budget, records
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pause, Step
+from airflow_provider_ehpc.logs.lines import stream_prefix
 from airflow_provider_ehpc.logs.store import TriggerStore
 from airflow_provider_ehpc.metrics import LogMeter
 from airflow_provider_ehpc.polling.subscription import Look as Looked
@@ -64,12 +65,16 @@ class JobLogTrigger(JobTrigger):
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
     :param cursor: where an earlier try stopped,
         a :class:`~airflow_provider_ehpc.logs.cursor.SavedCursor` as a dict.
+    :param encoding: of the job's output.
     """
 
-    def __init__(self, *, settle: float, cursor: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, settle: float, cursor: dict[str, Any] | None = None, encoding: str = "utf-8", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.settle = settle
         self.cursor = cursor
+        self.encoding = encoding
         self._store: TriggerStore | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -77,6 +82,8 @@ class JobLogTrigger(JobTrigger):
         path, kwargs = super().serialize()
         if self.cursor:
             kwargs["cursor"] = self.cursor
+        if self.encoding != "utf-8":
+            kwargs["encoding"] = self.encoding
         return path, {**kwargs, "settle": self.settle}
 
     async def watch(self) -> dict[str, Any]:
@@ -97,6 +104,7 @@ class JobLogTrigger(JobTrigger):
             settle=self.settle,
             start=start,
             pace=store,
+            encoding=self.encoding,
         )
         meter = LogMeter(hook.api.name, "triggerer", follower.totals, resumed=start is not None)
         async with self.looking() as subscription:

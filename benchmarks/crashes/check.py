@@ -31,8 +31,9 @@ def shown(raw: bytes, prefix: str = "") -> list[str]:
         line = line.removesuffix(b"\r")
         text = line.decode(errors="backslashreplace")
         if len(line) > SHOWN:
-            head = line[:SHOWN].decode(errors="ignore")
-            text = f"{head} …[+{len(line) - len(head.encode())} bytes]"
+            head = line[: SHOWN - SHOWN // 4].decode(errors="ignore")
+            end = line[-SHOWN // 4 :].decode(errors="ignore")
+            text = f"{head} …[+{len(line) - len(head.encode()) - len(end.encode())} bytes]… {end}"
         found.append(prefix + text)
     return found
 

@@ -28,9 +28,11 @@ def expected(raw: bytes) -> list[str]:
     for line in lines:
         line = line.removesuffix(b"\r")
         if len(line) > SHOWN:
-            # up to the last whole character; the test data's long lines are valid UTF-8 up to the cut
-            head = line[:SHOWN].decode(errors="ignore")
-            shown.append(f"{head} …[+{len(line) - len(head.encode())} bytes]")
+            # whole characters only; the test data's long lines are valid UTF-8
+            head = line[: SHOWN - SHOWN // 4].decode(errors="ignore")
+            end = line[-SHOWN // 4 :].decode(errors="ignore")
+            missing = len(line) - len(head.encode()) - len(end.encode())
+            shown.append(f"{head} …[+{missing} bytes]… {end}")
         else:
             shown.append(line.decode(errors="backslashreplace"))
     return shown

@@ -66,6 +66,10 @@ class Cloud:
     sizes: list[int] = field(default_factory=list)
     """How many bytes were asked for."""
     name: str = "fake"
+    details: dict[str, Any] = field(
+        default_factory=lambda: {"stdout_path": "/home/x/7.out", "stderr_path": "/home/x/7.err"}
+    )
+    """What else is known of the job."""
 
     def happen(self) -> None:
         """Let happen what is due."""
@@ -94,8 +98,8 @@ class Cloud:
             raise NotFound("no such job")
         state = JobState.__members__.get(told, JobState.UNKNOWN)
         if told == "FINISHED":
-            return JobStatus("7", JobState.SUCCEEDED, told, "c1", outcome_assumed=True)
-        return JobStatus("7", state, told, "c1")
+            return JobStatus("7", JobState.SUCCEEDED, told, "c1", outcome_assumed=True, **self.details)
+        return JobStatus("7", state, told, "c1", **self.details)
         yield  # a generator, as the real ones are
 
     def look(self) -> JobStatus | ApiError | None:

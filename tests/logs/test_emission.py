@@ -23,9 +23,9 @@ from airflow_provider_ehpc.logs.emission import (
     EmissionBudget,
     emission_budget,
     records,
-    stream_prefix,
     supervisor_reads,
 )
+from airflow_provider_ehpc.logs.lines import stream_prefix
 
 
 def test_few_lines_are_records_of_their_own() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.logs import lines
-from airflow_provider_ehpc.logs.lines import LONGEST_LINE, LineAssembler
+from airflow_provider_ehpc.logs.lines import LONGEST_LINE, LineAssembler, line_encoding, stream_prefix
 
 # Ends of lines, beginnings and rests of characters, and bytes that are no UTF-8 lie close together.
 _PIECES = st.sampled_from(
@@ -51,20 +52,26 @@ def expected(data: bytes, longest: int) -> list[str]:
         if len(line) <= longest:
             told.append(line.decode(errors="backslashreplace"))
             continue
-        shown = line[:longest]
-        begun = next((n for n in (1, 2, 3) if _begins_character(shown[-n:])), 0)
-        shown = shown[: len(shown) - begun]
-        told.append(f"{shown.decode(errors='backslashreplace')} …[+{len(line) - len(shown)} bytes]")
+        begin, end = line[: longest - longest // 4], line[-(longest // 4) :]
+        begun = next((n for n in (1, 2, 3) if _begins_character(begin[-n:])), 0)
+        begin = begin[: len(begin) - begun]
+        end = end[next((n for n in range(3) if end[n : n + 1] and end[n] & 0xC0 != 0x80), 3) :]
+        missing = len(line) - len(begin) - len(end)
+        told.append(f"{_text(begin)} …[+{missing} bytes]… {_text(end)}")
     return told
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="backslashreplace")
 
 
 def _begins_character(tail: bytes) -> bool:
     """Whether ``tail`` is the proper beginning of one UTF-8 character."""
-    if not tail or not all(byte & 0xC0 == 0x80 for byte in tail[1:]):
-        return False
-    first = tail[0]
-    length = 4 if first >= 0xF0 else 3 if first >= 0xE0 else 2 if first >= 0xC0 else 1
-    return len(tail) < length
+    try:
+        tail.decode()
+    except UnicodeDecodeError as error:
+        return error.start == 0 and error.reason == "unexpected end of data"
+    return False
 
 
 @given(data=_BYTES, borders=st.lists(st.integers(0, 400), max_size=20))
@@ -118,7 +125,8 @@ def test_the_longest_line_is_whole(end: bytes) -> None:
 def test_a_longer_line_is_cut_visibly(end: bytes) -> None:
     """The number says how many bytes of the line are missing; the line's end is none of them."""
     (line,), cut = assembled([b"x" * (LONGEST_LINE + 5) + end])
-    assert line == "x" * LONGEST_LINE + " …[+5 bytes]"
+    begin, end = "x" * (LONGEST_LINE - LONGEST_LINE // 4), "x" * (LONGEST_LINE // 4)
+    assert line == f"{begin} …[+5 bytes]… {end}"
     assert cut == 1
 
 
@@ -127,10 +135,12 @@ def test_a_longer_line_is_cut_visibly(end: bytes) -> None:
 def test_a_line_is_cut_between_characters(character: str, shift: int) -> None:
     text = "x" * shift + character * LONGEST_LINE
     (line,), _ = assembled([text.encode() + b"\n"])
-    shown, _, rest = line.partition(" …[+")
-    assert set(shown.lstrip("x")) == {character}
-    assert len(shown.encode()) + int(rest.removesuffix(" bytes]")) == len(text.encode())
-    assert len(shown.encode()) > LONGEST_LINE - 4
+    begin, _, rest = line.partition(" …[+")
+    missing, _, end = rest.partition(" bytes]… ")
+    assert set(begin.lstrip("x")) == set(end) == {character}
+    shown = len(begin.encode()) + len(end.encode())
+    assert shown + int(missing) == len(text.encode())
+    assert shown > LONGEST_LINE - 7
 
 
 def test_pending_counts_what_has_no_end_yet() -> None:
@@ -149,7 +159,8 @@ def test_a_line_without_end_takes_no_memory() -> None:
         assert assembler.feed(piece) == []
     held = sum(sys.getsizeof(value) for value in vars(assembler).values())
     assert held < 4 * LONGEST_LINE
-    assert assembler.flush() == ["#" * LONGEST_LINE + f" …[+{40 * len(piece) - LONGEST_LINE} bytes]"]
+    (line,) = assembler.flush()
+    assert f"# …[+{40 * len(piece) - LONGEST_LINE} bytes]… #" in line
 
 
 def test_an_assembler_can_go_on_after_a_flush() -> None:
@@ -159,3 +170,103 @@ def test_an_assembler_can_go_on_after_a_flush() -> None:
     assert assembler.flush() == ["half"]
     assert assembler.feed(b"new\n") == ["new"]
     assert assembler.flush() == []
+
+
+def test_the_end_of_a_cut_line_is_shown() -> None:
+    """Of a progress bar that was one line for an hour, the last state is what counts."""
+    bar = b"".join(b"\repoch 1: %3d%%|%s|" % (percent, b"#" * 300) for percent in range(101))
+    (line,) = LineAssembler().feed(bar + b"\n")
+    assert line.startswith("\repoch 1:   0%")
+    assert line.rpartition("\r")[2].startswith("epoch 1: 100%")
+
+
+def test_progress_is_the_last_state() -> None:
+    assembler = LineAssembler()
+    assembler.feed(b"first line\n")
+    assert assembler.progress() is None
+    assembler.feed(b"10%")
+    assert assembler.progress() is None, "not redrawn yet: it may be any line"
+    assembler.feed(b"\r")
+    assert assembler.progress() is None, "the CR may belong to a CRLF"
+    assembler.feed(b"20%\r30%")
+    assert assembler.progress() == "30%"
+    assert assembler.progress() is None, "nothing new"
+    assembler.feed(b"\r40%\r")
+    assert assembler.progress() == "40%"
+    assert assembler.feed(b"100%\r\nnext\r\n") == ["10%\r20%\r30%\r40%\r100%", "next"]
+
+
+def test_progress_of_a_line_longer_than_is_shown() -> None:
+    assembler = LineAssembler()
+    for percent in range(100):
+        assembler.feed(b"\r%d%% %s" % (percent, b"#" * 1000))
+    state = assembler.progress()
+    assert state is not None
+    assert state.startswith("99% #")
+    assert assembler.feed(b"\r100%\n")[0].endswith("\r100%")
+
+
+@given(data=_BYTES, borders=st.lists(st.integers(0, 300), max_size=20))
+def test_progress_changes_no_line(data: bytes, borders: list[int]) -> None:
+    """A bare CR may also stand in a line that is no progress bar: each line appears whole."""
+    assembler, told = LineAssembler(), []
+    for piece in pieces_of(data, borders):
+        told += assembler.feed(piece)
+        assembler.progress()
+    assert told + assembler.flush() == assembled([data])[0]
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "gb18030", "big5", "shift_jis", "euc_kr", "euc_jp", "cp1252"])
+def test_other_encodings(encoding: str) -> None:
+    text = {"euc_kr": "계산 완료", "cp1252": "für"}.get(
+        encoding, "計算 終了" if "j" in encoding else "計算 完成"
+    )
+    data = f"{text} 100\r\n{text}\n".encode(encoding)
+    assembler = LineAssembler(line_encoding(encoding))
+    assert [x for n in range(len(data)) for x in assembler.feed(data[n : n + 1])] == [f"{text} 100", text]
+
+
+@pytest.mark.parametrize("shift", range(2))
+def test_a_long_line_in_another_encoding_is_cut_between_characters(shift: int) -> None:
+    text = "x" * shift + "算" * LONGEST_LINE + " 100%"
+    (line,) = LineAssembler("gbk").feed(text.encode("gbk") + b"\n")
+    assert set(line.partition(" …")[0]) <= {"x", "算"}
+    assert line.endswith("算 100%")
+
+
+def test_bytes_that_the_encoding_does_not_know_are_shown() -> None:
+    assert LineAssembler("gbk").feed(b"\xff ok\n") == ["\\xff ok"]
+
+
+@pytest.mark.parametrize("name", ["GBK", "utf8", "UTF-8", "latin-1", "cp936", "GB18030"])
+def test_encodings_that_python_knows(name: str) -> None:
+    assert line_encoding(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "utf-16",
+        "UTF-16LE",
+        "utf_32",
+        "utf-8-sig",
+        "cp037",
+        "hz",
+        "base64",
+        "rot13",
+        "nope",
+        "",
+        "u\0",
+        None,
+        8,
+    ],
+)
+def test_encodings_in_which_lines_cannot_be_found(name: str) -> None:
+    """At parse time, for the log would be rubbish."""
+    with pytest.raises(InvalidArgument, match="^encoding: "):
+        line_encoding(name)
+
+
+def test_a_stream_name_stays_in_its_line() -> None:
+    assert stream_prefix("stdout") == ""
+    assert stream_prefix("worker\n::group::") == "worker ::group:: | "

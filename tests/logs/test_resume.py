@@ -250,8 +250,8 @@ def test_another_file_is_read_from_its_beginning(new: bytes, settle: float) -> N
     assert seen.lines() == expected(new)
     (warning,) = seen.notes(warning=True)
     assert warning == (
-        "--- stdout is not what was read before the restart: it was cut or replaced, and is read again from "
-        "its beginning ---"
+        "--- stdout is not what was read before the restart: it was cut or replaced, perhaps by a rerun of "
+        "the job, and is read again from its beginning ---"
     )
 
 

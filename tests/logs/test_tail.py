@@ -34,7 +34,26 @@ def test_a_line_whose_beginning_was_not_read_is_not_shown() -> None:
 
 def test_one_long_line_is_better_than_none() -> None:
     told = last_lines([chunk(b"x" * TAIL_SIZE)])
-    assert told == ["stdout:", "  " + "x" * LONGEST]
+    assert told == ["stdout:", "  " + "x" * (LONGEST - LONGEST // 4) + " … " + "x" * (LONGEST // 4)]
+
+
+def test_the_end_of_a_long_line_is_shown() -> None:
+    """An exception's message stands at the end of a line with a long path."""
+    (_, line) = last_lines([chunk(b"begin " + b"x" * 1000 + b" No space left on device\n")])
+    assert line.startswith("  begin ")
+    assert line.endswith(" No space left on device")
+
+
+def test_streams_in_one_file_are_shown_once() -> None:
+    assert last_lines([chunk(b"killed\n"), chunk(b"killed\n", "stderr")]) == ["stdout:", "  killed"]
+
+
+def test_lines_in_another_encoding() -> None:
+    assert last_lines([chunk("内存不足\n".encode("gbk"))], "gbk")[1:] == ["  内存不足"]
+
+
+def test_last_lines_fold_nothing() -> None:
+    assert last_lines([chunk(b"::group::x\n::endgroup::\n")])[1:] == ["  :: group::x", "  :: endgroup::"]
 
 
 def test_a_character_cut_at_the_border_does_no_harm() -> None:

@@ -390,7 +390,8 @@ class EhpcClassicApi:
         positions = {stream: cursor.position(stream) for stream in _STREAMS}
         offsets = {s: position if isinstance(position, int) else 0 for s, position in positions.items()}
         status = yield from self._known_status(ref)
-        if status and status.state in _NOT_STARTED:
+        # A job that waits to be rerun still has the log of its last run.
+        if status and status.state in _NOT_STARTED and not any(offsets.values()):
             return LogBatch(tuple(LogChunk(s, b"", offset) for s, offset in offsets.items()), more=False)
         return (yield from window.read_on(_log_window(ref, status), offsets, size))
 

@@ -31,11 +31,11 @@ class ProjectApi:
 
 
 def read_streams(streams: Iterable[str], read: Callable[[str], Flow[LogBatch]]) -> Flow[LogBatch]:
-    """Read each stream and return what they gave together."""
+    """Read each stream once and return what they gave together."""
     chunks: list[LogChunk] = []
     notes: list[str] = []
     more = False
-    for stream in streams:
+    for stream in dict.fromkeys(streams):
         batch = yield from read(stream)
         chunks += batch.chunks
         notes += batch.notes

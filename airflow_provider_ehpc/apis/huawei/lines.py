@@ -23,6 +23,8 @@ MOST_LINES = 500
 _FEWEST_LINES = 10
 _LINE = 128
 """Bytes a line is taken for when a number of bytes is turned into one of lines."""
+_PAGES = 20
+"""Pages that one reading takes, at most: lines may be shorter than expected."""
 _EARLIER = 3600 * 1000
 """Milliseconds by which reading starts before the job was made, for clocks that disagree."""
 
@@ -64,7 +66,7 @@ class LinesRead:
 def read_lines(
     after: AskAfter, newest: AskNewest, position: LogPosition, created_at: datetime | None, size: int
 ) -> Flow[LinesRead | None]:
-    """Read on from ``position`` until ``size`` bytes are there or the log is at its end.
+    """Read on from ``position`` until ``size`` bytes are there, the log is at its end, or it takes too long.
 
     Lines cannot be asked for by bytes, so the last page may go over ``size``.
 
@@ -74,7 +76,8 @@ def read_lines(
     base = position if isinstance(position, str) else _beginning(created_at)
     wanted = max(_FEWEST_LINES, min(MOST_LINES, size // _LINE))
     data = bytearray()
-    while True:
+    more = True
+    for _ in range(_PAGES):
         page = yield after(base, wanted)
         lines, base = _behind(page, base)
         data += b"".join(f"{line}\n".encode() for line in lines)
@@ -82,7 +85,6 @@ def read_lines(
             more = False
             break
         if len(data) >= size:
-            more = True
             break
     if data or isinstance(position, str):
         return LinesRead(bytes(data), base, more)
@@ -127,4 +129,11 @@ def _behind(page: LogLines, base: str) -> tuple[list[str], str]:
 
 
 def _later(one: str, other: str) -> bool:
-    return one.isdigit() and other.isdigit() and int(one) > int(other)
+    if not (_is_number(one) and _is_number(other)):
+        return False
+    one, other = one.lstrip("0"), other.lstrip("0")
+    return (len(one), one) > (len(other), other)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal()

@@ -284,7 +284,7 @@ class ModelArtsApi(ProjectApi):
 
     name = "modelarts"
     # Sizes stand for numbers of lines here: the least is ten lines, the most some pages of 500.
-    log_limits = LogLimits(largest=256 * 1024, smallest=1280)
+    log_limits = LogLimits(largest=256 * 1024, smallest=1280, text=True)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
         """See :class:`~airflow_provider_ehpc.apis.job.JobApi`."""

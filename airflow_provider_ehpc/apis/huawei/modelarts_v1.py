@@ -196,7 +196,7 @@ class ModelArtsV1Api(ProjectApi):
 
     name = "modelarts-v1"
     # 32 calls a reading, of 2 KiB each.
-    log_limits = LogLimits(largest=32 * SLICE, smallest=SLICE)
+    log_limits = LogLimits(largest=32 * SLICE, smallest=SLICE, text=True)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
         """See :class:`~airflow_provider_ehpc.apis.job.JobApi`."""

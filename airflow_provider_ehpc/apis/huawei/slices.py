@@ -42,11 +42,17 @@ class LogSlice(Answer):
         return self.log.encode()
 
     def end(self, start: int) -> int:
-        """Return where the piece ends; ``start`` where it is empty."""
+        """Return where the piece ends; ``start`` if it is empty, or ends before it begins.
+
+        A reported end that lies further ahead than a piece can reach is not believed: all up to there would be
+        missing.
+        """
         count = self.log_byte_count or len(self.data)
-        if not count:
+        if count <= 0:
             return start
-        return start + count if self.end_byte is None else self.end_byte
+        if self.end_byte is not None and self.end_byte <= start + SLICE:
+            return max(start, self.end_byte)
+        return start + min(count, SLICE)
 
     def whole(self, start: int) -> bool:
         """Whether the text is as long as the bytes it stands for."""
@@ -65,18 +71,21 @@ AskSlice = Callable[[int, int], ApiCall[LogSlice]]
 def read_slices(ask: AskSlice, start: int, size: int) -> Flow[tuple[bytes, int, bool]]:
     """Read ``size`` bytes from ``start`` on, one slice at least, or as many as there are.
 
+    A slice that is not even half full is the last one for the moment: whoever follows a log reads its last bytes
+    again each time, and should not need a second request to see that nothing follows them.
+
     :return: the bytes, where to read on, and whether more may lie ready.
     """
     data = bytearray()
-    last = start + max(0, size - SLICE)
-    while True:
+    for _ in range(max(1, size // SLICE)):
         piece = yield from _read_slice(ask, start)
         if piece is None:
             return bytes(data), start, False
         data += piece.data
-        start = piece.end(start)
-        if start > last:
-            return bytes(data), start, True
+        begun, start = start, piece.end(start)
+        if start - begun < SLICE // 2:
+            return bytes(data), start, False
+    return bytes(data), start, True
 
 
 def _read_slice(ask: AskSlice, start: int) -> Flow[LogSlice | None]:

@@ -22,6 +22,8 @@ from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
 
 _SHELL = "/bin/sh"
+# On the clusters' systems (CentOS, Alibaba Cloud Linux) /bin/sh is bash, too.
+_JOB_SHELL = "/bin/bash" if Path("/bin/bash").exists() else _SHELL
 # The lock is the shell's standard input. A trapped signal is the default one again in what the shell
 # starts, so a stopped job dies of it while the shell lives on to write down how; told before, it starts
 # nothing. Its last act ends what the command left behind in the background, as a node does after a job.
@@ -30,7 +32,7 @@ told=
 trap told=1 TERM INT HUP
 echo $$ >"$1/pid.new" && /bin/mv "$1/pid.new" "$1/pid"
 code=143
-[ -n "$told" ] || { /bin/sh -c "$2" </dev/null; code=$?; }
+[ -n "$told" ] || { "$4" -c "$2" </dev/null; code=$?; }
 [ -z "$3" ] || /bin/sh -c "$3" </dev/null
 echo $code >"$1/exit.new" && /bin/mv "$1/exit.new" "$1/exit"
 kill -s KILL -- -$$
@@ -136,7 +138,10 @@ class LocalScheduler:
                 for output in outputs:
                     output.truncate(0)
                 self._children[job.key] = subprocess.Popen(  # noqa: S603 - running what is asked is the purpose
-                    [_SHELL, "-c", _WRAPPER, "job", str(folder), _command(job), job.submission.post_command],
+                    [
+                        *(_SHELL, "-c", _WRAPPER, "job", str(folder)),
+                        *(_command(job), job.submission.post_command, _JOB_SHELL),
+                    ],
                     stdin=lock,
                     stdout=outputs[0],
                     stderr=outputs[1],

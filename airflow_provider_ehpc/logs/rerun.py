@@ -1,0 +1,48 @@
+"""Noticing that a scheduler runs a job again: after a requeue, a preemption, or the loss of a node."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from airflow_provider_ehpc.apis.job import JobState, JobStatus
+
+WAITING = frozenset({JobState.PENDING, JobState.QUEUED})
+_SAME_START = timedelta(seconds=1)
+"""Times of two operations of an API may be rounded differently."""
+
+
+class RerunWatch:
+    """Follows the states of one job, as the cloud reports them."""
+
+    def __init__(self) -> None:
+        self.has_run = False
+        """Whether the job was seen in a state in which it may have written a log."""
+        self.waiting = True
+        """Whether the job waits for its first run, or for the next one."""
+        self._last: JobState | None = None
+        self._started: datetime | None = None
+
+    def saw(self, status: JobStatus) -> str:
+        """Take in a status; return what shows that the job was rerun, in words, if something does."""
+        state, last = status.state, self._last
+        if state is JobState.UNKNOWN:
+            # It says nothing of a rerun, but there may be a log.
+            self.has_run, self.waiting = True, False
+            return ""
+        self._last = state
+        self.waiting = state in WAITING
+        if self.waiting:
+            self._started = None  # of a waiting job, Slurm reports when it expects the start
+            return f"it was {last}, and is {state} again" if last and last not in WAITING else ""
+        self.has_run = True
+        before, self._started = self._started, status.started_at
+        if last and last.terminal and not state.terminal:
+            return f"it was {last}, and is {state} again"
+        # The members of an array start one after the other.
+        if status.array or before is None or status.started_at is None:
+            return ""
+        if (before.tzinfo is None) != (status.started_at.tzinfo is None):
+            return ""
+        if status.started_at - before > _SAME_START:
+            return f"it started at {before:%H:%M:%S}, and again at {status.started_at:%H:%M:%S}"
+        return ""
