@@ -1,13 +1,43 @@
-"""The cloud of the matrix, and the table that a run of it writes."""
+"""The cloud of the matrix, a setting for each cell, and the table that a run of it writes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
-from tests.faults.tasks import Cloud
+from airflow_provider_ehpc.logs import follow
+from airflow_provider_ehpc.polling import feed, positions, watch
+from tests.conftest import Connect, Pauses, TaskLog
+from tests.faults.catalogue import Api, Fault, Kind
+from tests.faults.server import FaultServer
+from tests.faults.tasks import Cloud, Setting
+from tests.hooks.conftest import _certificate
+from tests.triggers.triggerer import Kept
+
+STRIKES = {"sensor": 7, "jobs": 7, "log": 7, "event": 7, "audit": 3}
+"""Requests that a passing fault strikes: more than the attempts of one call, except where nothing waits."""
+GRACE = 0.1
+"""Seconds of a lasting outage after which a wait is given up, in place of half an hour."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One cell of the matrix."""
+
+    api: Api
+    task: str
+    mode: str
+    fault: Fault
+    duration: str
+
+    def __str__(self) -> str:
+        return "-".join((self.api.name, self.task, self.mode, self.fault.name, self.duration))
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +45,78 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """One emulator for all cells of a process."""
     with Emulator(tmp_path_factory.mktemp("cloud"), spelling="slurm") as emulator:
         yield Cloud(emulator)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, pauses: Pauses, quick_triggers: None) -> None:
+    """Let what takes minutes take a fraction of a second."""
+    monkeypatch.setattr(feed, "GATHER", 0.0)
+    monkeypatch.setattr(feed, "SAVE_EVERY", 0.2)
+    monkeypatch.setattr(feed, "_LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(positions, "SETTLE", 0.02)
+    monkeypatch.setattr(positions, "RETRY_AFTER", 0.02)
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """What outlives a triggerer."""
+    kept = Kept()
+    monkeypatch.setattr(positions, "trigger_variables", lambda: kept)
+    return kept
+
+
+Make = Callable[[Cell], Setting]
+
+
+@pytest.fixture
+def make(
+    cloud: Cloud,
+    connect: Connect,
+    kept: Kept,
+    task_log: TaskLog,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Make]:
+    """Put a server with a cell's fault in front of the cloud."""
+    servers: list[FaultServer] = []
+
+    def build(cell: Cell) -> Setting:
+        api, fault = cell.api, cell.fault
+        if cell.duration == "lasting":
+            monkeypatch.setattr(watch, "OUTAGE_GRACE", GRACE)
+            monkeypatch.setattr(follow, "LOG_OUTAGE", GRACE)
+        connection = cloud.emulator.connections[api.conn_type]
+        refs = cloud.refs(api, connect(connection))
+        certificate = str(_certificate(tmp_path)) if fault.setup == "tls" else None
+        server = FaultServer(cloud.emulator.url, certificate)
+        servers.append(server)
+        deferred = cell.mode == "deferred" and cell.task != "event"
+        hosts = {"dns": "http://nosuch.invalid", "plain": server.url.replace("http:", "https:")}
+        url = hosts.get(fault.setup, server.url)
+        # If it defers, its first poll, on the worker, finds everything well.
+        conn_id = connect(connection if fault.setup and deferred else {**connection, "host": url})
+        cloud.begin(api, refs[0])
+        server.on_over = cloud.end
+        if fault.setup != "refuse" or (deferred and cell.duration == "passing"):
+            server.listen()
+
+        def strike() -> None:
+            if fault.setup and deferred:
+                connect({**connection, "host": url})
+            server.strikes = STRIKES[cell.task] if cell.duration == "passing" else None
+            if cell.task == "log" and fault.kind is not Kind.HARMLESS:
+                # In the middle of the log.
+                server.skip = 3 if cell.duration == "passing" else 0
+            server.act = partial(fault.act, api)
+            if fault.kind is Kind.HARMLESS or cell.task in ("audit", "event"):
+                cloud.end()
+            if fault.setup == "refuse" and cell.duration == "passing":
+                server.act = None
+                threading.Timer(GRACE / 2, lambda: (cloud.end(), server.listen())).start()
+
+        return Setting(api, cloud, server, conn_id, refs, tmp_path / "audit", task_log, kept, strike)
+
+    yield build
+    for server in servers:
+        server.close()
+    cloud.emulator.faults.clear()

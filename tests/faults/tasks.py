@@ -34,7 +34,7 @@ from tests.triggers.triggerer import Kept, SharedStreamManager, Triggerer
 from tests.waiting import eventually, until
 
 LINES = [f"line {n} of the job" for n in range(1, 41)]
-_LINE = re.compile(r"line \d+ of the job")
+_LINE = re.compile(r"(?:\S+ \| )?(line \d+ of the job)")
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=5)
 DAY = timedelta(days=1)
 RECORDS = 120
@@ -193,7 +193,7 @@ def _run(setting: Setting, kind: Any, arguments: dict[str, Any], deferred: bool)
     finally:
         operator.hook.close()
     written = [line for text in setting.log.lines for line in text.split("\n")]
-    result.lines = [found[0] for line in written if (found := _LINE.search(line))]
+    result.lines = [found[1] for line in written if (found := _LINE.fullmatch(line))]
     result.warnings = setting.log.warnings
     return result
 

@@ -14,9 +14,9 @@ import pytest
 
 from airflow_provider_ehpc.apis.call import ApiError
 from tests.faults.catalogue import APIS, FAULTS, HUAWEI, Api, Fault, Kind
+from tests.faults.conftest import Cell, Make
 from tests.faults.server import Exchange, Request, Response
 from tests.faults.tasks import LINES, RUN, Result, Setting, modes
-from tests.faults.test_matrix import Cell, Make
 from tests.faults.values import IDS, JOB_LISTS, TOTALS, changed
 
 MOST_REQUESTS = 400
@@ -147,7 +147,8 @@ def test_a_log_that_cannot_be_read_never_ends_the_wait(
         assert result.lines == LINES
     else:
         assert result.lines == []
-        assert len(result.warnings) <= 2
+        # E-HPC 2018-04-12 does not report how a job ended.
+        assert len([text for text in result.warnings if "counts as SUCCEEDED" not in text]) <= 2
     record_property("outcome", "recovered" if duration == "passing" else "ended, without its log")
 
 
@@ -205,7 +206,8 @@ def test_a_server_that_ignores_the_position_repeats_nothing_for_ever(cell: Cell,
     result, setting = _follow(cell, make, act, wants=_is_log, timeout=2)
     assert result.value["state"] == "SUCCEEDED"
     assert result.lines[: len(LINES)] == LINES
-    assert len(result.lines) <= 3 * len(LINES)
+    # API v1 reports no size of the whole log that could be compared.
+    assert len(result.lines) <= (10 if cell.api.name == "modelarts-v1" else 3) * len(LINES)
     assert len(setting.server.seen) < MOST_REQUESTS
 
 

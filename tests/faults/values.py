@@ -100,7 +100,7 @@ def null_jobs(told: Any) -> Any:
 
 def other_job(told: Any) -> Any:
     """Answer about another job."""
-    ids = {"JobId": "987654", "job_id": 987654, "hpcjob_uuid": "hpcjob-99999999"}
+    ids = {"JobId": "987654", "Id": "987654", "job_id": 987654, "hpcjob_uuid": "hpcjob-99999999"}
 
     def new(name: str, old: Any) -> Any:
         if name == "id":
