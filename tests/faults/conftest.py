@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.logs import follow
 from airflow_provider_ehpc.polling import feed, positions, watch
 from tests.conftest import Connect, Pauses, TaskLog
-from tests.faults.catalogue import Api, Fault, Kind
+from tests.faults.catalogue import APIS, FAULTS, Api, Fault, Kind
 from tests.faults.server import FaultServer
 from tests.faults.tasks import Cloud, Setting
 from tests.hooks.conftest import _certificate
@@ -36,8 +38,13 @@ class Cell:
     fault: Fault
     duration: str
 
+    @property
+    def words(self) -> str:
+        """The cell, for the table."""
+        return " ".join((self.api.name, self.task, self.mode, self.fault.name, self.duration))
+
     def __str__(self) -> str:
-        return "-".join((self.api.name, self.task, self.mode, self.fault.name, self.duration))
+        return self.words.replace(" ", "-")
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +73,18 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
 
 
 Make = Callable[[Cell], Setting]
+Record = Callable[[Cell, str], None]
+
+
+@pytest.fixture
+def record(record_property: Callable[[str, object], None]) -> Record:
+    """Note what a cell was found to do, for the table."""
+
+    def note(cell: Cell, outcome: str) -> None:
+        record_property("cell", cell.words)
+        record_property("outcome", outcome)
+
+    return note
 
 
 @pytest.fixture
@@ -120,3 +139,63 @@ def make(
     for server in servers:
         server.close()
     cloud.emulator.faults.clear()
+
+
+# ---------------------------------------------------------------------- the table for the docs
+
+TABLE = "FAULTS_TABLE"
+"""The environment variable that names the file to write; nothing is written without it."""
+_rows: dict[str, dict[str, Counter[str]]] = {}
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note what a cell was found to do. With pytest-xdist, the reports of all processes come here."""
+    outcome = dict(report.user_properties).get("outcome")
+    cell = dict(report.user_properties).get("cell")
+    if report.when == "call" and report.passed and outcome and cell:
+        api, _, _, fault, _ = str(cell).split(" ")
+        _rows.setdefault(fault, {}).setdefault(api, Counter())[str(outcome)] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the table, from the process that has all reports."""
+    path = os.environ.get(TABLE)
+    if path and _rows and not hasattr(session.config, "workerinput"):
+        Path(path).write_text(_table(_rows))
+
+
+def _table(rows: Mapping[str, Mapping[str, Counter[str]]]) -> str:
+    letters = {
+        "recovered": "r",
+        "unaffected": "u",
+        "ended with the cause": "e",
+        "reported once, goes on": "w",
+    }
+    total = sum(counts.total() for row in rows.values() for counts in row.values())
+    head = f"""# What faults do
+
+`make test-faults` puts a server in front of the emulator that does to requests what a cloud, a proxy or a
+network can do to them, and runs every kind of task on a worker and in the triggerer: `JobStateSensor` for one
+and for several jobs, `JobLogOperator`, `OperationAuditOperator`, `JobFinishedTrigger`. This table is written
+by its last run: {total:,} combinations, each with an asserted outcome.
+
+* **r**: the fault passed; the task went on and nothing was missing (states, lines, records, events).
+* **u**: the task was not affected.
+* **e**: the fault lasted; the task ended with one error that names the cause.
+* **w**: the fault lasted; the watcher of events logged it once and goes on.
+* **l**: the fault lasted, for the log alone; the task ended as the job did, with one warning.
+
+| fault | {" | ".join(APIS)} |
+|---|{"---|" * len(APIS)}
+"""
+    lines = []
+    names = [fault.name for fault in FAULTS]
+    for fault in sorted(rows, key=lambda name: names.index(name) if name in names else len(names)):
+        cells = []
+        for api in APIS:
+            counts = rows[fault].get(api, Counter())
+            cells.append(
+                " ".join(f"{counts[name]}{letter}" for name, letter in letters.items() if counts[name])
+            )
+        lines.append(f"| {fault.replace('_', ' ')} | {' | '.join(cells)} |\n")
+    return head + "".join(lines)

@@ -14,7 +14,7 @@ import pytest
 
 from airflow_provider_ehpc.apis.call import ApiError
 from tests.faults.catalogue import APIS, FAULTS, HUAWEI, Api, Fault, Kind
-from tests.faults.conftest import Cell, Make
+from tests.faults.conftest import Cell, Make, Record
 from tests.faults.server import Exchange, Request, Response
 from tests.faults.tasks import LINES, RUN, Result, Setting, modes
 from tests.faults.values import IDS, JOB_LISTS, TOTALS, changed
@@ -84,7 +84,7 @@ def _listing() -> list[Any]:
 
 
 @pytest.mark.parametrize("cell", _listing())
-def test_paging_ends(cell: Cell, make: Make, record_property: Callable[[str, object], None]) -> None:
+def test_paging_ends(cell: Cell, make: Make, record: Record) -> None:
     setting = make(cell)
     setting.folder.mkdir()
     if cell.task == "audit":
@@ -94,19 +94,19 @@ def test_paging_ends(cell: Cell, make: Make, record_property: Callable[[str, obj
     if cell.task == "audit" and cell.fault.name not in ("total_negative", "total_of_no_use"):
         assert isinstance(result.error, ApiError), result.error or result.value
         assert result.written == []
-        record_property("outcome", "ended with the cause")
+        record(cell, "ended with the cause")
         return
     if cell.task == "audit":
         # A total that is none: the window is either read completely or not at all.
         assert isinstance(result.error, ApiError) or result.value
-        record_property("outcome", "unaffected" if result.value else "ended with the cause")
+        record(cell, "unaffected" if result.value else "ended with the cause")
         return
     if result.error:
         raise result.error
     ended = {job["job_id"]: job["state"] for job in result.value}
     refs = setting.refs[: 1 if cell.api.name == "modelarts-v1" else 4]
     assert {ref.job_id: ended.get(ref.job_id) for ref in refs} == {ref.job_id: "SUCCEEDED" for ref in refs}
-    record_property("outcome", "unaffected")
+    record(cell, "unaffected")
 
 
 def _is_log(request: Request) -> bool:
@@ -135,7 +135,7 @@ def test_a_log_that_cannot_be_read_never_ends_the_wait(
     name: str,
     duration: str,
     make: Make,
-    record_property: Callable[[str, object], None],
+    record: Record,
 ) -> None:
     fault = next(fault for fault in FAULTS if fault.name == name)
     cell = Cell(api, "log", mode, fault, duration)
@@ -149,7 +149,7 @@ def test_a_log_that_cannot_be_read_never_ends_the_wait(
         assert result.lines == []
         # E-HPC 2018-04-12 does not report how a job ended.
         assert len([text for text in result.warnings if "counts as SUCCEEDED" not in text]) <= 2
-    record_property("outcome", "recovered" if duration == "passing" else "ended, without its log")
+    record(cell, "recovered" if duration == "passing" else "ended, without its log")
 
 
 def _follow(

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from airflow_provider_ehpc.apis.call import ApiError, AuthenticationFailed
 from tests.faults.catalogue import APIS, FAULTS, HUAWEI, Fault, Kind
-from tests.faults.conftest import GRACE, Cell, Make
+from tests.faults.conftest import GRACE, Cell, Make, Record
 from tests.faults.memory import Peak
 from tests.faults.tasks import LINES, RECORDS, RUN, Result, modes, run_event
 
@@ -50,7 +50,7 @@ def _cells() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("cell", list(_cells()))
-def test_cell(cell: Cell, make: Make, record_property: Callable[[str, object], None]) -> None:
+def test_cell(cell: Cell, make: Make, record: Record) -> None:
     setting = make(cell)
     (setting.folder).mkdir()
     fault = cell.fault
@@ -72,7 +72,7 @@ def test_cell(cell: Cell, make: Make, record_property: Callable[[str, object], N
     assert not [seen for seen in setting.server.seen if "cookie" in seen.headers]
     assert not [seen for seen in setting.server.seen if "elsewhere" in seen.target]
     assert peak.growth < MOST_MEMORY
-    record_property("outcome", outcome)
+    record(cell, outcome)
 
 
 def _recovered(cell: Cell, result: Result) -> str:
