@@ -3,12 +3,14 @@
 # make test        the tests, on the newest Airflow
 # make test-faults the matrix of faults with its slow cells; writes docs/faults.md
 # make test-matrix checks and tests on Airflow 3.1 and on the newest
+# make check-next  types and tests on the newest pre-release of Airflow
 # make benchmarks  an environment for the scripts in benchmarks/, in .venv-benchmarks
 # make slurm       a private Slurm for the tests that want one (Debian; make slurm-stop ends it)
 
 PYTHON ?= python3
 NEWEST := 3.3
 OLDEST := 3.1
+NEXT := 3.4.0b1
 SLURM_DIR := $(CURDIR)/.slurm
 # Tests that share an Airflow or a Slurm stay together (tests/conftest.py), and wait for it most of the time.
 PYTEST_ARGS ?= -n 4 --dist loadgroup
@@ -21,7 +23,8 @@ endif
 # Where it is set, each of some hundred processes compiles the package and the tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo standalone environments test test-faults test-matrix benchmarks slurm slurm-stop constraints clean
+.PHONY: demo standalone environments test test-faults test-matrix check-next benchmarks slurm slurm-stop \
+        constraints clean
 
 demo: .venv/installed
 	.venv/bin/python -m demo
@@ -43,8 +46,17 @@ test-matrix: check-$(OLDEST) check-$(NEWEST)
 check-%: .venv-%/installed
 	.venv-$*/bin/ruff check .
 	.venv-$*/bin/ruff format --check .
+	.venv-$*/bin/codespell
 	.venv-$*/bin/mypy
 	.venv-$*/bin/python -m pytest $(PYTEST_ARGS)
+
+# What the next version of Airflow will break: types, imports and tests on its newest pre-release, unpinned.
+check-next:
+	rm -rf .venv-next && $(PYTHON) -m venv .venv-next
+	.venv-next/bin/python -m pip install -q --upgrade pip
+	.venv-next/bin/python -m pip install -q 'apache-airflow>=$(NEXT)' -e '.[dev]'
+	.venv-next/bin/mypy
+	.venv-next/bin/python -m pytest $(PYTEST_ARGS)
 
 .venv/installed: pyproject.toml constraints/airflow-$(NEWEST).txt
 	$(PYTHON) -m venv .venv

@@ -211,6 +211,7 @@ def test_a_dag_file_with_a_watcher_stays_cheap() -> None:
         "apis",
         "apis.call",
         "apis.job",
+        "apis.json_text",
         "hooks",
         "triggers",
         "triggers.job_finished",
@@ -284,15 +285,30 @@ def test_everything_that_exists_is_named() -> None:
     assert public <= named
 
 
-def test_the_form_names_what_the_hook_reads() -> None:
-    """A field of the form that nobody reads is a promise."""
-    from airflow_provider_ehpc.hooks import aliyun
-
-    source = Path(aliyun.__file__).read_text()
-    (form,) = [t for t in get_provider_info()["connection-types"] if t["connection-type"] == "aliyun_ehpc"]
-    for field in form["conn-fields"]:
-        assert f'"{field}"' in source
-    assert form["conn-fields"]["security_token"]["schema"]["format"] == "password"
+@pytest.mark.parametrize(
+    ("connection_type", "hook", "fields"),
+    [
+        ("aliyun_ehpc", "aliyun", {"region", "security_token", "cluster_id"}),
+        (
+            "huawei_modelarts",
+            "huawei",
+            {"region", "project_id", "security_token", "iam_domain", "iam_endpoint"},
+        ),
+        ("qingcloud_hpc", "qingcloud", {"zone", "cluster_id"}),
+    ],
+)
+def test_the_form_names_what_the_hook_reads(connection_type: str, hook: str, fields: set[str]) -> None:
+    """A field of the form that nobody reads is a promise, and one that it lacks cannot be filled in."""
+    source = (ROOT / "hooks" / f"{hook}.py").read_text()
+    (form,) = [t for t in get_provider_info()["connection-types"] if t["connection-type"] == connection_type]
+    assert set(form["conn-fields"]) == fields
+    for name, field in form["conn-fields"].items():
+        assert f'"{name}"' in source
+        assert field["label"]
+        assert field["description"]
+        assert ("format" in field["schema"]) == (name == "security_token"), "only secrets are hidden"
+    assert set(form["ui-field-behaviour"]["relabeling"]) == {"login", "password", "host"}
+    assert set(form["ui-field-behaviour"]["placeholders"]) <= fields | {"host"}
 
 
 def test_airflow_finds_the_provider() -> None:

@@ -34,6 +34,8 @@ _PASSES = 3
 before the end of this one."""
 _FURTHEST_ZONE = timedelta(hours=12)
 """How far behind UTC a clock on Earth can be."""
+_FIRST_ZONE = timedelta(hours=14)
+"""How far ahead of UTC."""
 
 
 class PageGuard:
@@ -147,14 +149,24 @@ def _pass(
 
 def latest_submission(status: JobStatus) -> float | None:
     """Return the latest moment at which a job can have been submitted, in epoch seconds; None if the cloud
-    does not report it. A time without a zone may be any zone's.
+    does not report it.
+    """
+    return None if status.submitted_at is None else latest_moment(status.submitted_at)
+
+
+def earliest_submission(status: JobStatus) -> float | None:
+    """Return the earliest moment at which a job can have been submitted, in epoch seconds; None if the cloud
+    does not report it.
     """
     at = status.submitted_at
     if at is None:
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC) + _FURTHEST_ZONE
-    return at.timestamp()
+    return (at if at.tzinfo else at.replace(tzinfo=UTC) - _FIRST_ZONE).timestamp()
+
+
+def latest_moment(time: datetime) -> float:
+    """Return the latest epoch seconds that a time means: without a zone, it may be any zone's."""
+    return (time if time.tzinfo else time.replace(tzinfo=UTC) + _FURTHEST_ZONE).timestamp()
 
 
 def submitted_since(status: JobStatus, since: datetime) -> bool:

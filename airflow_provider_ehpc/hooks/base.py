@@ -31,6 +31,7 @@ from airflow_provider_ehpc.apis.call import (
     AuthenticationFailed,
     InvalidArgument,
     NotSupported,
+    ServiceUnavailable,
     Throttled,
     Together,
     percent_encode,
@@ -211,20 +212,31 @@ class ApiHook(HttpHook):
         account = self._account
         return account if account and account.confidential != refused.confidential else None
 
-    def drive(self, flow: Generator[Any, Any, T], handle: Callable[[Any], Any] | None = None) -> T:
+    def drive(
+        self,
+        flow: Generator[Any, Any, T],
+        handle: Callable[[Any], Any] | None = None,
+        deadline: float | None = None,
+    ) -> T:
         """Run logic of several calls to its end.
 
         :param handle: does what the logic yields besides calls, and answers it
             (:mod:`airflow_provider_ehpc.logs.follow`).
+        :param deadline: epoch seconds after which no other call is sent.
+        :raises ServiceUnavailable: if the logic has not ended by the deadline.
         """
         try:
             step = next(flow)
             while True:
+                _check(deadline, step)
                 if not isinstance(step, ApiCall | Together):
                     step = flow.send(handle(step) if handle else None)
                     continue
                 try:
-                    answer = self.call(step) if isinstance(step, ApiCall) else self._all(step, handle)
+                    if isinstance(step, ApiCall):
+                        answer = self.call(step)
+                    else:
+                        answer = self._all(step, handle, deadline)
                 except ApiError as error:
                     step = flow.throw(error)
                 else:
@@ -234,12 +246,16 @@ class ApiHook(HttpHook):
             return result
 
     async def adrive(
-        self, flow: Generator[Any, Any, T], handle: Callable[[Any], Awaitable[Any]] | None = None
+        self,
+        flow: Generator[Any, Any, T],
+        handle: Callable[[Any], Awaitable[Any]] | None = None,
+        deadline: float | None = None,
     ) -> T:
         """Run logic of several calls to its end, without blocking the event loop. See :meth:`drive`."""
         try:
             step = next(flow)
             while True:
+                _check(deadline, step)
                 if not isinstance(step, ApiCall | Together):
                     step = flow.send(await handle(step) if handle else None)
                     continue
@@ -247,7 +263,7 @@ class ApiHook(HttpHook):
                     if isinstance(step, ApiCall):
                         answer = await self.acall(step)
                     else:
-                        answer = await self._aall(step, handle)
+                        answer = await self._aall(step, handle, deadline)
                 except ApiError as error:
                     step = flow.throw(error)
                 else:
@@ -256,14 +272,19 @@ class ApiHook(HttpHook):
             result: T = end.value
             return result
 
-    def _all(self, step: Together[T], handle: Callable[[Any], Any] | None) -> list[T]:
-        return [self.drive(flow, handle) for flow in step.flows]
+    def _all(self, step: Together[T], handle: Callable[[Any], Any] | None, deadline: float | None) -> list[T]:
+        return [self.drive(flow, handle, deadline) for flow in step.flows]
 
-    async def _aall(self, step: Together[T], handle: Callable[[Any], Awaitable[Any]] | None) -> list[T]:
+    async def _aall(
+        self,
+        step: Together[T],
+        handle: Callable[[Any], Awaitable[Any]] | None,
+        deadline: float | None,
+    ) -> list[T]:
         if len(step.flows) == 1:
-            return [await self.adrive(step.flows[0], handle)]
+            return [await self.adrive(step.flows[0], handle, deadline)]
         results = await asyncio.gather(
-            *(self.adrive(flow, handle) for flow in step.flows), return_exceptions=True
+            *(self.adrive(flow, handle, deadline) for flow in step.flows), return_exceptions=True
         )
         for result in results:
             if isinstance(result, BaseException):
@@ -356,9 +377,15 @@ class ApiHook(HttpHook):
         """Return what the cloud says of a job. See :meth:`job_status`."""
         return await self.adrive((await self._aapi()).job_status(ref))
 
-    def job_statuses(self, refs: Iterable[JobRef]) -> dict[JobRef, JobStatus | None]:
-        """Return what the cloud says of many jobs, with few requests; None for one it does not know."""
-        return self.drive(self.api.job_statuses(list(refs)))
+    def job_statuses(
+        self, refs: Iterable[JobRef], deadline: float | None = None
+    ) -> dict[JobRef, JobStatus | None]:
+        """Return the states of many jobs, with few requests; None for a job that the cloud does not know.
+
+        :param deadline: epoch seconds after which no other request is sent.
+        :raises ServiceUnavailable: if they are not read by the deadline.
+        """
+        return self.drive(self.api.job_statuses(list(refs)), deadline=deadline)
 
     async def ajob_statuses(
         self, refs: Iterable[JobRef], tell: Callable[[Told], Awaitable[None]] | None = None
@@ -441,6 +468,12 @@ class ApiHook(HttpHook):
             self.close()
         took = time.monotonic() - started
         return True, f"{self.account.base_url} accepts the key; it answered in {took:.2f} s."
+
+
+def _check(deadline: float | None, step: Any) -> None:
+    if deadline is not None and time.time() >= deadline and isinstance(step, ApiCall | Together):
+        what = f"before {step.operation} was sent" if isinstance(step, ApiCall) else "before all was read"
+        raise ServiceUnavailable(f"the deadline of the wait passed {what}")
 
 
 def _secrets(account: Account, call: ApiCall[Any], signed: ApiRequest) -> list[str]:

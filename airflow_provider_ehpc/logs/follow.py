@@ -199,7 +199,7 @@ class LogFollower:
                 deadline = self._watch.terms.deadline
                 behind = yield from self._read_log(math.inf if deadline is None else deadline)
                 yield from self._show_progress()
-            verdict, notes = self._watch.expired(self._clock()), []
+            verdict, notes = self._watch.expired(self._clock(), self._patience.error), []
             if verdict is not None:
                 break
             if not behind:
@@ -251,7 +251,7 @@ class LogFollower:
     def _read_batch(self) -> Generator[Step, Any, Reading | None]:
         waiting = self._reruns.waiting
         try:
-            reading = yield from self._reader.read(rerun=self._rerun and not waiting, waiting=waiting)
+            reading = yield from self._reader.read(rerun=self._rerun, waiting=waiting)
         except ApiError as error:
             # Of a job that waits to be rerun there need not be a log.
             if not waiting:
@@ -260,12 +260,11 @@ class LogFollower:
         if self._log_fault:
             self._log_fault = False
             yield Note("the log can be read again, from where reading stopped")
-        if reading.notes != self._last_notes:
-            self._last_notes = reading.notes
-            yield from (Note(text, warning=True) for text in reading.notes)
+        notes, self._last_notes = self._last_notes, reading.notes
+        yield from (Note(text, warning=True) for text in dict.fromkeys(reading.notes) if text not in notes)
         # All of them: what follows a change in one stream is not known to fit the others either.
         rerun = self._rerun
-        if not waiting and any(piece.data or piece.changed for piece in reading.pieces):
+        if any(piece.changed or (piece.data and not waiting) for piece in reading.pieces):
             self._rerun = False
         for piece in reading.pieces:
             yield from self._take(piece, rerun)

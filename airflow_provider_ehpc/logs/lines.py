@@ -1,6 +1,6 @@
 """From pieces of a byte stream to lines of text, with nothing lost at the seams.
 
-Lines are cut out of the bytes and decoded whole: in the encodings that are accepted, a newline byte is never a
+Lines are cut out of the bytes and decoded whole: in the encodings that are accepted, a newline byte is never
 part of another character, so a piece may end anywhere. Memory is bounded by the longest line that is shown,
 whatever the job writes.
 """
@@ -32,6 +32,7 @@ class LineAssembler:
         self._head = bytearray()
         self._end = b""
         self._length = 0
+        self._waited = False
         self._shown: str | None = None
         """The state of the pending line that was shown last."""
         self.cut = 0
@@ -60,13 +61,17 @@ class LineAssembler:
         return [self._line()] if self._length else []
 
     def progress(self) -> str | None:
-        """Return the last state of a pending line that is redrawn with CR; None if there is nothing new."""
-        if not self._length:
+        """Return the last state of a pending line that is redrawn with CR; None if there is nothing new.
+
+        Call it once a turn. A line that was not pending in the turn before may only be cut by the reading.
+        """
+        waited, self._waited = self._waited, self._length > 0
+        if not waited or not self._length:
             return None
         known = bytes(self._head) if self._length <= len(self._head) else self._end
         _, drawn, end = known.rstrip(b"\r").rpartition(b"\r")
         state = self._decode(end)
-        if not drawn or state == self._shown:
+        if not drawn or not state or state == self._shown:
             return None
         self._shown = state
         return state
@@ -82,7 +87,7 @@ class LineAssembler:
     def _line(self) -> str:
         head, end, length = bytes(self._head), self._end, self._length
         self._head.clear()
-        self._end, self._length, self._shown = b"", 0, None
+        self._end, self._length, self._waited, self._shown = b"", 0, False, None
         if end.endswith(b"\r"):
             head, end, length = head[: length - 1], end[:-1], length - 1
         if length <= LONGEST_LINE:

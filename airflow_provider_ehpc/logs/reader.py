@@ -1,9 +1,9 @@
 """Reading a job's log on from where reading stopped, and noticing if it is no longer the same log.
 
-If positions are byte offsets, each reading begins up to 64 bytes before the position. These bytes must be those
-that were read before: a file that was truncated or replaced (Slurm truncates the output of a requeued job) differs
-in them even if it is already longer than the old one, and so does the response of a server that ignores the
-offset. It takes no request more.
+If positions are byte offsets, each reading begins up to 64 bytes before the position. These bytes must be
+those that were read before: a file that was truncated or replaced (Slurm truncates the output of a requeued
+job) differs in them even if it is already longer than the old one, and so does the response of a server that
+ignores the offset. This takes no additional request.
 """
 
 from __future__ import annotations
@@ -70,7 +70,11 @@ class _Place:
     """Opaque positions at which there was data."""
 
     def overlap(self, size: int, *, text: bool) -> bytes:
-        """Return the bytes to read again; ``size`` is how many are asked for, ``text`` if they come as text."""
+        """Return the bytes to read again.
+
+        :param size: bytes that the reading requests.
+        :param text: whether the API returns text.
+        """
         if not isinstance(self.position, int):
             return b""
         overlap = self.tail[-min(OVERLAP, size // 2) :] if size > 1 else b""
@@ -121,6 +125,8 @@ class LogReader:
         self.one_file: bool | None = False
         """Whether stdout and stderr are one file, of which only stdout is returned. None to find out by their
         content: True as long as both have begun with the same bytes and gone on with the same."""
+        self._ahead = b""
+        """What stderr has more than stdout, while both are taken for one file."""
         self.paths_agree = False
         """Whether the job's two paths are the same: the content does not matter then."""
 
@@ -137,18 +143,18 @@ class LogReader:
 
         :param rerun: the scheduler has run the job again since the last reading: a difference is believed at
             once, and the beginning is compared as well.
-        :param waiting: the job waits to be run again: nothing but what follows the last reading is returned.
+        :param waiting: the job waits to be run again: a log that seems shorter may only be out of reach.
         """
         batch, overlaps = yield from self._batch()
         chunks = self._wanted(batch)
-        split = self._split_streams(chunks)
+        split = self._split_streams(chunks, len(overlaps.get("stdout", b"")))
         if self.one_file:
             chunks = [chunk for chunk in chunks if chunk.stream != "stderr"]
         if any(self._is_suspicious(chunk, overlaps.get(chunk.stream, b"")) for chunk in chunks):
             yield from self._probe()
         other_heads: set[str] = set()
-        if rerun and any(len(chunk.data) > len(overlaps.get(chunk.stream, b"")) for chunk in chunks):
-            other_heads = yield from self._other_heads()
+        if rerun:
+            other_heads = yield from self._other_heads(waiting=waiting)
         pieces = tuple(
             self._piece(
                 chunk,
@@ -159,6 +165,8 @@ class LogReader:
             )
             for chunk in chunks
         )
+        if self.one_file and self._ahead:
+            pieces += (Piece("stderr", b"", 0, unsettled=True),)
         moved = any(piece.data or piece.changed for piece in pieces)
         return Reading(pieces, split or (batch.more and moved), batch.notes)
 
@@ -183,25 +191,33 @@ class LogReader:
     def _wanted(self, batch: LogBatch) -> list[LogChunk]:
         """Return the first chunk of each stream that is read."""
         chunks = {chunk.stream: chunk for chunk in reversed(batch.chunks)}
-        names = [name for name in dict.fromkeys(chunk.stream for chunk in batch.chunks)]
-        known = [n for n in names if n in self._places or len(self._places) < STREAMS and self._place(n)]
-        return [chunks[name] for name in known if not self._places[name].stopped]
+        found = []
+        for name in dict.fromkeys(chunk.stream for chunk in batch.chunks):
+            known = name in self._places or len(self._places) < STREAMS
+            if known and not self._place(name).stopped:
+                found.append(chunks[name])
+        return found
 
     def _place(self, stream: str) -> _Place:
         return self._places.setdefault(stream, _Place())
 
-    def _split_streams(self, chunks: list[LogChunk]) -> bool:
-        """Find out whether both streams are one file; return True if they turn out to be two."""
+    def _split_streams(self, chunks: list[LogChunk], overlap: int) -> bool:
+        """Find out whether both streams are one file; return True if they turn out to be two.
+
+        :param overlap: bytes of the stdout chunk that were read before.
+        """
         if self.paths_agree or self.one_file is False:
             return False
         found = {chunk.stream: chunk.data for chunk in chunks}
         out, err = found.get("stdout", b""), found.get("stderr", b"")
-        # stderr is read after stdout, so it has at least as much if it is the same file.
-        same = err.startswith(out)
+        # stderr is read after stdout, so it has at least as much if it is the same file; and what it has more
+        # stdout has the next time.
+        ahead, self._ahead = self._ahead, err[len(out) :]
+        same = err.startswith(out) and out[overlap:].startswith(ahead[: self._size - overlap])
         if self.one_file:
             self.one_file = same
             if not same:
-                self._places["stderr"] = _Place()
+                self._places["stderr"], self._ahead = _Place(), b""
                 chunks[:] = [chunk for chunk in chunks if chunk.stream != "stderr"]
             return not same
         if out or err:
@@ -240,14 +256,19 @@ class LogReader:
             elif place.position:
                 place.honours_offset = True
 
-    def _other_heads(self) -> Flow[set[str]]:
+    def _other_heads(self, *, waiting: bool) -> Flow[set[str]]:
         """Return the streams that begin differently than they did."""
         known = {name: place.head for name, place in self._places.items() if place.head}
         if not known:
             return set()
         batch = yield from self._api.read_log(self._ref, LogCursor(dict.fromkeys(known, 0)), self._size)
         heads = ((chunk.stream, chunk.data[:HEAD]) for chunk in batch.chunks if chunk.stream in known)
-        return {name for name, head in heads if not head.startswith(known[name][: self._size])}
+        return {
+            name
+            for name, head in heads
+            if not head.startswith(known[name][: self._size])
+            and not (waiting and known[name].startswith(head))
+        }
 
     def _piece(
         self, chunk: LogChunk, overlap: bytes, *, other_head: bool, rerun: bool, waiting: bool
@@ -258,9 +279,9 @@ class LogReader:
         differs = other_head or (again != overlap and not shorter)
         if place.honours_offset is False and begun not in range(len(overlap) + 1):
             return self._stop(chunk, "the API ignores the offset and returns its beginning each time")
-        if waiting and (shorter or differs):
+        if waiting and shorter and not differs:
             return Piece(chunk.stream, b"", begun)
-        if shorter and not (place.shorter or rerun):
+        if shorter and not (differs or place.shorter or rerun):
             # A file system on the network may show an old end for a moment.
             place.shorter = True
             return Piece(chunk.stream, b"", begun, unsettled=True)

@@ -2,9 +2,9 @@
 
 A worker saves it in the task state store, which lives as long as the task instance, over its retries. A
 trigger cannot reach that store (Airflow 3.3 never answers it), so it saves the cursor as an XCom of its task,
-which a new try of the task clears; the worker creates that XCom before it defers, for Airflow logs an error for
-one that does not exist, and copies it when the task resumes. Where that worker dies before
-it could, the XCom is cleared before any code of ours runs, and the next try begins where the deferral did.
+which a new try of the task clears. The worker creates that XCom before it defers, for Airflow logs an error
+for one that does not exist, and copies it when the task resumes. If that worker dies before it could, the
+XCom is cleared before any code of ours runs, and the next try begins where the deferral did.
 Airflow 3.1 and 3.2 have neither store.
 
 A cursor that cannot be saved or read is warned of once. It never fails the wait: at worst, lines come again.

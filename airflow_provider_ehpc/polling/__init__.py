@@ -1,1 +1,1 @@
-"""Waiting for jobs: what is looked at, how often, and what it means for whoever waits."""
+"""Wait for jobs: what to poll, how often, and what the results mean for a wait."""

@@ -1,8 +1,8 @@
-"""One look at a cluster for all who watch for the ends of its jobs.
+"""Poll a cluster once for all event watchers that wait for jobs of it to end.
 
 A feed belongs to one running event loop, account, API, cluster and interval. It never ends by itself and
-never raises: Airflow starts an event trigger that failed again every second, for ever. What goes wrong is
-said once in the triggerer's log, and tried again for as long as the watch lasts.
+never raises: Airflow restarts an event trigger that failed every second, for ever. An error is logged once
+in the triggerer's log, and the poll is repeated for as long as the watch lasts.
 """
 
 from __future__ import annotations
@@ -43,11 +43,10 @@ from airflow_provider_ehpc.polling.finished import (
     started,
 )
 from airflow_provider_ehpc.polling.positions import PositionStore
+from airflow_provider_ehpc.polling.watch import GONE_GRACE, is_provisional
 
 GATHER = 1.0
 """Seconds that a turn waits for further watchers when the first of several has come."""
-GIVE_UP = 600.0
-"""Seconds after which a job that the cloud knows no more counts as ended."""
 SAVE_EVERY = 600.0
 """Seconds after which a position is kept anew although nothing was told: it shortens the first reading after
 a restart. Each writing costs the triggerer's supervisor some 20 ms."""
@@ -149,6 +148,8 @@ class JobFeed:
         self._one_at_a_time = asyncio.Lock()
         self._known: dict[str, JobStatus] = {}
         self._missing_since: dict[str, float] = {}
+        self._provisional: set[str] = set()
+        """Jobs that were last seen in a terminal state which a second poll must confirm."""
         self._faults = _Faults(self._name)
         self._spoilt: set[str] = set()
         self._refused: tuple[ApiHook, float, AuthenticationFailed] | None = None
@@ -242,16 +243,22 @@ class JobFeed:
                     unfinished[job] = ended.pop(job)
             elif self._is_lost(job, status, began):
                 lost[job] = status or JobStatus(
-                    job, JobState.UNKNOWN, "", self._cluster_id, reason="the cloud knows the job no more"
+                    job, JobState.UNKNOWN, "", self._cluster_id, reason="the cloud no longer knows the job"
                 )
         self._missing_since = {job: at for job, at in self._missing_since.items() if job in asked}
+        provisional = {job for job, status in ended.items() if is_provisional(status)}
+        for job in provisional - self._provisional:
+            # The scheduler may run it again. Neither an end nor unfinished: one that ended before the watch
+            # began must not become news by its confirmation.
+            del ended[job]
+        self._provisional = provisional
         return Reading(began, unfinished, ended, lost)
 
     def _is_lost(self, job: str, status: JobStatus | None, now: float) -> bool:
         if status and status.state is not JobState.UNKNOWN:
             self._missing_since.pop(job, None)
             return False
-        return now - self._missing_since.setdefault(job, now) >= GIVE_UP
+        return now - self._missing_since.setdefault(job, now) >= GONE_GRACE
 
     async def _ask(self, hook: ApiHook, jobs: set[str]) -> dict[str, JobStatus | None]:
         """Ask for jobs; None for one that the cloud does not know. What ended is not asked for again where
@@ -264,27 +271,33 @@ class JobFeed:
             except InvalidArgument as error:
                 # One watcher's mistake; the others of the cluster are not to wait for its correction.
                 if job not in self._spoilt:
-                    log.error("the end of job %r (%s) cannot be seen: %s", job, self._name, error)
+                    log.error("cannot poll for the end of job %r (%s): %s", job, self._name, error)
                 self._spoilt.add(job)
         try:
-            told = await hook.ajob_statuses(refs)
-        except (InvalidRequest, NotFound, UnexpectedResponse):
+            statuses = await hook.ajob_statuses(refs)
+        except (InvalidRequest, NotFound, UnexpectedResponse) as error:
+            if error.transient:
+                raise
             # What is wrong with one job, such as one that is long forgotten, must not hide all the others.
-            told = {ref: await _status(hook, ref) for ref in refs}
-        answers = {refs[ref]: status for ref, status in told.items()}
-        self._known.update((job, s) for job, s in answers.items() if s and s.state.terminal)
+            statuses = {ref: await _status(hook, ref) for ref in refs}
+        answers = {refs[ref]: status for ref, status in statuses.items()}
+        self._known.update(
+            (job, s) for job, s in answers.items() if s and s.state.terminal and not is_provisional(s)
+        )
         return {**answers, **{job: self._known[job] for job in jobs & self._known.keys()}}
 
 
 async def _status(hook: ApiHook, ref: JobRef) -> JobStatus | None:
     try:
         return await hook.ajob_status(ref)
-    except (InvalidRequest, NotFound, UnexpectedResponse):
+    except (InvalidRequest, NotFound, UnexpectedResponse) as error:
+        if error.transient:
+            raise
         return None
 
 
 class _Faults:
-    """Says what is wrong once, then once an hour, and when it is over."""
+    """Log an error once, then once an hour, and when it is over."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -293,7 +306,7 @@ class _Faults:
         self._count = 0
 
     def note(self, error: Exception, interval: float) -> float:
-        """Take in that a turn failed; return the seconds until the next."""
+        """Take in that a turn failed; return the seconds until the next one."""
         self._count += 1
         passes = isinstance(error, ApiError) and error.transient
         pause = interval if passes else max(interval, min(60.0 * self._count, _LONGEST_PAUSE))
@@ -303,27 +316,27 @@ class _Faults:
             self._kind, self._said_at = kind, now
             if passes:
                 log.warning(
-                    "ends of jobs (%s) cannot be seen for the moment: %s The look is repeated for as long as "
-                    "it takes.",
+                    "cannot poll for finished jobs (%s): %s Retrying for as long as it takes.",
                     self._name,
                     error,
                 )
             elif isinstance(error, ApiError | InvalidArgument | AirflowException):
                 log.error(
-                    "ends of jobs (%s) cannot be seen until this is put right: %s It is looked again every "
-                    "%.0f s.",
+                    "cannot poll for finished jobs (%s) until this is fixed: %s Retrying every %.0f s.",
                     self._name,
                     error,
                     pause,
                 )
             else:
-                log.error("ends of jobs (%s) cannot be seen", self._name, exc_info=error)
+                log.error("cannot poll for finished jobs (%s)", self._name, exc_info=error)
         return pause
 
     def clear(self) -> None:
-        """Take in that a turn went well."""
+        """Take in that a turn succeeded."""
         if self._count:
-            log.info("ends of jobs (%s) are seen again, after %d failed looks", self._name, self._count)
+            log.info(
+                "polling for finished jobs (%s) works again, after %d failed polls", self._name, self._count
+            )
         self._count, self._kind = 0, None
 
 

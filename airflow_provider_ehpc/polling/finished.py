@@ -22,7 +22,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from airflow_provider_ehpc.apis.job import ClusterJob, JobState, JobStatus
-from airflow_provider_ehpc.apis.listing import latest_submission
+from airflow_provider_ehpc.apis.listing import earliest_submission, latest_submission
 
 OVERLAP = 900.0
 """Seconds by which a reading reaches back behind the one before it."""
@@ -136,11 +136,23 @@ def started(position: Position, wanted: Wanted) -> Position:
     return position
 
 
+def _was_seen(seen: Mapping[str, float], job: str, status: JobStatus) -> bool:
+    """Return True if the end of this job was seen, and not that of an earlier one with the same ID: that one
+    had ended before this one was submitted.
+    """
+    if job not in seen:
+        return False
+    submitted = earliest_submission(status)
+    return submitted is None or submitted <= seen[job]
+
+
 def is_new(position: Position, wanted: Wanted, job: str, status: JobStatus) -> bool:
     """Whether an ended job's end was not told yet."""
     if job in position.open:
         return True
-    if wanted.jobs or position.since is None or job in position.seen or not wanted.follows(status):
+    if wanted.jobs or position.since is None or not wanted.follows(status):
+        return False
+    if _was_seen(position.seen, job, status):
         return False
     submitted = latest_submission(status)
     return submitted is not None and submitted >= position.edge
@@ -176,7 +188,9 @@ def after(position: Position, wanted: Wanted, reading: Reading) -> Ends:
     open_now = position.open - news.keys()
     if not wanted.jobs:
         open_now |= {
-            job for job, status in reading.unfinished.items() if job not in seen and wanted.follows(status)
+            job
+            for job, status in reading.unfinished.items()
+            if not _was_seen(seen, job, status) and wanted.follows(status)
         }
     told = {job: status for job, status in news.items() if wanted.fits(status)}
     for job in list(told)[MOST_AT_ONCE:]:

@@ -1,20 +1,21 @@
-"""One look at a cluster for all who wait for its jobs: a thousand waiting triggers cost a few pages a turn.
+"""Poll a cluster once for all waits of a process: a thousand waiting triggers cost a few pages a turn.
 
 Invariants:
 
-* A poller stands in the registry only while it takes subscribers. Whoever ends it takes it out before the
-  first ``await``, so that nobody subscribes to one that is ending; the next subscriber makes a new one.
-* The last subscriber's leaving ends it: its task is cancelled and its session closed.
+* A poller is in the registry only while it accepts subscribers. What ends it removes it before the first
+  ``await``, so that nothing subscribes to a poller that is ending; the next subscriber makes a new one.
+* It ends with its last subscriber: its task is cancelled and its session closed.
 * A poller belongs to one running event loop: ``dag.test()`` makes a new loop at every deferral.
 * Its task runs in an empty context: in that of the trigger which came first, all its log lines would be
   written into that trigger's task log.
-* What a subscriber has not taken yet is bounded: a newer observation of a job takes the place of an older.
-* A subscriber is told when the answers on all of its jobs are there, not when those on everybody's are:
-  reading on ten thousand jobs takes seconds. So that the one whose answer comes first in a turn and last in
-  the next is not told late, turns follow each other sooner by the time that lay between the two.
-* First looks wait for each other for some seconds, and never beyond a deadline.
-* What goes wrong with one job is told to those who wait for it, not to the others.
-* It judges nothing: that is the business of :mod:`airflow_provider_ehpc.polling.watch`.
+* What a subscriber has not taken yet is bounded: a newer result for a job replaces an older one.
+* A subscriber gets its results when those of all its jobs are there, not when everybody's are: polling ten
+  thousand jobs takes seconds. The job whose result comes first in one turn may come last in the next, so
+  turns follow each other sooner by the time between the first result and the last.
+* First polls wait for each other for some seconds, and never beyond a deadline.
+* A deadline is the subscriber's own: it wakes then, even if a request hangs.
+* An error about one job is reported to the waits for that job, not to the others.
+* It decides nothing: :mod:`airflow_provider_ehpc.polling.watch` does.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import TypeAlias
 
 from airflow_provider_ehpc import metrics
 from airflow_provider_ehpc.apis.call import (
+    ApiError,
     InvalidArgument,
     InvalidRequest,
     UnexpectedResponse,
@@ -45,9 +47,9 @@ _SHORTEST_PAUSE = 1.0
 """Seconds between two turns, at most: subscribers who come one by one are gathered into one turn. A fifth of
 the shortest interval where that is less."""
 _AT_ONCE = 10
-"""Subscribers that are told before others in the event loop have their turn."""
+"""Subscribers that get their results before the event loop runs something else."""
 _SEARCH = 40
-"""Failures in a turn after which no more is looked for the jobs that they are about: it is all of them."""
+"""Failures in a turn after which the jobs that cause them are searched no further: all jobs do."""
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +57,11 @@ _Key: TypeAlias = tuple[asyncio.AbstractEventLoop, str, str, frozenset[str | Non
 
 
 class JobPoller:
-    """Looks at jobs of one account, API and cluster for its subscribers. See the module's invariants.
+    """Poll jobs of one account, API and cluster for its subscribers. See the module's invariants.
 
     :param open_hook: reads the connection and makes a hook.
-    :param on_end: takes the poller out of the registry.
-    :param on_turn: is told, after each turn, how many seconds after it was due its answers were there.
+    :param on_end: removes the poller from the registry.
+    :param on_turn: is called after each turn with the seconds by which its results were behind schedule.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class JobPoller:
 
     @property
     def jobs(self) -> int:
-        """How many jobs are waited for; one for which two wait counts twice."""
+        """The number of jobs that are waited for; a job of two waits counts twice."""
         return sum(len(s.refs) for s in self._subscriptions)
 
     def subscribe(self, subscription: Subscription) -> None:
@@ -180,7 +182,8 @@ class JobPoller:
             except (InvalidRequest, InvalidArgument, UnexpectedResponse) as error:
                 failures += 1
                 left = _common(group, turn.unanswered)
-                if len(left) > 1 and failures <= _SEARCH:
+                passes = isinstance(error, ApiError) and error.transient
+                if len(left) > 1 and failures <= _SEARCH and not passes:
                     # It may be one job's alone. Its waiter ends by it, so it is looked for only once.
                     half = len(left) // 2
                     groups += [left[:half], left[half:]]
@@ -211,10 +214,10 @@ def subscribed(
 ) -> AbstractAsyncContextManager[Subscription]:
     """Wait for jobs together with all others of this event loop that wait for jobs of their cluster.
 
-    :param interval: seconds between two looks.
-    :param earliest: seconds from now before which no look is wanted.
-    :param first: seconds from now until the first look; another's may come before, after ``earliest``.
-    :param last: seconds from now at which a last look is wanted.
+    :param interval: seconds between two polls.
+    :param earliest: seconds from now before which no poll is wanted.
+    :param first: seconds from now until the first poll; another's may come before, after ``earliest``.
+    :param last: seconds from now until the deadline: a last poll is wanted then.
     """
     loop = asyncio.get_running_loop()
     now = loop.time()

@@ -1,6 +1,6 @@
-"""What a waiter wants of a look that it shares with others, and what it was told.
+"""One wait's share of a poll: when it wants one, and what the last one returned.
 
-Nothing here asks anything: :mod:`airflow_provider_ehpc.polling.poller` does.
+Nothing here sends requests: :mod:`airflow_provider_ehpc.polling.poller` does.
 """
 
 from __future__ import annotations
@@ -10,28 +10,33 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from airflow_provider_ehpc.apis.call import ApiError
+from airflow_provider_ehpc.apis.call import ApiError, ServiceUnavailable
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
+from airflow_provider_ehpc.polling.watch import is_provisional
 
 HEARTBEAT = 60.0
-"""Seconds after which a subscriber is told also that nothing has changed."""
+"""Seconds after which a subscriber gets a result that has not changed, too."""
 
 _GATHERING = 2.5
-"""Seconds that a first look waits for others', at most: of many that are deferred together all are to be in
-one turn. Half the interval where that is less."""
+"""Seconds for which a first poll waits for others, at most: jobs that are deferred together share one turn.
+Half the interval if that is less."""
+
+_LAST_ANSWER = 2.0
+"""Seconds after its deadline for which a subscriber waits for the answer to its last poll. It wakes then by
+itself: a request that hangs, or a pause of the rate limit, must not hold it."""
 
 Look: TypeAlias = Mapping[JobRef, JobStatus | None] | ApiError
-"""What a look gave: the jobs' states, None for one that the cloud does not know, or why there is none."""
+"""The result of a poll: the jobs' states, None for an unknown job, or the error."""
 Answer: TypeAlias = JobStatus | Exception | None
 """What came of asking for a job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When those who took part in a turn want the next one.
+    """When the subscribers of a turn want the next one.
 
     One factor for all: they stay in step with each other, and out of step with other pollers. It is never
-    more than 1, so that no look comes later than was asked for.
+    more than 1, so that no poll is late.
 
     :param began: time of the loop.
     :param spread: seconds that lay between the first answer and the last in the turn before.
@@ -47,12 +52,12 @@ class Pace:
 
 
 class Turn:
-    """Whose answers have come, in one turn."""
+    """Collect the results of one turn by subscriber."""
 
     def __init__(self, takers: Iterable[Subscription]) -> None:
         self._takers: dict[JobRef, list[Subscription]] = {}
         self._wanted: dict[Subscription, int] = {}
-        """How many answers those want who wait for several jobs."""
+        """The number of results that each subscriber with several jobs waits for."""
         self._told: dict[Subscription, dict[JobRef, Answer]] = {}
         for taker in takers:
             if len(taker.refs) > 1:
@@ -62,13 +67,13 @@ class Turn:
 
     @property
     def unanswered(self) -> list[JobRef]:
-        """The jobs on which nothing has come yet."""
+        """The jobs without a result so far."""
         return list(self._takers)
 
     def answered(
         self, answers: Mapping[JobRef, Answer]
     ) -> Iterator[tuple[Subscription, dict[JobRef, Answer]]]:
-        """Take in answers; go through the subscribers that have all of theirs now, with these."""
+        """Take in results; yield the subscribers whose results are complete now, with them."""
         for ref, answer in answers.items():
             for taker in self._takers.pop(ref, ()):
                 if taker not in self._wanted:
@@ -81,12 +86,12 @@ class Turn:
 
 
 class Subscription:
-    """One waiter's share of a poller. Its jobs may become fewer, down to none: set :attr:`refs` anew.
+    """One wait's share of a poller. Its jobs may become fewer, down to none: set :attr:`refs` anew.
 
-    :param interval: seconds between two looks.
-    :param earliest: time of the loop before which no look is wanted.
-    :param due: time of the loop of the first look.
-    :param last: time of the loop at which a last look is wanted; None for none in particular.
+    :param interval: seconds between two polls.
+    :param earliest: loop time before which no poll is wanted.
+    :param due: loop time of the first poll.
+    :param last: loop time of the deadline, at which a last poll is wanted; None if there is none.
     """
 
     def __init__(
@@ -102,50 +107,71 @@ class Subscription:
         self.interval = interval
         self.due = due
         self.late = 0.0
-        """Seconds from when the last look was due until its answers were there."""
+        """Seconds by which the last result was behind schedule."""
         self.earliest = earliest
         self._last = last
         self.new = True
-        """Whether there was no look yet."""
+        """Whether it was not polled for yet."""
         self._told_at = float("-inf")
         self._told: dict[JobRef, Answer] = {}
         self._news: dict[JobRef, JobStatus | None] = {}
         self._error: Exception | None = None
+        self._outage: ApiError | None = None
+        """The last error, if no poll has succeeded since."""
         self._waiter: asyncio.Future[None] | None = None
 
     async def look(self) -> Look:
-        """Wait for the next look and return what it gave.
+        """Wait for the next poll and return its result; at the deadline, the error of a poll without one.
 
-        :raises AirflowNotFoundException: where the connection is gone.
-        :raises InvalidArgument: where the connection is spoilt, or a job's address is.
+        :raises AirflowNotFoundException: if the connection is gone.
+        :raises InvalidArgument: if the connection is invalid, or the address of a job.
         """
         while True:
             if self._news:
                 news, self._news = self._news, {}
+                self._outage = None
                 return news
             if self._error is not None:
                 error, self._error = self._error, None
                 if isinstance(error, ApiError):
+                    self._outage = error
                     return error
-                # It goes to many tasks; each is to see its own way only.
+                # It goes to many tasks; each is to see its own traceback only.
                 raise error.with_traceback(None)
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            if await self._wait():
+                return self._outage or ServiceUnavailable("the API did not answer before the deadline")
+
+    async def _wait(self) -> bool:
+        """Wait until something is reported; return True if nothing was by the deadline."""
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        timer = None
+        # Without jobs it waits for nothing that could be late: the end of a log is read then.
+        if self._last is not None and self.refs:
+            timer = loop.call_at(self._last + _LAST_ANSWER, self._wake)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+        return not self._news and self._error is None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     @property
     def first_look_until(self) -> float:
-        """Time of the loop until which its first look may wait for others'."""
+        """Loop time until which its first poll may wait for others."""
         latest = self.due + min(_GATHERING, self.interval / 2)
         return latest if self._last is None else min(latest, self._last)
 
     def wants(self, now: float) -> bool:
-        """Whether to take it along in a turn: it is due, or will be soon.
+        """Return True to poll for it in a turn: it is due, or will be soon.
 
-        "Soon" is half its interval, so that those who wait for jobs of a cluster fall into step, whatever
-        their intervals; before its first look it takes any turn after ``earliest``.
+        "Soon" is half its interval, so that all waits for jobs of a cluster fall into step, whatever their
+        intervals; before its first poll it takes any turn after ``earliest``.
         """
         if not self.refs:
             return False
@@ -154,25 +180,28 @@ class Subscription:
         return now >= self.earliest and (self.new or self.due - now <= self.interval / 2)
 
     def looked(self, pace: Pace, now: float, mine: dict[JobRef, Answer]) -> None:
-        """Take in what a turn gave, and note when the next is due."""
+        """Take in the results of a turn and plan the next poll."""
         self.new = False
         self.late = max(0.0, now - self.due)
         self.due = pace.next_after(self.interval)
         if self._last is not None and self.due > self._last:
             self.due = max(self._last, now + min(self.interval, 0.2))
         final = self._last is not None and now >= self._last
-        # Whether a job that is not known is given up is a matter of time, so None is always told.
-        quiet = mine == self._told and None not in mine.values() and not final
+        # How long a job may be unknown is a matter of time, and the second of two polls confirms some ends.
+        again = any(
+            answer is None or (isinstance(answer, JobStatus) and is_provisional(answer))
+            for answer in mine.values()
+        )
+        quiet = mine == self._told and not again and not final
         if quiet and now - self._told_at < HEARTBEAT:
             return
         self._told, self._told_at = mine, now
         self.tell(mine)
 
     def tell(self, answers: Mapping[JobRef, Answer]) -> None:
-        """Put answers where :meth:`look` finds them."""
+        """Put results where :meth:`look` finds them."""
         states = {ref: answer for ref, answer in answers.items() if not isinstance(answer, Exception)}
         self._news = {**self._news, **states} if self._news else states
         errors = [answer for answer in answers.values() if isinstance(answer, Exception)]
         self._error = errors[-1] if errors else None
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake()

@@ -24,6 +24,8 @@ class WaitTerms:
     """Seconds from the beginning of the wait in which a job may not be known yet."""
     deadline: float | None = None
     """Epoch seconds at which the wait is over, whatever the job does."""
+    cancelled_by_us: bool = False
+    """This task cancelled the jobs: however they end, they count as CANCELLED."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the terms as JSON-ready data, without the defaults; :meth:`from_dict` is the way back."""

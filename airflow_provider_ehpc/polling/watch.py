@@ -1,7 +1,7 @@
-"""What a waiter makes of what it sees: pure judgement over a row of observations.
+"""Decide from what was observed of a job whether a wait is over. Pure: no I/O, no clock.
 
-A :class:`JobWatch` is told what the cloud said of a job and when, and answers whether the wait is over. The
-sensor, the log operator and their triggers all judge by it, so every mode ends alike and says the same.
+A :class:`JobWatch` is given what the cloud reported of a job and when. The sensor, the log operator and their
+triggers all use it, so every mode ends alike and logs the same.
 """
 
 from __future__ import annotations
@@ -10,25 +10,29 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.apis.listing import latest_moment
 from airflow_provider_ehpc.polling.terms import WaitTerms
+from airflow_provider_ehpc.polling.wording import counts, lasted, own_duration, some
 from airflow_provider_ehpc.text import unfold
 
 OUTAGE_GRACE = 1800.0
-"""Seconds that an API may answer nothing but passing errors before the wait is given up: a fault of the API
-says nothing of the job, which most often runs on."""
+"""Seconds of nothing but transient errors after which a wait ends: an outage of the API says nothing about
+the job, which most often goes on."""
+GONE_GRACE = 300.0
+"""Seconds for which a job that was seen before is polled although the cloud does not know it any more. A
+scheduler that restarts forgets its jobs for a while."""
 SIGN_OF_LIFE = 600.0
-"""Seconds after which a wait without any news says that it is still waiting."""
-
+"""Seconds without a change after which a line says that the wait goes on."""
 LATE = 10.0
-"""Seconds by which a look may come late without a word."""
-
-
+"""Seconds by which a poll may be late before that is logged."""
+OLD_RECORD = 86400.0
+"""Seconds. If a job ended longer than that before the wait began, the log says so: IDs can be reused."""
+_RERUN = frozenset(JobState) - {JobState.UNKNOWN} - {state for state in JobState if state.terminal}
 _NONE: frozenset[str] = frozenset()
 
 
@@ -42,12 +46,12 @@ class Outcome(StrEnum):
     NOT_FOUND = "not_found"
     TIMED_OUT = "timed_out"
     ERROR = "error"
-    """The cloud could not be asked, for a reason that waiting does not cure, or for too long."""
+    """The cloud could not be polled, for a reason that waiting does not cure, or for too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something to tell the user, in the task log."""
+    """A line for the task log."""
 
     text: str
     warning: bool = False
@@ -98,125 +102,207 @@ class Verdict:
         return cls(**{**fields, "outcome": Outcome(event["outcome"]), "jobs": jobs, "news": news})
 
 
-class JobWatch:
-    """The way of one job to its end, as one waiter sees it.
+def is_provisional(status: JobStatus) -> bool:
+    """Return True for a terminal state after which the scheduler may run the job again (Slurm's PREEMPTED,
+    NODE_FAIL): it counts only if a second poll confirms it.
+    """
+    if not status.state.terminal:
+        return False
+    from airflow_provider_ehpc.apis.aliyun.states import may_rerun
 
-    :param started: epoch seconds at which the wait began, for the grace of a job not known yet.
+    return status.may_rerun or may_rerun(status.raw_state)
+
+
+class JobWatch:
+    """Follow one job to its end, for one wait.
+
+    :param started: epoch seconds at which the wait began, for the grace of a job that is not known yet.
+    :param seen_before: an earlier process of the same wait may have seen the job.
     """
 
-    def __init__(self, ref: JobRef, terms: WaitTerms, started: float) -> None:
+    def __init__(self, ref: JobRef, terms: WaitTerms, started: float, *, seen_before: bool = False) -> None:
         self.ref = ref
         self.terms = terms
         self.status: JobStatus | None = None
+        self.cancelled_by_us = terms.cancelled_by_us
+        """This task cancelled the job: however it ends, it counts as CANCELLED."""
         self._started = started
+        self._seen_before = seen_before
         self._since = started
-        self._told = started
+        self._reported = started
         self._unknown_words = _NONE
-        self._missing = False
+        self._missing_since: float | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the job was seen, and nothing about its last status awaits another poll."""
+        return self.status is not None and self._missing_since is None and not is_provisional(self.status)
 
     def saw(self, status: JobStatus | None, now: float) -> tuple[Verdict | None, list[Note]]:
-        """Take in what the cloud said, None for "no such job"; return the end, if it is one, and the news."""
+        """Take in the result of a poll, None if the cloud does not know the job; return the end of the wait,
+        if this is one, and what to log.
+        """
         if status is None:
             return self._saw_nothing(now)
-        notes: list[Note] = []
-        self._missing = False
         status, assumption = self._settle_outcome(status)
         before, self.status = self.status, status
-        if before is None or before.state is not status.state or before.raw_state != status.raw_state:
+        notes = self._known_again(before, now)
+        if before is None or before.state is not status.state:
             notes.append(Note(self._change(before, status, now) + assumption, warning=bool(assumption)))
-            self._since = self._told = now
-            if status.state is JobState.UNKNOWN and status.raw_state not in self._unknown_words:
-                self._unknown_words |= {status.raw_state}
-                notes.append(
-                    Note(
-                        f"{self.ref}: the cloud calls its state {status.raw_state!r}, a word that is not "
-                        "documented. It does not count as an end; the wait goes on until its timeout.",
-                        warning=True,
-                    )
+            self._since = self._reported = now
+            notes += self._age(status, before)
+        if status.state is JobState.UNKNOWN and status.raw_state not in self._unknown_words:
+            self._unknown_words |= {status.raw_state}
+            notes.append(
+                Note(
+                    f"{self.ref}: the cloud reports the state {status.raw_state!r}, which is not documented. "
+                    "It does not count as terminal; the wait continues until its timeout.",
+                    warning=True,
                 )
+            )
+        if is_provisional(status) and not self.cancelled_by_us:
+            if before is None or not before.state.terminal:
+                word = status.raw_state
+                text = f"{self.ref}: the scheduler may run it again after {word}; polling once more"
+                return None, [*notes, Note(text)]
+            self.status = status = dataclasses.replace(status, may_rerun=False)
+        return self._ended(status), notes
+
+    def _ended(self, status: JobStatus) -> Verdict | None:
         if status.state in self.terms.target_states:
-            return Verdict(Outcome.REACHED, f"{self.ref} is {status.state}", (status.as_dict(),)), notes
+            return Verdict(Outcome.REACHED, f"{self.ref} is {status.state}", (status.as_dict(),))
         if status.state.terminal:
-            return self._verdict(Outcome.FAILED, self._failure(status)), notes
-        return None, notes
+            return self._verdict(Outcome.FAILED, self._failure(status))
+        return None
 
     def sign_of_life(self, now: float, more: str = "") -> list[Note]:
-        """Return a line that says the wait goes on, where none was written for long."""
-        if self.status is None or now - self._told < SIGN_OF_LIFE:
+        """Return a line that says that the wait goes on, if none was logged for long."""
+        if self.status is None or now - self._reported < SIGN_OF_LIFE:
             return []
-        self._told = now
-        return [Note(f"{self.ref} is still {self.status.state}, for {_lasted(now - self._since)}{more}")]
+        self._reported = now
+        since = lasted(now - self._since)
+        return [Note(f"{self.ref} is still {self.status.state}, for about {since}{more}")]
 
-    def expired(self, now: float) -> Verdict | None:
-        """Return the end of a wait whose deadline has passed."""
+    def expired(self, now: float, error: ApiError | None = None) -> Verdict | None:
+        """Return the end of a wait whose deadline has passed.
+
+        :param error: the last error, if the API has returned nothing else since.
+        """
         if self.terms.deadline is None or now < self.terms.deadline:
             return None
-        state = (
-            f"is {self.status.state} for {_lasted(now - self._since)}" if self.status else "was never seen"
-        )
-        return self._verdict(
-            Outcome.TIMED_OUT,
-            f"{self.ref} {state}; the wait of {_lasted(now - self._started)} is over by its timeout. "
-            "The job was left as it is.",
-        )
+        if self._missing_since is not None and (self.status or self._seen_before):
+            state = "is unknown to the cloud"
+        elif self.status:
+            state = f"is {self.status.state} for about {lasted(now - self._since)}"
+        else:
+            state = "was never seen"
+        text = f"{self.ref} {state}; timed out after {lasted(now - self._started)}; the job was not stopped."
+        if error is None:
+            return self._verdict(Outcome.TIMED_OUT, text)
+        verdict = self._verdict(Outcome.TIMED_OUT, f"{text} The last error: {error}")
+        return dataclasses.replace(verdict, error=error.as_dict())
 
     def _saw_nothing(self, now: float) -> tuple[Verdict | None, list[Note]]:
-        waited = now - self._started
-        if self.status is None and waited < self.terms.not_found_grace:
-            if self._missing:
-                return None, []
-            self._missing = True
+        first = self._missing_since is None
+        since = self._missing_since = now if self._missing_since is None else self._missing_since
+        if self.status is None and not self._seen_before:
             grace = self.terms.not_found_grace
-            return None, [Note(f"{self.ref} is not known yet; asking again for up to {grace:g} s")]
-        if self.status is None:
+            if now - self._started < grace:
+                text = f"{self.ref} is not known yet; asking again for up to {grace:g} s"
+                return None, [Note(text)] if first else []
             text = f"{self.ref} does not exist, or no longer: check job_id, cluster_id and the region"
-        else:
-            text = (
-                f"{self.ref} is no longer known to the cloud; it was last seen {self.status.state}. "
-                "Schedulers forget ended jobs after a while: how this one ended cannot be told"
-            )
+            return self._verdict(Outcome.NOT_FOUND, text), []
+        last = f"it was last seen {self.status.state}" if self.status else "it may have been seen before"
+        if now - since < GONE_GRACE:
+            text = f"{self.ref} is unknown to the cloud; {last}. Polling it for up to {GONE_GRACE:g} s more"
+            return None, [Note(text, warning=True)] if first else []
+        if self.status and self.status.state.terminal:
+            # It did not run again.
+            return self._ended(self.status), []
+        text = (
+            f"{self.ref} is no longer known to the cloud; {last}. Schedulers forget ended jobs after a "
+            "while: its outcome is unknown"
+        )
         return self._verdict(Outcome.NOT_FOUND, text), []
 
-    def _settle_outcome(self, status: JobStatus) -> tuple[JobStatus, str]:
-        """Decide an end without an outcome by the exit code where one is known, else by the policy.
+    def _known_again(self, before: JobStatus | None, now: float) -> list[Note]:
+        since, self._missing_since = self._missing_since, None
+        if since is None or (before is None and not self._seen_before):
+            return []
+        return [Note(f"{self.ref} is known to the cloud again, after {lasted(now - since)}")]
 
-        Return what is to be said of it as well: nothing where nothing was assumed.
+    def _age(self, status: JobStatus, before: JobStatus | None) -> list[Note]:
+        """Warn of a job that ended long before the wait began: it may be an earlier one with the same ID."""
+        ended = status.ended_at or status.modified_at or status.started_at or status.submitted_at
+        if before is not None or not status.state.terminal or ended is None:
+            return []
+        age = self._started - latest_moment(ended)
+        if age < OLD_RECORD:
+            return []
+        what = "ended" if status.ended_at else "last changed"
+        submitted = f" (submitted {status.submitted_at:%Y-%m-%d})" if status.submitted_at else ""
+        return [
+            Note(
+                f"{self.ref} {what} {lasted(age)} before this wait began{submitted}. Schedulers reuse IDs: "
+                "check that it is the job you mean",
+                warning=True,
+            )
+        ]
+
+    def _settle_outcome(self, status: JobStatus) -> tuple[JobStatus, str]:
+        """Decide an end without an outcome by the exit code if it is known, else by the policy.
+
+        Return what to log about that as well: nothing if nothing was assumed.
         """
-        # Of an array that is over without a word on its outcome, a sub-job may have told that it failed.
+        if self.cancelled_by_us and status.state.terminal:
+            why = status.reason or "cancelled by this task"
+            cancelled = dataclasses.replace(
+                status, state=JobState.CANCELLED, outcome_assumed=False, reason=why
+            )
+            return cancelled, ""
+        # Of an array that ended without an outcome, a sub-job may have reported that it failed.
         if not status.outcome_assumed or status.state is not JobState.SUCCEEDED:
             return status, ""
         if status.exit_code is not None:
-            told = JobState.FAILED if status.exit_code else JobState.SUCCEEDED
-            return dataclasses.replace(status, state=told, outcome_assumed=False), ""
+            reported = JobState.FAILED if status.exit_code else JobState.SUCCEEDED
+            return dataclasses.replace(status, state=reported, outcome_assumed=False), ""
         fail = self.terms.finished_without_exit_code == "fail"
         assumed = JobState.FAILED if fail else JobState.SUCCEEDED
         assumption = (
-            ". The cloud says only that it is over, not with which exit code: by finished_without_exit_code="
+            ". The cloud reports only that it ended, without an exit code: by finished_without_exit_code="
             f"{self.terms.finished_without_exit_code!r} it counts as {assumed}."
         )
-        reason = status.reason or ("no exit code is told, and the policy is to fail" if fail else None)
+        reason = status.reason or ("no exit code is reported, and the policy is to fail" if fail else None)
         return dataclasses.replace(status, state=assumed, reason=reason), assumption
 
     def _change(self, before: JobStatus | None, status: JobStatus, now: float) -> str:
         text = f"{self.ref} is {status.state}"
-        if status.raw_state.casefold() != status.state.casefold():
+        if before is not None and before.state.terminal and status.state in _RERUN:
+            text = f"{self.ref} runs again after {before.raw_state}; it is {status.state}"
+        # An array's word is its parent's, and says nothing of the whole.
+        if status.raw_state.casefold() != status.state.casefold() and not status.array:
             text += f" ({status.raw_state!r})"
-        if before is not None:
-            text += f", after {_lasted(now - self._since)} {before.state}"
+        if before is not None and not before.state.terminal:
+            exact = own_duration(before, status)
+            after = f"about {lasted(now - self._since)}" if exact is None else lasted(exact)
+            text += f", after {after} {before.state}"
         if status.state is JobState.RUNNING and status.nodes:
-            text += f", on {_some(status.nodes)}"
+            text += f", on {some(status.nodes)}"
         if status.array:
-            text += f"; sub-jobs: {_counts(status.array)}"
+            text += f"; sub-jobs: {counts(status.array)}"
         return text
 
     def _failure(self, status: JobStatus) -> str:
-        parts = [f"{self.ref} ended {status.state} (the cloud says {status.raw_state!r})"]
+        parts = [f"{self.ref} ended {status.state}"]
+        # An array's word is its parent's, and the reason tells of a job that this task cancelled.
+        if not status.array and not self.cancelled_by_us:
+            parts[0] += f" (the cloud says {status.raw_state!r})"
         if status.exit_code is not None:
             parts.append(f"exit code {status.exit_code}")
         if status.reason:
             parts.append(f"reason: {status.reason}")
         if status.array:
-            parts.append(f"sub-jobs: {_counts(status.array)}")
+            parts.append(f"sub-jobs: {counts(status.array)}")
         wanted = ", ".join(self.terms.target_states)
         return "; ".join(parts) + f"; waited for {wanted}"
 
@@ -226,32 +312,35 @@ class JobWatch:
 
 
 class Patience:
-    """How long an API that fails is asked again: passing errors are borne, lasting ones end the wait."""
+    """Bear an API that fails: transient errors up to :data:`OUTAGE_GRACE`, any other ends the wait."""
 
     def __init__(self) -> None:
-        self._since: float | None = None
+        self.error: ApiError | None = None
+        """The last error of the outage that lasts; None if the API answered since."""
+        self._since = 0.0
 
     def failed(self, error: ApiError, now: float) -> tuple[Verdict | None, list[Note]]:
-        """Take in that the cloud could not be asked."""
-        first = self._since is None
-        self._since = self._since if self._since is not None else now
+        """Take in the error of a poll."""
+        first, self.error = self.error is None, error
+        self._since = now if first else self._since
         if error.transient and now - self._since < OUTAGE_GRACE:
             text = f"{error} The wait goes on; this says nothing of the job."
             return None, [Note(text, warning=True)] if first else []
-        return Verdict(Outcome.ERROR, str(error), error=error.as_dict()), []
+        outage = "" if first else f" The API has failed for {lasted(now - self._since)}."
+        return Verdict(Outcome.ERROR, f"{error}{outage}", error=error.as_dict()), []
 
     def answered(self, now: float) -> list[Note]:
-        """Take in that the cloud answered."""
-        if self._since is None:
+        """Take in that the API returned a result."""
+        if self.error is None:
             return []
-        since, self._since = self._since, None
-        return [Note(f"the API answers again, after {_lasted(now - since)}")]
+        self.error = None
+        return [Note(f"the API answers again, after {lasted(now - self._since)}")]
 
 
 class Lateness:
-    """Says when looks begin to come late, and when they come in time again.
+    """Report when polls fall behind schedule, and when they are on time again.
 
-    :param interval: seconds between two looks, as they were asked for.
+    :param interval: seconds between two polls, as requested.
     """
 
     def __init__(self, interval: float) -> None:
@@ -259,38 +348,52 @@ class Lateness:
         self._late = False
 
     def looked(self, late: float) -> list[Note]:
-        """Take in that a look came ``late`` seconds after it was wanted."""
+        """Take in that a poll was ``late`` seconds behind schedule."""
         if not self._late and late > max(self._interval, LATE):
             self._late = True
             text = (
-                f"news come {late:.0f} s late: all jobs that are waited for over this connection need more "
-                "requests than the cloud takes (see docs/scale.md). The wait goes on"
+                f"status updates are {late:.0f} s behind: polling the jobs on this connection takes more "
+                "requests than the API allows (see docs/scale.md)"
             )
             return [Note(text, warning=True)]
         if self._late and late < self._interval / 2:
             self._late = False
-            return [Note("news come in time again")]
+            return [Note("status updates are on time again")]
         return []
 
 
 class JobSetWatch:
-    """A wait for one or many jobs: over when all are where they should be, or one never will be."""
+    """Wait for one or many jobs: over if all are in a wanted state, or one can never be."""
 
-    def __init__(self, refs: Iterable[JobRef], terms: WaitTerms, started: float) -> None:
+    def __init__(
+        self, refs: Iterable[JobRef], terms: WaitTerms, started: float, *, seen_before: bool = False
+    ) -> None:
         self.started = started
-        self._watches = {ref: JobWatch(ref, terms, started) for ref in refs}
+        self._watches = {ref: JobWatch(ref, terms, started, seen_before=seen_before) for ref in refs}
         self._reached: dict[JobRef, dict[str, Any]] = {}
         self._patience = Patience()
 
     @property
     def waiting(self) -> list[JobRef]:
-        """The jobs that are not where they should be yet."""
+        """The jobs that are not in a wanted state yet."""
         return [ref for ref in self._watches if ref not in self._reached]
+
+    @property
+    def settled(self) -> bool:
+        """Whether another process could continue the wait from its beginning alone: the API answers, and each
+        job was seen in a state that needs no confirmation.
+        """
+        return self._patience.error is None and all(self._watches[ref].settled for ref in self.waiting)
+
+    def cancelled_by_us(self, refs: Iterable[JobRef]) -> None:
+        """Take in that this task cancelled jobs: however they end, they count as CANCELLED."""
+        for ref in refs:
+            self._watches[ref].cancelled_by_us = True
 
     def saw(
         self, statuses: Mapping[JobRef, JobStatus | None], now: float
     ) -> tuple[Verdict | None, list[Note]]:
-        """Take in what the cloud said of the jobs that are waited for."""
+        """Take in the result of a poll."""
         notes = self._patience.answered(now)
         failed: Verdict | None = None
         for ref, status in statuses.items():
@@ -305,19 +408,20 @@ class JobSetWatch:
                 failed = failed or verdict
         if len(self._watches) > 1 and notes:
             states = Counter(w.status.state.value if w.status else "unseen" for w in self._watches.values())
-            notes.append(Note(f"{len(self._watches)} jobs: {_counts(states)}"))
+            notes.append(Note(f"{len(self._watches)} jobs: {counts(states)}"))
         if failed is None and not self.waiting:
             message = f"{len(self._watches)} jobs are there" if len(self._watches) > 1 else ""
             return Verdict(Outcome.REACHED, message, self._known()), notes
         return self._over(failed, now), notes
 
     def failed_to_look(self, error: ApiError, now: float) -> tuple[Verdict | None, list[Note]]:
-        """Take in that the cloud could not be asked."""
+        """Take in the error of a poll."""
         verdict, notes = self._patience.failed(error, now)
-        return self._over(verdict, now), notes
+        verdict = self._over(verdict, now)
+        return verdict, [] if verdict else notes
 
     def _over(self, verdict: Verdict | None, now: float) -> Verdict | None:
-        ends = (self._watches[ref].expired(now) for ref in self.waiting)
+        ends = (self._watches[ref].expired(now, self._patience.error) for ref in self.waiting)
         verdict = verdict or next((end for end in ends if end is not None), None)
         return dataclasses.replace(verdict, jobs=self._known()) if verdict else None
 
@@ -327,15 +431,3 @@ class JobSetWatch:
             for ref, watch in self._watches.items()
             if watch.status
         )
-
-
-def _lasted(seconds: float) -> str:
-    return str(timedelta(seconds=round(max(0.0, seconds))))
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in counts.items())
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more nodes" if len(names) > 4 else "")

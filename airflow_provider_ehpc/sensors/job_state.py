@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SHORTEST_RESCHEDULE = 10.0
 """Seconds. Airflow's scheduler can take the executor's "done" of one look for the end of the next, and then
 marks the task as failed, where a task is back within some seconds (GH-71580; seen here at 6 s)."""
+LAST_POLL = 10.0
+"""Seconds that a poll may take beyond the timeout."""
 DEFER_SLACK = timedelta(minutes=5)
 """The trigger keeps the deadline itself and can say what it saw; Airflow's own time-out comes behind it."""
 
@@ -114,26 +116,37 @@ class JobStateSensor(BaseSensorOperator):
         return isinstance(self.job_id, str | int)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once; in deferrable mode, leave the rest to the triggerer.
+        """Poll once; in deferrable mode, leave the rest to the triggerer.
 
         Deferring here, inside Airflow's own loop, makes every way of failing the same in all modes.
         """
         started = self._started(context)
         terms = self._terms(started)
-        watch = self._watch = self._watch or JobSetWatch(self.refs, terms, started)
+        later = self.reschedule and self._watch is None and context["ti"].get_first_reschedule_date(context)
+        watch = self._watch = self._watch or JobSetWatch(self.refs, terms, started, seen_before=bool(later))
+        verdict = self._poll(watch, terms)
+        # The process of the next poke knows nothing of this one: what another poll decides is decided here.
+        while verdict is None and self.reschedule and not (self.deferrable or watch.settled):
+            time.sleep(max(0.0, min(self.poke_interval, started + self.timeout - time.time())))
+            verdict = self._poll(watch, terms)
+        if verdict is not None:
+            return PokeReturnValue(is_done=True, xcom_value=self._result(verdict))
+        if self.deferrable:
+            self._defer(terms, started)
+        return PokeReturnValue(is_done=False)
+
+    def _poll(self, watch: JobSetWatch, terms: WaitTerms) -> Verdict | None:
+        # A poll that begins late may find the job in a wanted state all the same.
+        deadline = max(terms.deadline or 0.0, time.time() + LAST_POLL)
         try:
-            statuses = self.hook.job_statuses(watch.waiting)
+            statuses = self.hook.job_statuses(watch.waiting, deadline=deadline)
         except ApiError as error:
             verdict, notes = watch.failed_to_look(error, time.time())
         else:
             verdict, notes = watch.saw(statuses, time.time())
         for note in notes:
             note.tell(self.log)
-        if verdict is not None:
-            return PokeReturnValue(is_done=True, xcom_value=self._result(verdict))
-        if self.deferrable:
-            self._defer(terms, started)
-        return PokeReturnValue(is_done=False)
+        return verdict
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """End the task as the trigger saw the jobs end."""

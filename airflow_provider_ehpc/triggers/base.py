@@ -143,6 +143,11 @@ class JobTrigger(BaseTrigger):
         grace = FIRST_POLL if self._is_recent() else 0.0
         return grace, grace + random.uniform(0, min(self.poll_interval, 10.0))
 
+    @property
+    def takes_over(self) -> bool:
+        """Whether another triggerer may have polled the jobs before."""
+        return not self._is_recent()
+
     def _is_recent(self) -> bool:
         return time.time() < self.started + _RECENT
 

@@ -21,7 +21,7 @@ from airflow_provider_ehpc.logs.store import TriggerStore
 from airflow_provider_ehpc.metrics import LogMeter
 from airflow_provider_ehpc.polling.subscription import Look as Looked
 from airflow_provider_ehpc.polling.subscription import Subscription
-from airflow_provider_ehpc.polling.watch import JobWatch, Note
+from airflow_provider_ehpc.polling.watch import JobWatch, Note, is_provisional
 from airflow_provider_ehpc.triggers.base import JobTrigger
 
 
@@ -44,10 +44,14 @@ class SharedView:
             self._status = None
             return news
         if news is not None:
-            self._status = news[self._ref]
-            if self._status and self._status.state.terminal:
+            status = self._status = news[self._ref]
+            if status and is_provisional(status):
+                # The next poll confirms it.
+                self._status = None
+            elif status and status.state.terminal:
                 # It stays so, while the end of the log is read.
                 self._subscription.refs = []
+            return status
         return self._status
 
     async def pause(self, seconds: float | None) -> None:
@@ -98,7 +102,7 @@ class JobLogTrigger(JobTrigger):
         follower = LogFollower(
             hook.api,
             ref,
-            JobWatch(ref, self.wait_terms, self.started),
+            JobWatch(ref, self.wait_terms, self.started, seen_before=self.takes_over),
             clock=time.time,
             interval=self.poll_interval,
             settle=self.settle,

@@ -18,8 +18,8 @@ class JobStateTrigger(JobTrigger):
     """Fires once, when every job is in one of the wanted states, or one never will be."""
 
     async def watch(self) -> dict[str, Any]:
-        """Look at the jobs, together with all other triggers of this process, until the wait is over."""
-        watch = JobSetWatch(self.refs, self.wait_terms, self.started)
+        """Poll the jobs, together with all other triggers of this process, until the wait is over."""
+        watch = JobSetWatch(self.refs, self.wait_terms, self.started, seen_before=self.takes_over)
         lateness = Lateness(self.poll_interval)
         async with self.looking() as subscription:
             while True:

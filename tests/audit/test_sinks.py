@@ -85,6 +85,25 @@ def test_logs_of_different_scope_do_not_overwrite_one_another(tmp_path: Path) ->
     assert not carried_operations(tmp_path, "qingcloud", NEXT_DAY)
 
 
+def test_scopes_that_look_alike_have_files_of_their_own(tmp_path: Path) -> None:
+    """An id from a connection or a response may hold anything; none leaves the folder or shares a file."""
+    reading = Reading(DAY, RECORDS, 1)
+    folder = tmp_path / "audit"
+    scopes = ["a/b", "a-b", "a b", "a_b", "a", "../../evil", "/etc/x", "a\0b", "", "x" * 3000, "a*", "a\\b"]
+    for scope in scopes:
+        write_audit(folder, scope, reading)
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(found) == 2 * len(scopes)
+    assert all(path.parent == folder for path in found)
+    for scope in scopes:
+        assert len(carried_operations(folder, scope, NEXT_DAY)) == 1
+
+
+def test_a_scope_that_goes_on_behind_another_is_not_carried(tmp_path: Path) -> None:
+    write_audit(tmp_path, "a_b", Reading(DAY, RECORDS, 1))
+    assert carried_operations(tmp_path, "a", NEXT_DAY) == ()
+
+
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     for formats in (["csv"], []):
         with pytest.raises(InvalidArgument, match="jsonl, ocsf"):

@@ -214,6 +214,7 @@ def follow(
     start: SavedCursor | None = None,
     pace: Pace | None = None,
     cut_after: int = 100_000,
+    encoding: str = "utf-8",
     **terms: Any,
 ) -> Followed:
     """Follow the job to its end; pauses take no time but the cloud's, and so does writing lines.
@@ -231,6 +232,7 @@ def follow(
         settle=settle,
         start=start,
         pace=pace,
+        encoding=encoding,
     )
     steps: list[Step] = []
     times: list[float] = []

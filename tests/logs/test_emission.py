@@ -26,6 +26,8 @@ from airflow_provider_ehpc.logs.emission import (
     supervisor_reads,
 )
 from airflow_provider_ehpc.logs.lines import stream_prefix
+from airflow_provider_ehpc.polling.watch import Note
+from tests.conftest import TaskLog
 
 
 def test_few_lines_are_records_of_their_own() -> None:
@@ -242,3 +244,22 @@ def test_notes_are_written_in_turn_when_there_is_room() -> None:
 
     asyncio.run(main())
     assert written == list(range(100))
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("count", [1, 50])
+def test_no_record_folds_the_log(together: bool, count: int) -> None:
+    """Airflow's page would hide all that follows ``::group::`` until the user opens the group."""
+    lines = ["  ::group::Build", "::endgroup::", "plain"] * count
+    made = list(records(lines, stream_prefix("::group::"), together=together))
+    assert not any("::group::" in record or "::endgroup::" in record for record in made)
+    assert "Build" in made[0]
+
+
+def test_no_note_folds_the_log() -> None:
+    """A reason or a half line comes from the cloud as well."""
+    log = TaskLog()
+    logger = logging.Logger("task")
+    logger.addHandler(log)
+    Note("stderr | ::group::", warning=True).tell(logger)
+    assert log.warnings == ["stderr | :: group::"]

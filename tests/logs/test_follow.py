@@ -19,7 +19,7 @@ from airflow_provider_ehpc.apis.job import LogLimits
 from airflow_provider_ehpc.logs.follow import LOG_OUTAGE, Checkpoint, Emit, Look, Pause
 from airflow_provider_ehpc.logs.lines import LineAssembler
 from airflow_provider_ehpc.polling.watch import Note, Outcome
-from tests.logs.cloud import Cloud, follow
+from tests.logs.cloud import Cloud, Paced, follow
 
 
 def ends(at: float, word: str = "SUCCEEDED") -> list[tuple[float, str]]:
@@ -290,7 +290,7 @@ def test_the_deadline_ends_the_wait() -> None:
     cloud.write(0, b"line\nhalf")
     seen = follow(cloud, deadline=cloud.clock() + 33)
     assert seen.verdict.outcome is Outcome.TIMED_OUT
-    assert "is over by its timeout. The job was left as it is." in seen.verdict.message
+    assert "the job was not stopped" in seen.verdict.message
     assert 33 <= cloud.clock.passed < 34
     # The next try reads that line whole, and it is to stand there once.
     assert seen.lines() == ["line"]
@@ -383,7 +383,7 @@ def test_a_word_that_nobody_documents_is_no_end() -> None:
     cloud = Cloud(states=[(0, "RUNNING"), (10, "DEFROSTING"), (50, "SUCCEEDED")])
     seen = follow(cloud)
     assert seen.verdict.outcome is Outcome.REACHED
-    assert len([note for note in seen.notes(warning=True) if "'DEFROSTING', a word that is not" in note]) == 1
+    assert len([note for note in seen.notes(warning=True) if "'DEFROSTING', which is not" in note]) == 1
 
 
 @pytest.mark.parametrize(("policy", "outcome"), [("success", Outcome.REACHED), ("fail", Outcome.FAILED)])
@@ -401,7 +401,7 @@ def test_a_quiet_wait_says_that_it_goes_on() -> None:
     cloud = Cloud(states=ends(2000))
     cloud.write(0, b"line\n")
     signs = [note for note in follow(cloud).notes() if "is still RUNNING" in note]
-    assert signs[0] == "job 7 in cluster c1 is still RUNNING, for 0:10:00; log so far: 1 lines, 5 bytes"
+    assert signs[0] == "job 7 in cluster c1 is still RUNNING, for about 0:10:00; log so far: 1 lines, 5 bytes"
     assert len(signs) == 3
 
 
@@ -427,3 +427,94 @@ def test_nothing_but_documented_steps_is_yielded() -> None:
     cloud = Cloud(states=ends(30))
     cloud.write(0, b"line\n")
     assert {type(step) for step in follow(cloud).steps} == {Checkpoint, Emit, Look, Note, Pause}
+
+
+def test_the_progress_of_a_line_is_shown_now_and_then() -> None:
+    """A bar that is drawn for an hour: one state every ten seconds at most, and the whole line at its end."""
+    cloud = Cloud(states=ends(100))
+    cloud.write(0, b"start\n")
+    for percent in range(80):
+        cloud.write(percent, b"\r%3d%%" % percent, "stderr")
+    cloud.write(85, b"\r100%\n", "stderr")
+    seen = follow(cloud, interval=2)
+    shown = [note for note in seen.notes() if note.startswith("stderr | ")]
+    at = [
+        at
+        for step, at in zip(seen.steps, seen.times, strict=True)
+        if isinstance(step, Note) and step.text in shown
+    ]
+    assert shown[0] == "stderr |   2%"
+    assert 7 <= len(shown) <= 9
+    assert min(b - a for a, b in itertools.pairwise(at)) >= 10
+    (line,) = seen.lines("stderr")
+    assert line.endswith("\r 79%\r100%")
+    assert seen.follower.totals.lines == 2
+
+
+def test_a_line_with_a_bare_cr_is_no_progress() -> None:
+    """Only its half was there at the first reading."""
+    cloud = Cloud(states=ends(100))
+    cloud.write(5, b"a bare \r in a line")
+    cloud.write(15, b" of text\n")
+    seen = follow(cloud)
+    assert seen.lines() == ["a bare \r in a line of text"]
+    assert not any("bare" in note for note in seen.notes())
+
+
+def test_a_log_in_another_encoding() -> None:
+    cloud = Cloud(states=ends(50))
+    cloud.write(5, "计算完成 100\n".encode("gbk"))
+    assert follow(cloud, encoding="gbk").lines() == ["计算完成 100"]
+
+
+def test_an_api_that_sends_text_needs_no_encoding() -> None:
+    """Its text is decoded already; ModelArts sends JSON."""
+    cloud = Cloud(states=ends(50), log_limits=LogLimits(1000, 10, text=True))
+    cloud.write(5, "计算完成 100\n".encode())
+    assert follow(cloud, encoding="gbk").lines() == ["计算完成 100"]
+
+
+def test_the_last_checkpoint_counts_every_line() -> None:
+    """A task that is cleared, or that dies while it ends, must not write the log's end again."""
+    cloud = Cloud(states=ends(50))
+    cloud.write(55, b"last line\nrest without end")
+    seen = follow(cloud)
+    assert seen.lines() == ["last line", "rest without end"]
+    last = max(n for n, step in enumerate(seen.steps) if isinstance(step, Checkpoint))
+    assert [step.lines for step in seen.steps[last:] if isinstance(step, Emit)] == [["rest without end"]]
+    again = follow(cloud, start=seen.cursor)
+    assert again.lines() == ["rest without end"], "half a line is written, but never counted"
+
+
+def test_the_last_checkpoint_comes_however_seldom_they_are() -> None:
+    cloud = Cloud(states=ends(50))
+    cloud.write(5, b"first\n")
+    cloud.write(45, b"last\n")
+    seen = follow(cloud, pace=Paced(1000, free=False))
+    assert follow(cloud, start=seen.cursor).lines() == []
+
+
+def test_the_last_lines_of_an_unreadable_log_are_waited_for_as_promised() -> None:
+    """docs/logs.md promises five minutes."""
+    cloud = Cloud(states=ends(20), log_fault=lambda passed: ServiceUnavailable("x") if passed < 310 else None)
+    cloud.write(0, b"late\n")
+    assert follow(cloud).lines() == ["late"]
+    cloud = Cloud(states=ends(20), log_fault=lambda passed: ServiceUnavailable("agent is away"))
+    follow(cloud)
+    assert 320 < cloud.clock.passed < 340
+
+
+def test_a_backlog_does_not_outlast_the_deadline_by_a_long_interval() -> None:
+    """A turn lasts as long as the interval; the deadline comes first."""
+    cloud = Cloud(read_cost=1.0)
+    cloud.files["stdout"] = b"12345678\n" * 1_000_000
+    seen = follow(cloud, interval=3600, deadline=cloud.clock() + 60)
+    assert seen.verdict.outcome is Outcome.TIMED_OUT
+    assert cloud.clock.passed < 65
+
+
+def test_a_note_that_comes_with_each_reading_is_shown_once() -> None:
+    cloud = Cloud(states=ends(100))
+    for second in range(0, 100, 5):
+        cloud.at(second, lambda cloud: cloud.reading_notes.append("5,000 bytes are missing"))
+    assert follow(cloud).notes(warning=True).count("5,000 bytes are missing") == 1

@@ -212,6 +212,47 @@ async def test_dag_test_has_no_task_instance_in_its_trigger(
     assert await kept.load("ehpc", REF) is None
     await kept.save(CURSOR)
     assert xcoms.values == {}
+    assert log.records == []
+
+
+def test_an_xcom_is_there_before_the_trigger_reads_it(
+    xcoms: XComs, logger: logging.Logger, log: TaskLog
+) -> None:
+    """Airflow's client logs an ERROR for an XCom that does not exist, in every new deferred task."""
+    pushed: dict[str, Any] = {}
+    ti = SimpleNamespace(**vars(TI), xcom_push=lambda key, value: pushed.update({key: value}))
+    worker(logger, ti=ti).defer(None)
+    assert pushed == {XCOM_KEY: {"try_number": 2, "cursor": None}}
+    worker(logger, ti=ti).defer(CURSOR)
+    assert pushed == {XCOM_KEY: {"try_number": 2, "cursor": CURSOR.as_dict()}}
+
+
+async def test_an_xcom_without_a_cursor_is_none(xcoms: XComs, logger: logging.Logger, log: TaskLog) -> None:
+    xcoms.values[XCOM_KEY] = {"try_number": 2, "cursor": None}
+    assert await TriggerStore(TI, logger).load("ehpc", REF) is None
+    states = States()
+    worker(logger, task_state_store=states, ti=TI).take_over()
+    assert STATE_KEY not in states
+    assert log.warnings == []
+
+
+def test_an_xcom_that_cannot_be_made_fails_nothing(
+    xcoms: XComs, logger: logging.Logger, log: TaskLog
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("the database is away")
+
+    worker(logger, ti=SimpleNamespace(**vars(TI), xcom_push=refuse)).defer(CURSOR)
+    assert len(log.warnings) == 1
+
+
+def test_without_xcoms_in_triggers_none_is_made(
+    monkeypatch: pytest.MonkeyPatch, logger: logging.Logger, log: TaskLog
+) -> None:
+    """Airflow 3.1 and 3.2; and a task that runs outside of Airflow."""
+    monkeypatch.setattr(store, "async_xcom", lambda: None)
+    worker(logger, ti=SimpleNamespace()).defer(CURSOR)
+    WorkerStore({}, logger).defer(CURSOR)  # type: ignore[typeddict-item]
     assert log.warnings == []
 
 

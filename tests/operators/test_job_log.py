@@ -7,11 +7,13 @@ import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_ehpc.apis.aliyun import ehpc as ehpc_api
 from airflow_provider_ehpc.apis.call import InvalidArgument, PermissionDenied
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound, JobTimedOut, TaskKilled
@@ -155,7 +157,7 @@ def test_an_unknown_job(make: Make) -> None:
 
 def test_the_time_is_over(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
     job_id = ehpc_emulator.submit("echo line; sleep 60")
-    with pytest.raises(JobTimedOut, match=r"is over by its timeout\. The job was left as it is"):
+    with pytest.raises(JobTimedOut, match=r"timed out after .* the job was not stopped"):
         make(job_id, timeout=0.5).execute({})
     assert written(task_log) == ["line"]
     assert ehpc_emulator.job(job_id).phase == "RUNNING"
@@ -479,3 +481,61 @@ def test_every_address_is_a_template(
 def test_construction_asks_nothing(ehpc_emulator: Emulator, make: Make) -> None:
     make("1")
     assert ehpc_emulator.requests.count() == 0
+
+
+GBK = "printf '\\xc4\\xda\\xb4\\xe6\\xb2\\xbb\\xd7\\xe3 100\\n'"
+"""Writes "out of memory 100" in Chinese."""
+
+
+def test_a_log_in_another_encoding(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+    """In the log, and in the message of a failure."""
+    job_id = ehpc_emulator.submit(f"{GBK}; exit 3")
+    with pytest.raises(JobFailed, match="内存不足 100"):
+        make(job_id, encoding="GBK").execute({})
+    assert "内存不足 100" in task_log.lines
+
+
+def test_a_deferred_log_in_another_encoding(ehpc_emulator: Emulator, make: Make) -> None:
+    job_id = ehpc_emulator.submit("sleep 60")
+    with pytest.raises(TaskDeferred) as deferred:
+        make(job_id, encoding="gbk", deferrable=True).execute({})
+    assert deferred.value.trigger.serialize()[1]["encoding"] == "gbk"
+    with pytest.raises(TaskDeferred) as deferred:
+        make(job_id, deferrable=True).execute({})
+    assert "encoding" not in deferred.value.trigger.serialize()[1], "an older triggerer may not know it"
+
+
+def test_an_encoding_without_lines_is_refused_at_parse_time(make: Make) -> None:
+    with pytest.raises(InvalidArgument, match=r"^encoding: a log in utf-16"):
+        make("1.manager", encoding="utf-16")
+
+
+def test_the_xcom_of_the_place_is_there_when_the_trigger_starts(
+    ehpc_emulator: Emulator, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow logs an ERROR for an XCom that does not exist."""
+    monkeypatch.setattr(store, "async_xcom", XComs)
+    pushed: dict[str, Any] = {}
+    ti = SimpleNamespace(**vars(TI), xcom_push=lambda key, value: pushed.update({key: value}))
+    context: Any = {"task_state_store": States(), "ti": ti}
+    with pytest.raises(TaskDeferred):
+        make(ehpc_emulator.submit("sleep 60"), deferrable=True).execute(context)
+    assert pushed == {XCOM_KEY: {"try_number": TI.try_number, "cursor": None}}
+
+
+def test_a_server_that_ignores_the_offset(
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Forty lines became 13,524 records, and the task succeeded."""
+    original = ehpc_api.get_job_log
+    monkeypatch.setattr(
+        ehpc_api, "get_job_log", lambda *args, offset, **more: original(*args, offset=0, **more)
+    )
+    job_id = ehpc_emulator.submit("for n in $(seq 40); do echo line $n; done; sleep 2")
+    told = make(job_id, keep_log_at=f"file://{tmp_path}").execute({})
+    assert [line for line in task_log.lines if line.startswith("line ")] == [
+        f"line {n}" for n in range(1, 41)
+    ]
+    assert told["log"]["lines"] == 40
+    assert len([line for line in task_log.warnings if "ignores the offset" in line]) == 1
+    assert (tmp_path / "stdout.log").read_text().count("\n") == 40

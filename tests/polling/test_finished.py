@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from airflow_provider_ehpc.apis.aliyun.states import scheduler_state
 from airflow_provider_ehpc.apis.job import ClusterJob, JobState, JobStatus
 from airflow_provider_ehpc.polling import finished
+from airflow_provider_ehpc.polling.feed import JobFeed, Watcher, feed_of
 from airflow_provider_ehpc.polling.finished import (
     OVERLAP,
     Position,
@@ -20,6 +24,8 @@ from airflow_provider_ehpc.polling.finished import (
     questions,
     started,
 )
+from airflow_provider_ehpc.polling.watch import GONE_GRACE
+from airflow_provider_ehpc.triggers.job_finished import JobFinishedTrigger
 
 ANY = Wanted()
 NOW = 1_800_000_000.0
@@ -30,7 +36,7 @@ def job(
     state: JobState = JobState.SUCCEEDED,
     submitted: float | None = NOW,
     zone: timedelta | None = timedelta(0),
-    **more: str,
+    **more: Any,
 ) -> JobStatus:
     at = None if submitted is None else datetime.fromtimestamp(submitted, UTC)
     if at is not None and zone is None:
@@ -44,7 +50,7 @@ def by_id(*jobs: JobStatus) -> dict[str, JobStatus]:
     return {status.job_id: status for status in jobs}
 
 
-def running(job_id: str, **more: str) -> JobStatus:
+def running(job_id: str, **more: Any) -> JobStatus:
     return job(job_id, JobState.RUNNING, **more)
 
 
@@ -260,3 +266,87 @@ def test_every_job_is_told_exactly_once(seed: int) -> None:
     due = [j for j, submitted, ended, late, _ in jobs if ended > NOW + 60 and submitted + late < NOW + 39_000]
     assert len(told) == len(set(told)), "told twice"
     assert set(due) <= set(told), "never told"
+
+
+def test_an_id_that_is_used_again_is_another_job() -> None:
+    """The cloud counts from 1 again after a reinstallation."""
+    position = begun(ANY, running("1"))
+    first = after(position, ANY, Reading(NOW + 60, ended=by_id(job("1"))))
+    assert list(first.jobs) == ["1"]
+    second = running("1", submitted=NOW + 100)
+    seen_running = after(first.position, ANY, Reading(NOW + 120, by_id(second)))
+    assert "1" in seen_running.position.open
+    ended = by_id(job("1", submitted=NOW + 100))
+    assert list(after(seen_running.position, ANY, Reading(NOW + 180, ended=ended)).jobs) == ["1"]
+    # Also if it came and went between two polls.
+    quick = after(first.position, ANY, Reading(NOW + 120, ended=ended))
+    assert list(quick.jobs) == ["1"]
+    assert not after(quick.position, ANY, Reading(NOW + 180, ended=ended)).jobs
+
+
+def test_a_job_that_vanished_is_polled_for_as_long_as_in_a_wait() -> None:
+    shared = JobFeed("c", "ehpc", "cluster-1", None, 60.0)
+    assert not shared._is_lost("1", None, NOW)
+    assert not shared._is_lost("1", None, NOW + GONE_GRACE - 1)
+    assert not shared._is_lost("1", running("1"), NOW + GONE_GRACE)
+    assert not shared._is_lost("1", None, NOW + GONE_GRACE + 10)
+    assert shared._is_lost("1", None, NOW + 2 * GONE_GRACE + 10)
+
+
+async def test_two_clusters_have_feeds_of_their_own() -> None:
+    """Watchers of one that got the other's turns would report its jobs, or none."""
+    one = feed_of("c", "ehpc", "cluster-1", None, 60.0)
+    other = feed_of("c", "ehpc", "cluster-2", None, 60.0)
+    assert one is not other
+    assert feed_of("c", "ehpc", "cluster-1", None, 60.0) is one
+    for arguments in [("d", "ehpc", "cluster-1", None, 60.0), ("c", None, "cluster-1", None, 60.0)]:
+        assert feed_of(*arguments) is not one
+    keys = {JobFinishedTrigger(cluster_id=cluster).shared_stream_key() for cluster in (None, "a", "b")}
+    assert len(keys) == 3, "and so have they in Airflow's shared streams"
+
+
+def test_lost_jobs_can_be_waited_for() -> None:
+    assert JobFinishedTrigger(states=["unknown"]).states == ["UNKNOWN"]
+    unknown = Wanted(states=(JobState.UNKNOWN,))
+    position = begun(unknown, running("1"), running("2"))
+    reading = Reading(NOW + 60, ended=by_id(job("2")), lost={"1": job("1", JobState.UNKNOWN)})
+    assert list(after(position, unknown, reading).jobs) == ["1"]
+
+
+class _Hook:
+    """A cluster whose one job is in the states given, one a turn."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = list(words)
+
+    async def acluster_jobs(self, since: datetime, cluster_id: str | None) -> dict[str, ClusterJob]:
+        word = self.words.pop(0)
+        status = job("1", scheduler_state(word), submitted=time.time())
+        status = dataclasses.replace(status, raw_state=word)
+        return {"1": ClusterJob(status, status.state.terminal)}
+
+    async def ajob_statuses(self, refs: Any) -> dict[Any, Any]:
+        return dict.fromkeys(refs)
+
+
+@pytest.mark.parametrize(
+    ("words", "turn"),
+    [
+        (["Running", "NODE_FAIL", "Pending", "Running", "Completed"], 4),
+        (["Running", "PREEMPTED", "PREEMPTED"], 2),
+        (["Running", "Failed"], 1),
+        (["NODE_FAIL", "Running", "Completed"], 2),
+    ],
+)
+async def test_an_end_that_may_not_be_final_is_told_when_it_is_confirmed(words: list[str], turn: int) -> None:
+    feed = JobFeed("c", "ehpc", "cluster-1", None, 60.0)
+    watcher = Watcher(ANY, None)  # type: ignore[arg-type]
+    feed.join(watcher)
+    hook = _Hook(*words)
+    told = []
+    for number in range(len(words)):
+        reading = await feed._read(hook, [watcher], time.time())  # type: ignore[arg-type]
+        ends = after(watcher.position, watcher.wanted, reading)
+        watcher.position = ends.position
+        told += [number] * len(ends.jobs)
+    assert told == [turn]

@@ -17,9 +17,11 @@ from airflow_provider_ehpc.apis.call import (
     AuthenticationFailed,
     InvalidArgument,
     InvalidRequest,
+    NotReached,
     ServiceUnavailable,
+    UnexpectedResponse,
 )
-from airflow_provider_ehpc.apis.job import JobRef, JobState
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.polling import poller, watch
@@ -29,7 +31,7 @@ from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.watch import Outcome
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
 from tests.conftest import Connect
-from tests.polling.cloud import CLUSTER, Cloud, Loop, after, end_all, ended, ref, run, until
+from tests.polling.cloud import CLUSTER, Cloud, Hook, Loop, after, end_all, ended, ref, run, until
 
 # Turns
 
@@ -291,6 +293,24 @@ def test_who_comes_while_the_last_one_leaves_gets_a_new_one(cloud: Cloud) -> Non
     run(main())
 
 
+def test_an_ending_poller_takes_nobody(cloud: Cloud) -> None:
+    """Until its task has closed the session, a new subscriber would join it and wait for ever."""
+
+    async def main() -> None:
+        end_all(cloud, 3)
+        wait = subscribed("c", "ehpc", [ref(1)], interval=5.0)
+        await wait.__aenter__()
+        leaving = asyncio.create_task(wait.__aexit__(None, None, None))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert not leaving.done()
+        assert not poller._pollers
+        async with asyncio.timeout(30):
+            await until(2, ended(2))
+        await leaving
+
+    run(main())
+
+
 def test_every_loop_has_its_own(cloud: Cloud) -> None:
     """``dag.test()`` runs every deferral in a loop of its own."""
     end_all(cloud, 2)
@@ -342,8 +362,11 @@ def test_a_poller_that_breaks_tells_its_subscribers(cloud: Cloud, monkeypatch: p
     monkeypatch.setattr(poller.random, "uniform", lambda low, high: 1 / 0)
 
     async def main() -> None:
-        with pytest.raises(RuntimeError, match="has ended"):
-            await until(1, lambda look: False)
+        async with subscribed("c", "ehpc", [ref(1)], interval=5.0) as subscription:
+            with pytest.raises(RuntimeError, match="has ended"):
+                await subscription.look()
+            # Who comes next, while this one is still there, must not join it.
+            assert not poller._pollers
 
     run(main())
 
@@ -522,5 +545,107 @@ async def test_a_quota_makes_waits_late_and_breaks_none(
         assert [event["jobs"][0]["job_id"] for event in events] == jobs
         assert emulator.requests.count(outcome="Throttling.User")
     notes += [text for event in events for text, _ in event["news"]]
-    assert len([note for note in notes if "s late" in note]) >= 300
+    assert len([note for note in notes if "s behind" in note]) >= 300
     assert not [note for note in notes if "says nothing of the job" in note]
+
+
+# Deadlines
+
+
+@pytest.mark.parametrize("stuck", ["a request", "the connection"])
+def test_a_deadline_is_kept_while_a_request_hangs(
+    cloud: Cloud, stuck: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another job's slow response, or a pause of the rate limit, must not hold the task."""
+    cloud.lasts = 3600.0
+
+    async def slow(conn_id: str, api: str) -> None:
+        await asyncio.sleep(3600)
+
+    if stuck == "the connection":
+        monkeypatch.setattr(poller, "ajob_hook", slow)
+    seen: list[Look] = []
+    over = run(until(1, seen=seen, last=100.0))
+    assert over == pytest.approx(100, abs=3)
+    assert isinstance(seen[-1], ServiceUnavailable)
+    assert "did not answer before the deadline" in str(seen[-1])
+
+
+def test_the_last_error_is_what_a_deadline_reports(cloud: Cloud) -> None:
+    def error(refs: list[JobRef]) -> Exception | None:
+        cloud.lasts = 3600.0
+        return NotReached("connection refused")
+
+    cloud.error = error
+    seen: list[Look] = []
+    both = lambda look: isinstance(look, ApiError) and len(seen) == 2  # noqa: E731
+    over = run(until(1, both, seen=seen, last=100.0))
+    assert over == pytest.approx(100, abs=3)
+    assert [str(look) for look in seen] == ["connection refused."] * 2
+
+
+def test_a_neighbours_slow_response_does_not_move_a_deadline(cloud: Cloud) -> None:
+    """Their turns are common, and this one lasts for minutes."""
+    cloud.lasts = 300.0
+
+    async def main() -> float:
+        neighbour = asyncio.create_task(until(2, ended(2)))
+        over = await until(1, lambda look: True, last=60.0)
+        neighbour.cancel()
+        return over
+
+    assert run(main()) == pytest.approx(60, abs=3)
+
+
+def test_who_reads_the_end_of_a_log_has_no_deadline_here(cloud: Cloud) -> None:
+    """It would be woken again and again, without a pause."""
+
+    async def main() -> None:
+        end_all(cloud, 2)
+        async with subscribed("c", "ehpc", [ref(1)], interval=5.0, last=10.0) as subscription:
+            await subscription.look()
+            subscription.refs = []
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(100):
+                    await subscription.look()
+
+    run(main())
+
+
+def test_an_answer_that_comes_just_behind_the_deadline_counts(cloud: Cloud) -> None:
+    cloud.lasts = 1.5
+
+    async def main() -> float:
+        _, over = await asyncio.gather(
+            after(99, partial(end_all, cloud, 2)), until(1, ended(1), interval=60.0, last=100.0)
+        )
+        return over
+
+    assert run(main()) == pytest.approx(101.5, abs=0.1)
+
+
+def test_a_state_that_needs_a_second_poll_is_reported_at_each(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Hook,
+        "answers",
+        lambda self, refs: {ref: JobStatus(ref.job_id, JobState.FAILED, "NODE_FAIL") for ref in refs},
+    )
+    seen: list[Look] = []
+    assert run(until(1, lambda look: len(seen) == 2, seen=seen)) < 20
+
+
+def test_a_transient_error_is_not_searched_for_in_single_jobs(cloud: Cloud) -> None:
+    """A maintenance page in front of a thousand waits would cost forty requests a turn."""
+
+    class Maintenance(UnexpectedResponse):
+        transient = True
+
+    cloud.error = lambda refs: Maintenance("HTML")
+
+    async def main() -> None:
+        await asyncio.gather(*(until(n) for n in range(100)))
+
+    run(main())
+    assert len(cloud.looks) == 1

@@ -429,8 +429,8 @@ def test_passing_faults_are_waited_out(
         run(test)
     assert pauses == [60.0], "what does not pass by itself is not asked about at every turn"
     lines = [record.getMessage() for record in caplog.records if record.name == feed.__name__]
-    assert "cannot be seen until this is put right" in lines[0]
-    assert "are seen again, after 1 failed looks" in lines[-1]
+    assert "until this is fixed" in lines[0]
+    assert "works again, after 1 failed polls" in lines[-1]
 
 
 def test_a_fault_that_lasts_is_said_once(

@@ -8,7 +8,6 @@ updated 2025-07-31) and the request and response models of ``alibabacloud-ehpc20
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
@@ -38,7 +37,7 @@ from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
 from airflow_provider_ehpc.apis.aliyun.pbs import SchedulerJob, scheduler_status
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
-from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, about
+from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, about, parse_json
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -195,7 +194,7 @@ class DescribeJobAnswer(PascalAnswer):
         told = self.message.job_info if self.message else None
         if isinstance(told, str):
             try:
-                told = json.loads(told)
+                told = parse_json(told)
             except ValueError:
                 told = None
         if not isinstance(told, dict):

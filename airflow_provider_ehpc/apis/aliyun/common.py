@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import itertools
 import json
@@ -165,18 +164,19 @@ _SCHEDULER_ID = re.compile(r"([0-9]+)(?:\[([^\]]*)\]|_([^.]*)|\+([0-9]+))?(?:\.(
 def same_job(one: str, other: str) -> bool:
     """Return whether two ids may name the same job of PBS or Slurm.
 
-    One of them may leave out the server, or a part of the server's name, or the index in an array: asked for
-    a sub-job that waits, a scheduler describes its array.
+    One of them may leave out the server or its domain, or the index in an array: asked for a sub-job that
+    waits, a scheduler describes its array.
     """
     first, second = (_SCHEDULER_ID.fullmatch(text.strip().casefold()) for text in (one, other))
     if not first or not second:
         return same_id(one, other)
     indexes = [match[2] or match[3] or match[4] or "" for match in (first, second)]
-    servers = [f"{match[5]}." if match[5] else "" for match in (first, second)]
+    # Documented samples mask the server's name: 1.scheduler****
+    servers = [(match[5] or "").partition(".")[0].rstrip("*") for match in (first, second)]
     return (
         first[1] == second[1]
         and (indexes[0] == indexes[1] or not all(index.isdigit() for index in indexes))
-        and (servers[0].startswith(servers[1]) or servers[1].startswith(servers[0]))
+        and (servers[0] == servers[1] or not all(servers))
     )
 
 
@@ -204,7 +204,7 @@ def log_bytes(content: str, stream: str, request_id: str) -> bytes:
     """
     try:
         return base64.b64decode("".join(content.split()), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise UnexpectedResponse(f"GetJobLog's {stream} is not Base64", request_id=request_id) from None
 
 

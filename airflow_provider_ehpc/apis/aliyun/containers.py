@@ -6,6 +6,7 @@ are in GiB. Source: the operation's page and the response model of ``alibabaclou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -21,9 +22,10 @@ _BAD_ENDS = frozenset({"failed", "schedulefailed", "expired"})
 
 def _real(value: Any) -> float | None:
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return None
+    return number if math.isfinite(number) else None
 
 
 Real = Annotated[float | None, BeforeValidator(_real)]

@@ -98,12 +98,6 @@ class JobInfo(PascalAnswer):
     """A list of Name and Value here; ListJobs has a JSON object in a string."""
     extra_info: Any = None
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of the job. Slurm gives each sub-job one of its own besides that in the array."""
-        in_array = (f"{self.array_job_id}_{self.array_job_sub_id}",) if self.array_job_id else ()
-        return (self.job_id, *in_array)
-
 
 class GetJobAnswer(PascalAnswer):
     """Answer of GetJob."""
@@ -122,7 +116,14 @@ def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
         {"ClusterId": cluster_id, "JobId": job_id},
         subject=str(JobRef(job_id, cluster_id)),
     )
-    return about(call, job_id, lambda answer: answer.job_info.ids if answer.job_info else (), same_job)
+
+    def ids(answer: GetJobAnswer) -> tuple[str, ...]:
+        job = answer.job_info or JobInfo()
+        # Slurm gives a sub-job a number of its own besides its index in the array.
+        in_array = (f"{job.array_job_id}_{job.array_job_sub_id}",) if re.match(r"\d+[_\[]\d", job_id) else ()
+        return (job.job_id, *in_array)
+
+    return about(call, job_id, ids, same_job)
 
 
 class ListedJobSpec(PascalAnswer):

@@ -44,8 +44,7 @@ class LogSlice(Answer):
     def end(self, start: int) -> int:
         """Return where the piece ends; ``start`` if it is empty, or ends before it begins.
 
-        A reported end that lies further ahead than a piece can reach is not believed: all up to there would be
-        missing.
+        A reported end further ahead than a piece can reach is not believed: all up to there would be missing.
         """
         count = self.log_byte_count or len(self.data)
         if count <= 0:
@@ -71,7 +70,7 @@ AskSlice = Callable[[int, int], ApiCall[LogSlice]]
 def read_slices(ask: AskSlice, start: int, size: int) -> Flow[tuple[bytes, int, bool]]:
     """Read ``size`` bytes from ``start`` on, one slice at least, or as many as there are.
 
-    A slice that is not even half full is the last one for the moment: whoever follows a log reads its last bytes
+    A slice that is less than half full is the last one for the moment: a follower reads the log's last bytes
     again each time, and should not need a second request to see that nothing follows them.
 
     :return: the bytes, where to read on, and whether more may lie ready.

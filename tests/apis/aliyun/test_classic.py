@@ -518,3 +518,11 @@ def test_submission_without_an_id_is_not_taken_for_one(drive):
 def test_job_versions_are_not_known_here():
     with pytest.raises(InvalidArgument, match="ehpc-classic"):
         API.job_ref("1.scheduler", CLUSTER, "2")
+
+
+def test_log_of_a_job_that_waits_to_be_rerun_is_still_read(drive):
+    """Its last lines are lost otherwise: the scheduler may truncate the file at the next start."""
+    cluster = Cluster({"1.scheduler": Job("Q", stdout=b"run 1\nkilled\n")})
+    cursor = LogCursor({"stdout": 6})
+    assert texts(drive(API.read_log(REF, cursor, 1024), cluster).result)["stdout"] == b"killed\n"
+    assert texts(drive(API.read_log(REF, LogCursor(), 1024), cluster).result)["stdout"] == b""

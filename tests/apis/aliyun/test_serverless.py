@@ -360,7 +360,7 @@ def test_a_job_that_nobody_knows(drive):
 
 
 def test_an_answer_about_another_job_is_not_taken(drive, reply):
-    with pytest.raises(NotFound):
+    with pytest.raises(UnexpectedResponse, match="'6', not about '5'"):
         drive(API.job_status(REF), lambda _: reply({"JobInfos": [{"JobId": "6", "State": "Succeeded"}]}))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_ehpc.apis.call import ApiCall, UnexpectedResponse
-from airflow_provider_ehpc.apis.huawei.lines import LinesRead, LogLines, newest_lines, read_lines
+from airflow_provider_ehpc.apis.huawei.lines import LinesRead, LogLines, _later, newest_lines, read_lines
 from airflow_provider_ehpc.apis.huawei.modelarts import show_log_lines
 from airflow_provider_ehpc.apis.job import LogPosition
 from tests.apis.huawei.aom import CREATED_MS, FIRST, AomLog
@@ -161,3 +161,39 @@ def test_newest_lines(newest_first: bool) -> None:
     told = drive(newest_lines(newest, 64), log)
     assert told == LinesRead(text(*log.lines[-10:])[-64:], str(FIRST + 10 * 1999), more=False)
     assert drive(newest_lines(newest, 100), AomLog()) == LinesRead(b"", 0, more=False)
+
+
+def test_a_page_of_empty_lines_is_read_within_bounds() -> None:
+    """Pages of one-byte lines: without a limit, one reading would take hundreds of requests."""
+    calls = 0
+
+    def server(request: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        first = FIRST + calls * 1000
+        return answer(
+            {"content": "\n" * 500, "lines": 500, "start_line": str(first), "end_line": str(first + 999)}
+        )
+
+    found = read(server)
+    assert found is not None
+    assert found.more
+    assert calls <= 20
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "later"),
+    [
+        ("10", "9", True),
+        ("9", "10", False),
+        ("7" * 5000, "6" * 5000, True),
+        ("6" * 5000, "7" * 4999, True),
+        ("010", "9", True),
+        ("\u00b2", "1", False),
+        ("\u0662", "1", False),
+        ("", "1", False),
+        ("abc", "1", False),
+    ],
+)
+def test_numbers_of_lines_are_compared_whatever_they_are(one: str, other: str, later: bool) -> None:
+    assert _later(one, other) == later

@@ -154,9 +154,10 @@ class TestJobRef:
 
 class TestStatus:
     def test_one_job(self) -> None:
-        cloud = Recorder({"/training-jobs/j1": answer(sample("v2-show"))})
-        status = drive(API.job_status(REF), cloud)
-        assert (status.job_id, status.state, status.raw_state) == ("j1", JobState.FAILED, "Abnormal")
+        ref = JobRef(sample("v2-show")["metadata"]["id"])
+        cloud = Recorder({f"/training-jobs/{ref.job_id}": answer(sample("v2-show"))})
+        status = drive(API.job_status(ref), cloud)
+        assert (status.job_id, status.state, status.raw_state) == (ref.job_id, JobState.FAILED, "Abnormal")
 
     def test_unknown_job(self) -> None:
         """It comes with 400, and must not end the grace after a submission."""
@@ -388,8 +389,9 @@ class TestSubmitAndStop:
             drive(API.submit(JobSpec("n", "run"), None), Recorder({"/training-jobs": answer({}, 201)}))
 
     def test_stop(self) -> None:
+        ref = JobRef(sample("v2-terminate")["metadata"]["id"])
         cloud = Recorder({"/actions": answer(sample("v2-terminate"), 202)})
-        assert drive(API.stop(REF), cloud) is None
+        assert drive(API.stop(ref), cloud) is None
         assert len(cloud.requests) == 1
 
     @pytest.mark.parametrize("phase", ["Completed", "Terminated", "Failed", "Terminating"])

@@ -138,7 +138,8 @@ class TestJobRef:
 
 class TestStatus:
     def test_one_version(self) -> None:
-        cloud = Recorder({VERSION: answer(sample("v1-version-captured"))})
+        version = {**sample("v1-version-captured"), "job_id": 10, "version_id": 20}
+        cloud = Recorder({VERSION: answer(version)})
         status = drive(API.job_status(REF), cloud)
         assert (status.job_id, status.state, status.raw_state) == (
             "10",

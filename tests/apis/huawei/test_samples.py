@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from airflow_provider_ehpc.apis.answer import Answer
-from airflow_provider_ehpc.apis.call import ApiResponse, UnexpectedResponse
+from airflow_provider_ehpc.apis.call import ApiResponse
 from airflow_provider_ehpc.apis.huawei.iam import CreateTokenAnswer
 from airflow_provider_ehpc.apis.huawei.job_version import JobVersion
 from airflow_provider_ehpc.apis.huawei.lines import LogLines
@@ -263,9 +263,3 @@ def test_captured_lines_are_the_lines_the_job_wrote() -> None:
     assert len(records) == 8
     assert records[0] == "Done exporting!"
     assert records[-1] == "[ModelArts Service Log]modelarts-pipe: total length: 23303"
-
-
-def test_a_field_of_another_shape_is_named() -> None:
-    """ "Something is wrong" helps nobody to report it."""
-    with pytest.raises(UnexpectedResponse, match=r"events\.0"):
-        read_answer(EventsAnswer, answer({"events": [[1]]}))

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.sdk_request import SdkRequest
+from huaweicloudsdkcore.signer.signer import Signer
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from airflow_provider_ehpc.apis.call import ApiRequest, Credentials
+from airflow_provider_ehpc.apis.call import ApiRequest, Credentials, percent_encode
 from airflow_provider_ehpc.apis.huawei.signing import (
     DATE_FORMAT,
     SdkHmacSigner,
@@ -69,6 +74,35 @@ class TestVectors:
         )
         assert path == expected_path
         assert sorted(query.split("&")) == sorted(expected.split("&"))
+
+
+@given(
+    st.dictionaries(st.text(min_size=1, max_size=9), st.text(max_size=20)),
+    st.lists(st.text(st.characters(exclude_characters="/%"), max_size=9), max_size=3),
+    st.binary(max_size=20),
+)
+@example(
+    {"offset": "2048", "log_file": "a b+c*d~e/f=g&h%i", "Z": "\u4e2d'()!-_.", "start_byte": ""},
+    ["p 1"],
+    b"{}",
+)
+def test_the_vendors_signer_agrees_on_any_request(
+    query: dict[str, str], segments: list[str], body: bytes
+) -> None:
+    """Parameters are signed in the order of their names, however they are given."""
+    path = "/".join(["/v1", *map(percent_encode, segments)])
+    request = ApiRequest("POST", path, query, {"content-type": "application/json"}, body)
+    sent = SdkHmacSigner(Credentials("ak", "sk")).sign(request, host="h", now=NOW, nonce="")
+    judged = SdkRequest(
+        method="POST",
+        host="h",
+        resource_path=path,
+        query_params=list(query.items()),
+        header_params={"content-type": "application/json", "X-Sdk-Date": sent.headers["x-sdk-date"]},
+        body=body,
+    )
+    Signer(BasicCredentials("ak", "sk", "p")).sign(judged)
+    assert sent.headers["authorization"] == judged.header_params["Authorization"]
 
 
 def test_only_host_and_date_are_needed() -> None:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_ehpc.apis.call import ApiCall, ApiRequest, ApiResponse
+from airflow_provider_ehpc.apis.call import ApiCall, ApiRequest, ApiResponse, Flow
+from airflow_provider_ehpc.apis.huawei.flows import read_streams
 from airflow_provider_ehpc.apis.huawei.modelarts_v1 import show_log_slice
 from airflow_provider_ehpc.apis.huawei.slices import SLICE, read_slices
-from airflow_provider_ehpc.apis.job import JobRef
+from airflow_provider_ehpc.apis.job import JobRef, LogBatch, LogChunk
 from tests.apis.huawei.drive import answer, drive
 
 REF = JobRef("10", version_id="10")
@@ -197,3 +198,65 @@ def test_end_byte_may_be_missing() -> None:
         return show_log_slice("p", REF, "f.0", start_byte=at, offset=length)
 
     assert drive(read_slices(ask, 0, MANY), without_end) == (server.data, len(server.data), False)
+
+
+def quiet(end: int | None, text: str = "x" * 10) -> Callable[[ApiRequest], ApiResponse]:
+    """Answer each request with the same piece, whatever is asked for."""
+    calls = []
+
+    def server(request: ApiRequest) -> ApiResponse:
+        calls.append(request)
+        assert len(calls) < 200, "the reading does not end"
+        return answer({"is_success": True, "log": text, **({} if end is None else {"end_byte": end})})
+
+    return server
+
+
+@pytest.mark.parametrize("end", [None, 0, -5, 7, 10**25])
+@pytest.mark.parametrize("text", ["", "x", "x" * 2048, "训" * 600])
+@pytest.mark.parametrize("start", [0, 5, 10**6])
+def test_positions_that_make_no_sense(end: int | None, text: str, start: int) -> None:
+    """A reading ends, and its position goes on by what was returned: neither back nor over a gap."""
+
+    def ask(at: int, length: int) -> ApiCall[Any]:
+        return show_log_slice("p", REF, "f.0", start_byte=at, offset=length)
+
+    data, at, _ = drive(read_slices(ask, start, 32 * SLICE), quiet(end, text))
+    assert at >= start
+    assert at - start <= 32 * SLICE
+    assert bool(data) == (at > start)
+
+
+def test_a_server_that_gives_little_at_once_is_read_within_bounds() -> None:
+    def ask(at: int, length: int) -> ApiCall[Any]:
+        return show_log_slice("p", REF, "f.0", start_byte=at, offset=length)
+
+    def server(request: ApiRequest) -> ApiResponse:
+        server.calls += 1  # type: ignore[attr-defined]
+        return answer({"is_success": True, "log": "x" * 1024})
+
+    server.calls = 0  # type: ignore[attr-defined]
+    data, at, more = drive(read_slices(ask, 0, 32 * SLICE), server)
+    assert (len(data), at, more) == (32 * 1024, 32 * 1024, True)
+    assert server.calls == 32  # type: ignore[attr-defined]
+
+
+def test_the_last_bytes_again_cost_one_request() -> None:
+    """A follower reads a few bytes of what it has; nothing behind them must not be asked for each time."""
+    server = LogServer(b"x" * 5000, replaced)
+    assert server.read(4950) == (b"x" * 50, 5000, False)
+    assert server.calls == 1
+
+
+def test_a_log_that_is_named_twice_is_read_once() -> None:
+    """Its lines would stand there twice."""
+    read: list[str] = []
+
+    def one(stream: str) -> Flow[LogBatch]:
+        read.append(stream)
+        return LogBatch((LogChunk(stream, b"x\n", 2),), more=False)
+        yield
+
+    batch = drive(read_streams(["a", "b", "a"], one), quiet(None))
+    assert read == ["a", "b"]
+    assert [chunk.stream for chunk in batch.chunks] == ["a", "b"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_ehpc.apis.huawei.states import phase_state, status_name, status_state
+from airflow_provider_ehpc.apis.huawei.states import UNFINISHED_PHASES, phase_state, status_name, status_state
 from airflow_provider_ehpc.apis.job import JobState
 
 
@@ -28,6 +28,12 @@ from airflow_provider_ehpc.apis.job import JobState
 def test_phase(phase: str, state: str) -> None:
     """The existing provider counts a terminated job as a success; an unknown word must never end a wait."""
     assert phase_state(phase) is JobState(state)
+
+
+def test_a_search_for_unfinished_jobs_finds_those_that_are_being_stopped() -> None:
+    """One that it leaves out counts as ended, with whatever state it had before."""
+    words = ("Creating", "Pending", "Running", "Terminating", "Completed", "Failed", "Terminated", "Abnormal")
+    assert set(UNFINISHED_PHASES) == {word for word in words if not phase_state(word).terminal}
 
 
 @pytest.mark.parametrize(

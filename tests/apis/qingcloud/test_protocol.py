@@ -91,7 +91,6 @@ def test_a_used_up_quota_asks_for_a_long_pause() -> None:
         (response({"hello": "world"}), UnexpectedResponse),
         (response({"detail": "not found"}, 404), InvalidRequest),
         (response({"detail": "slow down"}, 429), Throttled),
-        (response({"ret_code": 0, "job_set": "none"}), UnexpectedResponse),
     ],
 )
 def test_an_answer_of_something_else_is_not_taken_for_an_empty_list(

@@ -1,0 +1,79 @@
+"""JSON that other machines wrote."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_ehpc.apis.answer import parse_json
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (rb'{"a": "run \ud83d"}', {"a": "run \ufffd"}),
+        (rb'{"a": "\ud83d\ude00"}', {"a": "\U0001f600"}),
+        (rb'{"a": "\ude00\ud83d"}', {"a": "\ufffd\ufffd"}),
+        (rb'{"a": "\\ud83d \\u0000"}', {"a": r"\ud83d \u0000"}),
+        (rb'{"\ud800\u0000": [{"\u0000": "\uDFFF"}]}', {"\ufffd\ufffd": [{"\ufffd": "\ufffd"}]}),
+        (b'{"a": "x\0y"}', {"a": "x\ufffdy"}),
+        (b'{"a": "\xff"}', {"a": "\ufffd"}),
+        (b'{"a": "\xed\xa0\xbd"}', {"a": "\ufffd\ufffd\ufffd"}),
+        ('{"a": "\ud83d"}', {"a": "\ufffd"}),
+        (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
+        ('\ufeff{"a": 1}', {"a": 1}),
+        ('{"a": "中"}'.encode("utf-16"), {"a": "中"}),
+        (b'{"a": "two\nlines"}', {"a": "two\nlines"}),
+        (b"[NaN, Infinity, -Infinity, 1e999, -1e999]", [None, None, None, "1e999", "-1e999"]),
+        (b"[9223372036854775807, -9223372036854775808]", [2**63 - 1, -(2**63)]),
+        (b"[9223372036854775808, 1%s]" % (b"0" * 4999), ["9223372036854775808", "1" + "0" * 4999]),
+        (b'{"a": 1, "a": 2}', {"a": 2}),
+    ],
+)
+def test_what_cannot_be_saved_is_replaced(text: bytes | str, value: Any) -> None:
+    """One such text ends the triggerer, or a task whose XCom PostgreSQL refuses."""
+    assert parse_json(text) == value
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"<html>", b"{'a': 1}", b"[" * 100_000, b'"' + rb"\"" * 100_000])
+def test_what_is_not_json(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"line|char"):
+        parse_json(text)
+
+
+@pytest.mark.parametrize("depth", [60, 500, 3000, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"]": "}\\"", "b":', "}]")])
+def test_only_what_is_nested_too_deeply_is_lost(depth: int, opening: str, closing: str) -> None:
+    """Such a row must not end the waits for all other jobs of the list."""
+    deep = opening * depth + "1" + closing * depth
+    value = parse_json(f'[{{"Id": "1", "Variables": {deep}}}, {{"Id": "2", "Text": "{"[" * 200}"}}]')
+    assert value[0]["Id"] == "1"
+    assert value[1] == {"Id": "2", "Text": "[" * 200}
+    assert len(json.dumps(value)) < 10_000
+
+
+def test_hostile_texts_take_no_time() -> None:
+    started = time.monotonic()
+    for text in ("[" * 10**6, '"' + "\\" * 10**6, '["' * 10**5 + "[" * 2000, "{" * 2000 + '"\\' * 10**5):
+        with pytest.raises(ValueError, match=r"line"):
+            parse_json(text)
+    assert time.monotonic() - started < 5
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda part: st.lists(part, max_size=4) | st.dictionaries(st.text(), part, max_size=4),
+)
+
+
+@given(_JSON, st.booleans())
+def test_nothing_else_changes(value: Any, ascii_only: bool) -> None:
+    """The audit promises records as they arrived."""
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    if r"\u0000" not in text and "Infinity" not in text:
+        assert parse_json(text.encode()) == value
