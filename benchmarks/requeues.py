@@ -1,8 +1,8 @@
 """Requeue jobs on a real Slurm at random moments and check that every line of every run is in the log.
 
 Run as ``python -m benchmarks.requeues --moments 50`` after ``make slurm``; it takes about four minutes.
-Each job is requeued once or twice while it writes; Slurm truncates its output at each start. Exits with 1 if a
-line is missing or repeated, or if a rerun is not in the log.
+Each job is requeued once or twice while it writes; Slurm truncates its output at each start. Exits with 1 if
+a line is missing or repeated, or if a rerun is not in the log.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ SHOWN = "log_deferred"
 
 @contextmanager
 def cloud(directory: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Run the emulator in a process of its own; yield its URL and the variables of connections to it."""
+    """Run the emulator in its own process; yield its URL, and the variables with connections and secret."""
     process = subprocess.Popen(
         [
             sys.executable,
@@ -53,7 +53,7 @@ def cloud(directory: Path) -> Iterator[tuple[str, dict[str, str]]]:
     try:
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
-        exports = [process.stdout.readline() for _ in range(CONNECTIONS)]
+        exports = [process.stdout.readline() for _ in range(CONNECTIONS + 1)]
         variables = (shlex.split(export)[1].split("=", 1) for export in exports)
         yield url, dict(variables)
     finally:
@@ -105,8 +105,10 @@ def _told(result: dict[str, Any]) -> str:
 
 
 def requests_made(url: str) -> str:
-    """Return how many requests the emulator was asked, by operation."""
-    with urllib.request.urlopen(f"{url}/_emulator/requests", timeout=10) as answer:
+    """Return how many requests the emulator received, by operation."""
+    headers = {"Authorization": f"Bearer {os.environ['EHPC_EMULATOR_SECRET']}"}
+    request = urllib.request.Request(f"{url}/_emulator/requests", headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
         counts = json.load(answer)["counts"]
     return ", ".join(f"{name} {sum(outcomes.values())}" for name, outcomes in sorted(counts.items()))
 

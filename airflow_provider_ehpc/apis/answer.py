@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -67,6 +67,12 @@ def as_number(value: Any) -> int | None:
     return number if -_INT64 <= number < _INT64 else None
 
 
+def _id(value: Any) -> str:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+        raise ValueError("an ID is a text or a number")
+    return as_text(value)
+
+
 def _flag(value: Any) -> bool | None:
     text = as_text(value).lower()
     return text in ("true", "1") if isinstance(value, str) or text in ("true", "false", "0", "1") else None
@@ -103,10 +109,11 @@ def _items(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
     try:
         return read(items)
     except ValidationError as error:
+        if not isinstance(value, list):
+            raise
         odd = _places(error)
     # Not dropped: the number of rows says whether a page is full.
-    rows = [{} if number in odd else item for number, item in enumerate(items)]
-    return read(rows if isinstance(value, list) else [])
+    return read([{} if number in odd else item for number, item in enumerate(items)])
 
 
 def _places(error: ValidationError) -> set[int | str]:
@@ -122,6 +129,12 @@ Text = Annotated[
     Field(union_mode="left_to_right"),
 ]
 """A text without surrounding white space; empty if the response has null or nothing."""
+Id = Annotated[
+    Annotated[str, StringConstraints(strict=True, strip_whitespace=True)]
+    | Annotated[str, BeforeValidator(_id)],
+    Field(union_mode="left_to_right"),
+]
+"""A text or a whole number that names something."""
 Number = Annotated[int | None, BeforeValidator(as_number)]
 """A whole number, sent as one or as its digits; None if it is neither."""
 Flag = Annotated[bool | None, BeforeValidator(_flag)]
@@ -139,10 +152,16 @@ def _pascal(name: str) -> str:
 class Answer(BaseModel):
     """A part of a response, read by its field names; what is unknown stays.
 
-    A field of the wrong type has its default.
+    A field of the wrong type has its default, unless it is essential.
     """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True, frozen=True)
+
+    log_fields: ClassVar[frozenset[str]] = frozenset()
+    """Names, as they are sent, of fields that hold pieces of a log."""
+    essential: ClassVar[frozenset[str]] = frozenset()
+    """Names, as they are sent, of fields without which the response says nothing: one of the wrong type must
+    not be taken for an unknown job or an empty list. It may be absent, null or empty."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -153,6 +172,8 @@ class Answer(BaseModel):
             if not isinstance(fields, dict):
                 raise
             odd = _places(error)
+            if any(fields.get(str(name)) for name in odd & cls.essential):
+                raise
             return read({name: value for name, value in fields.items() if name not in odd})
 
 
@@ -176,13 +197,14 @@ class VerbatimAnswer(Answer):
 A = TypeVar("A", bound=Answer)
 
 
-def json_object(response: ApiResponse) -> Mapping[str, Any]:
+def json_object(response: ApiResponse, logs: frozenset[str] = frozenset()) -> Mapping[str, Any]:
     """Return the JSON object that a response's body holds.
 
+    :param logs: names of fields that hold pieces of a log.
     :raises UnexpectedResponse: for anything else, with the beginning of what came instead.
     """
     try:
-        fields = parse_json(response.body)
+        fields = parse_json(response.body, logs)
     except ValueError:
         fields = None
     if isinstance(fields, dict):

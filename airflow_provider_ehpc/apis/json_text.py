@@ -13,6 +13,7 @@ from typing import Any
 
 _REPLACEMENT = "\ufffd"
 _UNSAFE = re.compile("[\0\ud800-\udfff]")
+_HALF = re.compile("[\ud800-\udfff]")
 _UNSAFE_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _DEEPEST = 50
@@ -27,24 +28,34 @@ def clean_text(text: str) -> str:
     return _UNSAFE.sub(_REPLACEMENT, text) if not text.isascii() or "\0" in text else text
 
 
-def clean(value: Any, depth: int = _DEEPEST) -> Any:
-    """Return parsed JSON with all its texts clean, keys too, and None for what is nested too deeply."""
+def clean(value: Any, logs: frozenset[str] = frozenset(), depth: int = _DEEPEST) -> Any:
+    """Return parsed JSON with all its texts clean, keys too, and None for what is nested too deeply.
+
+    :param logs: see :func:`parse_json`.
+    """
     if isinstance(value, str):
         return clean_text(value)
+    if isinstance(value, dict | list) and not depth:
+        return None
     if isinstance(value, dict):
-        return {clean_text(name): clean(item, depth - 1) for name, item in value.items()} if depth else None
-    if isinstance(value, list):
-        return [clean(item, depth - 1) for item in value] if depth else None
-    return value
+        return {
+            clean_text(name): _HALF.sub(_REPLACEMENT, item)
+            if name in logs and isinstance(item, str)
+            else clean(item, logs, depth - 1)
+            for name, item in value.items()
+        }
+    return [clean(item, logs, depth - 1) for item in value] if isinstance(value, list) else value
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, logs: frozenset[str] = frozenset()) -> Any:
     """Return the value of a JSON text.
 
     Bytes that are no text and characters that cannot be saved become U+FFFD. A whole number of more than 64
     bits and a fraction that no float holds stay the text that was sent; NaN and Infinity become None, and so
     does what is nested too deeply. Of two equal keys, the last counts.
 
+    :param logs: names of fields that hold pieces of a log. They may contain NUL: a log is a file, whose bytes
+        are counted.
     :raises ValueError: if the text is not JSON.
     """
     if isinstance(text, bytes):
@@ -56,7 +67,7 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError:
         value = _DECODER.decode(_without_depths(text))
     # To build everything anew takes twice as long as to parse it.
-    return clean(value) if _UNSAFE_ESCAPE.search(text) or _too_deep(value, _DEEPEST) else value
+    return clean(value, logs) if _UNSAFE_ESCAPE.search(text) or _too_deep(value, _DEEPEST) else value
 
 
 def _too_deep(value: Any, depth: int) -> bool:

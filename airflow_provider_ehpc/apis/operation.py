@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from airflow_provider_ehpc.apis.call import Flow, InvalidArgument
+from airflow_provider_ehpc.apis.moments import aware
 
 
 class OperationStatus(StrEnum):
@@ -98,10 +99,7 @@ class Window:
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
-            time = getattr(self, name)
-            if time.tzinfo is None:
-                raise InvalidArgument(f"{name}: {time.isoformat()} has no time zone, so it names no moment")
-            object.__setattr__(self, name, time.astimezone(UTC))
+            object.__setattr__(self, name, aware(name, getattr(self, name)).astimezone(UTC))
         if self.start == self.end:
             # Airflow: [scheduler] create_cron_data_intervals is False by default, and a cron text is then a
             # CronTriggerTimetable, whose data interval has no length.

@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_ehpc.emulator``: run the local cloud until it is told to stop."""
+"""``python -m airflow_provider_ehpc.emulator``: run the local cloud until it is interrupted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import json
 import shlex
 import signal
+import sys
 from pathlib import Path
 
 from airflow_provider_ehpc.emulator.aliyun.spelling import SPELLINGS
@@ -18,13 +19,15 @@ def _arguments() -> argparse.Namespace:
         prog="python -m airflow_provider_ehpc.emulator",
         description="A local cloud for airflow-provider-ehpc: APIs over HTTP, with real jobs behind.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)"
+    )
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
     parser.add_argument(
         "--directory",
         type=Path,
-        help="where jobs, logs and keys are kept; jobs then outlive the emulator "
-        "(default: a temporary directory, removed at the end with all jobs)",
+        help="where jobs, logs and keys are stored; jobs then outlive the emulator "
+        "(default: a temporary directory with one sample job, removed at the end with all jobs)",
     )
     parser.add_argument(
         "--scheduler", choices=SCHEDULERS, default="local", help="what runs the jobs (default: %(default)s)"
@@ -40,29 +43,43 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _run(arguments: argparse.Namespace) -> None:
-    emulator = Emulator(
-        arguments.directory,
-        host=arguments.host,
-        port=arguments.port,
-        scheduler=arguments.scheduler,
-        spelling=arguments.spelling,
-        slots=arguments.slots,
-    )
+async def _run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    await emulator.open()
+    try:
+        emulator = Emulator(
+            arguments.directory,
+            host=arguments.host,
+            port=arguments.port,
+            scheduler=arguments.scheduler,
+            spelling=arguments.spelling,
+            slots=arguments.slots,
+        )
+        await emulator.open()
+    except (OSError, ValueError) as error:
+        print(f"The emulator cannot start: {error}", file=sys.stderr)
+        return 2
     try:
         print(f"The emulator answers at {emulator.url}", flush=True)
         for kind, connection in emulator.connections.items():
             value = shlex.quote(json.dumps(connection))
             print(f"export AIRFLOW_CONN_{kind.upper()}_DEFAULT={value}", flush=True)
+        # The admin endpoints need it: Authorization: Bearer $EHPC_EMULATOR_SECRET
+        print(f"export EHPC_EMULATOR_SECRET={shlex.quote(emulator.admin_secret)}", flush=True)
+        if arguments.directory is None:
+            job_id = await emulator.submit_sample()
+            print(
+                f"Job {job_id} of cluster {emulator.cluster_id} runs for a minute: wait for it in a DAG",
+                flush=True,
+            )
         await stopped.wait()
     finally:
         await emulator.shut(kill_jobs=False)
+    return 0
 
 
 if __name__ == "__main__":
-    asyncio.run(_run(_arguments()))
+    sys.exit(asyncio.run(_run(_arguments())))

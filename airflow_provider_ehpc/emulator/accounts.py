@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 from airflow_provider_ehpc.apis.call import Credentials
+from airflow_provider_ehpc.emulator.records import read_record
 from airflow_provider_ehpc.emulator.store import Store
 
 _LETTERS = string.ascii_letters + string.digits
@@ -43,7 +44,7 @@ class Accounts:
         self._store = store
         self._accounts = {}
         for record in store.fact(_FACT) or []:
-            account = Account(**{**record, "denied": tuple(record["denied"])})
+            account = read_record(Account, record)
             self._accounts[account.access_key_id] = account
         if not self._accounts:
             self.add()

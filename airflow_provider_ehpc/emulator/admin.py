@@ -1,145 +1,186 @@
-"""Endpoints for whoever runs the emulator: make faults, see requests and operations, change a job's log.
+"""Endpoints for the user of the emulator: inject faults, read requests and operations, change a job's log.
 
-They ask for no key and serve only this machine. A body must be JSON by its content type, which a web page
-of another origin cannot send without asking first.
+Every request needs the secret that the emulator prints when it starts, as ``Authorization: Bearer <secret>``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
+import hmac
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 
-from airflow_provider_ehpc.emulator.accounts import Account
-from airflow_provider_ehpc.emulator.faults import Fault
+from airflow_provider_ehpc.emulator.accounts import Account, Accounts
+from airflow_provider_ehpc.emulator.faults import Fault, Faults
+from airflow_provider_ehpc.emulator.journal import Journal
+from airflow_provider_ehpc.emulator.operation_log import OperationLog
 from airflow_provider_ehpc.emulator.operations import CLOUDS, Operation
-
-if TYPE_CHECKING:
-    from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.emulator.records import read_record, read_value
 
 PREFIX = "/_emulator"
+_MAX_LIFE = 10 * 366 * 86_400
+"""Seconds that a temporary key may live or have been expired for."""
+_Body = dict[str, Any]
+_Answer = tuple[int, Any]
+"""HTTP status, and what is sent as JSON; None for no body."""
 
 
 class Admin:
-    """The endpoints under ``/_emulator``."""
+    """The endpoints under ``/_emulator``.
 
-    def __init__(self, emulator: Emulator) -> None:
-        self._emulator = emulator
+    :param secret: what a request has to send.
+    :param change_log: see :meth:`~airflow_provider_ehpc.emulator.server.Emulator.change_log`.
+    """
+
+    def __init__(
+        self,
+        secret: str,
+        *,
+        faults: Faults,
+        journal: Journal,
+        accounts: Accounts,
+        operation_log: OperationLog,
+        change_log: Callable[[str, str, bytes, str], None],
+    ) -> None:
+        self._secret = secret
+        self._faults = faults
+        self._journal = journal
+        self._accounts = accounts
+        self._operation_log = operation_log
+        self._change_log = change_log
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
-        app.router.add_get(PREFIX + "/faults", self.list_faults)
-        app.router.add_post(PREFIX + "/faults", self.add_fault)
-        app.router.add_delete(PREFIX + "/faults", self.clear_faults)
-        app.router.add_get(PREFIX + "/requests", self.list_requests)
-        app.router.add_delete(PREFIX + "/requests", self.clear_requests)
-        app.router.add_post(PREFIX + "/accounts", self.add_account)
-        app.router.add_post(PREFIX + "/tokens", self.issue_token)
-        app.router.add_post(PREFIX + "/logs", self.change_log)
-        app.router.add_get(PREFIX + "/operations", self.list_operations)
-        app.router.add_post(PREFIX + "/operations", self.add_operations)
+        for method, path, endpoint in (
+            ("GET", "faults", self.list_faults),
+            ("POST", "faults", self.add_fault),
+            ("DELETE", "faults", self.clear_faults),
+            ("GET", "requests", self.list_requests),
+            ("DELETE", "requests", self.clear_requests),
+            ("POST", "accounts", self.add_account),
+            ("POST", "tokens", self.issue_token),
+            ("POST", "logs", self.change_log),
+            ("GET", "operations", self.list_operations),
+            ("POST", "operations", self.add_operations),
+        ):
+            app.router.add_route(method, f"{PREFIX}/{path}", self._guarded(endpoint))
 
-    async def list_faults(self, request: web.Request) -> web.Response:
-        """Tell the faults that may still happen."""
-        _local_only(request)
-        return web.json_response([dataclasses.asdict(fault) for fault in self._emulator.faults.pending()])
+    def list_faults(self, body: _Body) -> _Answer:
+        """List the faults that may still happen."""
+        return 200, [dataclasses.asdict(fault) for fault in self._faults.pending()]
 
-    async def add_fault(self, request: web.Request) -> web.Response:
-        """Let a fault happen: the fields of :class:`~airflow_provider_ehpc.emulator.faults.Fault`."""
-        told = await _body(request)
-        try:
-            fault = Fault(**told)
-        except (TypeError, ValueError) as error:
-            raise web.HTTPBadRequest(text=f"{error}\n") from None
-        self._emulator.faults.add(fault)
-        return web.json_response(dataclasses.asdict(fault), status=201)
+    def add_fault(self, body: _Body) -> _Answer:
+        """Inject a fault: the fields of :class:`~airflow_provider_ehpc.emulator.faults.Fault`."""
+        fault = read_record(Fault, body)
+        self._faults.add(fault)
+        return 201, dataclasses.asdict(fault)
 
-    async def clear_faults(self, request: web.Request) -> web.Response:
-        """Forget all faults."""
-        _local_only(request)
-        self._emulator.faults.clear()
-        return web.Response(status=204)
+    def clear_faults(self, body: _Body) -> _Answer:
+        """Remove all faults."""
+        self._faults.clear()
+        return 204, None
 
-    async def list_requests(self, request: web.Request) -> web.Response:
-        """Tell counts by operation and outcome, and the last requests."""
-        _local_only(request)
-        journal = self._emulator.requests
-        recent = [dataclasses.asdict(record) for record in journal.recent]
-        return web.json_response({"counts": journal.counts, "recent": recent})
+    def list_requests(self, body: _Body) -> _Answer:
+        """Return counts by operation and outcome, and the last requests."""
+        recent = [dataclasses.asdict(record) for record in self._journal.recent]
+        return 200, {"counts": self._journal.counts, "recent": recent}
 
-    async def clear_requests(self, request: web.Request) -> web.Response:
+    def clear_requests(self, body: _Body) -> _Answer:
         """Forget all requests."""
-        _local_only(request)
-        self._emulator.requests.clear()
-        return web.Response(status=204)
+        self._journal.clear()
+        return 204, None
 
-    async def add_account(self, request: web.Request) -> web.Response:
-        """Make an access key that is denied the operations in ``denied``."""
-        told = await _body(request)
-        return _key(self._emulator.accounts.add(denied=tuple(told.get("denied", ()))))
+    def add_account(self, body: _Body) -> _Answer:
+        """Create an access key that is denied the operations in ``denied``."""
+        return 201, _key(self._accounts.add(denied=_denied(body, {"denied"})))
 
-    async def issue_token(self, request: web.Request) -> web.Response:
-        """Make a temporary key for ``seconds``, denied the operations in ``denied``."""
-        told = await _body(request)
-        seconds, denied = float(told.get("seconds", 3600)), tuple(told.get("denied", ()))
-        return _key(self._emulator.accounts.issue_token(seconds=seconds, denied=denied))
+    def issue_token(self, body: _Body) -> _Answer:
+        """Create a temporary key for ``seconds``, denied the operations in ``denied``."""
+        denied = _denied(body, {"seconds", "denied"})
+        seconds = read_value(float, body, "seconds", 3600)
+        if abs(seconds) > _MAX_LIFE:
+            raise ValueError(f"seconds: {seconds} is more than {_MAX_LIFE}")
+        return 201, _key(self._accounts.issue_token(seconds=seconds, denied=denied))
 
-    async def change_log(self, request: web.Request) -> web.Response:
+    def change_log(self, body: _Body) -> _Answer:
         """Change the log of ``job_id``: ``change`` is append (of ``text``), truncate or rotate."""
-        told = await _body(request)
-        try:
-            self._emulator.change_log(
-                told["job_id"], told["change"], told.get("text", "").encode(), told.get("stream", "stdout")
-            )
-        except (KeyError, ValueError) as error:
-            raise web.HTTPBadRequest(text=f"{error}\n") from None
-        return web.Response(status=204)
+        _only(body, {"job_id", "change", "text", "stream"})
+        job_id, change, text, stream = (
+            read_value(str, body, name, default)
+            for name, default in (("job_id", ""), ("change", ""), ("text", ""), ("stream", "stdout"))
+        )
+        self._change_log(job_id, change, text.encode(), stream)
+        return 204, None
 
-    async def list_operations(self, request: web.Request) -> web.Response:
-        """Tell what was done, by any cloud's API, as far as the clouds' logs show it now."""
-        _local_only(request)
-        log = self._emulator.operation_log
-        return web.json_response([dataclasses.asdict(row) for cloud in CLOUDS for row in log.read(cloud)])
+    def list_operations(self, body: _Body) -> _Answer:
+        """List what was done through the API of any cloud, as far as the clouds' logs show it now."""
+        log = self._operation_log
+        return 200, [dataclasses.asdict(row) for cloud in CLOUDS for row in log.read(cloud)]
 
-    async def add_operations(self, request: web.Request) -> web.Response:
+    def add_operations(self, body: _Body) -> _Answer:
         """Write ``operations`` into the log: each the fields of an
         :class:`~airflow_provider_ehpc.emulator.operations.Operation`.
         """
-        told = await _body(request)
-        try:
-            rows = [Operation(**fields) for fields in told["operations"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise web.HTTPBadRequest(text=f"{error}\n") from None
-        added = self._emulator.operation_log.add(rows)
-        return web.json_response([row.id for row in added], status=201)
+        _only(body, {"operations"})
+        rows = [read_record(Operation, fields) for fields in read_value(list, body, "operations", [])]
+        return 201, [row.id for row in self._operation_log.add(rows)]
+
+    def _guarded(
+        self, endpoint: Callable[[_Body], _Answer]
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """Return the handler of an endpoint: checks the secret, reads the body, and words bad requests."""
+
+        async def handle(request: web.Request) -> web.Response:
+            sent = request.headers.get("Authorization", "").encode(errors="replace")
+            if not hmac.compare_digest(sent, f"Bearer {self._secret}".encode()):
+                raise web.HTTPUnauthorized(
+                    text="send the secret that the emulator printed when it started, as "
+                    '"Authorization: Bearer <secret>"\n',
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+            body = await _body(request) if request.method == "POST" else {}
+            try:
+                status, answer = endpoint(body)
+            except KeyError as error:
+                raise web.HTTPBadRequest(text=f"job_id: there is no job {error}\n") from None
+            except ValueError as error:
+                raise web.HTTPBadRequest(text=f"{error}\n".encode(errors="replace").decode()) from None
+            except OSError as error:
+                raise web.HTTPBadRequest(text=f"{error.filename}: {error.strerror}\n") from None
+            return web.Response(status=204) if answer is None else web.json_response(answer, status=status)
+
+        return handle
 
 
-def _key(account: Account) -> web.Response:
-    told = {
+def _key(account: Account) -> dict[str, str | None]:
+    return {
         "access_key_id": account.access_key_id,
         "secret": account.secret,
         "security_token": account.security_token,
     }
-    return web.json_response(told, status=201)
 
 
-def _local_only(request: web.Request) -> None:
-    # None is a Unix socket's peer, which cannot be elsewhere; the emulator opens none.
-    if request.remote is None or not ipaddress.ip_address(request.remote.split("%")[0]).is_loopback:
-        raise web.HTTPForbidden(text="only this machine may ask for that\n")
+def _denied(body: _Body, names: set[str]) -> tuple[str, ...]:
+    _only(body, names)
+    denied: tuple[str, ...] = read_value(tuple[str, ...], body, "denied", ())
+    return denied
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
-    _local_only(request)
+def _only(body: _Body, names: set[str]) -> None:
+    if unknown := sorted(body.keys() - names):
+        raise ValueError(f"unknown field {', '.join(unknown)}; the fields are {', '.join(sorted(names))}")
+
+
+async def _body(request: web.Request) -> _Body:
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="send application/json\n")
     try:
-        told = json.loads(await request.text() or "{}")
-    except ValueError:
-        told = None
-    if not isinstance(told, dict):
+        body = json.loads(await request.read() or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise web.HTTPBadRequest(text=f"the body is no JSON: {type(error).__name__}\n") from None
+    if not isinstance(body, dict):
         raise web.HTTPBadRequest(text="send a JSON object\n")
-    return told
+    return body

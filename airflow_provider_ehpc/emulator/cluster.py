@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.dependencies import OPTION, may_start
 from airflow_provider_ehpc.emulator.jobs import Job, Phase, Submission, output_paths
 from airflow_provider_ehpc.emulator.schedulers import Scheduler
 from airflow_provider_ehpc.emulator.store import Store
@@ -116,12 +117,19 @@ class Cluster:
 
     async def _look(self) -> None:
         try:
-            seen = await asyncio.to_thread(self._scheduler.poll, list(self._unfinished.values()))
+            held = {job.key: may_start(job, self._parts) for job in self._dependent()}
+            released = [job for key, job in self._unfinished.items() if held.get(key, True)]
+            seen = await asyncio.to_thread(self._scheduler.poll, released)
         except Exception:
             # Whatever went wrong for a moment (a full disk, a scheduler that is down) must not end the watch.
             log.exception("The scheduler could not be asked; it is asked again.")
             return
         now = time.time()
+        seen += [
+            dataclasses.replace(self._unfinished[key], phase=Phase.CANCELLED, ended_at=now)
+            for key, verdict in held.items()
+            if verdict is False
+        ]
         changed = [
             dataclasses.replace(job, modified_at=now if job.ended_at is None else job.ended_at)
             for job in seen
@@ -131,6 +139,17 @@ class Cluster:
             await asyncio.to_thread(self._store.save, changed)
             for job in changed:
                 self._keep(job)
+
+    def _dependent(self) -> list[Job]:
+        """Return the jobs that may have to wait for others."""
+        return [
+            job
+            for job in self._unfinished.values()
+            if job.phase is Phase.PENDING and job.stopped_at is None and OPTION in job.spec.options
+        ]
+
+    def _parts(self, number: int) -> list[Job]:
+        return list(self._jobs[number].values())
 
     def _keep(self, job: Job) -> None:
         self.changes += 1

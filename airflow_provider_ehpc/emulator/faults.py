@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from airflow_provider_ehpc.emulator.operations import OperationStatus
+
 
 class FaultKind(StrEnum):
     """What goes wrong. Each docstring names the fields of :class:`Fault` that the kind reads."""
@@ -76,6 +78,9 @@ _STANDING = frozenset(
 """Kinds that hold until they are cleared; the others strike ``times`` requests."""
 _OF_THE_LOG = frozenset({FaultKind.ARRIVAL, FaultKind.CHANGE})
 """Kinds that happen to the operation log; the request that is struck is answered all the same."""
+_LONGEST = 1_000_000_000
+"""Seconds that a fault may name; every clock still shows a date with them."""
+_MOST_ROWS = 1_000_000
 
 
 @dataclass
@@ -101,6 +106,17 @@ class Fault:
 
     def __post_init__(self) -> None:
         self.kind = FaultKind(self.kind)
+        for name, good in (
+            ("times", self.times >= 0),
+            ("seconds", abs(self.seconds) <= _LONGEST),
+            ("status", self.status == 0 or 200 <= self.status < 600),
+            ("size", self.size >= 0),
+            ("rows", 0 <= self.rows <= _MOST_ROWS),
+            ("rate", self.rate > 0),
+            ("word", self.kind is not FaultKind.CHANGE or self.word in ("", *OperationStatus)),
+        ):
+            if not good:
+                raise ValueError(f"{name}: {getattr(self, name)!r} is out of range for the fault {self.kind}")
 
     def strikes(self, operation: str, job_id: str) -> bool:
         """Whether a request for this operation and job is meant."""

@@ -116,7 +116,9 @@ class Gateway:
         note(kind if kind is FaultKind.TRUNCATE else outcome, reply.status)
         body = b""
         if reply.body is not None:
-            body = json.dumps(reply.body, ensure_ascii=False, separators=(",", ":")).encode()
+            text = json.dumps(reply.body, ensure_ascii=False, separators=(",", ":"))
+            # A lone surrogate leaves as its JSON escape, as from a cloud that writes ASCII.
+            body = text.encode(errors="backslashreplace")
         headers = {**reply.headers, "Date": self._date()}
         if fault and kind is FaultKind.HUGE:
             return await _send_huge(request, reply.status, headers, body, fault.size)

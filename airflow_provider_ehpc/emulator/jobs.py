@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -99,6 +100,30 @@ def array_indexes(request: str) -> tuple[int, ...]:
     indexes, _, step = request.partition(":")
     first, _, last = indexes.partition("-")
     return tuple(range(int(first), int(last) + 1, max(1, int(step or 1))))
+
+
+RETRY = "emulator.retry"
+"""Name in :attr:`JobSpec.options` of a pair: how often a job is run again, and after which exit code (None
+for any but 0)."""
+_RETRYING = """
+left={count}
+while :; do
+    /bin/sh -c {command}
+    code=$?
+    [ $left -gt 0 ] && [ $code {test} ] || exit $code
+    left=$((left - 1))
+done
+"""
+
+
+def shell_command(spec: JobSpec) -> str:
+    """Return what runs a job, without the ``-- `` that tells qsub and E-HPC that the command is no script."""
+    command = spec.command.lstrip().removeprefix("-- ")
+    if RETRY not in spec.options:
+        return command
+    count, code = spec.options[RETRY]
+    test = "-ne 0" if code is None else f"-eq {code}"
+    return _RETRYING.format(count=count, command=shlex.quote(command), test=test)
 
 
 def output_paths(home: Path, spec: JobSpec, number: str, index: str | None) -> tuple[Path, Path]:

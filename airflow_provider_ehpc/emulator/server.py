@@ -8,6 +8,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import threading
@@ -21,31 +22,27 @@ from aiohttp import web
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.accounts import Account, Accounts
 from airflow_provider_ehpc.emulator.admin import Admin
-from airflow_provider_ehpc.emulator.aliyun import classic, ehpc
-from airflow_provider_ehpc.emulator.aliyun.common_logs import CommonLogs
-from airflow_provider_ehpc.emulator.aliyun.protocol import AliyunService, Version
-from airflow_provider_ehpc.emulator.aliyun.serverless import EhpcServerless
+from airflow_provider_ehpc.emulator.aliyun.cloud import connection as aliyun_connection
 from airflow_provider_ehpc.emulator.aliyun.spelling import SERVERLESS, SPELLINGS
-from airflow_provider_ehpc.emulator.aliyun.view import CLUSTER_ID, USER, ClusterView
+from airflow_provider_ehpc.emulator.aliyun.view import CLUSTER_ID, USER
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import Fault, FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Gateway
-from airflow_provider_ehpc.emulator.huawei import cloud as huawei
+from airflow_provider_ehpc.emulator.guard import check_loopback, only_this_machine
+from airflow_provider_ehpc.emulator.guard import log as http_log
+from airflow_provider_ehpc.emulator.huawei.cloud import user_connection
 from airflow_provider_ehpc.emulator.huawei.training import read_job_id
 from airflow_provider_ehpc.emulator.jobs import Job
 from airflow_provider_ehpc.emulator.journal import Journal
-from airflow_provider_ehpc.emulator.operations import Operation, OperationLog
-from airflow_provider_ehpc.emulator.qingcloud.hpc import Hpc
-from airflow_provider_ehpc.emulator.qingcloud.operation import Operations
-from airflow_provider_ehpc.emulator.qingcloud.parameters import CLUSTER_ID as QINGCLOUD_CLUSTER_ID
-from airflow_provider_ehpc.emulator.qingcloud.parameters import ZONE
-from airflow_provider_ehpc.emulator.qingcloud.protocol import PREFIX as QINGCLOUD
-from airflow_provider_ehpc.emulator.qingcloud.protocol import QingCloudService
+from airflow_provider_ehpc.emulator.operation_log import OperationLog
+from airflow_provider_ehpc.emulator.operations import Operation
+from airflow_provider_ehpc.emulator.platform import Platform
 from airflow_provider_ehpc.emulator.schedulers import Scheduler
 from airflow_provider_ehpc.emulator.schedulers.local import LocalScheduler
 from airflow_provider_ehpc.emulator.schedulers.slurm import SlurmScheduler
 from airflow_provider_ehpc.emulator.schedulers.timetable import TimetableScheduler
-from airflow_provider_ehpc.emulator.store import Store
+from airflow_provider_ehpc.emulator.services import CLOUDS
+from airflow_provider_ehpc.emulator.store import Store, reading
 
 T = TypeVar("T")
 
@@ -59,14 +56,16 @@ _CALL_TIMEOUT = 60.0
 class Emulator:
     """A local cloud. :meth:`start` runs it in a thread; the other methods may be called from any thread.
 
-    :param directory: where everything is kept; a temporary one, gone at the end with all jobs, where
-        none is given.
+    :param directory: where state, jobs and logs are stored; by default a temporary one, removed at the end
+        with all jobs.
+    :param host: a loopback address or ``localhost``: jobs run as the user of the emulator.
     :param port: 0 takes a free one.
     :param scheduler: ``local`` runs jobs as processes of this machine, ``slurm`` gives them to its Slurm,
         ``timetable`` only tells that they run (:mod:`~airflow_provider_ehpc.emulator.schedulers.timetable`).
     :param spelling: whether E-HPC talks as on a ``pbs`` or on a ``slurm`` cluster; that of a real Slurm
         where it is one, else of PBS.
     :param slots: cores of the local scheduler.
+    :raises ValueError: for a ``host`` that other machines can reach.
     """
 
     def __init__(
@@ -79,8 +78,11 @@ class Emulator:
         spelling: str | None = None,
         slots: int = 16,
     ) -> None:
+        check_loopback(host)
         self.faults = Faults()
         self.requests = Journal()
+        self.admin_secret = secrets.token_urlsafe(24)
+        """Sent to the admin endpoints as ``Authorization: Bearer <secret>``; a new one for each emulator."""
         self.cluster_id = CLUSTER_ID
         self._temporary = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="ehpc-emulator-")).resolve()
@@ -97,7 +99,7 @@ class Emulator:
     def start(self) -> Emulator:
         """Serve from a thread of its own; return when requests are answered.
 
-        :raises OSError: where the port or the directory is taken.
+        :raises OSError: if the port or the directory is taken, or a state file is corrupt.
         """
         loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=loop.run_forever, name="ehpc-emulator", daemon=True)
@@ -128,19 +130,32 @@ class Emulator:
         async with contextlib.AsyncExitStack() as undo:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             undo.callback(self._take_directory().close)
-            store = Store(self.directory / "state.sqlite")
-            undo.callback(store.close)
-            self.accounts = Accounts(store)
-            self.operation_log = OperationLog(store, self.faults)
+            store = self._open_store(undo, self.directory)
+            with reading(store.file):
+                self.accounts = Accounts(store)
+                self.operation_log = OperationLog(store, self.faults)
             home = self.directory / "home"
             scheduler = self._make_scheduler(self.directory / "jobs", home)
             queue = await asyncio.to_thread(scheduler.default_queue)
             self._default_queue = queue or self._spelling.default_queue
-            self._serverless_queue = queue or SERVERLESS.default_queue
-            self._cluster = await self._open_cluster(undo, Cluster(scheduler, store, home))
-            self._serverless = await self._open_cluster(undo, self._make_serverless(undo))
+            self._cluster = await self._open_cluster(undo, scheduler, store, home)
+            self._serverless = await self._open_serverless(undo)
+            platform = Platform(
+                accounts=self.accounts,
+                faults=self.faults,
+                operation_log=self.operation_log,
+                cluster=self._cluster,
+                default_queue=self._default_queue,
+                serverless=self._serverless,
+                serverless_queue=queue or SERVERLESS.default_queue,
+                spelling=self._spelling,
+            )
             runner = web.AppRunner(
-                self._application(), access_log=None, max_line_size=_MAX_REQUEST_LINE, shutdown_timeout=1
+                self._application(platform),
+                access_log=None,
+                logger=http_log,
+                max_line_size=_MAX_REQUEST_LINE,
+                shutdown_timeout=1,
             )
             await runner.setup()
             undo.push_async_callback(runner.cleanup)
@@ -176,37 +191,16 @@ class Emulator:
     @property
     def connections(self) -> dict[str, dict[str, Any]]:
         """The connections to all clouds by their types, each as ``AIRFLOW_CONN_*`` takes it in JSON."""
-        account = self.accounts.first
-        qingcloud = {
-            "conn_type": "qingcloud_hpc",
-            "login": account.access_key_id,
-            "password": account.secret,
-            "host": self.url,
-            "extra": {"zone": ZONE, "cluster_id": QINGCLOUD_CLUSTER_ID},
-        }
-        return {
-            "aliyun_ehpc": self.connection,
-            "huawei_modelarts": huawei.key_connection(self.url, account),
-            "qingcloud_hpc": qingcloud,
-        }
+        return {cloud.conn_type: cloud.connection(self.url, self.accounts.first) for cloud in CLOUDS}
 
     @property
     def iam_connection(self) -> dict[str, Any]:
         """An Airflow connection to ModelArts as an IAM user, by tokens in place of a key."""
-        return huawei.user_connection(self.url, self.accounts.first)
+        return user_connection(self.url, self.accounts.first)
 
     def connection_of(self, account: Account) -> dict[str, Any]:
         """Return the Airflow connection to E-HPC that uses another account."""
-        extra = {"region": "cn-hangzhou", "cluster_id": self.cluster_id}
-        if account.security_token:
-            extra["security_token"] = account.security_token
-        return {
-            "conn_type": "aliyun_ehpc",
-            "login": account.access_key_id,
-            "password": account.secret,
-            "host": self.url,
-            "extra": extra,
-        }
+        return aliyun_connection(self.url, account)
 
     # Operations
 
@@ -233,6 +227,18 @@ class Emulator:
             priority=spec.get("priority") or 0,
         )
         return self._spelling.job_id(self._call(self._cluster.submit(job_spec)))
+
+    async def submit_sample(self) -> str:
+        """Submit a job of one minute from the running event loop, and return its ID.
+
+        It is the first job of a new emulator, so with the default scheduler its ID is ``1.manager``.
+        """
+        seconds = 60
+        command = f'for n in $(seq {seconds}); do echo "step $n of {seconds}"; sleep 1; done'
+        if self._scheduler_name == "timetable":
+            command = f"run={seconds} lines=1"
+        spec = JobSpec(name="sample", command=command, queue=self._default_queue, user=USER, priority=0)
+        return self._spelling.job_id(await self._cluster.submit(spec))
 
     def job(self, job_id: str, *, serverless: bool = False) -> Job:
         """Return a job as the cluster knows it, whatever faults make the API say.
@@ -282,7 +288,10 @@ class Emulator:
         and takes what the job goes on to write.
         """
         job = self.job(job_id)
-        path = {"stdout": job.stdout_path, "stderr": job.stderr_path}[stream]
+        paths = {"stdout": job.stdout_path, "stderr": job.stderr_path}
+        if stream not in paths:
+            raise ValueError(f"there is no stream {stream!r}; there are {' and '.join(paths)}")
+        path = paths[stream]
         if change == "append":
             with path.open("ab") as file:
                 file.write(data)
@@ -310,47 +319,42 @@ class Emulator:
 
     # Inside
 
-    async def _open_cluster(self, undo: contextlib.AsyncExitStack, cluster: Cluster) -> Cluster:
-        await cluster.open()
+    def _open_store(self, undo: contextlib.AsyncExitStack, directory: Path) -> Store:
+        file = directory / "state.sqlite"
+        with reading(file):
+            store = Store(file)
+        undo.callback(store.close)
+        return store
+
+    async def _open_cluster(
+        self, undo: contextlib.AsyncExitStack, scheduler: Scheduler, store: Store, home: Path
+    ) -> Cluster:
+        cluster = Cluster(scheduler, store, home)
+        with reading(store.file):
+            await cluster.open()
         undo.push_async_callback(lambda: cluster.close(kill_jobs=self._kill_jobs))
         return cluster
 
-    def _make_serverless(self, undo: contextlib.AsyncExitStack) -> Cluster:
-        """Return the cluster of serverless jobs, which have ids and instances of their own."""
+    async def _open_serverless(self, undo: contextlib.AsyncExitStack) -> Cluster:
+        """Return the cluster of serverless jobs, which have IDs and instances of their own."""
         directory = self.directory / "serverless"
         directory.mkdir(exist_ok=True)
-        store = Store(directory / "state.sqlite")
-        undo.callback(store.close)
-        home = directory / "home"
-        return Cluster(self._make_scheduler(directory / "jobs", home), store, home)
+        store, home = self._open_store(undo, directory), directory / "home"
+        return await self._open_cluster(undo, self._make_scheduler(directory / "jobs", home), store, home)
 
-    def _application(self) -> web.Application:
-        view = ClusterView(self._cluster, self._spelling, self.faults)
-        jobs = ehpc.Ehpc(view, self._default_queue).operations
-        common_logs = CommonLogs(self.operation_log, self.accounts.first).operations
-        classic_jobs = classic.EhpcClassic(view, self._default_queue).operations
-        serverless = ClusterView(self._serverless, SERVERLESS, self.faults)
-        serverless_jobs = EhpcServerless(serverless, self._serverless_queue).operations
-        versions = {
-            ehpc.VERSION: Version({**jobs, **common_logs}),
-            classic.VERSION: Version({**classic_jobs, **serverless_jobs}, get_only=frozenset(classic_jobs)),
-        }
-        aliyun = AliyunService(self.accounts, self.faults, versions, self.operation_log)
-        modelarts = huawei.huawei_service(self.accounts, self.faults, self._cluster, self._default_queue)
-        actions = {
-            **Hpc(self._cluster, self.operation_log, self.faults).actions,
-            **Operations(self.operation_log).actions,
-        }
-        qingcloud = QingCloudService(self.accounts, self.faults, actions)
-        app = web.Application()
-        Admin(self).add_to(app)
-        for service, paths in (
-            (aliyun, ("/",)),
-            (modelarts, huawei.PATHS),
-            (qingcloud, (QINGCLOUD + "{path:.*}",)),
-        ):
-            gateway = Gateway(service, self.faults, self.requests)
-            for path in paths:
+    def _application(self, platform: Platform) -> web.Application:
+        app = web.Application(middlewares=[only_this_machine])
+        Admin(
+            self.admin_secret,
+            faults=self.faults,
+            journal=self.requests,
+            accounts=self.accounts,
+            operation_log=self.operation_log,
+            change_log=self.change_log,
+        ).add_to(app)
+        for cloud in CLOUDS:
+            gateway = Gateway(cloud.service(platform), self.faults, self.requests)
+            for path in cloud.paths:
                 app.router.add_route("*", path, gateway.handle)
         return app
 

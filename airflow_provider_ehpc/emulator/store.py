@@ -1,22 +1,23 @@
-"""The emulator's memory: one SQLite file, written before anything is answered.
+"""The state of the emulator: one SQLite file, written before a request is answered.
 
-A process that is killed leaves it whole. Write-ahead logging without a flush at each commit is enough for
-that; only a power cut may take the last moments, and that is no cloud's business here.
+It survives a killed process: write-ahead logging without a flush at each commit is enough for that. Only a
+power cut can lose the last moments, which is acceptable here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.jobs import Job, Phase, Submission
+from airflow_provider_ehpc.emulator.jobs import Job, Submission
 from airflow_provider_ehpc.emulator.operations import Operation
+from airflow_provider_ehpc.emulator.records import read_record
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS submissions (number INTEGER PRIMARY KEY, record TEXT NOT NULL);
@@ -29,16 +30,51 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 _NOT_A_SUB_JOB = -1
 """Stands for the index None, which SQLite would not hold unique in a primary key."""
 
+_JOB_FIELDS = tuple(
+    field.name for field in dataclasses.fields(Job) if field.name not in ("submission", "index")
+)
+
+
+class CorruptState(OSError):
+    """A state file cannot be read. The message names the file, the fault and what to do."""
+
+
+@contextlib.contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while state is read from a file into one error.
+
+    :raises CorruptState: for a file that is no database or holds something else than the emulator writes.
+    """
+    try:
+        yield
+    except (sqlite3.Error, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CorruptState(
+            f"cannot read the state file {file}: {reason}. Move it away or choose "
+            "another directory; the emulator then starts without the keys, jobs and operations in it"
+        ) from error
+
 
 class Store:
-    """Submissions, jobs, operations and a few named facts. Its methods may be called from any thread."""
+    """Submissions, jobs, operations and a few named facts. Its methods may be called from any thread.
+
+    Open and load it within :func:`reading`.
+    """
 
     def __init__(self, file: Path) -> None:
+        self.file = file
         self._lock = threading.Lock()
         self._db = sqlite3.connect(file, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_SCHEMA)
+            (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -60,12 +96,22 @@ class Store:
 
     def load(self) -> list[Job]:
         """Return every job, in the order of submission."""
-        submissions = {}
-        for number, text in self._db.execute("SELECT number, record FROM submissions"):
-            record = json.loads(text)
-            submissions[number] = Submission(**{**record, "spec": JobSpec(**record["spec"])})
+        submissions = {
+            number: read_record(Submission, json.loads(text))
+            for number, text in self._db.execute("SELECT number, record FROM submissions")
+        }
         rows = self._db.execute("SELECT number, sub_job, record FROM jobs ORDER BY number, sub_job")
-        return [_job(submissions[number], sub_job, json.loads(text)) for number, sub_job, text in rows]
+        return [
+            read_record(
+                Job,
+                {
+                    "submission": submissions[number],
+                    "index": None if sub_job == _NOT_A_SUB_JOB else sub_job,
+                    **json.loads(text),
+                },
+            )
+            for number, sub_job, text in rows
+        ]
 
     def save_operations(self, operations: Iterable[Operation]) -> None:
         """Keep operations, or what has become of them."""
@@ -78,7 +124,7 @@ class Store:
     def operations(self) -> list[Operation]:
         """Return every operation, in the order in which they were added."""
         rows = self._db.execute("SELECT record FROM operations ORDER BY rowid")
-        return [Operation(**json.loads(text)) for (text,) in rows]
+        return [read_record(Operation, json.loads(text)) for (text,) in rows]
 
     def fact(self, name: str) -> Any:
         """Return what :meth:`set_fact` kept, or None."""
@@ -95,25 +141,6 @@ class Store:
 
 
 def _row(job: Job) -> tuple[int, int, str]:
-    record = {
-        "stdout_path": str(job.stdout_path),
-        "stderr_path": str(job.stderr_path),
-        "phase": job.phase,
-        "exit_code": job.exit_code,
-        "started_at": job.started_at,
-        "ended_at": job.ended_at,
-        "modified_at": job.modified_at,
-        "stopped_at": job.stopped_at,
-        "nodes": job.nodes,
-    }
-    return job.number, _NOT_A_SUB_JOB if job.index is None else job.index, json.dumps(record)
-
-
-def _job(submission: Submission, sub_job: int, record: dict[str, Any]) -> Job:
-    record |= {
-        "stdout_path": Path(record["stdout_path"]),
-        "stderr_path": Path(record["stderr_path"]),
-        "phase": Phase(record["phase"]),
-        "nodes": tuple(record["nodes"]),
-    }
-    return Job(submission, None if sub_job == _NOT_A_SUB_JOB else sub_job, **record)
+    record = {name: getattr(job, name) for name in _JOB_FIELDS}
+    sub_job = _NOT_A_SUB_JOB if job.index is None else job.index
+    return job.number, sub_job, json.dumps(record, default=str)

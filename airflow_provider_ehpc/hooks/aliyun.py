@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_ehpc.apis.aliyun import classic, common_logs, ehpc, serverless, window
+from airflow_provider_ehpc.apis.aliyun.common import PAGE_SIZE
+from airflow_provider_ehpc.apis.aliyun.filters import ClassicFilters, JobFilters
 from airflow_provider_ehpc.apis.aliyun.signing import Acs3Signer
 from airflow_provider_ehpc.apis.call import ApiCall, Credentials, InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
@@ -81,13 +84,29 @@ class EhpcHook(AliyunHook):
         """GetJob. See :meth:`get_job`."""
         return await self.acall(ehpc.get_job(cluster_id, job_id))
 
-    def list_jobs(self, cluster_id: str, **filters: Any) -> ehpc.ListJobsAnswer:
-        """ListJobs: one page; the filters are those of :func:`.ehpc.list_jobs`."""
-        return self.call(ehpc.list_jobs(cluster_id, **filters))
+    def list_jobs(
+        self,
+        cluster_id: str,
+        *,
+        page_number: int = 1,
+        page_size: int = PAGE_SIZE,
+        **filters: Unpack[JobFilters],
+    ) -> ehpc.ListJobsAnswer:
+        """ListJobs: one page. See :func:`.ehpc.list_jobs`."""
+        call = ehpc.list_jobs(cluster_id, page_number=page_number, page_size=page_size, **filters)
+        return self.call(call)
 
-    async def alist_jobs(self, cluster_id: str, **filters: Any) -> ehpc.ListJobsAnswer:
+    async def alist_jobs(
+        self,
+        cluster_id: str,
+        *,
+        page_number: int = 1,
+        page_size: int = PAGE_SIZE,
+        **filters: Unpack[JobFilters],
+    ) -> ehpc.ListJobsAnswer:
         """ListJobs. See :meth:`list_jobs`."""
-        return await self.acall(ehpc.list_jobs(cluster_id, **filters))
+        call = ehpc.list_jobs(cluster_id, page_number=page_number, page_size=page_size, **filters)
+        return await self.acall(call)
 
     def get_job_log(
         self, cluster_id: str, job_id: str, *, log_type: str = "all", offset: int = 0, size: int = 10240
@@ -119,16 +138,48 @@ class EhpcHook(AliyunHook):
         return await self.acall(ehpc.stop_jobs(cluster_id, job_ids))
 
     def list_common_logs(
-        self, time_from: int, time_to: int, **filters: Any
+        self,
+        time_from: datetime | int,
+        time_to: datetime | int,
+        *,
+        page_number: int = 1,
+        page_size: int = common_logs.PAGE_SIZE,
+        is_reverse: bool = False,
+        **filters: Unpack[common_logs.LogFilters],
     ) -> common_logs.ListCommonLogsAnswer:
-        """ListCommonLogs: one page; the filters are those of :func:`.common_logs.list_common_logs`."""
-        return self.call(common_logs.list_common_logs(time_from, time_to, **filters))
+        """ListCommonLogs: one page. See :func:`.common_logs.list_common_logs`."""
+        return self.call(
+            common_logs.list_common_logs(
+                time_from,
+                time_to,
+                page_number=page_number,
+                page_size=page_size,
+                is_reverse=is_reverse,
+                **filters,
+            )
+        )
 
     async def alist_common_logs(
-        self, time_from: int, time_to: int, **filters: Any
+        self,
+        time_from: datetime | int,
+        time_to: datetime | int,
+        *,
+        page_number: int = 1,
+        page_size: int = common_logs.PAGE_SIZE,
+        is_reverse: bool = False,
+        **filters: Unpack[common_logs.LogFilters],
     ) -> common_logs.ListCommonLogsAnswer:
         """ListCommonLogs. See :meth:`list_common_logs`."""
-        return await self.acall(common_logs.list_common_logs(time_from, time_to, **filters))
+        return await self.acall(
+            common_logs.list_common_logs(
+                time_from,
+                time_to,
+                page_number=page_number,
+                page_size=page_size,
+                is_reverse=is_reverse,
+                **filters,
+            )
+        )
 
     def operation_source(self, cluster_id: str | None = None) -> common_logs.EhpcOperations:
         """Return ListCommonLogs for the audit: of a cluster, or of the region.
@@ -156,6 +207,36 @@ class EhpcClassicHook(AliyunHook):
     async def alist_jobs(self, cluster_id: str, **filters: Any) -> classic.ListJobsAnswer:
         """ListJobs. See :meth:`list_jobs`."""
         return await self.acall(classic.list_jobs(cluster_id, **filters))
+
+    def list_jobs_with_filters(
+        self,
+        cluster_id: str,
+        *,
+        page_number: int = 1,
+        page_size: int = PAGE_SIZE,
+        **filters: Unpack[ClassicFilters],
+    ) -> classic.ListJobsWithFiltersAnswer:
+        """ListJobsWithFilters: one page. See :func:`.classic.list_jobs_with_filters`."""
+        return self.call(
+            classic.list_jobs_with_filters(
+                cluster_id, page_number=page_number, page_size=page_size, **filters
+            )
+        )
+
+    async def alist_jobs_with_filters(
+        self,
+        cluster_id: str,
+        *,
+        page_number: int = 1,
+        page_size: int = PAGE_SIZE,
+        **filters: Unpack[ClassicFilters],
+    ) -> classic.ListJobsWithFiltersAnswer:
+        """ListJobsWithFilters. See :meth:`list_jobs_with_filters`."""
+        return await self.acall(
+            classic.list_jobs_with_filters(
+                cluster_id, page_number=page_number, page_size=page_size, **filters
+            )
+        )
 
     def describe_job(self, cluster_id: str, job_id: str) -> classic.DescribeJobAnswer:
         """DescribeJob: a job in its scheduler's own words."""

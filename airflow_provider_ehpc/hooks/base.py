@@ -49,6 +49,7 @@ from airflow_provider_ehpc.apis.job import (
     LogLimits,
     Told,
 )
+from airflow_provider_ehpc.apis.moments import aware
 from airflow_provider_ehpc.apis.operation import OperationSource
 from airflow_provider_ehpc.compat import AirflowNotFoundException, aread_connection, read_connection
 from airflow_provider_ehpc.hooks.account import Account
@@ -402,11 +403,11 @@ class ApiHook(HttpHook):
 
         :raises NotSupported: where the API cannot tell.
         """
-        return self.drive(self.api.cluster_jobs(cluster_id or self.account.cluster_id, since))
+        return self.drive(self.api.cluster_jobs(cluster_id or self.account.cluster_id, aware("since", since)))
 
     async def acluster_jobs(self, since: datetime, cluster_id: str | None = None) -> Mapping[str, ClusterJob]:
         """Return a cluster's jobs. See :meth:`cluster_jobs`."""
-        account = await self.aaccount()
+        account, since = await self.aaccount(), aware("since", since)
         return await self.adrive(self.api.cluster_jobs(cluster_id or account.cluster_id, since))
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from airflow_provider_ehpc.apis.call import ApiCall, AuthenticationFailed, Credentials, InvalidArgument
 from airflow_provider_ehpc.apis.huawei import modelarts, modelarts_v1
@@ -10,6 +10,7 @@ from airflow_provider_ehpc.apis.huawei.iam import IamToken, IamUser, create_toke
 from airflow_provider_ehpc.apis.huawei.job_version import JobVersion
 from airflow_provider_ehpc.apis.huawei.lines import LogLines
 from airflow_provider_ehpc.apis.huawei.preview import LogPreview
+from airflow_provider_ehpc.apis.huawei.search import Search
 from airflow_provider_ehpc.apis.huawei.signing import SdkHmacSigner
 from airflow_provider_ehpc.apis.huawei.slices import SLICE, LogSlice
 from airflow_provider_ehpc.apis.huawei.training_job import TrainingJob
@@ -188,13 +189,20 @@ class ModelArtsHook(HuaweiHook):
         """ShowTrainingJobDetails. See :meth:`show_training_job`."""
         return await self.acall(modelarts.show_training_job(await self._aproject(), job_id))
 
-    def search_training_jobs(self, **filters: Any) -> modelarts.SearchAnswer:
-        """ListTrainingJobs: one page; the filters are those of :func:`.modelarts.search_training_jobs`."""
-        return self.call(modelarts.search_training_jobs(self._project, **filters))
+    def search_training_jobs(
+        self, *, page: int = 0, page_size: int = modelarts.PAGE_SIZE, **search: Unpack[Search]
+    ) -> modelarts.SearchAnswer:
+        """ListTrainingJobs: one page. See :func:`.modelarts.search_training_jobs`."""
+        call = modelarts.search_training_jobs(self._project, page=page, page_size=page_size, **search)
+        return self.call(call)
 
-    async def asearch_training_jobs(self, **filters: Any) -> modelarts.SearchAnswer:
+    async def asearch_training_jobs(
+        self, *, page: int = 0, page_size: int = modelarts.PAGE_SIZE, **search: Unpack[Search]
+    ) -> modelarts.SearchAnswer:
         """ListTrainingJobs. See :meth:`search_training_jobs`."""
-        return await self.acall(modelarts.search_training_jobs(await self._aproject(), **filters))
+        project = await self._aproject()
+        call = modelarts.search_training_jobs(project, page=page, page_size=page_size, **search)
+        return await self.acall(call)
 
     def create_training_job(self, body: dict[str, Any]) -> TrainingJob:
         """CreateTrainingJob: submit a job. Never sent twice by itself."""

@@ -119,10 +119,10 @@ class OperationAuditOperator(BaseOperator):
         told = summary.as_dict()
         self._tell_assets(context, told)
         self.log.info(
-            "%d operations of %s, read with %d requests, are in %s",
-            summary.records,
+            "the records of %s of %s, read with %s, are in %s",
+            _counted(summary.records, "operation"),
             window,
-            summary.requests,
+            _counted(summary.requests, "request"),
             ", ".join(file.path for file in summary.files),
         )
         _fail_for(violations, summary)
@@ -220,13 +220,16 @@ def _line(record: OperationRecord) -> str:
     return " ".join(" ".join(part.split()) for part in parts if part)
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _fail_for(violations: Sequence[Violation], summary: AuditSummary) -> None:
     failing = [str(violation) for violation in violations if violation.effect is Effect.FAIL]
     if not failing:
         return
     more = f"\n… and {len(failing) - _LISTED} more" if len(failing) > _LISTED else ""
     raise OperationsForbidden(
-        f"{len(failing)} operations of {summary.window} break a rule; all are in {summary.manifest}:\n"
-        + "\n".join(failing[:_LISTED])
-        + more
+        f"{_counted(len(failing), 'operation')} of {summary.window} violated a rule; all operations are in "
+        f"{summary.manifest}:\n" + "\n".join(failing[:_LISTED]) + more
     )

@@ -40,6 +40,13 @@ def test_what_cannot_be_saved_is_replaced(text: bytes | str, value: Any) -> None
     assert parse_json(text) == value
 
 
+def test_nul_in_a_log_stays() -> None:
+    """Offsets count the bytes of the file: a NUL that becomes three bytes would move all that follows."""
+    text = rb'{"log": "a\u0000\ud800", "\u0000": {"log": "\u0000", "id": "\u0000"}}'
+    value = {"log": "a\0\ufffd", "\ufffd": {"log": "\0", "id": "\ufffd"}}
+    assert parse_json(text, frozenset({"log"})) == value
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"<html>", b"{'a': 1}", b"[" * 100_000, b'"' + rb"\"" * 100_000])
 def test_what_is_not_json(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"line|char"):

@@ -69,6 +69,8 @@ def test_an_odd_value_is_an_absent_one(model: type[Answer]) -> None:
     for name, field in model.model_fields.items():
         alias = sent_name(name, field)
         for odd in ODD:
+            if alias in model.essential and odd:
+                continue
             read = model.model_validate({alias: odd})
             value, absent = getattr(read, name), getattr(default, name)
             if isinstance(absent, list):

@@ -269,7 +269,7 @@ class TestStopJobs:
         ("SubmitJob", {"CommandLine": "true", "RunasUser": "a", "Variables": "[{A:1}]"}, "Variables"),
         ("SubmitJob", {"CommandLine": "true", "RunasUser": "a", "ArrayRequest": "5-1"}, "ArrayRequest"),
         ("SubmitJob", {"CommandLine": "true", "RunasUser": "a", "Node": "1", "Mem": "much"}, "Mem"),
-        ("SubmitJob", {"CommandLine": "true", "RunasUser": "a", "JobRetry.Count": "3"}, "JobRetry.Count"),
+        ("SubmitJob", {"CommandLine": "true", "RunasUser": "a", "JobRetry.Count": "11"}, "JobRetry.Count"),
     ],
 )
 def test_a_parameter_that_is_wrong_is_named(

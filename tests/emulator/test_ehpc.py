@@ -157,7 +157,6 @@ def test_an_unknown_cluster_is_told(client: Client) -> None:
         ("ListJobs", {"JobFilter": '{"Users": "root"}'}, "JobFilter.Users"),
         ("ListJobs", {"JobFilter": '{"CreateTimeStart": "today"}'}, "JobFilter.CreateTimeStart"),
         ("ListJobs", {"JobFilter": '{"SortBy": {"SubmitOrder": "up"}}'}, "JobFilter.SortBy"),
-        ("ListJobs", {"JobFilter": '{"Diagnosis": [{}]}'}, "JobFilter.Diagnosis"),
         ("StopJobs", {"JobIds": "1.manager"}, "JobIds"),
         ("CreateJob", {"JobName": "a"}, "JobSpec"),
         ("CreateJob", {"JobSpec": "{}"}, "JobSpec.CommandLine"),

@@ -320,7 +320,8 @@ class TestAdmin:
         self, emulator: Emulator, method: str, path: str, body: object = None, kind: str = "application/json"
     ) -> tuple[int, str]:
         connection = http.client.HTTPConnection(urlsplit(emulator.url).netloc, timeout=30)
-        headers = {"Content-Type": kind} if body is not None else {}
+        headers = {"Authorization": f"Bearer {emulator.admin_secret}"}
+        headers |= {"Content-Type": kind} if body is not None else {}
         text = None if body is None else json.dumps(body)
         connection.request(method, "/_emulator" + path, text, headers)
         response = connection.getresponse()

@@ -59,7 +59,7 @@ def test_submission_is_answered_with_an_id_a_number_and_a_state(client: QingClou
     assert isinstance(told["job_id"], str)
 
 
-@pytest.mark.parametrize("missing", ["name", "run_user", "core_limit", "submit_type", "cmd_line"])
+@pytest.mark.parametrize("missing", ["name", "run_user", "core_limit", "cmd_line"])
 def test_what_a_submission_lacks_is_refused(client: QingCloudClient, missing: str) -> None:
     job = {"name": "n", "cmd_line": "true", "run_user": "u", "core_limit": 1, "submit_type": 0}
     del job[missing]
@@ -236,10 +236,13 @@ def test_operations_come_in_over_http(client: QingCloudClient) -> None:
     rows = [{"began_at": DAY, "action": "HpcUserAddUser", "resources": ["ehpc-1"]}]
     body = json.dumps({"operations": rows}).encode()
     request = urllib.request.Request(
-        f"{client.emulator.url}/_emulator/operations", body, {"content-type": "application/json"}
+        f"{client.emulator.url}/_emulator/operations",
+        body,
+        {"content-type": "application/json", "authorization": f"Bearer {client.emulator.admin_secret}"},
     )
     with urllib.request.urlopen(request) as answer:
         added = json.load(answer)
-    with urllib.request.urlopen(f"{client.emulator.url}/_emulator/operations") as answer:
+    request.data, request.method = None, "GET"
+    with urllib.request.urlopen(request) as answer:
         shown = json.load(answer)
     assert client.ids() == added == [row["id"] for row in shown]

@@ -344,7 +344,10 @@ class TestListServerlessJobs:
         ("SubmitServerlessJob", {"JobPriority": "1000"}, "JobPriority"),
         ("SubmitServerlessJob", {"Timeout": "0"}, "Timeout"),
         ("SubmitServerlessJob", {"Cpu": "none"}, "Cpu"),
-        ("SubmitServerlessJob", {"DependsOn": '[{"JobId":"1"}]'}, "DependsOn"),
+        ("SubmitServerlessJob", {"DependsOn": '[{"JobId":"1"}]'}, "DependsOn.JobId"),
+        ("SubmitServerlessJob", {"DependsOn": '[{"JobId":1}]'}, "DependsOn.JobId"),
+        ("SubmitServerlessJob", {"DependsOn": '{"JobId":"1"}'}, "DependsOn"),
+        ("SubmitServerlessJob", {"DependsOn": '[{"JobId":"1","Type":"Before"}]'}, "DependsOn.Type"),
         ("SubmitServerlessJob", {"RetryStrategy": '{"Attempts":11}'}, "RetryStrategy.Attempts"),
         ("SubmitServerlessJob", {"ArrayProperties": '{"IndexEnd":5000}'}, "ArrayProperties.IndexEnd"),
         (

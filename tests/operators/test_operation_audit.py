@@ -332,7 +332,8 @@ def test_each_record_is_a_line_of_the_task_log(
     assert task_log[-2] == (
         f"{MIDNIGHT.isoformat()} successful HpcUserAddUser by usr-a on ehpc-1 ({uid}) error 21 10"
     )
-    assert task_log[-1].endswith(f"are in {told['files'][0]['path']}")
+    assert " of 1 operation of " in task_log[-1]
+    assert task_log[-1].endswith(f"read with 1 request, are in {told['files'][0]['path']}")
 
 
 RULES = [

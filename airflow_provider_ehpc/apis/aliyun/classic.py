@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from pydantic import Field
 
@@ -34,10 +34,11 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
+from airflow_provider_ehpc.apis.aliyun.filters import ClassicFilters, classic_filters
 from airflow_provider_ehpc.apis.aliyun.pbs import SchedulerJob, scheduler_status
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
-from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, about, parse_json
+from airflow_provider_ehpc.apis.answer import Id, Items, Number, PascalAnswer, Text, Time, about, parse_json
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -70,7 +71,7 @@ _STREAMS = ("stdout", "stderr")
 class ListedJob(PascalAnswer):
     """A job as ListJobs tells it. Times have no zone; ``state`` is FINISHED, RUNNING or QUEUED."""
 
-    id: Text = ""
+    id: Id = ""
     name: Text = ""
     owner: Text = ""
     state: Text = ""
@@ -106,12 +107,14 @@ def list_jobs(
     page_size: int = PAGE_SIZE,
     state: str | None = None,
     owner: str | None = None,
+    rerunable: bool | None = None,
 ) -> ApiCall[ListJobsAnswer]:
     """ListJobs: a page of a cluster's jobs, in an order that is not documented.
 
     :param page_size: at most 50.
     :param state: ``all``, ``finished`` or ``notfinish``.
     :param owner: the cluster user whose jobs are meant.
+    :param rerunable: True for jobs that can be rerun only.
     """
     return rpc_call(
         VERSION,
@@ -122,6 +125,7 @@ def list_jobs(
             "Owner": owner,
             "PageNumber": page_number,
             "PageSize": page_size,
+            "Rerunable": parameter(rerunable),
             "State": state,
         },
         subject=f"cluster {cluster_id}",
@@ -150,14 +154,13 @@ def list_jobs_with_filters(
     *,
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
-    job_status: str | None = None,
-    created_from: int | None = None,
+    **filters: Unpack[ClassicFilters],
 ) -> ApiCall[ListJobsWithFiltersAnswer]:
-    """ListJobsWithFilters: a page of a cluster's jobs, newest first.
+    """ListJobsWithFilters: a page of a cluster's jobs.
 
     :param page_size: at most 50.
-    :param job_status: ``all``, ``finished`` or ``notfinish``.
-    :param created_from: epoch seconds of the earliest submission.
+    :param filters: see :class:`~.filters.ClassicFilters`.
+    :raises InvalidArgument: for a filter that is not of its type.
     """
     return rpc_call(
         VERSION,
@@ -165,11 +168,9 @@ def list_jobs_with_filters(
         ListJobsWithFiltersAnswer,
         {
             "ClusterId": cluster_id,
-            "CreateTimeStart": created_from,
-            "JobStatus": job_status,
             "PageNumber": page_number,
             "PageSize": page_size,
-            "SubmitOrder": "desc",
+            **classic_filters(filters),
         },
         subject=f"cluster {cluster_id}",
         method="GET",
@@ -223,7 +224,7 @@ class GetJobLogAnswer(PascalAnswer):
     """Answer of GetJobLog: pieces of both files in Base64. Neither file's length is told."""
 
     request_id: Text = ""
-    job_id: Text = ""
+    job_id: Id = ""
     output_log: Text = ""
     """Content of the standard output (in the 2024 API's GetJob, ``OutputLog`` is the file's path)."""
     error_log: Text = ""
@@ -259,8 +260,10 @@ def get_job_log(
 class SubmitJobAnswer(PascalAnswer):
     """Answer of SubmitJob."""
 
+    essential = frozenset({"JobId"})
+
     request_id: Text = ""
-    job_id: Text = ""
+    job_id: Id = ""
 
 
 def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import partial
+from typing import TypedDict, Unpack
 
 from pydantic import Field
 
@@ -15,7 +16,9 @@ from airflow_provider_ehpc.apis.aliyun.ehpc import VERSION
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, VerbatimAnswer
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, UnexpectedResponse
+from airflow_provider_ehpc.apis.keywords import check_names
 from airflow_provider_ehpc.apis.listing import one_pass
+from airflow_provider_ehpc.apis.moments import epoch_seconds
 from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord, OperationStatus
 
 PAGE_SIZE = 100
@@ -51,6 +54,8 @@ class CommonLog(VerbatimAnswer, PascalAnswer):
 class ListCommonLogsAnswer(PascalAnswer):
     """Answer of ListCommonLogs: one page."""
 
+    essential = frozenset({"Logs"})
+
     request_id: Text = ""
     uid: Text = ""
     page_number: Number = None
@@ -59,41 +64,55 @@ class ListCommonLogsAnswer(PascalAnswer):
     logs: Items[CommonLog] = Field(default_factory=list)
 
 
+class LogFilters(TypedDict, total=False):
+    """Filters of ListCommonLogs.
+
+    ``action_status`` is ``InProgress``, ``Finished`` or ``Failed``; ``log_type`` is ``Operation`` (in lower
+    case on another page); ``resource`` is the name of one resource, which the API does not recommend.
+    """
+
+    cluster_id: str | None
+    action_names: list[str] | None
+    action_status: str | None
+    operator_uid: str | None
+    log_request_id: str | None
+    log_type: str | None
+    resource: str | None
+
+
 def list_common_logs(
-    time_from: int,
-    time_to: int,
+    time_from: datetime | int,
+    time_to: datetime | int,
     *,
-    cluster_id: str | None = None,
-    action_names: list[str] | None = None,
-    action_status: str | None = None,
-    operator_uid: str | None = None,
-    log_request_id: str | None = None,
-    log_type: str | None = None,
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
     is_reverse: bool = False,
+    **filters: Unpack[LogFilters],
 ) -> ApiCall[ListCommonLogsAnswer]:
     """ListCommonLogs: a page of the operations of a stretch of time.
 
-    :param time_from: epoch seconds, like ``time_to``.
-    :param action_status: ``InProgress``, ``Finished`` or ``Failed``.
-    :param log_type: ``Operation``; spelt in lower case on another page.
+    :param time_from: an aware datetime or epoch seconds, like ``time_to``.
     :param page_size: 1 to 100.
     :param is_reverse: the newest first, the API's own default.
+    :param filters: see :class:`LogFilters`.
+    :raises InvalidArgument: for a time that names no moment.
     """
+    check_names(filters, LogFilters)
+    cluster_id, action_names = filters.get("cluster_id"), filters.get("action_names")
     return rpc_call(
         VERSION,
         "ListCommonLogs",
         ListCommonLogsAnswer,
         {
-            "From": time_from,
-            "To": time_to,
+            "From": epoch_seconds("time_from", time_from),
+            "To": epoch_seconds("time_to", time_to),
             "ClusterId": cluster_id,
             "ActionName": None if action_names is None else json.dumps(action_names, separators=(",", ":")),
-            "ActionStatus": action_status,
-            "OperatorUid": operator_uid,
-            "LogRequestId": log_request_id,
-            "LogType": log_type,
+            "ActionStatus": filters.get("action_status"),
+            "OperatorUid": filters.get("operator_uid"),
+            "LogRequestId": filters.get("log_request_id"),
+            "LogType": filters.get("log_type"),
+            "Resource": filters.get("resource"),
             "PageNumber": page_number,
             "PageSize": page_size,
             "IsReverse": "true" if is_reverse else "false",

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from pydantic import Field
 
@@ -32,10 +32,11 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     whole_array_id,
     with_options,
 )
+from airflow_provider_ehpc.apis.aliyun.filters import JobFilters, job_filter
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
 from airflow_provider_ehpc.apis.aliyun.window import tail
-from airflow_provider_ehpc.apis.answer import Flag, Items, Number, PascalAnswer, Text, Time, about
+from airflow_provider_ehpc.apis.answer import Flag, Id, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import array_size, array_status
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
@@ -74,7 +75,7 @@ class Resources(PascalAnswer):
 class JobInfo(PascalAnswer):
     """A job as GetJob tells it. Times have no zone; there is neither an exit code nor an end time."""
 
-    job_id: Text = ""
+    job_id: Id = ""
     job_name: Text = ""
     runas_user: Text = ""
     state: Text = ""
@@ -101,6 +102,8 @@ class JobInfo(PascalAnswer):
 
 class GetJobAnswer(PascalAnswer):
     """Answer of GetJob."""
+
+    essential = frozenset({"JobInfo"})
 
     request_id: Text = ""
     success: Flag = None
@@ -129,7 +132,7 @@ def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
 class ListedJobSpec(PascalAnswer):
     """A job as ListJobs tells it: other names than GetJob's, and times in epoch seconds."""
 
-    id: Text = ""
+    id: Id = ""
     state: Text = ""
     runas_user: Text = ""
     job_queue: Text = ""
@@ -172,35 +175,21 @@ def list_jobs(
     *,
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
-    job_status: str | None = None,
-    job_name: str | None = None,
-    queues: list[str] | None = None,
-    users: list[str] | None = None,
-    created_from: int | None = None,
-    created_to: int | None = None,
+    **filters: Unpack[JobFilters],
 ) -> ApiCall[ListJobsAnswer]:
-    """ListJobs: a page of a cluster's jobs, newest first.
+    """ListJobs: a page of a cluster's jobs.
 
     :param page_size: at most 50.
-    :param job_status: ``all``, ``finished`` or ``notfinish``.
-    :param job_name: a part of the name.
-    :param created_from: epoch seconds, like ``created_to``.
+    :param filters: see :class:`~.filters.JobFilters`.
+    :raises InvalidArgument: for a filter that is not of its type.
     """
-    job_filter = {
-        "CreateTimeEnd": None if created_to is None else str(created_to),
-        "CreateTimeStart": None if created_from is None else str(created_from),
-        "JobName": job_name,
-        "JobStatus": job_status,
-        "Queues": queues,
-        "Users": users,
-    }
     return rpc_call(
         VERSION,
         "ListJobs",
         ListJobsAnswer,
         {
             "ClusterId": cluster_id,
-            "JobFilter": _object(job_filter),
+            "JobFilter": job_filter(filters),
             "PageNumber": page_number,
             "PageSize": page_size,
         },
@@ -217,7 +206,7 @@ class GetJobLogAnswer(PascalAnswer):
 
     request_id: Text = ""
     success: Flag = None
-    job_id: Text = ""
+    job_id: Id = ""
     stdout_log: Text = ""
     stderr_log: Text = ""
     stdout_log_size: Number = None
@@ -246,9 +235,11 @@ def get_job_log(
 class CreateJobAnswer(PascalAnswer):
     """Answer of CreateJob."""
 
+    essential = frozenset({"JobId"})
+
     request_id: Text = ""
     success: Flag = None
-    job_id: Text = ""
+    job_id: Id = ""
 
 
 def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:

@@ -30,7 +30,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
 from airflow_provider_ehpc.apis.aliyun.containers import ContainerGroup, exit_code, reason, resources
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import serverless_state
-from airflow_provider_ehpc.apis.answer import Flag, Items, Number, PascalAnswer, Text, Time, about
+from airflow_provider_ehpc.apis.answer import Flag, Id, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import array_status
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
@@ -57,6 +57,7 @@ from airflow_provider_ehpc.apis.job import (
     Told,
 )
 from airflow_provider_ehpc.apis.listing import all_pages, one_pass
+from airflow_provider_ehpc.apis.moments import epoch_seconds
 
 VERSION = "2018-04-12"
 _NAME = "ehpc-serverless"
@@ -70,7 +71,7 @@ class ListedJob(PascalAnswer):
     """A serverless job, or a sub-task of an array job, as ListServerlessJobs tells it."""
 
     # Id, Name and Owner are what an earlier SDK called the first three.
-    job_id: Text = Field("", validation_alias=AliasChoices("JobId", "Id", "job_id"))
+    job_id: Id = Field("", validation_alias=AliasChoices("JobId", "Id", "job_id"))
     job_name: Text = Field("", validation_alias=AliasChoices("JobName", "Name", "job_name"))
     user: Text = Field("", validation_alias=AliasChoices("User", "Owner", "user"))
     state: Text = ""
@@ -142,8 +143,8 @@ def list_serverless_jobs(
     job_ids: Iterable[str] = (),
     job_names: Iterable[str] = (),
     state: str | None = None,
-    submitted_from: int | None = None,
-    submitted_to: int | None = None,
+    submitted_from: datetime | int | None = None,
+    submitted_to: datetime | int | None = None,
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
 ) -> ApiCall[ListServerlessJobsAnswer]:
@@ -151,7 +152,7 @@ def list_serverless_jobs(
 
     :param job_ids: of jobs, or of sub-tasks.
     :param state: ``All``, ``Pending``, ``Running``, ``Succeeded``, ``Canceled`` or ``Failed``.
-    :param submitted_from: epoch seconds, like ``submitted_to``.
+    :param submitted_from: an aware datetime or epoch seconds, like ``submitted_to``.
     :param page_size: at most 100.
     """
     return rpc_call(
@@ -165,8 +166,8 @@ def list_serverless_jobs(
             "PageNumber": page_number,
             "PageSize": page_size,
             "State": state,
-            "SubmitTimeEnd": submitted_to,
-            "SubmitTimeStart": submitted_from,
+            "SubmitTimeEnd": epoch_seconds("submitted_to", submitted_to),
+            "SubmitTimeStart": epoch_seconds("submitted_from", submitted_from),
         },
         subject=f"cluster {cluster_id}",
     )
@@ -175,8 +176,10 @@ def list_serverless_jobs(
 class SubmitServerlessJobAnswer(PascalAnswer):
     """Answer of SubmitServerlessJob."""
 
+    essential = frozenset({"JobId"})
+
     request_id: Text = ""
-    job_id: Text = ""
+    job_id: Id = ""
 
 
 def submit_serverless_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitServerlessJobAnswer]:

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from airflow_provider_ehpc.apis.answer import as_text, parse_json
-from airflow_provider_ehpc.apis.json_text import clean_text
 
 
 def _content(value: Any) -> str:
-    return clean_text(value) if isinstance(value, str) else as_text(value)
+    return value if isinstance(value, str) else as_text(value)
 
 
 def _metrics(value: Any) -> Any:

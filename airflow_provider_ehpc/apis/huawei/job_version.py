@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Flag, Items, Number, Text, Time
+from airflow_provider_ehpc.apis.answer import Answer, Flag, Id, Items, Number, Text, Time
 from airflow_provider_ehpc.apis.huawei.fields import Metrics
 from airflow_provider_ehpc.apis.huawei.states import status_name, status_state
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
@@ -54,11 +54,11 @@ class JobVersion(Answer):
     """Answer of the query for a version's details."""
 
     is_success: Flag = None
-    job_id: Text = ""
+    job_id: Id = ""
     job_name: Text = ""
     job_desc: Text = ""
     job_type: Number = None
-    version_id: Text = ""
+    version_id: Id = ""
     version_name: Text = ""
     pre_version_id: Text = ""
     status: Number = None
@@ -151,9 +151,9 @@ class JobVersion(Answer):
 class ListedJob(Answer):
     """A row of the list: a job with its newest version."""
 
-    job_id: Text = ""
+    job_id: Id = ""
     job_name: Text = ""
-    version_id: Text = ""
+    version_id: Id = ""
     status: Number = None
     create_time: Time = None
     duration: Number = None

@@ -32,6 +32,8 @@ _EARLIER = 3600 * 1000
 class LogLines(Answer):
     """A page of lines."""
 
+    log_fields = frozenset({"content"})
+
     start_line: Text = ""
     end_line: Text = ""
     lines: Number = None

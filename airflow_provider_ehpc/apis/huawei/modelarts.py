@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ from airflow_provider_ehpc.apis.huawei.flows import (
 from airflow_provider_ehpc.apis.huawei.lines import LogLines, newest_lines, read_lines
 from airflow_provider_ehpc.apis.huawei.preview import LogPreview, is_preview, new_part
 from airflow_provider_ehpc.apis.huawei.protocol import LOG_NOT_READY, modelarts_call, project_path
+from airflow_provider_ehpc.apis.huawei.search import Search, search_body
 from airflow_provider_ehpc.apis.huawei.states import UNFINISHED_PHASES
 from airflow_provider_ehpc.apis.huawei.submission import job_body
 from airflow_provider_ehpc.apis.huawei.training_job import TaskIp, TrainingJob
@@ -49,6 +50,7 @@ from airflow_provider_ehpc.apis.job import (
     StatusesFlow,
 )
 from airflow_provider_ehpc.apis.listing import all_pages, newest_pages, submitted_since
+from airflow_provider_ehpc.apis.moments import milliseconds
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 
 VERSION = "v2"
@@ -92,23 +94,15 @@ class SearchAnswer(Answer):
 
 
 def search_training_jobs(
-    project_id: str,
-    *,
-    page: int = 0,
-    page_size: int = PAGE_SIZE,
-    phases: Sequence[str] = (),
-    name: str | None = None,
+    project_id: str, *, page: int = 0, page_size: int = PAGE_SIZE, **search: Unpack[Search]
 ) -> ApiCall[SearchAnswer]:
-    """ListTrainingJobs: a page of the project's jobs, newest first.
+    """ListTrainingJobs: a page of the project's jobs.
 
     :param page: the first is 0. The API calls it ``offset``, but it counts pages.
     :param page_size: at most 50.
-    :param phases: only jobs in one of these.
-    :param name: a part of the name.
+    :param search: see :class:`~.search.Search`.
+    :raises InvalidArgument: for a condition of another form.
     """
-    filters = [{"key": "phase", "operator": "in", "value": list(phases)}] if phases else []
-    if name:
-        filters.append({"key": "name", "operator": "like", "value": [name]})
     return modelarts_call(
         "ListTrainingJobs",
         SearchAnswer,
@@ -118,9 +112,7 @@ def search_training_jobs(
         body={
             "offset": page,
             "limit": page_size,
-            "sort_by": "create_time",
-            "order": "desc",
-            "filters": filters,
+            **search_body(search),
         },
         subject=f"project {project_id}",
     )
@@ -213,8 +205,8 @@ def list_training_job_events(
             "order": order,
             "level": level,
             "pattern": pattern,
-            "start_time": _milliseconds(since),
-            "end_time": _milliseconds(until),
+            "start_time": milliseconds("since", since),
+            "end_time": milliseconds("until", until),
         },
         subject=str(JobRef(job_id)),
     )
@@ -415,7 +407,3 @@ def _job_id(job: TrainingJob) -> str:
 def _cluster_job(job: TrainingJob) -> ClusterJob:
     status = job.job_status(JobRef(job.metadata.id))
     return ClusterJob(status, status.state.terminal, whole=status.state is JobState.SUCCEEDED)
-
-
-def _milliseconds(time: datetime | None) -> int | None:
-    return None if time is None else round(time.timestamp() * 1000)

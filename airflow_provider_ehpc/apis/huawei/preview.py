@@ -25,6 +25,8 @@ _WINDOW = 512
 class LogPreview(Answer):
     """Answer of ShowTrainingJobLogsPreview."""
 
+    log_fields = frozenset({"content", "context"})
+
     # Named context before 2022-03-01.
     content: Content = Field(default="", validation_alias=AliasChoices("content", "context"))
     current_size: Number = None

@@ -127,7 +127,7 @@ def read_answer(
     """
     if response.status == 204:
         return model()
-    told = _told(response, list_field)
+    told = _told(response, list_field, model.log_fields)
     request_id = as_text(told.get("request_id") or response.headers.get("x-request-id")) or None
     # v1 answers 200 with is_success=false, and also 4xx with it; v2 has no such field.
     refused = str(told.get("is_success", True)).strip().lower() == "false"
@@ -139,7 +139,7 @@ def read_answer(
     raise _error(trouble, response, request_id)
 
 
-def _told(response: ApiResponse, list_field: str | None) -> Mapping[str, Any]:
+def _told(response: ApiResponse, list_field: str | None, logs: frozenset[str]) -> Mapping[str, Any]:
     if 300 <= response.status < 400:
         raise UnexpectedResponse(
             "the endpoint redirects, which the API never does",
@@ -157,7 +157,7 @@ def _told(response: ApiResponse, list_field: str | None) -> Mapping[str, Any]:
     if list_field and body.startswith(b"["):
         body = b'{"%s": %s}' % (list_field.encode(), body)
         return json_object(ApiResponse(response.status, response.headers, body))
-    return json_object(response)
+    return json_object(response, logs)
 
 
 class _Trouble(NamedTuple):

@@ -31,6 +31,8 @@ class LogSlice(Answer):
     quotes. ``end_byte`` is the next ``start_byte``: from 0, the ten bytes ``Log string`` end at 10.
     """
 
+    log_fields = frozenset({"log"})
+
     is_success: Flag = None
     log: Content = ""
     end_byte: Number = None

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Flag, Items, Number, Text, Time
+from airflow_provider_ehpc.apis.answer import Answer, Flag, Id, Items, Number, Text, Time
 from airflow_provider_ehpc.apis.huawei.fields import Content
 from airflow_provider_ehpc.apis.huawei.states import phase_state
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
@@ -21,7 +21,7 @@ from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 class JobMetadata(Answer):
     """Who made the job, when, and how it is called."""
 
-    id: Text = ""
+    id: Id = ""
     name: Text = ""
     workspace_id: Text = ""
     description: Text = ""

@@ -15,7 +15,17 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Items, Number, Text, Time, about, parse_json, same_id
+from airflow_provider_ehpc.apis.answer import (
+    Answer,
+    Id,
+    Items,
+    Number,
+    Text,
+    Time,
+    about,
+    parse_json,
+    same_id,
+)
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiResponse,
@@ -48,7 +58,7 @@ from airflow_provider_ehpc.apis.qingcloud.states import job_state, operation_sta
 class Job(Answer):
     """A job, as job/list and the longer job/jobdetail tell it. The list's times have no zone."""
 
-    hpcjob_uuid: Text = ""
+    hpcjob_uuid: Id = ""
     """The job's id in every call."""
     job_id: Text = ""
     """A number of the cluster's; a whole number or a text."""
@@ -106,7 +116,10 @@ def list_jobs(
         {
             "zone": zone,
             "cluster_id": cluster_id,
+            # The page has the first name, the vendor's client (qingcloud-hpc 0.0.1, made from the server's
+            # own description) the second.
             "jobs_status": jobs_status,
+            "job_status": jobs_status,
             "queue_name": queue_name,
             "run_user": run_user,
             "search_word": search_word,
@@ -121,6 +134,8 @@ def list_jobs(
 
 class JobDetailAnswer(Answer):
     """Answer of job/jobdetail: the job as a list of one."""
+
+    essential = frozenset({"hpc_job_set"})
 
     hpc_job_set: Items[Job] = Field(default_factory=list)
 
@@ -140,7 +155,9 @@ def job_detail(zone: str, cluster_id: str, job_uuid: str) -> ApiCall[JobDetailAn
 class SubmitJobAnswer(Answer):
     """Answer of job/submitJob."""
 
-    hpcjob_uuid: Text = ""
+    essential = frozenset({"hpcjob_uuid"})
+
+    hpcjob_uuid: Id = ""
     job_id: Text = ""
     job_status: Text = ""
 

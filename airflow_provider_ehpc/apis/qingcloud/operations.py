@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Items, Number, Text, Time, VerbatimAnswer
-from airflow_provider_ehpc.apis.call import ApiCall, Flow, InvalidArgument, NotFound, UnexpectedResponse
+from airflow_provider_ehpc.apis.answer import Answer, Id, Items, Number, Text, Time, VerbatimAnswer
+from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
+from airflow_provider_ehpc.apis.moments import aware
 from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord
 from airflow_provider_ehpc.apis.qingcloud.protocol import PAGE_SIZE, hpc_call
 from airflow_provider_ehpc.apis.qingcloud.signing import TIME_FORMAT
@@ -21,7 +22,7 @@ from airflow_provider_ehpc.apis.qingcloud.states import operation_status
 class Operation(VerbatimAnswer):
     """One operation. Its row changes: from pending to successful or failed."""
 
-    job_id: Text = ""
+    job_id: Id = ""
     """Of the operation (``j-…``); the asynchronous calls return it. A compute job is an ``hpcjob-…``."""
     job_action: Text = ""
     action_describe: Text = ""
@@ -38,6 +39,8 @@ class Operation(VerbatimAnswer):
 
 class ListOperationsAnswer(Answer):
     """Answer of operation: one page."""
+
+    essential = frozenset({"job_set"})
 
     total_count: Number = None
     job_set: Items[Operation] = Field(default_factory=list)
@@ -70,7 +73,7 @@ def list_operations(
     :param start_time: aware, like ``end_time``. Which of a row's two times is meant is not documented.
     :param limit: 1 to 100.
     :param reverse: 0 for the oldest first, 1 for the newest. The default is not documented.
-    :raises InvalidArgument: for a time without a zone.
+    :raises InvalidArgument: for a time that is no datetime or has no zone.
     """
     return hpc_call(
         "operation",
@@ -204,8 +207,4 @@ def _aware(time: datetime) -> datetime:
 
 
 def _text(name: str, time: datetime | None) -> str | None:
-    if time is None:
-        return None
-    if time.tzinfo is None:
-        raise InvalidArgument(f"{name}: {time.isoformat()} has no time zone, so it names no moment")
-    return time.astimezone(UTC).strftime(TIME_FORMAT)
+    return None if time is None else aware(name, time).astimezone(UTC).strftime(TIME_FORMAT)

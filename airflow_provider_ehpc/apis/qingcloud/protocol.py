@@ -84,9 +84,7 @@ def hpc_call(
     :param operation: the documented action, as ``job/list``.
     :param body: for a POST; a GET has none.
     :param path: what follows the action in the path.
-    :raises InvalidArgument: for a missing zone; for a limit that the cloud would lower in silence; and for a
-        space in the query, which the documentation signs as ``%20`` in its text and as ``+`` in its code, so
-        that the request could be refused as wrongly signed.
+    :raises InvalidArgument: for a missing zone, and for a limit that the cloud would lower silently.
     """
     told = {name: str(value) for name, value in query.items() if value is not None}
     if not told.get("zone"):
@@ -94,9 +92,6 @@ def hpc_call(
     limit = query.get("limit")
     if limit is not None and not 1 <= int(limit) <= PAGE_SIZE:
         raise InvalidArgument(f"limit: {limit} is not between 1 and {PAGE_SIZE}")
-    for name, value in told.items():
-        if " " in value:
-            raise InvalidArgument(f"{name}: QingCloud does not say how it signs a space; use a text without")
     headers, sent = {"accept": "application/json"}, b""
     if body is not None:
         headers["content-type"] = "application/json"

@@ -4,7 +4,9 @@ It is not the signature of QingCloud's other APIs: a fourth line holds the body'
 in ``/`` although the requested one does not, the time is called ``timestamp``, and the signature is encoded
 twice. Source: the page on signatures of the HPC API reference (2023-09-06). Its printed result is in
 ``tests/vectors/qingcloud-hpc-hmac-sha256.json``; it is that of zone ``jn1a``, not of the zone printed.
-The emulator checks signatures with these same functions.
+The page encodes a space as ``%20`` in its text and as ``+`` in its code, and does not mention a slash. The
+vendor's client (``qingcloud-hpc`` 0.0.1, request.py) signs ``%20`` and leaves a slash as it is; so does this
+module.
 """
 
 from __future__ import annotations
@@ -12,16 +14,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 from airflow_provider_ehpc.apis.call import (
     ApiRequest,
     Credentials,
     InvalidArgument,
-    encode_query,
     percent_encode,
 )
 
@@ -31,14 +32,17 @@ LIFETIME = 60
 """Seconds after its timestamp for which the cloud accepts a request; then it answers 1300."""
 
 
-def string_to_sign(request: ApiRequest) -> str:
-    """Return the text that is signed. A signature in ``request.query`` is not a part of it."""
-    query = {name: value for name, value in sorted(request.query.items()) if name != "signature"}
+def string_to_sign(request: ApiRequest, encode: Callable[[str], str] = quote) -> str:
+    """Return the text that is signed. A signature in ``request.query`` is not a part of it.
+
+    :param encode: how names and values of the query are encoded.
+    """
+    query = sorted((name, value) for name, value in request.query.items() if name != "signature")
     return "\n".join(
         (
             request.method,
             request.path.rstrip("/") + "/",
-            encode_query(query),
+            "&".join(f"{encode(name)}={encode(value)}" for name, value in query),
             hashlib.md5(request.body, usedforsecurity=False).hexdigest(),
         )
     )

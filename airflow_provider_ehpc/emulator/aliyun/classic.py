@@ -25,9 +25,10 @@ from airflow_provider_ehpc.emulator.aliyun.classic_requests import (
 from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, page, required
 from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
 from airflow_provider_ehpc.emulator.aliyun.requests import filters
+from airflow_provider_ehpc.emulator.aliyun.spelling import PBS
 from airflow_provider_ehpc.emulator.aliyun.view import ClusterView, check_cluster, local_time, read_piece
 from airflow_provider_ehpc.emulator.gateway import Refused
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import RETRY, Job, Phase
 
 VERSION = "2018-04-12"
 
@@ -55,6 +56,9 @@ class EhpcClassic:
         """SubmitJob."""
         check_cluster(parameters)
         spec, post_command = submission(parameters, self._default_queue)
+        if RETRY in spec.options and self._view.spelling is not PBS:
+            # "You can only retry jobs that are run on the PBS clusters" (the operation's page).
+            raise invalid("JobRetry.Count")
         # A path that is not absolute begins where the job runs.
         spec = dataclasses.replace(
             spec, stdout_path=self._at_home(spec.stdout_path), stderr_path=self._at_home(spec.stderr_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.aliyun.parameters import (
@@ -12,21 +13,15 @@ from airflow_provider_ehpc.emulator.aliyun.parameters import (
     array_request,
     invalid,
     json_value,
+    not_emulated,
     required,
     variables,
     whole,
 )
-from airflow_provider_ehpc.emulator.jobs import Job
+from airflow_provider_ehpc.emulator.jobs import RETRY, Job
 
-# What they ask for does not happen here: better refused than ignored.
-_NOT_SERVED = (
-    "InputFileUrl",
-    "JobRetry.Count",
-    "JobRetry.OnExitCode",
-    "JobRetry.Priority",
-    "PackagePath",
-    "UnzipCmd",
-)
+_NOT_EMULATED = ("InputFileUrl", "JobRetry.Priority", "PackagePath", "UnzipCmd")
+_MAX_RETRIES = 10
 _OF_A_NODE = ("Cpu", "Task", "Thread", "Mem", "Gpu")
 _MAX_STOPPED = 100
 
@@ -36,9 +31,9 @@ def submission(parameters: Mapping[str, str], default_queue: str) -> tuple[JobSp
     command = required(parameters, "CommandLine").strip()
     if not command.removeprefix("--").strip():
         raise invalid("CommandLine")
-    for name in _NOT_SERVED:
+    for name in _NOT_EMULATED:
         if parameters.get(name):
-            raise invalid(name)
+            raise not_emulated(name)
     nodes = _count(parameters, "Node")
     if nodes is None:
         # "If the parameter is not specified, the Cpu, Task, Thread, Mem, and Gpu parameters become invalid."
@@ -61,10 +56,21 @@ def submission(parameters: Mapping[str, str], default_queue: str) -> tuple[JobSp
         environment=variables(parameters.get("Variables", ""), "Variables"),
         stdout_path=parameters.get("StdoutRedirectPath") or None,
         stderr_path=parameters.get("StderrRedirectPath") or None,
-        options={"ReRunable": _flag(parameters, "ReRunable")},
+        options={"ReRunable": _flag(parameters, "ReRunable"), **_retry(parameters)},
     )
     _flag(parameters, "Async")
     return spec, parameters.get("PostCmdLine", "")
+
+
+def _retry(parameters: Mapping[str, str]) -> Mapping[str, Any]:
+    """Read JobRetry; without a Count, the other parameters "do not take effect" (the operation's page)."""
+    count = _count(parameters, "JobRetry.Count")
+    if count is None:
+        return {}
+    if count > _MAX_RETRIES:
+        raise invalid("JobRetry.Count")
+    code = parameters.get("JobRetry.OnExitCode", "")
+    return {RETRY: [count, whole(code, "JobRetry.OnExitCode") if code else None]}
 
 
 @dataclass(frozen=True, slots=True)

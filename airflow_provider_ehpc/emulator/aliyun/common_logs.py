@@ -14,7 +14,8 @@ from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, page, requ
 from airflow_provider_ehpc.emulator.aliyun.protocol import Operation as Handler
 from airflow_provider_ehpc.emulator.aliyun.recording import operator_uid
 from airflow_provider_ehpc.emulator.aliyun.requests import string_list
-from airflow_provider_ehpc.emulator.operations import Operation, OperationLog, OperationStatus
+from airflow_provider_ehpc.emulator.operation_log import OperationLog
+from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
 
 _MAX_PAGE_SIZE = 100
 _DEFAULT_PAGE_SIZE = 20

@@ -64,8 +64,12 @@ class Ehpc:
         """ListClusters, which clients use to see whether their key is good."""
         number, size = page(parameters)
         cluster = {"ClusterId": CLUSTER_ID, "ClusterName": "emulator", "ClusterStatus": "running"}
-        clusters = [cluster] if number == 1 else []
-        told = {"Clusters": clusters, "TotalCount": 1, "PageNumber": number, "PageSize": size}
+        wanted = all(
+            name not in parameters or value in string_list(parameters, name)
+            for name, value in (("ClusterIds", CLUSTER_ID), ("ClusterNames", cluster["ClusterName"]))
+        )
+        clusters = [cluster] if number == 1 and wanted else []
+        told = {"Clusters": clusters, "TotalCount": int(wanted), "PageNumber": number, "PageSize": size}
         return self._told({**told, "Success": True})
 
     async def get_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:

@@ -21,6 +21,11 @@ def invalid(parameter: str) -> Refused:
     return Refused(400, "InvalidParams", f"The specified parameter {parameter} is invalid.")
 
 
+def not_emulated(parameter: str) -> Refused:
+    """Return the refusal of a parameter that the cloud has and the emulator does not."""
+    return Refused(400, "NotEmulated", f"The parameter {parameter} is not emulated.")
+
+
 def required(parameters: Mapping[str, str], name: str) -> str:
     """Return a parameter that has to be there."""
     value = parameters.get(name, "")

@@ -22,7 +22,7 @@ from airflow_provider_ehpc.emulator.accounts import Account, Accounts
 from airflow_provider_ehpc.emulator.aliyun.recording import recorded
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
-from airflow_provider_ehpc.emulator.operations import OperationLog
+from airflow_provider_ehpc.emulator.operation_log import OperationLog
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -11,7 +11,8 @@ from typing import Any
 
 from airflow_provider_ehpc.emulator.accounts import Account
 from airflow_provider_ehpc.emulator.gateway import REQUEST_ID, Act, Refused
-from airflow_provider_ehpc.emulator.operations import Operation, OperationLog, OperationStatus
+from airflow_provider_ehpc.emulator.operation_log import OperationLog
+from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
 
 _READS = ("Describe", "Get", "List")
 

@@ -14,6 +14,7 @@ from airflow_provider_ehpc.emulator.aliyun.parameters import (
     invalid,
     json_object,
     json_value,
+    not_emulated,
     numbered,
     variables,
     whole,
@@ -109,9 +110,9 @@ def job_filter(parameters: Mapping[str, str]) -> JobFilter:
     status = _text(told, "JobStatus", "JobFilter") or "all"
     if status not in ("all", "finished", "notfinish"):
         raise invalid("JobFilter.JobStatus")
-    # Its metrics and their units are not documented: better refused than ignored.
+    # Its metrics and their units are not documented.
     if told.get("Diagnosis"):
-        raise invalid("JobFilter.Diagnosis")
+        raise not_emulated("JobFilter.Diagnosis")
     order, newest_first = _order(told.get("SortBy") or {})
     return JobFilter(
         status=status,

@@ -27,10 +27,12 @@ from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, numbered, 
 from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
 from airflow_provider_ehpc.emulator.aliyun.serverless_requests import (
     ListRequest,
+    depends_on,
     list_request,
     submission,
 )
 from airflow_provider_ehpc.emulator.aliyun.view import USER, ClusterView, check_cluster
+from airflow_provider_ehpc.emulator.dependencies import OPTION
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
 
 _TIMES = ("SubmitTime", "StartTime", "EndTime")
@@ -59,7 +61,14 @@ class EhpcServerless:
         check_cluster(parameters)
         request = submission(parameters, self._default_queue, USER)
         command = script(self._view.cluster.home, request.container, request.retries)
-        job = await self._view.submit(dataclasses.replace(request.spec, command=command))
+        dependencies = []
+        for kind, job_id in depends_on(parameters):
+            other = self._view.get(job_id)
+            if other is None:
+                raise invalid("DependsOn.JobId")
+            dependencies.append([kind, other.number, other.index])
+        options = {**request.spec.options, **({OPTION: dependencies} if dependencies else {})}
+        job = await self._view.submit(dataclasses.replace(request.spec, command=command, options=options))
         return {"JobId": self._view.spelling.job_id(job)}
 
     async def describe_serverless_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:

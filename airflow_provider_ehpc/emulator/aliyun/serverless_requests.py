@@ -17,6 +17,7 @@ from airflow_provider_ehpc.emulator.aliyun.parameters import (
     required,
     whole,
 )
+from airflow_provider_ehpc.emulator.dependencies import TYPES
 from airflow_provider_ehpc.emulator.jobs import Job
 
 _MAX_ARGS = 10
@@ -52,9 +53,6 @@ def submission(parameters: Mapping[str, str], queue: str, user: str) -> Request:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
         raise invalid("JobName")
     container = _container(parameters)
-    # Jobs here do not wait for each other: better refused than ignored.
-    if json_value(parameters.get("DependsOn") or "[]", "DependsOn"):
-        raise invalid("DependsOn")
     priority = whole(parameters.get("JobPriority") or "0", "JobPriority")
     if priority > 999:
         raise invalid("JobPriority")
@@ -78,6 +76,20 @@ def submission(parameters: Mapping[str, str], queue: str, user: str) -> Request:
         options={key: value for key, value in told.items() if value is not None},
     )
     return Request(spec, container, _retries(parameters))
+
+
+def depends_on(parameters: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the types and job IDs of DependsOn."""
+    told = json_value(parameters.get("DependsOn") or "[]", "DependsOn")
+    if not isinstance(told, list) or not all(isinstance(item, dict) for item in told):
+        raise invalid("DependsOn")
+    found = [(item.get("Type") or "AfterSucceeded", item.get("JobId")) for item in told]
+    for kind, job_id in found:
+        if kind not in TYPES:
+            raise invalid("DependsOn.Type")
+        if not isinstance(job_id, str) or not job_id:
+            raise invalid("DependsOn.JobId")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

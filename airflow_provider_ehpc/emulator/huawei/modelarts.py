@@ -7,6 +7,7 @@ of a log come where the base line is left out or between two lines is not docume
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,7 +17,7 @@ from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Refused, Reply
 from airflow_provider_ehpc.emulator.huawei import training
 from airflow_provider_ehpc.emulator.huawei.logs import PREVIEW, Line, LogFile
-from airflow_provider_ehpc.emulator.huawei.protocol import Call, Route, route
+from airflow_provider_ehpc.emulator.huawei.protocol import Call, Route, not_emulated, route
 from airflow_provider_ehpc.emulator.huawei.training import TrainingJobs
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
 from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
@@ -74,9 +75,18 @@ class ModelArts:
             raise Refused(400, "ModelArts.2770", "Parameter range error.")
         if sort_by not in ("create_time", "name") or order not in ("asc", "desc"):
             raise Refused(400, "ModelArts.2790", "Unsupported sorting item.")
+        for name in ("group_by", "train_type", "tags", "host_ips"):
+            if asked.get(name):
+                raise not_emulated(name)
         jobs = list(self._jobs.all())
         wanted = [_filter(told) for told in asked.get("filters") or []]
-        found = [job for job in jobs if all(wants(self._facts(job)) for wants in wanted)]
+        workspace = asked.get("workspace_id") or ""
+        found = [
+            job
+            for job in jobs
+            if all(wants(self._facts(job)) for wants in wanted)
+            and workspace in ("", training.workspace_id(job))
+        ]
         found.sort(
             key=lambda job: (job.spec.name if sort_by == "name" else "", job.number), reverse=order == "desc"
         )
@@ -89,7 +99,7 @@ class ModelArts:
             "sort_by": sort_by,
             "order": order,
             "group_by": "",
-            "workspace_id": "0",
+            "workspace_id": workspace or "0",
             "ai_project": "default-ai-project",
             "items": items,
         }
@@ -236,7 +246,7 @@ class ModelArts:
                 "name": job.spec.name,
                 "description": metadata.get("description", ""),
                 "create_time": _milliseconds(job.submission.submitted_at),
-                "workspace_id": metadata.get("workspace_id", "0"),
+                "workspace_id": training.workspace_id(job),
                 "user_name": job.spec.user or USER,
             },
             "status": status,
@@ -285,8 +295,12 @@ def _events(job: Job) -> list[tuple[float, str, str, str]]:
     return [*told, (job.ended_at, level, f"Training job {word}.", "Job")]
 
 
-def _filter(told: Mapping[str, Any]) -> Callable[[Mapping[str, str]], bool]:
+def _filter(told: Any) -> Callable[[Mapping[str, str]], bool]:
+    if not isinstance(told, dict):
+        raise Refused(400, "ModelArts.2825", "The parameter (filters) value type error.")
     key, operator, values = told.get("key", ""), told.get("operator"), told.get("value") or []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise Refused(400, "ModelArts.2825", "The parameter (filters.value) value type error.")
     if key not in ("id", "name", "phase", "create_time"):
         raise Refused(400, "ModelArts.2807", f"Unsupported condition key ({key})")
     if operator == "in":
@@ -295,7 +309,9 @@ def _filter(told: Mapping[str, Any]) -> Callable[[Mapping[str, str]], bool]:
         return lambda facts: facts[key] not in values
     if operator == "like":
         return lambda facts: any(value in facts[key] for value in values)
-    if operator == "between" and len(values) == 2 and key == "create_time":
+    if operator == "between" and key == "create_time" and len(values) == 2:
+        if not all(re.fullmatch(r"[0-9]{1,18}", value) for value in values):
+            raise Refused(400, "ModelArts.2770", "Parameter range error.")
         first, last = map(int, values)
         return lambda facts: first <= int(facts[key]) <= last
     raise Refused(400, "ModelArts.2808", f"Unsupported condition operator ({operator})")

@@ -224,6 +224,11 @@ def _query(request: web.Request) -> dict[str, str]:
     return dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
 
 
+def not_emulated(parameter: str) -> Refused:
+    """Return the refusal of a parameter that the cloud has and the emulator does not."""
+    return Refused(400, "ModelArts.NotEmulated", f"The parameter ({parameter}) is not emulated.")
+
+
 def _unauthenticated(why: str) -> Refused:
     return Refused(401, "APIG.0301", f"Incorrect IAM authentication information: {why}")
 

@@ -18,6 +18,7 @@ from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Refused
 from airflow_provider_ehpc.emulator.huawei.logs import LogFile
+from airflow_provider_ehpc.emulator.huawei.protocol import not_emulated
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
 
 _OPTION = "modelarts"
@@ -78,6 +79,11 @@ def tasks(job: Job) -> list[str]:
     return [f"worker-{n}" for n in range(nodes or 1)]
 
 
+def workspace_id(job: Job) -> str:
+    """Return the workspace that a job was created in."""
+    return str((asked_for(job).get("metadata") or {}).get("workspace_id") or "0")
+
+
 def log_file(job: Job, task: str) -> LogFile | None:
     """Return the log of a task; None where there is no such task."""
     names = tasks(job)
@@ -106,7 +112,15 @@ def read_spec(body: Mapping[str, Any], home: Path, default_queue: str) -> JobSpe
     """
     if body.get("kind") != "job":
         raise _invalid("kind")
+    for part in ("endpoints", "ftjob_config", "tasks"):
+        if body.get(part):
+            raise not_emulated(part)
+    if body.get("train_type") not in (None, "", "job"):
+        raise not_emulated("train_type")
     metadata, algorithm, spec = (_part(body, name) for name in ("metadata", "algorithm", "spec"))
+    for part in ("policies", "subscription_id"):
+        if algorithm.get(part):
+            raise not_emulated(f"algorithm.{part}")
     name = metadata.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise _invalid("metadata.name")

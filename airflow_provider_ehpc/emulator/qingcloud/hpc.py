@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from airflow_provider_ehpc.apis.job import JobSpec
@@ -18,13 +18,15 @@ from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Refused
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
-from airflow_provider_ehpc.emulator.operations import Operation, OperationLog, OperationStatus
+from airflow_provider_ehpc.emulator.operation_log import OperationLog
+from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
 from airflow_provider_ehpc.emulator.qingcloud.parameters import (
     CLUSTER_ID,
     ZONE,
     Code,
     check_cluster,
     newest_first,
+    not_emulated,
     page,
     refusal,
     required,
@@ -36,6 +38,7 @@ from airflow_provider_ehpc.emulator.qingcloud.protocol import Action, Request
 from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 
 QUEUE_ID = "ehpcq-emulator"
+_CLUSTER_TYPE = "ehpc"
 _STATES = {
     Phase.PENDING: "pending",
     Phase.RUNNING: "running",
@@ -77,7 +80,9 @@ class Hpc:
         """job/list."""
         query = request.query
         check_cluster(query)
-        status = query.get("jobs_status", "")
+        _refuse_what_is_not_emulated(query, ("end_time", "iamuser_name", "start_time"))
+        # The first is the page's name, the second that of the vendor's client (qingcloud-hpc 0.0.1).
+        status = query.get("jobs_status") or query.get("job_status") or ""
         if status not in ("", *_FILTERS):
             raise refusal(Code.MALFORMED, f"parameter [jobs_status] is none of {', '.join(_FILTERS)}")
         measure = _SORT_KEYS.get(query.get("sort_key") or "submitted_time")
@@ -93,6 +98,11 @@ class Hpc:
             and query.get("run_user", "") in ("", job.spec.user)
             and query.get("queue_name", "") in ("", job.spec.queue)
             and query.get("search_word", "") in job.spec.name
+            and query.get("hpcjob_uuid", "") in ("", job_id(job))
+            and query.get("hpcqueue_id", "") in ("", QUEUE_ID)
+            and query.get("cluster_type", "") in ("", _CLUSTER_TYPE)
+            and query.get("owner", "") in ("", request.owner)
+            and query.get("submit_type", "") in ("", "1")
         ]
         jobs.sort(key=lambda job: (measure(job), job.number), reverse=newest_first(query))
         listed = [self._listed(job) for job in jobs[page(query)]]
@@ -107,7 +117,7 @@ class Hpc:
         detail = {
             **self._common(job, state, "Z"),
             "cluster_id": CLUSTER_ID,
-            "cluster_type": "ehpc",
+            "cluster_type": _CLUSTER_TYPE,
             "cmd_line_type": "input",
             "cpu_time": "",
             "end_reason": f"exit code {job.exit_code}" if job.exit_code else "",
@@ -168,7 +178,11 @@ class Hpc:
 
     async def _submit(self, body: Mapping[str, Any]) -> Job:
         _check_place(body)
-        if whole(body, "submit_type") not in (0, 1):
+        _refuse_what_is_not_emulated(body, ("input_file", "resource_limit"))
+        if text(body, "cmd_line_type") not in ("", "input"):
+            raise not_emulated(f"parameter [cmd_line_type] with the value {body['cmd_line_type']!r}")
+        # Required by the page; the vendor's client does not send it.
+        if whole(body, "submit_type", 1) not in (0, 1):
             raise refusal(Code.MALFORMED, "parameter [submit_type] is neither 0 nor 1")
         if text(body, "hpcqueue_id") not in ("", QUEUE_ID):
             raise refusal(Code.NOT_FOUND, f"resource [{body['hpcqueue_id']}] is not found")
@@ -277,6 +291,12 @@ class Hpc:
 def job_id(job: Job) -> str:
     """Return a job's id, made of its number."""
     return f"hpcjob-{job.number:08}"
+
+
+def _refuse_what_is_not_emulated(told: Mapping[str, Any], names: Iterable[str]) -> None:
+    for name in names:
+        if told.get(name):
+            raise not_emulated(f"parameter [{name}]")
 
 
 def _check_place(body: Mapping[str, Any]) -> None:

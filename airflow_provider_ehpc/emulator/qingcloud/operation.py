@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_ehpc.emulator.operations import Operation, OperationLog, OperationStatus
+from airflow_provider_ehpc.emulator.operation_log import OperationLog
+from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
 from airflow_provider_ehpc.emulator.qingcloud.parameters import (
     Code,
     moment,

@@ -28,11 +28,18 @@ class Code(IntEnum):
     OVER_QUOTA = 2500
     INTERNAL = 5000
     BUSY = 5100
+    NOT_EMULATED = 9900
+    """The emulator's own: the cloud has what is asked for, the emulator does not."""
 
 
 def refusal(code: Code, message: str) -> Refused:
     """Return the refusal with a ``ret_code``."""
     return Refused(200, str(code.value), message)
+
+
+def not_emulated(what: str) -> Refused:
+    """Return the refusal of something that the cloud has and the emulator does not."""
+    return refusal(Code.NOT_EMULATED, f"{what} is not emulated")
 
 
 def required(told: Mapping[str, Any], name: str) -> str:

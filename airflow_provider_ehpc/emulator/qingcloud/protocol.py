@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, quote_plus
 
-from airflow_provider_ehpc.apis.call import ApiRequest
+from airflow_provider_ehpc.apis.call import ApiRequest, percent_encode
 from airflow_provider_ehpc.apis.qingcloud import signing
 from airflow_provider_ehpc.emulator.accounts import Account, Accounts
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
-from airflow_provider_ehpc.emulator.qingcloud.parameters import ZONE, Code, refusal, required
+from airflow_provider_ehpc.emulator.qingcloud.parameters import ZONE, Code, not_emulated, refusal, required
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -34,8 +35,42 @@ _REQUIRED = (
     "signature_version",
     "timestamp",
     "version",
-    "zone",
 )
+_ENCODINGS: tuple[Callable[[str], str], ...] = (quote, percent_encode, quote_plus)
+"""How clients sign the query: as the vendor's client (``qingcloud-hpc`` 0.0.1), as the text of the page on
+signatures, or as its code. The page contradicts itself, so each is accepted."""
+_ELSEWHERE = frozenset(
+    {
+        "cluster/addNodes",
+        "cluster/createCluster",
+        "cluster/deleteCluster",
+        "cluster/deleteNodes",
+        "cluster/list",
+        "cluster/listNodes",
+        "cluster/modifyCluster",
+        "cluster/resizeCluster",
+        "cluster/restartNodes",
+        "cluster/startCluster",
+        "cluster/stopCluster",
+        "job/deleteJobs",
+        "queue/bindPrivateQueue",
+        "queue/describeQueue",
+        "queue/ehpc/addNodes",
+        "queue/ehpc/addQueue",
+        "queue/ehpc/delQueues",
+        "queue/ehpc/getQueueList",
+        "queue/ehpc/modifyQueue",
+        "queue/ehpc/removeNodes",
+        "queue/getCurrentQueue",
+        "queue/unbindPrivateQueue",
+        "software/list",
+        "user",
+        "user/addUser",
+        "user/deleteUser",
+        "user/modifyUser",
+    }
+)
+"""Documented actions that are not emulated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +115,8 @@ class QingCloudService:
         """Check action, method, parameters, age, key, signature, body, zone and permission, in this order."""
         path, subject = self._split(request)
         action = self._actions.get(path)
+        if path in _ELSEWHERE:
+            raise not_emulated(f"action [{path}]")
         if action is None or action.method != request.method:
             raise refusal(Code.UNKNOWN_ACTION, f"{request.method} {request.path} is no action")
         query = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
@@ -87,9 +124,12 @@ class QingCloudService:
         account = self._authenticate(request, query, content)
         if path.rstrip("/") in account.denied:
             raise refusal(Code.DENIED, f"you have no permission for {action.name}")
-        if query["zone"] != ZONE:
-            raise refusal(Code.NOT_FOUND, f"zone [{query['zone']}] is not found")
-        asked = Request(query, _object(content), subject, user_id(account))
+        body = _object(content)
+        # The page on parameters has it in every query, the vendor's client only in the body of a POST.
+        zone = query.get("zone") or required(body, "zone")
+        if zone != ZONE:
+            raise refusal(Code.NOT_FOUND, f"zone [{zone}] is not found")
+        asked = Request(query, body, subject, user_id(account))
         handler, name = action.handler, action.name
 
         async def act() -> Mapping[str, Any]:
@@ -103,7 +143,7 @@ class QingCloudService:
 
     def refused(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
-        code = int(refusal.code) if refusal.code.isdigit() else Code.INTERNAL
+        code = int(refusal.code) if re.fullmatch(r"[0-9]{1,9}", refusal.code) else Code.INTERNAL
         return Reply(refusal.status, {"message": refusal.message, "ret_code": code}, refusal.headers)
 
     def usual(self, kind: FaultKind) -> Refused:
@@ -128,9 +168,13 @@ class QingCloudService:
         # Nothing says how this API would take a temporary key's token.
         if account is None or account.security_token:
             raise refusal(Code.NOT_AUTHENTICATED, f"access key [{query['access_key_id']}] is not found")
-        text = signing.string_to_sign(ApiRequest(request.method, request.path, query, body=content))
-        expected = signing.signature(account.secret, text)
-        if not hmac.compare_digest(expected.encode(), signing.sent_signature(query).encode()):
+        signed = ApiRequest(request.method, request.path, query, body=content)
+        sent = signing.sent_signature(query).encode()
+        expected = (
+            signing.signature(account.secret, signing.string_to_sign(signed, encode)).encode()
+            for encode in _ENCODINGS
+        )
+        if not any(hmac.compare_digest(one, sent) for one in expected):
             raise refusal(Code.NOT_AUTHENTICATED, "signature not matched")
         return account
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import Job, Phase, shell_command
 
 _SHELL = "/bin/sh"
 # On the clusters' systems (CentOS, Alibaba Cloud Linux) /bin/sh is bash, too.
@@ -137,10 +137,11 @@ class LocalScheduler:
                 ]
                 for output in outputs:
                     output.truncate(0)
+                command = shell_command(job.spec)
                 self._children[job.key] = subprocess.Popen(  # noqa: S603 - running what is asked is the purpose
                     [
                         *(_SHELL, "-c", _WRAPPER, "job", str(folder)),
-                        *(_command(job), job.submission.post_command, _JOB_SHELL),
+                        *(command, job.submission.post_command, _JOB_SHELL),
                     ],
                     stdin=lock,
                     stdout=outputs[0],
@@ -239,11 +240,6 @@ class LocalScheduler:
                 "SLURM_ARRAY_TASK_ID": str(job.index),
             }
         return environment | dict(spec.environment)
-
-
-def _command(job: Job) -> str:
-    """Return the command without the ``-- `` that tells qsub and E-HPC that it is no script."""
-    return job.spec.command.lstrip().removeprefix("-- ")
 
 
 def _time_up(job: Job) -> float:

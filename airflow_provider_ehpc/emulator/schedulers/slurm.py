@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.jobs import Job, Phase, output_paths
+from airflow_provider_ehpc.emulator.dependencies import sbatch_dependency
+from airflow_provider_ehpc.emulator.jobs import Job, Phase, output_paths, shell_command
 from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 
 _TIMEOUT = 30.0
@@ -73,6 +74,7 @@ class SlurmScheduler:
             "mem": spec.memory and spec.memory.replace(" ", "").upper().removesuffix("B"),
             "time": spec.wall_time and _clock(spec.wall_time),
             "array": spec.array,
+            "dependency": sbatch_dependency(spec),
         }
         arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
         done = _run(
@@ -130,7 +132,7 @@ def _without_patterns(spec: JobSpec) -> JobSpec:
 
 def _script(spec: JobSpec, post_command: str) -> str:
     """Return the batch script; the quotes keep lines of the command from being read as ``#SBATCH``."""
-    command = f"/bin/sh -c {shlex.quote(spec.command.lstrip().removeprefix('-- '))}"
+    command = f"/bin/sh -c {shlex.quote(shell_command(spec))}"
     if post_command:
         command = f"{command}\ncode=$?\n/bin/sh -c {shlex.quote(post_command)}\nexit $code"
     return f"#!/bin/sh\n{command}\n"

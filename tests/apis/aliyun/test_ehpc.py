@@ -512,3 +512,21 @@ def test_a_size_without_bytes_is_not_more_to_read(drive, reply):
     batch = drive(API.read_log(REF, LogCursor(), 1024), lambda _: reply(answer)).result
     assert not batch.more
     assert not any(chunk.data for chunk in batch.chunks)
+
+
+@pytest.mark.parametrize("odd", ["1.manager", 5, [1], True])
+def test_a_job_of_the_wrong_shape_is_not_an_unknown_job(reply, odd):
+    with pytest.raises(UnexpectedResponse, match="field JobInfo is not as documented"):
+        get_job(CLUSTER, "1").read(reply({"JobInfo": odd, "RequestId": "04F0"}))
+
+
+@pytest.mark.parametrize("nothing", [None, "", {}, []])
+def test_no_job_is_an_unknown_job(drive, reply, nothing):
+    with pytest.raises(NotFound):
+        drive(API.job_status(REF), lambda _: reply({"JobInfo": nothing, "RequestId": "04F0"}))
+
+
+@pytest.mark.parametrize("odd", [{"a": "b"}, ["1"], True, 1.5])
+def test_an_id_is_a_text_or_a_number(reply, odd):
+    with pytest.raises(UnexpectedResponse, match="field JobId is not as documented"):
+        create_job(CLUSTER, JobSpec("j", "hostname")).read(reply({"JobId": odd, "RequestId": "04F0"}))

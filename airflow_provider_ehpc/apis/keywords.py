@@ -1,0 +1,18 @@
+"""Keyword arguments that a ``TypedDict`` describes, so that hooks and calls declare them once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_ehpc.apis.call import InvalidArgument
+
+
+def check_names(keywords: Mapping[str, Any], kind: type) -> None:
+    """Refuse a name that ``kind`` does not have.
+
+    :raises InvalidArgument: naming the unknown arguments and the known ones.
+    """
+    known = kind.__annotations__
+    if unknown := sorted(keywords.keys() - known.keys()):
+        raise InvalidArgument(f"{', '.join(unknown)}: no such filter; there are {', '.join(sorted(known))}")

@@ -1,0 +1,119 @@
+"""The operation log: what was done to the clusters of all clouds, in order of time, saved in the store.
+
+The API of each cloud shows its own operations, in its own words. A row changes after it was written, because
+the operation goes on. It may become visible some time after it began. Rows of one second have no order.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
+from airflow_provider_ehpc.emulator.operations import CLOUDS, Operation, OperationStatus
+from airflow_provider_ehpc.emulator.store import Store
+
+
+class OperationLog:
+    """The operations of all clouds. Belongs to the thread of the event loop."""
+
+    def __init__(self, store: Store, faults: Faults) -> None:
+        self.advance: Callable[[], None] = _nothing
+        """Brings the operations up to date that wait for something; called before each reading."""
+        self._store = store
+        self._faults = faults
+        self._rows: dict[str, dict[str, Operation]] = {cloud: {} for cloud in CLOUDS}
+        self._order: dict[str, list[tuple[int, int, str]]] = {cloud: [] for cloud in CLOUDS}
+        self._take(store.operations())
+
+    def add(self, operations: Iterable[Operation]) -> list[Operation]:
+        """Keep operations and return them."""
+        added = list(operations)
+        self._store.save_operations(added)
+        self._take(added)
+        return added
+
+    def change(self, operation: Operation) -> Operation:
+        """Keep what has become of an operation, and return it."""
+        self._store.save_operations([operation])
+        self._rows[operation.cloud][operation.id] = operation
+        return operation
+
+    def end(
+        self,
+        operation: Operation,
+        status: OperationStatus,
+        *,
+        at: float | None = None,
+        error: str = "",
+        job_ids: Sequence[str] = (),
+    ) -> Operation:
+        """Keep how an operation ended."""
+        return self.change(
+            dataclasses.replace(
+                operation,
+                status=status,
+                changed_at=time.time() if at is None else at,
+                error=error,
+                job_ids=tuple(job_ids) or operation.job_ids,
+            )
+        )
+
+    def unfinished(self, cloud: str) -> list[Operation]:
+        """Return a cloud's operations that have not ended and do not end by themselves."""
+        return [row for row in self._rows[cloud].values() if not row.status.ended and row.ends_at is None]
+
+    def read(
+        self,
+        cloud: str,
+        *,
+        began_from: int | None = None,
+        began_to: int | None = None,
+        newest_first: bool = False,
+    ) -> list[Operation]:
+        """Return what the log shows now of the operations that began in a stretch of seconds, both included.
+
+        Rows of one second come in the order in which they were added, unless a fault shuffles them.
+        """
+        self.advance()
+        order = self._order[cloud]
+        low = 0 if began_from is None else bisect.bisect_left(order, (began_from, 0, ""))
+        high = len(order) if began_to is None else bisect.bisect_left(order, (began_to + 1, 0, ""))
+        now = time.time()
+        delay = fault.seconds if (fault := self._faults.standing(FaultKind.LATE_ROWS)) else 0.0
+        rows = [
+            row.seen_at(now)
+            for _, _, key in order[low:high]
+            if now >= (row := self._rows[cloud][key]).visible_at and now >= row.began_at + delay
+        ]
+        if self._faults.standing(FaultKind.TIES):
+            random.shuffle(rows)
+            rows.sort(key=lambda row: row.second)
+        return rows[::-1] if newest_first else rows
+
+    def suffer(self, cloud: str) -> None:
+        """Let happen what faults let happen while a client reads a log."""
+        now = time.time()
+        for fault in self._faults.strike(FaultKind.ARRIVAL):
+            self.add(
+                Operation(now - fault.seconds, "HpcClusterStartCluster", cloud) for _ in range(fault.rows)
+            )
+        for fault in self._faults.strike(FaultKind.CHANGE):
+            for row in self.unfinished(cloud)[: fault.rows]:
+                self.end(row, OperationStatus(fault.word or OperationStatus.SUCCESSFUL))
+
+    def _take(self, operations: Iterable[Operation]) -> None:
+        for operation in operations:
+            rows, order = self._rows[operation.cloud], self._order[operation.cloud]
+            if operation.id not in rows:
+                order.append((operation.second, len(order), operation.id))
+            rows[operation.id] = operation
+        for order in self._order.values():
+            order.sort()
+
+
+def _nothing() -> None:
+    pass
