@@ -300,7 +300,7 @@ PASSING = (
         "truncated_gzip", Kind.PASSES, _any_api(_truncated_gzip), "broke off|incomplete|gzip|HTTP 200|encod"
     ),
     Fault("not_gzip", Kind.PASSES, _any_api(_not_gzip), "broke off|gzip|HTTP 200|encod"),
-    Fault("gzip_bomb", Kind.PASSES, _any_api(partial(_bomb, 64 * MEGABYTE)), "16 MiB"),
+    Fault("gzip_bomb", Kind.FINAL, _any_api(partial(_bomb, 64 * MEGABYTE)), "16 MiB"),
     Fault("huge_number", Kind.PASSES, _answer(b"9" * 5000), "HTTP 200"),
     Fault("deep_body", Kind.PASSES, _answer(b"[" * 200_000), "HTTP 200"),
     Fault("reset", Kind.PASSES, _any_api(_reset), "broke off|reset"),
@@ -314,6 +314,7 @@ PASSING = (
     Fault("self_signed", Kind.PASSES, _any_api(_closed), "certificate", setup="tls", durations=("lasting",)),
     _throttled("plain", ""),
     _throttled("seconds", "2"),
+    _throttled("hour", "3600"),
     _throttled("superscript", "²"),
     _throttled("5000_digits", "9" * 5000),
     _throttled("negative", "-5"),
@@ -329,8 +330,8 @@ PASSING = (
     Fault("dripped_header", Kind.PASSES, _any_api(_dripped_header), SLOW_CAUSE, slow=True),
     Fault("endless_continue", Kind.PASSES, _any_api(_endless_continue), SLOW_CAUSE + "|broke off", slow=True),
     Fault("endless_headers", Kind.PASSES, _any_api(_endless_headers), SLOW_CAUSE + "|broke off", slow=True),
-    Fault("huge_body", Kind.PASSES, _any_api(_huge), "16 MiB", slow=True),
-    Fault("gzip_bomb_1_gb", Kind.PASSES, _any_api(partial(_bomb, 1024 * MEGABYTE)), "16 MiB", slow=True),
+    Fault("huge_body", Kind.FINAL, _any_api(_huge), "16 MiB", slow=True),
+    Fault("gzip_bomb_1_gb", Kind.FINAL, _any_api(partial(_bomb, 1024 * MEGABYTE)), "16 MiB", slow=True),
 )
 
 HARMLESS = (

@@ -44,6 +44,9 @@ def _cells() -> Iterator[Any]:
                     continue
                 for mode in modes(api, task):
                     for duration in _durations(fault):
+                        if (fault.setup, task, duration) == ("refuse", "audit", "passing"):
+                            # An audit tries five times; here that takes less time than to begin to listen.
+                            continue
                         cell = Cell(api, task, mode, fault, duration)
                         marks = [pytest.mark.faults_slow] if fault.slow else []
                         yield pytest.param(cell, id=str(cell), marks=marks)
@@ -60,19 +63,32 @@ def test_cell(cell: Cell, make: Make, record: Record) -> None:
             result = run_event(setting, True, lasts=5 * GRACE)
         else:
             result = RUN[cell.task](setting, cell.mode == "deferred")
-    if not lasts:
+    if _pauses_too_long(cell):
+        outcome = _ended(cell, result)
+    elif not lasts:
         outcome = _recovered(cell, result)
     elif cell.task == "event":
         outcome = _reported(cell, result)
     else:
         outcome = _ended(cell, result)
-    if fault.kind is Kind.FINAL and cell.api.name in HUAWEI:
+    if fault.name.startswith("key_refused") and cell.api.name in HUAWEI:
         # The fifth refusal locks the key for a quarter of an hour.
         assert setting.server.struck == 1
     assert not [seen for seen in setting.server.seen if "cookie" in seen.headers]
     assert not [seen for seen in setting.server.seen if "elsewhere" in seen.target]
     assert peak.growth < MOST_MEMORY
     record(cell, outcome)
+
+
+def _pauses_too_long(cell: Cell) -> bool:
+    """Whether an audit ends because it may not ask again for longer than a call is retried.
+
+    QingCloud's quota is counted by the hour, so without a readable Retry-After the pause is five minutes.
+    """
+    if cell.task != "audit" or not cell.fault.name.startswith("throttled"):
+        return False
+    hour = cell.fault.name == "throttled_hour"
+    return hour or (cell.api.name == "qingcloud" and cell.fault.name != "throttled_seconds")
 
 
 def _recovered(cell: Cell, result: Result) -> str:
