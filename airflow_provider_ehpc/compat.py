@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowNotFoundException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseHook,
     BaseOperator,
     BaseSensorOperator,
@@ -32,6 +33,7 @@ __all__ = [
     "AirflowNotFoundException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
+    "AirflowTaskTimeout",
     "BaseHook",
     "BaseOperator",
     "BaseSensorOperator",
@@ -43,6 +45,7 @@ __all__ = [
     "no_longer_ours",
     "read_connection",
     "stats",
+    "task_state",
     "task_state_store",
     "trigger_variables",
 ]
@@ -108,14 +111,44 @@ def asset_states(accessors: Any | None) -> list[Any]:
     return found or [accessors]
 
 
-def trigger_variables() -> TriggerVariables | None:
-    """Return the access to variables that a triggerer gives to triggers; None outside of a triggerer."""
-    # Only a triggerer has loaded it. What its supervisor does not know it never answers.
+def _supervisor_knows(*messages: str) -> bool:
+    """Return True in a triggerer whose supervisor answers the messages. It never answers any other."""
+    # Only a triggerer has loaded it.
     runner = sys.modules.get("airflow.jobs.triggerer_job_runner")
     # Annotated[GetConnection | GetVariable | …, Field(…)]
-    messages = next(iter(get_args(getattr(runner, "ToTriggerSupervisor", None))), None)
-    names = {getattr(message, "__name__", "") for message in get_args(messages)}
-    return TriggerVariables() if {"GetVariable", "PutVariable"} <= names else None
+    known = next(iter(get_args(getattr(runner, "ToTriggerSupervisor", None))), None)
+    return set(messages) <= {getattr(message, "__name__", "") for message in get_args(known)}
+
+
+async def task_state(task_instance: Any) -> str | None:
+    """Return the state of a trigger's task instance, from its trigger; None if it has none or is gone.
+
+    :raises LookupError: if this triggerer cannot answer, or does not.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
+
+    if not _supervisor_knows("GetTaskStates"):
+        raise LookupError("this triggerer reports no task states")
+    ti, mapped = task_instance, task_instance.map_index >= 0
+    answer = await task_runner.SUPERVISOR_COMMS.asend(
+        GetTaskStates(
+            dag_id=ti.dag_id,
+            task_ids=[ti.task_id],
+            run_ids=[ti.run_id],
+            map_index=ti.map_index if mapped else None,
+        )
+    )
+    if not isinstance(answer, TaskStatesResult):
+        raise LookupError(f"the triggerer answered {answer!r}")
+    states = answer.task_states.get(ti.run_id) or {}
+    state = states.get(f"{ti.task_id}_{ti.map_index}" if mapped else ti.task_id)
+    return None if state is None else str(state)
+
+
+def trigger_variables() -> TriggerVariables | None:
+    """Return the access to variables that a triggerer gives to triggers; None outside of a triggerer."""
+    return TriggerVariables() if _supervisor_knows("GetVariable", "PutVariable") else None
 
 
 class TriggerVariables:

@@ -34,9 +34,12 @@ class Plan:
     """What the DAGs wait for; a file, whose path is in the environment variable ``EHPC_BENCHMARK``."""
 
     interval: float = 5.0
-    waits: list[str] = field(default_factory=lambda: ["none"])
+    waits: list[str] | list[list[str]] = field(default_factory=lambda: ["none"])
+    """The job of each task, or the list of its jobs."""
     logs: list[str] = field(default_factory=lambda: ["none"])
     loop_file: str = ""
+    stop_job_on_kill: bool = False
+    """Whether the tasks that wait stop their jobs when they are killed."""
 
     def write(self, path: Path) -> None:
         """Write the file."""

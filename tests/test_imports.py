@@ -24,18 +24,21 @@ ROOT = Path(airflow_provider_ehpc.__file__).parent
 
 # What each part may import of the package, beside itself. Arrows go downwards only: operators and sensors,
 # triggers, (polling, logs, audit), hooks, and at the bottom apis with compat, exceptions and metrics.
-_BOTTOM = {"__init__", "apis", "compat", "exceptions", "metrics", "text"}
-_HOOKS = _BOTTOM | {"hooks"}
-_LOGIC = _HOOKS | {"polling", "logs", "audit"}
+_BOTTOM = {"__init__", "apis", "compat", "exceptions", "metrics", "templates", "text"}
+_HOOKS = _BOTTOM | {"hooks", "arguments"}
+_LOGIC = _HOOKS | {"polling", "logs", "audit", "task"}
 _TRIGGERS = _LOGIC | {"triggers"}
 _TASKS = _TRIGGERS | {"sensors", "operators", "links"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "apis": set(),
     "compat": set(),
-    "exceptions": {"compat"},
+    "exceptions": {"apis", "compat"},
     "metrics": {"compat"},
     "text": set(),
+    "templates": set(),
+    "arguments": _BOTTOM | {"hooks"},
+    "task": _HOOKS | {"polling", "logs"},
     "hooks": _BOTTOM,
     "polling": _LOGIC,
     "logs": _LOGIC,
@@ -59,6 +62,7 @@ PURE = (
     "logs.arrival",
     "logs.reader",
     "logs.rerun",
+    "logs.steps",
     "logs.tail",
     "text",
     "audit.window",
@@ -212,6 +216,7 @@ def test_a_dag_file_with_a_watcher_stays_cheap() -> None:
         "apis.call",
         "apis.job",
         "apis.json_text",
+        "arguments",
         "hooks",
         "triggers",
         "triggers.job_finished",
@@ -316,16 +321,17 @@ def test_airflow_finds_the_provider() -> None:
 
     info = get_provider_info()
     manager = ProvidersManager()
-    if info["package-name"] not in manager.providers:
-        pytest.skip("the package is on the path, but not installed")
+    assert info["package-name"] in manager.providers, "the package is not installed: pip install -e ."
     hooks = {name: hook for name, hook in manager.hooks.items() if hook}
     assert hooks["aliyun_ehpc"].hook_class_name == f"{PACKAGE}.hooks.aliyun.EhpcHook"
 
 
-def test_the_entry_points_lead_somewhere() -> None:
+@pytest.mark.parametrize("group", ["apache_airflow_provider", "pytest11"])
+def test_the_entry_points_are_registered_and_lead_somewhere(group: str) -> None:
+    """Without the first, Airflow knows neither connection types nor links; pip writes them."""
     from importlib.metadata import entry_points
 
-    for group in ("apache_airflow_provider", "pytest11"):
-        for entry in entry_points(group=group):
-            if entry.value.startswith(PACKAGE):
-                entry.load()
+    ours = [entry for entry in entry_points(group=group) if entry.value.startswith(PACKAGE)]
+    assert ours
+    for entry in ours:
+        entry.load()

@@ -129,11 +129,7 @@ Text = Annotated[
     Field(union_mode="left_to_right"),
 ]
 """A text without surrounding white space; empty if the response has null or nothing."""
-Id = Annotated[
-    Annotated[str, StringConstraints(strict=True, strip_whitespace=True)]
-    | Annotated[str, BeforeValidator(_id)],
-    Field(union_mode="left_to_right"),
-]
+Id = Annotated[str, BeforeValidator(_id)]
 """A text or a whole number that names something."""
 Number = Annotated[int | None, BeforeValidator(as_number)]
 """A whole number, sent as one or as its digits; None if it is neither."""

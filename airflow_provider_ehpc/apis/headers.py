@@ -50,7 +50,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if pause is not None:
         return pause
     value = headers.get("retry-after", "")
-    pause = seconds(value)
-    if pause is None and (until := http_date(value)) and (sent := http_date(headers.get("date", ""))):
-        pause = max(0.0, (until - sent).total_seconds())
-    return pause if pause is not None and pause <= _LONGEST else None
+    if (until := http_date(value)) and (sent := http_date(headers.get("date", ""))):
+        value = str(max(0.0, (until - sent).total_seconds()))
+    return seconds(value)

@@ -113,6 +113,8 @@ class JobStatus:
     stderr_path: str | None = None
     array: Mapping[str, int] = field(default_factory=dict)
     """For an array job, how many of its sub-jobs are in which state."""
+    failed_members: Mapping[str, str] = field(default_factory=dict)
+    """For an array job that has ended, how sub-jobs failed, by their IDs; the first ten at most."""
 
     def __post_init__(self) -> None:
         # A text that cannot be sent ends the triggerer, and with it all triggers (apache/airflow#60120).

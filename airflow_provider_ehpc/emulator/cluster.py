@@ -173,7 +173,8 @@ class Cluster:
             stdout,
             stderr,
             phase=phase,
-            exit_code=max((abs(part.exit_code or 0) for part in parts), default=0) if phase.ended else None,
+            # PBS reports that of the sub-job that ended last, whatever the others did.
+            exit_code=max(parts, key=lambda part: part.ended_at or 0.0).exit_code if phase.ended else None,
             started_at=min(starts, default=None),
             ended_at=max(ends) if phase.ended and ends else None,
             modified_at=max(part.modified_at for part in parts),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from airflow_provider_ehpc.apis.array import array_size
 from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.apis.schedulers.ids import array_indexes, job_number
 
 
 class Phase(StrEnum):
@@ -52,7 +53,13 @@ class Submission:
         """The sub-jobs' indexes; a single None for a job that is not an array."""
         if not self.spec.array:
             return (None,)
-        return array_indexes(self.spec.array)
+        return tuple(array_indexes(self.spec.array) or ())
+
+    @property
+    def afterok(self) -> tuple[str, ...]:
+        """The numbers of the jobs that have to succeed before, by a PBS directive in the script."""
+        directive = re.search(r"^#PBS\s+-W\s+depend=afterok:(\S+)", self.spec.command, re.MULTILINE)
+        return tuple(job_number(other) for other in directive[1].split(":")) if directive else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,12 @@ class Job:
     stopped_at: float | None = None
     """When somebody asked for its end."""
     nodes: tuple[str, ...] = ()
+    wait_status: int | None = None
+    """The status of wait(2) that a real Slurm reports; it holds numbers that are no exit code."""
+    reason: str = ""
+    """Why the job is in its phase, if its scheduler says so."""
+    restarts: int = 0
+    """How often the scheduler has started the job again."""
 
     @property
     def number(self) -> int:
@@ -91,15 +104,6 @@ class Job:
     def whole_array(self) -> bool:
         """Whether this stands for an array and not for one of its sub-jobs."""
         return bool(self.spec.array) and self.index is None
-
-
-def array_indexes(request: str) -> tuple[int, ...]:
-    """Return the indexes that ``X-Y:Z`` names; none where it is of another form."""
-    if not array_size(request):
-        return ()
-    indexes, _, step = request.partition(":")
-    first, _, last = indexes.partition("-")
-    return tuple(range(int(first), int(last) + 1, max(1, int(step or 1))))
 
 
 RETRY = "emulator.retry"

@@ -1,8 +1,8 @@
-"""Following a job to its end and its log with it: one generator for the worker and for the triggerer.
+"""Follow a job and its log to their end: one generator for the worker and for the triggerer.
 
-It yields what has to be done (an :class:`ApiCall`, :class:`Look`, :class:`Emit`, :class:`Note`,
-:class:`Checkpoint`, :class:`Pause`) and is sent the answers of calls and looks. Nothing here waits, sends or
-logs, so each driver is a few lines; and the triggers of a process may look at their jobs together.
+It yields what has to be done (:mod:`airflow_provider_ehpc.logs.steps`) and is sent the results of calls and
+polls.
+Nothing here waits, sends or logs, so each driver is a few lines, and the triggers of a process share polls.
 
 Invariants:
 
@@ -25,15 +25,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
-from airflow_provider_ehpc.apis.call import ApiCall, ApiError
+from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobApi, JobRef, JobStatus, LogPosition
 from airflow_provider_ehpc.logs.cursor import LogStream, LogTotals, SavedCursor, StreamMark
 from airflow_provider_ehpc.logs.lines import stream_prefix
 from airflow_provider_ehpc.logs.reader import LogReader, Piece, Reading, same_path
 from airflow_provider_ehpc.logs.rerun import RerunWatch
+from airflow_provider_ehpc.logs.steps import Checkpoint, Emit, Look, Pause, Step, Steps
 from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome, Patience, Verdict
+
+__all__ = ["LOG_OUTAGE", "Checkpoint", "Emit", "LogFollower", "Look", "Pace", "Pause", "Step", "Steps"]
 
 LOG_OUTAGE = 300.0
 """Seconds for which an ended job's log is asked for in vain before its end is given up."""
@@ -49,48 +52,11 @@ _LATE = 1.1
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What state is the job in? It is answered with the job's status, None where the cloud does not know it,
-    or the :class:`ApiError` for which it could not be asked.
-
-    The answer may be older than the question, where nothing else was heard since.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Emit:
-    """Complete lines of one stream, in order."""
-
-    stream: str
-    lines: list[str]
-    behind: bool = False
-    """Whether writing them one by one took longer than the job takes to write more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Nothing to do for so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The lines up to here are written: the place to start from, should this process end."""
-
-    cursor: SavedCursor
-
-
-@dataclass(frozen=True, slots=True)
 class _Checked:
     at: float
     every: float
     """Seconds after which the next one should come."""
     cursor: SavedCursor
-
-
-Step: TypeAlias = ApiCall[Any] | Look | Emit | Note | Checkpoint | Pause
-Steps: TypeAlias = Generator[Step, Any, Verdict]
 
 
 class Pace:
@@ -262,9 +228,9 @@ class LogFollower:
             yield Note("the log can be read again, from where reading stopped")
         notes, self._last_notes = self._last_notes, reading.notes
         yield from (Note(text, warning=True) for text in dict.fromkeys(reading.notes) if text not in notes)
-        # All of them: what follows a change in one stream is not known to fit the others either.
-        rerun = self._rerun
-        if any(piece.changed or (piece.data and not waiting) for piece in reading.pieces):
+        # A waiting job whose file is another one has run since the last poll.
+        rerun = self._rerun or waiting
+        if not waiting and any(piece.changed or piece.data for piece in reading.pieces):
             self._rerun = False
         for piece in reading.pieces:
             yield from self._take(piece, rerun)

@@ -167,8 +167,9 @@ class LogReader:
         )
         if self.one_file and self._ahead:
             pieces += (Piece("stderr", b"", 0, unsettled=True),)
-        moved = any(piece.data or piece.changed for piece in pieces)
-        return Reading(pieces, split or (batch.more and moved), batch.notes)
+        begun = split or any(piece.changed for piece in pieces)
+        more = batch.more and any(piece.data for piece in pieces)
+        return Reading(pieces, begun or more, batch.notes)
 
     def _batch(self) -> Flow[tuple[LogBatch, dict[str, bytes]]]:
         while True:

@@ -4,67 +4,73 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument, NotFound
 from airflow_provider_ehpc.apis.job import JobRef, JobState
-from airflow_provider_ehpc.compat import BaseOperator, conf
-from airflow_provider_ehpc.exceptions import JobTimedOut, TaskKilled
+from airflow_provider_ehpc.compat import AirflowTaskTimeout, BaseOperator, conf
+from airflow_provider_ehpc.exceptions import JobTimedOut, TaskKilled, without_useless_retries
 from airflow_provider_ehpc.logs.lines import line_encoding
 from airflow_provider_ehpc.polling.kill_switch import KillSwitch
 from airflow_provider_ehpc.polling.terms import FinishedPolicy, WaitTerms, parse_policy, parse_states
+from airflow_provider_ehpc.task import DEFER_SLACK, JobTask
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_ehpc.apis.job import JobStatus
-    from airflow_provider_ehpc.hooks.base import ApiHook
     from airflow_provider_ehpc.logs.cursor import SavedCursor
     from airflow_provider_ehpc.logs.follow import Step
     from airflow_provider_ehpc.logs.store import WorkerStore
     from airflow_provider_ehpc.metrics import LogMeter
-    from airflow_provider_ehpc.polling.watch import Verdict
+    from airflow_provider_ehpc.polling.watch import JobWatch, Verdict
 
 HEARTBEATS = 60.0
 """Seconds in which Airflow tells a process that it is no longer wanted; by default it asks every five."""
-DEFER_SLACK = timedelta(minutes=5)
-"""The trigger keeps the deadline itself and can say what it saw; Airflow's own time-out comes behind it."""
 
 
-class JobLogOperator(BaseOperator):
-    """Follows a job to its end and writes its log into the task log while it runs.
+class JobLogOperator(JobTask, BaseOperator):
+    """Follow a job to its end and write its log into the task log while it runs.
 
     Every complete line appears once and in order; lines of the standard error begin with ``stderr | ``.
     Lines over 16 KiB are cut, visibly. A log that cannot be read for a while never fails the task.
-    A job that ends in a state that is not wanted does, at once and without using retries.
+    A job that ends in another state than the target states fails the task at once, without retries, and so
+    does a key that the cloud rejects.
 
-    After a crash, and in a retry, it goes on behind the last line that it noted as written (Airflow 3.3), and
-    marks the place: lines of one turn may come twice, none is missing.
+    After a crash, and in a retry, it continues after the last line that it saved as written (Airflow 3.3).
+    It marks the place: lines of one cycle may come twice, none is missing.
+
+    ``execution_timeout`` limits the whole wait of a try, deferred or not. When it is over, the task fails as
+    Airflow's tasks do, with retries; the job continues unless ``stop_job_on_kill`` is set.
 
     Returns what is known of the job as a dict, with ``log``: how many lines and bytes were read.
 
     :param conn_id: the connection to the cloud account.
-    :param job_id: the job.
-    :param cluster_id: the job's cluster; the connection's default where left out.
+    :param job_id: the job; for several, map the task with ``.expand(job_id=...)``.
+    :param cluster_id: the job's cluster; default: the connection's.
     :param version_id: the version of a ModelArts v1 job.
-    :param api: the API to ask; the connection's type decides where left out.
-    :param target_states: the ends that are wanted. With SUCCEEDED, FAILED and CANCELLED the task succeeds
-        however the job ends.
+    :param api: the API to use; default: that of the connection's type.
+    :param target_states: the terminal states to wait for. With SUCCEEDED, FAILED and CANCELLED the task
+        succeeds however the job ends.
     :param finished_without_exit_code: what an end without an outcome counts as, ``success`` or ``fail``.
-    :param not_found_grace: seconds in which a job that was just submitted may not be known yet.
-    :param poll_interval: seconds between two readings.
+    :param not_found_grace: seconds, or a ``timedelta``, in which a job just submitted may be unknown.
+    :param poll_interval: seconds, or a ``timedelta``, between two cycles.
     :param encoding: of the job's output, such as ``gbk``, if the API returns bytes (E-HPC).
-    :param log_settle_time: seconds without a new byte after which an ended job's log counts as complete.
+    :param log_settle_time: seconds, or a ``timedelta``, without a new byte after which an ended job's log
+        counts as complete.
     :param keep_log_at: a folder, of any kind that ``ObjectStoragePath`` understands, in which the raw bytes
-        of each stream are kept as ``<stream>.log`` when the job has ended.
-    :param stop_job_on_kill: stop the job when the task is killed.
-    :param deferrable: stream from the triggerer, in one deferral, holding no worker slot. The triggerer's way
-        to the log is narrow and shared: read a job that writes more than some thousand lines a second on a
-        worker.
-    :param timeout: seconds for the whole wait.
+        of each stream are saved as ``<stream>.log`` when the job has ended.
+    :param stop_job_on_kill: stop the job when the task is killed, or when ``execution_timeout`` is over.
+    :param deferrable: stream from the triggerer, in one deferral, without a worker slot. The triggerer's
+        channel to the log is narrow and shared: read a job that writes more than some thousand lines a second
+        on a worker.
+    :param timeout: seconds, or a ``timedelta``, for the whole wait.
+    :raises InvalidArgument: naming the argument that is wrong.
     """
 
     template_fields: Sequence[str] = (
@@ -87,9 +93,9 @@ class JobLogOperator(BaseOperator):
         api: str | None = None,
         target_states: Sequence[str] = (JobState.SUCCEEDED,),
         finished_without_exit_code: FinishedPolicy = "success",
-        not_found_grace: float = 60.0,
-        poll_interval: float = 10.0,
-        log_settle_time: float = 5.0,
+        not_found_grace: timedelta | float = 60.0,
+        poll_interval: timedelta | float = 10.0,
+        log_settle_time: timedelta | float = 5.0,
         encoding: str = "utf-8",
         keep_log_at: str | None = None,
         stop_job_on_kill: bool = False,
@@ -103,6 +109,11 @@ class JobLogOperator(BaseOperator):
         self.cluster_id = cluster_id
         self.version_id = version_id
         self.api = api
+        if not arguments.is_template(api):
+            arguments.api(api)
+        # A list is a mistake in the DAG file. An ID that is missing came from upstream, and fails the run.
+        if arguments.is_list(job_id) and any(isinstance(item, str) and item.strip() for item in job_id):
+            arguments.one_job_id(job_id)
         self.target_states = parse_states(target_states)
         if on_the_way := [state for state in self.target_states if not state.terminal]:
             raise InvalidArgument(
@@ -110,36 +121,46 @@ class JobLogOperator(BaseOperator):
                 "to wait for it, use JobStateSensor"
             )
         self.finished_without_exit_code = parse_policy(finished_without_exit_code)
-        self.not_found_grace = not_found_grace
-        if poll_interval <= 0:
-            raise InvalidArgument(f"poll_interval: {poll_interval} is not above 0 seconds")
-        self.poll_interval = poll_interval
-        self.log_settle_time = log_settle_time
+        self.not_found_grace = arguments.seconds("not_found_grace", not_found_grace)
+        self.poll_interval = arguments.seconds("poll_interval", poll_interval, positive=True)
+        self.log_settle_time = arguments.seconds("log_settle_time", log_settle_time)
         self.encoding = line_encoding(encoding)
         self.keep_log_at = keep_log_at
         self.stop_job_on_kill = stop_job_on_kill
         self.deferrable = deferrable
         if timeout is None:
             timeout = conf.getfloat("sensors", "default_timeout")
-        self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
+        self.timeout = arguments.seconds("timeout", timeout)
+        self._stopped: set[JobRef] = set()
         self._killed = KillSwitch()
         self._store: WorkerStore | None = None
         self._meter: LogMeter | None = None
-
-    @cached_property
-    def hook(self) -> ApiHook:
-        """The hook of the API that is asked."""
-        from airflow_provider_ehpc.hooks import job_hook
-
-        return job_hook(self.conn_id, self.api or None)
+        self._watch: JobWatch | None = None
 
     @cached_property
     def ref(self) -> JobRef:
-        """The job's address."""
-        return self.hook.job_ref(str(self.job_id), self.cluster_id, self.version_id)
+        """Return the job's address."""
+        (ref,) = self._refs([arguments.one_job_id(self.job_id)])
+        return ref
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Until the job has ended and its log is drained: look at the state, write what is new, wait."""
+        """Poll the job, write what is new, wait, until the job has ended and its log is read."""
+        with without_useless_retries(), self._stops_at_execution_timeout(context):
+            return self._execute(context)
+
+    @contextmanager
+    def _stops_at_execution_timeout(self, context: Context) -> Iterator[None]:
+        if self.stop_job_on_kill:
+            self._load_stopped(context, [self.ref])
+        try:
+            yield
+        except AirflowTaskTimeout:
+            # Airflow calls on_kill after this; a retry needs to know that the job was stopped.
+            self._stop([self.ref])
+            self._save_stopped(context)
+            raise
+
+    def _execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_ehpc.logs.arrival import arrived
         from airflow_provider_ehpc.logs.cursor import SavedCursor
         from airflow_provider_ehpc.logs.follow import LogFollower
@@ -149,7 +170,8 @@ class JobLogOperator(BaseOperator):
 
         started = time.time()
         terms = self._terms(started)
-        deferred = self.deferrable and not self._ended()
+        first = self._first_status() if self.deferrable else None
+        deferred = self.deferrable and not (first and first.state.terminal)
         store = self._store = WorkerStore(context, self.log)
         cursor = store.load(self.hook.api.name, self.ref, tell=not deferred)
         if deferred:
@@ -158,11 +180,12 @@ class JobLogOperator(BaseOperator):
             begun = cursor or SavedCursor(self.hook.api.name, self.ref.as_dict())
             store.save(dataclasses.replace(begun, turn=None))
             store.defer(cursor)
-            self._defer(terms, started, cursor)
+            self._defer(terms, started, cursor, seen=first is not None)
+        self._watch = JobWatch(self.ref, terms, started)
         follower = LogFollower(
             self.hook.api,
             self.ref,
-            JobWatch(self.ref, terms, started),
+            self._watch,
             clock=time.time,
             interval=self.poll_interval,
             settle=self.log_settle_time,
@@ -176,53 +199,50 @@ class JobLogOperator(BaseOperator):
         except TaskKilled:
             store.save(follower.cursor)
             raise
-        return self._result(verdict, dataclasses.asdict(follower.totals), terms.deadline)
+        return self._result(verdict, {}, dataclasses.asdict(follower.totals), terms.deadline)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after the deferral, however that ended; what the trigger wrote, a retry need not repeat."""
+        """Continue after the deferral, however it ended; a retry need not repeat what the trigger wrote."""
         from airflow_provider_ehpc.logs.store import WorkerStore
 
         self._store = WorkerStore(context, self.log)
         self._store.take_over()
-        return super().resume_execution(next_method, next_kwargs, context)
+        with without_useless_retries(), self._stops_at_execution_timeout(context):
+            return super().resume_execution(next_method, next_kwargs, context)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """End the task as the trigger saw the job end."""
         from airflow_provider_ehpc.polling.watch import Verdict
 
-        verdict = Verdict.from_event(event)
-        return self._result(verdict, (event or {}).get("log") or {})
+        verdict, told = Verdict.from_event(event), event or {}
+        return self._result(verdict, told, told.get("log") or {})
 
     def on_kill(self) -> None:
-        """End the wait, and stop the job where ``stop_job_on_kill`` asks for it."""
-        from airflow_provider_ehpc.polling.stop import stop_jobs
-
+        """End the wait, and stop the job if ``stop_job_on_kill`` asks for it."""
         self._killed.pull()
         if self.stop_job_on_kill:
-            self.hook.drive(stop_jobs(self.hook.api, [self.ref]), self._do)
+            self._stop([self.ref])
 
-    def _ended(self) -> bool:
-        """Look once before deferring: the log of a job that has ended is quicker read here."""
+    def _first_status(self) -> JobStatus | None:
+        """Poll once before deferring: the log of a job that has ended is read faster here."""
         try:
-            return self.hook.job_status(self.ref).state.terminal
+            return self.hook.job_status(self.ref)
         except NotFound:
-            return False
+            return None
         except ApiError as error:
             if error.transient:
-                return False
+                return None
             raise
 
     def _terms(self, started: float) -> WaitTerms:
-        # Airflow does not enforce execution_timeout while a task is deferred (GH-69678).
-        limits = [self.timeout] + ([self.execution_timeout.total_seconds()] if self.execution_timeout else [])
         return WaitTerms(
             target_states=self.target_states,
             finished_without_exit_code=self.finished_without_exit_code,
             not_found_grace=self.not_found_grace,
-            deadline=started + min(limits),
+            deadline=started + self._limit,
         )
 
-    def _defer(self, terms: WaitTerms, started: float, cursor: SavedCursor | None) -> None:
+    def _defer(self, terms: WaitTerms, started: float, cursor: SavedCursor | None, *, seen: bool) -> None:
         from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 
         self.log.info("streaming the log of %s from the triggerer", self.ref)
@@ -238,9 +258,10 @@ class JobLogOperator(BaseOperator):
                 cursor=cursor.as_dict() if cursor else None,
                 terms=terms.as_dict(),
                 stop_job_on_kill=self.stop_job_on_kill,
+                seen=seen,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=(terms.deadline or started) - started) + DEFER_SLACK,
+            timeout=timedelta(seconds=self._limit) + DEFER_SLACK,
         )
 
     def _do(self, step: Step) -> JobStatus | ApiError | None:
@@ -251,6 +272,8 @@ class JobLogOperator(BaseOperator):
 
         if isinstance(step, Look):
             try:
+                if self._watch and self.ref in self._stopped:
+                    self._watch.cancelled_by_us = True
                 return self.hook.job_statuses([self.ref])[self.ref]
             except ApiError as error:
                 return error
@@ -274,10 +297,13 @@ class JobLogOperator(BaseOperator):
         return None
 
     def _result(
-        self, verdict: Verdict, totals: dict[str, Any], deadline: float | None = None
+        self,
+        verdict: Verdict,
+        event: dict[str, Any],
+        totals: dict[str, Any],
+        deadline: float | None = None,
     ) -> dict[str, Any]:
         from airflow_provider_ehpc.logs.keep import keep_log
-        from airflow_provider_ehpc.polling.ending import end_of_wait
         from airflow_provider_ehpc.polling.watch import Outcome
 
         if self._store and verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
@@ -293,5 +319,5 @@ class JobLogOperator(BaseOperator):
                 self.log.warning(
                     "the log of %s could not be kept at %s: %s", self.ref, self.keep_log_at, error
                 )
-        (job,) = end_of_wait(verdict, self.hook, [self.ref], JobTimedOut, encoding=self.encoding)
+        (job,) = self._jobs(verdict, event, [self.ref], self._terms(time.time()), JobTimedOut)
         return {**job, "log": {**totals, **kept}}

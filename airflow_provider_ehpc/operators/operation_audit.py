@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.operation import OperationRecord, OperationSource, Window
 from airflow_provider_ehpc.audit.pending import complete
@@ -14,8 +15,9 @@ from airflow_provider_ehpc.audit.rules import Effect, Rule, Violation, judge
 from airflow_provider_ehpc.audit.sinks import FORMATS, AuditSummary, carried_operations, write_audit
 from airflow_provider_ehpc.audit.window import REQUEST_LIMIT, SETTLE, read_window
 from airflow_provider_ehpc.compat import BaseOperator, conf
-from airflow_provider_ehpc.exceptions import OperationsForbidden, TaskKilled
+from airflow_provider_ehpc.exceptions import OperationsForbidden, TaskKilled, without_useless_retries
 from airflow_provider_ehpc.polling.kill_switch import KillSwitch
+from airflow_provider_ehpc.templates import TextTemplates
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -30,7 +32,7 @@ _LISTED = 20
 """Violations that an exception names; the task log and the manifest name all."""
 
 
-class OperationAuditOperator(BaseOperator):
+class OperationAuditOperator(TextTemplates, BaseOperator):
     """Reads every operation of a window out of a cloud's operation log, and writes it to a file.
 
     All operations that began from ``start`` until before ``end`` are written, or the task fails and writes
@@ -52,10 +54,10 @@ class OperationAuditOperator(BaseOperator):
     :param formats: ``jsonl``, ``ocsf`` or both; a file each.
     :param rules: who may do what; see :class:`~airflow_provider_ehpc.audit.rules.Rule`. Operations that break
         one are written first; then the task fails, without using retries, if the rule's effect is ``fail``.
-    :param settle: seconds after the window's end in which rows may still appear in the log; the task waits
-        until they have passed.
-    :param max_age: how long the cloud keeps its log. A window that began earlier is refused: what is gone
-        cannot be told from what never was.
+    :param settle: seconds, or a ``timedelta``, after the window's end in which rows may still appear in the
+        log; the task waits until they are over.
+    :param max_age: seconds, or a ``timedelta``, for which the cloud stores its log. A window that began
+        earlier is refused: an operation that is gone looks like one that never was.
     :param request_limit: requests that the reading may take; a new QingCloud account has 2,000 an hour.
     :param deferrable: wait for the end of ``settle`` in the triggerer, holding no worker slot.
     """
@@ -76,7 +78,7 @@ class OperationAuditOperator(BaseOperator):
         formats: Sequence[str] = ("jsonl",),
         rules: Sequence[Mapping[str, Any]] = (),
         settle: timedelta | float = SETTLE,
-        max_age: timedelta = MAX_AGE,
+        max_age: timedelta | float = MAX_AGE,
         request_limit: int = REQUEST_LIMIT,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
@@ -85,6 +87,8 @@ class OperationAuditOperator(BaseOperator):
         self.path = path
         self.conn_id = conn_id
         self.api = api
+        if not arguments.is_template(api):
+            arguments.api(api)
         self.cluster_id = cluster_id
         self.start = start
         self.end = end
@@ -93,8 +97,12 @@ class OperationAuditOperator(BaseOperator):
             raise InvalidArgument(f"formats: {wrong}; there are {', '.join(FORMATS)}")
         self.formats = tuple(formats)
         self.rules = rules
-        self.settle = settle if isinstance(settle, timedelta) else timedelta(seconds=settle)
-        self.max_age = max_age
+        self.settle = timedelta(seconds=arguments.seconds("settle", settle))
+        self.max_age = timedelta(seconds=arguments.seconds("max_age", max_age, positive=True))
+        if isinstance(request_limit, bool) or not isinstance(request_limit, int) or request_limit < 1:
+            raise InvalidArgument(
+                f"request_limit: expected a whole number from 1 on, got {arguments.shown(request_limit)}"
+            )
         self.request_limit = request_limit
         self.deferrable = deferrable
         self._killed = KillSwitch()
@@ -104,12 +112,17 @@ class OperationAuditOperator(BaseOperator):
         """The hook of the API that is asked."""
         from airflow_provider_ehpc.hooks import job_hook
 
-        return job_hook(self.conn_id, self.api or None)
+        return job_hook(arguments.text("conn_id", self.conn_id), arguments.api(self.api))
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Wait until the window has settled, read it, judge it, write it down."""
+        """Wait until the window has settled, read it, judge it, write it."""
+        with without_useless_retries():
+            return self._execute(context)
+
+    def _execute(self, context: Context) -> dict[str, Any]:
         window, rules = self._window(), [Rule.parse(rule) for rule in self.rules or ()]
-        source = self.hook.operation_source(self.cluster_id or None)
+        cluster_id = arguments.optional_identifier("cluster_id", self.cluster_id, what="cluster")
+        source = self.hook.operation_source(cluster_id)
         self._wait_until(window.end + self.settle)
         summary, records, violations = self._audit(source, window, rules)
         for record in records:

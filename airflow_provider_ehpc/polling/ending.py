@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
-from airflow_provider_ehpc.apis.job import JobRef
-from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound
+from airflow_provider_ehpc.apis.job import JobRef, JobState
+from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound, for_airflow
 from airflow_provider_ehpc.logs.tail import TAIL_SIZE, last_lines
-from airflow_provider_ehpc.polling.watch import Outcome, Verdict
+from airflow_provider_ehpc.polling.event import FAILED_JOBS
+from airflow_provider_ehpc.polling.terms import WaitTerms
+from airflow_provider_ehpc.polling.watch import JobWatch, Outcome, Verdict
 
 if TYPE_CHECKING:
     from airflow_provider_ehpc.hooks.base import ApiHook
@@ -21,7 +25,7 @@ def end_of_wait(
     verdict: Verdict,
     hook: ApiHook,
     refs: list[JobRef],
-    timed_out: type[Exception],
+    timed_out: type[BaseException],
     *,
     encoding: str = "utf-8",
 ) -> list[dict[str, Any]]:
@@ -38,19 +42,70 @@ def end_of_wait(
         return list(verdict.jobs)
     if verdict.outcome is Outcome.FAILED:
         ref = next((ref for ref in refs if ref.job_id == verdict.job_id), refs[0])
-        raise JobFailed(verdict.message + _with_log(hook, ref, encoding))
+        raise JobFailed(verdict.message + _with_log(hook, ref, _failed_part(verdict, ref), encoding))
     if verdict.outcome is Outcome.NOT_FOUND:
         raise JobNotFound(verdict.message)
     if verdict.outcome is Outcome.TIMED_OUT:
         raise timed_out(verdict.message)
-    raise ApiError.from_dict(verdict.error) if verdict.error else InvalidArgument(verdict.message)
+    if verdict.error:
+        raise for_airflow(ApiError.from_dict(verdict.error))
+    raise InvalidArgument(verdict.message)
 
 
-def _with_log(hook: ApiHook, ref: JobRef, encoding: str) -> str:
+def all_jobs(
+    hook: ApiHook, refs: list[JobRef], terms: WaitTerms, reached: Mapping[JobRef, JobState]
+) -> list[dict[str, Any]]:
+    """Return what is known of each job that reached a target state, for an event that does not hold it.
+
+    The jobs are polled again. A job that the scheduler has forgotten since, or that cannot be polled, has
+    only its address and the state that it reached.
+    """
+    try:
+        statuses = hook.job_statuses(refs)
+    except ApiError as error:
+        log.warning("the jobs' details are missing from the result, because polling them failed: %s", error)
+        statuses = {}
+    jobs = []
+    for ref in refs:
+        watch = JobWatch(ref, terms, time.time())
+        watch.saw(statuses.get(ref), time.time())
+        job = watch.status.as_dict() if watch.status else dict(ref.as_dict())
+        state = reached.get(ref)
+        if state and (watch.status is None or (state.terminal and not watch.status.state.terminal)):
+            job["state"] = state.value
+        jobs.append(job)
+    return jobs
+
+
+def failed_jobs(verdict: Verdict, targets: Collection[JobState]) -> list[str]:
+    """Return a line for each job, up to a hundred, that ended in another state than a target."""
+    lines: list[str] = []
+    for job in verdict.jobs:
+        if len(lines) == FAILED_JOBS:
+            break
+        state = JobState(job.get("state", JobState.UNKNOWN))
+        if state.terminal and state not in targets:
+            exit_code = f", exit code {job['exit_code']}" if "exit_code" in job else ""
+            reason = f": {job['reason']}" if job.get("reason") else ""
+            lines.append(f"job {job['job_id']} {state}{exit_code}{reason}")
+    return lines
+
+
+def _failed_part(verdict: Verdict, ref: JobRef) -> JobRef:
+    """Return the job whose log explains the failure: of an array, the first sub-job that failed."""
+    job = next((job for job in verdict.jobs if job.get("job_id") == ref.job_id), {})
+    failed = next(iter(job.get("failed_members") or ()), None)
+    return ref._replace(job_id=failed) if failed else ref
+
+
+def _with_log(hook: ApiHook, whole: JobRef, ref: JobRef, encoding: str) -> str:
     """Return the last lines of a failed job's log; a log that cannot be read must not hide the failure."""
     try:
         lines = last_lines(hook.log_tail(ref, TAIL_SIZE), "utf-8" if hook.api.log_limits.text else encoding)
     except (ApiError, InvalidArgument) as error:
         log.info("the log of %s could not be read: %s", ref, error)
         return f". Its log could not be read: {error}"
-    return ". Last lines of its log:\n" + "\n".join(lines) if lines else ". Its log is empty."
+    its = "its log" if ref == whole else f"the log of {ref.job_id}"
+    return (
+        f". Last lines of {its}:\n" + "\n".join(lines) if lines else f". {its[0].upper()}{its[1:]} is empty."
+    )

@@ -10,12 +10,18 @@ from airflow_provider_ehpc.apis.job import JobApi, JobRef
 from airflow_provider_ehpc.polling.watch import Note
 
 
-def stop_jobs(api: JobApi, refs: Iterable[JobRef]) -> Generator[ApiCall[Any] | Note, Any, None]:
-    """Ask for each job to be stopped and note what came of it; one that cannot be stops no other."""
+def stop_jobs(api: JobApi, refs: Iterable[JobRef]) -> Generator[ApiCall[Any] | Note, Any, list[JobRef]]:
+    """Ask for each job to be stopped and note the response; return the jobs for which the cloud agreed.
+
+    An error for one job does not keep the others from being stopped.
+    """
+    stopped = []
     for ref in refs:
         try:
             yield from api.stop(ref)
         except ApiError as error:
             yield Note(f"{ref} could not be stopped: {error}", warning=True)
         else:
+            stopped.append(ref)
             yield Note(f"asked the cloud to stop {ref}")
+    return stopped

@@ -54,7 +54,7 @@ def parse_states(states: Sequence[str]) -> tuple[JobState, ...]:
     """
     try:
         parsed = tuple(JobState.parse(state) for state in ([states] if isinstance(states, str) else states))
-    except ValueError as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise InvalidArgument(f"target_states: {error}") from None
     if not parsed:
         raise InvalidArgument("target_states: name at least one state")
@@ -66,6 +66,6 @@ def parse_policy(policy: str) -> FinishedPolicy:
 
     :raises InvalidArgument: for any other word than the two.
     """
-    if policy in ("success", "fail"):
+    if isinstance(policy, str) and policy in ("success", "fail"):
         return cast("FinishedPolicy", policy)
     raise InvalidArgument(f"finished_without_exit_code: it is 'success' or 'fail', not {policy!r}")

@@ -272,6 +272,8 @@ class JobWatch:
             ". The cloud reports only that it ended, without an exit code: by finished_without_exit_code="
             f"{self.terms.finished_without_exit_code!r} it counts as {assumed}."
         )
+        if status.reason:
+            assumption += f" The reason: {status.reason}."
         reason = status.reason or ("no exit code is reported, and the policy is to fail" if fail else None)
         return dataclasses.replace(status, state=assumed, reason=reason), assumption
 
@@ -303,6 +305,9 @@ class JobWatch:
             parts.append(f"reason: {status.reason}")
         if status.array:
             parts.append(f"sub-jobs: {counts(status.array)}")
+        if status.failed_members:
+            failed = (f"{job_id} ({how})" for job_id, how in status.failed_members.items())
+            parts.append(f"failed: {', '.join(failed)}")
         wanted = ", ".join(self.terms.target_states)
         return "; ".join(parts) + f"; waited for {wanted}"
 

@@ -3,62 +3,70 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
+from airflow_provider_ehpc import arguments
+from airflow_provider_ehpc.apis.call import ApiError, AuthenticationFailed, PermissionDenied
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import (
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
 )
+from airflow_provider_ehpc.exceptions import without_useless_retries
+from airflow_provider_ehpc.polling.deadline import by_deadline
 from airflow_provider_ehpc.polling.terms import FinishedPolicy, WaitTerms, parse_policy, parse_states
 from airflow_provider_ehpc.polling.watch import JobSetWatch, Verdict
+from airflow_provider_ehpc.task import DEFER_SLACK, JobTask
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_ehpc.hooks.base import ApiHook
-
 SHORTEST_RESCHEDULE = 10.0
-"""Seconds. Airflow's scheduler can take the executor's "done" of one look for the end of the next, and then
-marks the task as failed, where a task is back within some seconds (GH-71580; seen here at 6 s)."""
-LAST_POLL = 10.0
-"""Seconds that a poll may take beyond the timeout."""
-DEFER_SLACK = timedelta(minutes=5)
-"""The trigger keeps the deadline itself and can say what it saw; Airflow's own time-out comes behind it."""
+"""Seconds. Airflow's scheduler can take the executor's "done" of one poke for the end of the next, and then
+marks the task as failed, if a task is back within some seconds (GH-71580; seen here at 6 s)."""
+LAST_POLL = 2.0
+"""Seconds that the last poll may take beyond the timeout."""
 
 
-class JobStateSensor(BaseSensorOperator):
-    """Waits until a job, or every one of many jobs, is in a wanted state.
+class JobStateSensor(JobTask, BaseSensorOperator):
+    """Wait until a job, or every one of many jobs, is in a target state.
 
-    A job that ends in another state fails the task at once, without using its retries
-    (:class:`~airflow_provider_ehpc.exceptions.JobFailed`); with ``soft_fail`` the task is skipped instead.
+    A job that ends in another state fails the task at once, without retries
+    (:class:`~airflow_provider_ehpc.exceptions.JobFailed`); with ``soft_fail`` the task is skipped instead,
+    and its log shows why. A key that the cloud rejects fails the task without retries, ``soft_fail`` or not.
     The modes ``poke`` and ``reschedule`` and ``deferrable=True`` differ only in what they occupy.
 
+    ``execution_timeout`` limits the whole wait of a try in every mode. When it is over, the task fails as
+    Airflow's tasks do, with retries; the job continues unless ``stop_job_on_kill`` is set.
+
     Returns what is known of the job as a dict (``state``, ``raw_state``, times, nodes and so on); for a
-    list of jobs, a list of such dicts in the same order.
+    list of jobs, a list of such dicts in the same order. An ID that occurs twice in the list is polled, and
+    returned, once.
 
     :param conn_id: the connection to the cloud account.
     :param job_id: the job, or a list of jobs: one task can wait for many.
-    :param cluster_id: the jobs' cluster; the connection's default where left out.
+    :param cluster_id: the jobs' cluster; default: the connection's.
     :param version_id: the version of a ModelArts v1 job.
-    :param api: the API to ask; the connection's type decides where left out.
-    :param target_states: the wanted states. A state on the way, such as RUNNING, may be over between two
-        looks: name the end beside it.
+    :param api: the API to use; default: that of the connection's type.
+    :param target_states: the states to wait for. A state on the way, such as RUNNING, may be over between two
+        polls: name the terminal states beside it.
     :param finished_without_exit_code: what an end without an outcome counts as: ``success``, with a warning
-        in the log, or ``fail``. PBS clusters say FINISHED of every job that is over.
-    :param not_found_grace: seconds in which a job that was just submitted may not be known yet.
-    :param stop_job_on_kill: stop the jobs when the task is killed.
+        in the log, or ``fail``. PBS clusters report FINISHED for every job that is over.
+    :param not_found_grace: seconds, or a ``timedelta``, in which a job just submitted may be unknown.
+    :param stop_job_on_kill: stop the jobs when the task is killed, or when ``execution_timeout`` is over.
     :param deferrable: wait in the triggerer.
-    :param poke_interval: seconds between two looks; at least 10 in ``reschedule`` mode, where Airflow fails
-        tasks that come back too soon.
-    :param timeout: seconds for the whole wait.
+    :param poke_interval: seconds, or a ``timedelta``, between two polls; at least 10 s in ``reschedule``
+        mode, because Airflow fails tasks that come back too soon.
+    :param timeout: seconds, or a ``timedelta``, for the whole wait.
+    :raises InvalidArgument: naming the argument that is wrong.
     """
 
     template_fields: Sequence[str] = ("conn_id", "job_id", "cluster_id", "version_id", "api")
@@ -74,12 +82,17 @@ class JobStateSensor(BaseSensorOperator):
         api: str | None = None,
         target_states: Sequence[str] = (JobState.SUCCEEDED,),
         finished_without_exit_code: FinishedPolicy = "success",
-        not_found_grace: float = 60.0,
+        not_found_grace: timedelta | float = 60.0,
         stop_job_on_kill: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: timedelta | float = 60.0,
+        timeout: timedelta | float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        poke_interval = arguments.seconds("poke_interval", poke_interval, positive=True)
+        if timeout is not None:
+            timeout = arguments.seconds("timeout", timeout)
+        super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
         if self.reschedule:
             self.poke_interval = max(self.poke_interval, SHORTEST_RESCHEDULE)
         self.conn_id = conn_id
@@ -87,59 +100,65 @@ class JobStateSensor(BaseSensorOperator):
         self.cluster_id = cluster_id
         self.version_id = version_id
         self.api = api
+        if not arguments.is_template(api):
+            arguments.api(api)
         self.target_states = parse_states(target_states)
         self.finished_without_exit_code = parse_policy(finished_without_exit_code)
-        self.not_found_grace = not_found_grace
+        self.not_found_grace = arguments.seconds("not_found_grace", not_found_grace)
         self.stop_job_on_kill = stop_job_on_kill
         self.deferrable = deferrable
         self._watch: JobSetWatch | None = None
-
-    @cached_property
-    def hook(self) -> ApiHook:
-        """The hook of the API that is asked."""
-        from airflow_provider_ehpc.hooks import job_hook
-
-        return job_hook(self.conn_id, self.api or None)
+        self._waiting: list[JobRef] | None = None
+        self._stopped: set[JobRef] = set()
 
     @cached_property
     def refs(self) -> list[JobRef]:
-        """The jobs' addresses."""
-        ids = [self.job_id] if self._one else list(self.job_id)
-        if not ids:
-            raise InvalidArgument("job_id: an empty list names no job")
-        refs = [self.hook.job_ref(str(job_id), self.cluster_id, self.version_id) for job_id in ids]
-        return list(dict.fromkeys(refs))
+        """Return the jobs' addresses, each once."""
+        return self._refs(arguments.job_ids(self.job_id))
 
-    @property
-    def _one(self) -> bool:
-        """Whether one job is meant. render_template_as_native_obj makes a number of an id of digits."""
-        return isinstance(self.job_id, str | int)
+    def execute(self, context: Context) -> Any:
+        """Poll until the wait is over; in deferrable mode, poll once and defer."""
+        with without_useless_retries(), self._ends_alike(context):
+            return super().execute(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after the deferral."""
+        with without_useless_retries(), self._ends_alike(context):
+            try:
+                return super().resume_execution(next_method, next_kwargs, context)
+            except ApiError as error:
+                # Airflow's sensor does this for poke, and here only for its own exceptions.
+                if self.never_fail:
+                    raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
+                raise
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once; in deferrable mode, leave the rest to the triggerer.
 
-        Deferring here, inside Airflow's own loop, makes every way of failing the same in all modes.
+        Deferring here, inside Airflow's own loop, makes every way of failing the same in all modes. In
+        ``reschedule`` mode, the process goes on polling while the next one could not continue: during an
+        outage, and while a job is unknown or its state needs a second poll.
         """
-        started = self._started(context)
-        terms = self._terms(started)
-        later = self.reschedule and self._watch is None and context["ti"].get_first_reschedule_date(context)
-        watch = self._watch = self._watch or JobSetWatch(self.refs, terms, started, seen_before=bool(later))
-        verdict = self._poll(watch, terms)
-        # The process of the next poke knows nothing of this one: what another poll decides is decided here.
-        while verdict is None and self.reschedule and not (self.deferrable or watch.settled):
-            time.sleep(max(0.0, min(self.poke_interval, started + self.timeout - time.time())))
-            verdict = self._poll(watch, terms)
-        if verdict is not None:
-            return PokeReturnValue(is_done=True, xcom_value=self._result(verdict))
-        if self.deferrable:
-            self._defer(terms, started)
-        return PokeReturnValue(is_done=False)
+        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+        if self._watch is None:
+            started = first.timestamp() if first else time.time()
+            seen = first is not None
+            self._watch = JobSetWatch(self.refs, self._terms(started), started, seen_before=seen)
+        while (verdict := self._poll(self._watch)) is None:
+            if self.deferrable:
+                self._defer(self._watch)
+            if not self.reschedule or self._watch.settled:
+                return PokeReturnValue(is_done=False)
+            time.sleep(max(0.0, min(self.poke_interval, self._watch.started + self._limit - time.time())))
+        return PokeReturnValue(is_done=True, xcom_value=self._result(verdict))
 
-    def _poll(self, watch: JobSetWatch, terms: WaitTerms) -> Verdict | None:
-        # A poll that begins late may find the job in a wanted state all the same.
-        deadline = max(terms.deadline or 0.0, time.time() + LAST_POLL)
+    def _poll(self, watch: JobSetWatch) -> Verdict | None:
+        watch.cancelled_by_us(self._stopped)
+        # A poll that begins late may still find the job in a target state.
+        deadline = max(watch.started + self._limit, time.time() + LAST_POLL)
         try:
-            statuses = self.hook.job_statuses(watch.waiting, deadline=deadline)
+            hook, refs = self.hook, watch.waiting
+            statuses = by_deadline(deadline, lambda: hook.job_statuses(refs, deadline=deadline))
         except ApiError as error:
             verdict, notes = watch.failed_to_look(error, time.time())
         else:
@@ -150,64 +169,87 @@ class JobStateSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """End the task as the trigger saw the jobs end."""
+        from airflow_provider_ehpc.polling.event import not_reached
+
         verdict = Verdict.from_event(event)
         for note in verdict.news:
             note.tell(self.log)
-        return self._result(verdict)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after the deferral; ``never_fail`` covers a cloud that cannot be asked, as in poke."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except ApiError as error:
-            if self.never_fail:
-                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
-            raise
+        self._waiting = not_reached(event or {}, self.refs, self.target_states)
+        return self._result(verdict, event)
 
     def on_kill(self) -> None:
-        """Stop the jobs that are waited for, where ``stop_job_on_kill`` asks for it."""
-        from airflow_provider_ehpc.polling.stop import stop_jobs
-
+        """Stop the jobs that are waited for, if ``stop_job_on_kill`` asks for it."""
+        waiting = self._watch.waiting if self._watch else self._waiting
         if self.stop_job_on_kill:
-            refs = self._watch.waiting if self._watch else self.refs
-            self.hook.drive(stop_jobs(self.hook.api, refs), lambda note: note.tell(self.log))
+            self._stop(self.refs if waiting is None else waiting)
 
-    def _started(self, context: Context) -> float:
-        """Return when the wait began: in ``reschedule`` mode each look is a process of its own."""
-        if self.reschedule and (first := context["ti"].get_first_reschedule_date(context)):
-            return float(first.timestamp())
-        return self._watch.started if self._watch else time.time()
+    @contextmanager
+    def _ends_alike(self, context: Context) -> Iterator[None]:
+        """End the task in every mode as in every other.
+
+        Airflow's sensor treats an exception differently in a poke, between two pokes and after a deferral.
+        """
+        if self.stop_job_on_kill:
+            self._load_stopped(context, self.refs)
+        try:
+            yield
+        except AirflowSkipException as skip:
+            cause = skip.__cause__
+            if self.soft_fail and isinstance(cause, AuthenticationFailed | PermissionDenied):
+                # Nothing was learned about the job, and the next task would send the same key.
+                raise cause from cause.__cause__
+            if isinstance(cause, AirflowTaskTimeout):
+                self.on_kill()
+            self.log.warning("skipped: %s", cause or skip)
+            raise
+        except AirflowTaskTimeout as error:
+            # Airflow calls on_kill only after this exception, and a retry needs to know.
+            self.on_kill()
+            self._save_stopped(context)
+            if not (self.soft_fail or self.never_fail):
+                raise
+            # As in a poke. Airflow does not convert it between two pokes, nor after a deferral.
+            self.log.warning("skipped: %s", error)
+            raise AirflowSkipException("Skipping due to soft_fail or never_fail.") from error
 
     def _terms(self, started: float) -> WaitTerms:
         return WaitTerms(
             target_states=self.target_states,
             finished_without_exit_code=self.finished_without_exit_code,
             not_found_grace=self.not_found_grace,
-            deadline=started + self.timeout,
+            deadline=started + self._limit,
         )
 
-    def _defer(self, terms: WaitTerms, started: float) -> None:
+    def _defer(self, watch: JobSetWatch) -> None:
+        from airflow_provider_ehpc.triggers.base import LARGEST_ROW
         from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
 
+        trigger = JobStateTrigger(
+            conn_id=self.conn_id,
+            api=self.hook.api.name,
+            jobs=[ref.as_dict() for ref in self.refs],
+            started=watch.started,
+            poll_interval=self.poke_interval,
+            terms=self._terms(watch.started).as_dict(),
+            stop_job_on_kill=self.stop_job_on_kill,
+            seen=watch.settled,
+        )
+        if (size := trigger.stored_size) > LARGEST_ROW:
+            self.log.warning(
+                "the IDs of %d jobs take about %d bytes of Airflow's database. MySQL stores at most %d and "
+                "would refuse this deferral: split the list over several tasks (.expand) there.",
+                len(self.refs),
+                size,
+                LARGEST_ROW,
+            )
         self.defer(
-            trigger=JobStateTrigger(
-                conn_id=self.conn_id,
-                api=self.hook.api.name,
-                jobs=[ref.as_dict() for ref in self.refs],
-                started=started,
-                poll_interval=self.poke_interval,
-                terms=terms.as_dict(),
-                stop_job_on_kill=self.stop_job_on_kill,
-            ),
+            trigger=trigger,
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout) + DEFER_SLACK,
+            timeout=timedelta(seconds=self._limit) + DEFER_SLACK,
         )
 
-    def _result(self, verdict: Verdict) -> dict[str, Any] | list[dict[str, Any]]:
-        from airflow_provider_ehpc.polling.ending import end_of_wait
-
-        jobs = end_of_wait(verdict, self.hook, self.refs, AirflowSensorTimeout)
-        if self._one:
-            return jobs[0]
-        by_id = {job["job_id"]: job for job in jobs}
-        return [by_id[ref.job_id] for ref in self.refs]
+    def _result(
+        self, verdict: Verdict, event: dict[str, Any] | None = None
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        jobs = self._jobs(verdict, event or {}, self.refs, self._terms(time.time()), AirflowSensorTimeout)
+        return jobs if arguments.is_list(self.job_id) else jobs[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import random
 import time
 from abc import abstractmethod
@@ -14,10 +16,11 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobRef
-from airflow_provider_ehpc.compat import AirflowNotFoundException
+from airflow_provider_ehpc.compat import AirflowNotFoundException, task_state
 from airflow_provider_ehpc.hooks import ajob_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.logs.emission import emission_budget
+from airflow_provider_ehpc.polling.event import pack, unpack
 from airflow_provider_ehpc.polling.poller import subscribed
 from airflow_provider_ehpc.polling.stop import stop_jobs
 from airflow_provider_ehpc.polling.subscription import Subscription
@@ -34,6 +37,12 @@ _SHOWN = 3
 """Jobs of an event that a log names."""
 _RECENT = 30.0
 """Seconds. A trigger that starts later than that after its wait began takes over from another triggerer."""
+STATE_TIMEOUT = 10.0
+"""Seconds in which Airflow has to report the state of a task that is killed."""
+STOP_TIMEOUT = 15.0
+"""Seconds for stopping the jobs. Airflow cancels ``on_kill`` after 30 (``[triggerer] on_kill_timeout``)."""
+LARGEST_ROW = 65_535
+"""Bytes of a ``TEXT`` on MySQL, in which Airflow stores a trigger's arguments (apache/airflow#55216)."""
 
 
 class JobEvent(TriggerEvent):
@@ -45,10 +54,13 @@ class JobEvent(TriggerEvent):
     """
 
     def __repr__(self) -> str:
+        if counts := self.payload.get("counts"):
+            shown = ", ".join(f"{count} {state}" for state, count in counts.items())
+            return f"{self.payload['outcome']}: {shown}"
         jobs = self.payload.get("jobs", ())
-        told = ", ".join(f"{job['job_id']} {job['state']}" for job in jobs[:_SHOWN])
+        shown = ", ".join(f"{job['job_id']} {job['state']}" for job in jobs[:_SHOWN])
         more = f" and {len(jobs) - _SHOWN} more" if len(jobs) > _SHOWN else ""
-        return f"{self.payload['outcome']}: {told or self.payload.get('message', '')}{more}"
+        return f"{self.payload['outcome']}: {shown or self.payload.get('message', '')}{more}"
 
 
 class JobTrigger(BaseTrigger):
@@ -57,10 +69,15 @@ class JobTrigger(BaseTrigger):
     :param conn_id: the connection.
     :param api: the API, as ``api=`` of the operator names it.
     :param jobs: the jobs' addresses, as the fields of :class:`~airflow_provider_ehpc.apis.job.JobRef`.
-    :param started: epoch seconds at which the wait began; kept when the triggerer restarts.
-    :param poll_interval: seconds between two looks.
+    :param started: epoch seconds at which the wait began; the same after a restart of the triggerer.
+    :param poll_interval: seconds between two polls.
     :param terms: :class:`~airflow_provider_ehpc.polling.watch.WaitTerms` as a dict.
     :param stop_job_on_kill: stop the jobs when a user ends the task.
+    :param seen: the worker has seen all jobs, so that one that is unknown is not a new one.
+    :param job_ids: instead of ``jobs``, the IDs of many jobs of one cluster, packed as :meth:`serialize`
+        returns them.
+    :param cluster_id: the cluster of ``job_ids``.
+    :param version_id: the version of ``job_ids``.
     """
 
     def __init__(
@@ -68,20 +85,28 @@ class JobTrigger(BaseTrigger):
         *,
         conn_id: str,
         api: str,
-        jobs: list[dict[str, Any]],
         started: float,
         poll_interval: float,
+        jobs: list[dict[str, Any]] | None = None,
         terms: dict[str, Any] | None = None,
         stop_job_on_kill: bool = False,
+        seen: bool = False,
+        job_ids: str | None = None,
+        cluster_id: str | None = None,
+        version_id: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.conn_id = conn_id
         self.api = api
-        self.jobs = jobs
+        if job_ids is not None:
+            self.refs = [JobRef(job_id, cluster_id, version_id) for job_id in json.loads(unpack(job_ids))]
+        else:
+            self.refs = [JobRef(**job) for job in jobs or ()]
         self.started = started
         self.poll_interval = poll_interval
         self.terms = terms or {}
         self.stop_job_on_kill = stop_job_on_kill
+        self.seen = seen
         self._hook: ApiHook | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -89,7 +114,7 @@ class JobTrigger(BaseTrigger):
         kwargs: dict[str, Any] = {
             "conn_id": self.conn_id,
             "api": self.api,
-            "jobs": self.jobs,
+            **self._addresses(),
             "started": self.started,
             "poll_interval": self.poll_interval,
         }
@@ -97,12 +122,28 @@ class JobTrigger(BaseTrigger):
             kwargs["terms"] = self.terms
         if self.stop_job_on_kill:
             kwargs["stop_job_on_kill"] = True
+        if self.seen:
+            kwargs["seen"] = True
         return f"{type(self).__module__}.{type(self).__qualname__}", kwargs
 
+    def _addresses(self) -> dict[str, Any]:
+        shared = {(ref.cluster_id, ref.version_id) for ref in self.refs}
+        if len(self.refs) < 2 or len(shared) > 1:
+            return {"jobs": [ref.as_dict() for ref in self.refs]}
+        address: dict[str, Any] = self.refs[0].as_dict()
+        del address["job_id"]
+        return {**address, "job_ids": pack(json.dumps([ref.job_id for ref in self.refs]))}
+
     @property
-    def refs(self) -> list[JobRef]:
-        """The jobs' addresses."""
-        return [JobRef(**job) for job in self.jobs]
+    def stored_size(self) -> int:
+        """Return about how many bytes Airflow's database stores for the trigger's arguments."""
+        # Fernet adds 57 bytes and padding, and writes the whole in base64.
+        return (len(json.dumps(self.serialize()[1])) + 80) * 4 // 3
+
+    @property
+    def waiting(self) -> list[JobRef]:
+        """Return the jobs that have not reached a target state yet."""
+        return self.refs
 
     @property
     def wait_terms(self) -> WaitTerms:
@@ -174,10 +215,51 @@ class JobTrigger(BaseTrigger):
             await self._hook.aclose()
 
     async def on_kill(self) -> None:
-        """Stop the jobs, where that was asked for. Airflow calls this when a user ends a deferred task."""
-        if self.stop_job_on_kill:
-            hook = await self.hook()
-            await hook.adrive(stop_jobs(hook.api, self.refs), self.tell)
+        """Stop the jobs that are waited for, if ``stop_job_on_kill`` asks for it and a user ended the task.
+
+        Airflow 3.3.0 to 3.3.2 call this also if another triggerer has taken over the trigger
+        (apache/airflow#73454). The task is still deferred then, and its jobs must continue.
+        """
+        if not self.stop_job_on_kill:
+            return
+        stopping = asyncio.create_task(self._stop_jobs())
+        while not stopping.done():
+            # Airflow 3.3.2 cancels again with every sync, about once a second, until the trigger has ended
+            # (TriggerRunnerSupervisor.cancelling_triggers): none of that may leave half of the jobs running.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(stopping)
+        stopping.result()
+
+    async def _stop_jobs(self) -> None:
+        if not self.waiting or await self._is_still_deferred():
+            return
+        hook = await self.hook()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await hook.adrive(stop_jobs(hook.api, self.waiting), self.tell)
+        except TimeoutError:
+            self.log.warning("not all jobs of this task were stopped within %g s", STOP_TIMEOUT)
+
+    async def _is_still_deferred(self) -> bool:
+        """Return True if the task still waits, or if Airflow does not report whether it does."""
+        if (task_instance := getattr(self, "task_instance", None)) is None:
+            # dag.test(), and callers outside of Airflow: nobody else can have the trigger.
+            return False
+        try:
+            async with asyncio.timeout(STATE_TIMEOUT):
+                state = await task_state(task_instance)
+        except Exception as error:
+            self.log.warning(
+                "the jobs of this task were not stopped, because Airflow did not report whether the task was "
+                "ended or only passed to another triggerer: %s %s. Stop them if they are not needed.",
+                type(error).__name__,
+                error,
+            )
+            return True
+        if state == "deferred":
+            self.log.info("the task is still deferred: another triggerer has it now. Its jobs continue.")
+            return True
+        return False
 
     async def tell(self, *notes: Note) -> None:
         """Write notes to the task log, when that holds up no other trigger."""

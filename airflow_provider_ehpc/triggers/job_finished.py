@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Hashable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobState
 
@@ -60,23 +62,19 @@ class JobFinishedTrigger(BaseEventTrigger):
         cluster_id: str | None = None,
         version_id: str | None = None,
         api: str | None = None,
-        poll_interval: float = 60.0,
+        poll_interval: timedelta | float = 60.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.conn_id = _text("conn_id", conn_id)
+        self.conn_id = arguments.text("conn_id", conn_id)
         self.job_id = _job_ids(job_id)
         self.name = _filter("name", name, self.job_id)
         self.queue = _filter("queue", queue, self.job_id)
         self.user = _filter("user", user, self.job_id)
         self.states = _ends(states)
-        self.cluster_id = None if cluster_id is None else _text("cluster_id", cluster_id)
-        self.version_id = None if version_id is None else _text("version_id", version_id)
+        self.cluster_id = None if cluster_id is None else _identifier("cluster_id", cluster_id, "cluster")
+        self.version_id = None if version_id is None else _identifier("version_id", version_id, "version")
         self.api = _api(api, self.job_id, self.version_id)
-        if isinstance(poll_interval, bool) or not isinstance(poll_interval, int | float) or poll_interval < 5:
-            raise InvalidArgument(
-                f"poll_interval: it is a number of seconds from 5 on, and not {poll_interval!r}"
-            )
-        self.poll_interval = float(poll_interval)
+        self.poll_interval = arguments.seconds("poll_interval", poll_interval, at_least=5.0)
         self._watcher: Watcher | None = None
         self._feed: JobFeed | None = None
 
@@ -223,19 +221,18 @@ def _feed(kwargs: dict[str, Any]) -> JobFeed:
     return feed_of(conn_id, api, cluster_id, version_id, interval)
 
 
-def _text(argument: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidArgument(f"{argument}: it is a text that is not empty, and not {value!r}")
-    return value.strip()
+def _identifier(argument: str, value: Any, what: str) -> str:
+    # In a DAG file, 123_4 without quotes is the number 1234.
+    return arguments.identifier(argument, arguments.text(argument, value), what=what)
 
 
 def _job_ids(job_id: str | Sequence[str] | None) -> list[str] | None:
     if job_id is None:
         return None
-    job_ids = [job_id] if isinstance(job_id, str) else list(job_id)
-    if not job_ids:
+    if arguments.is_list(job_id) and not job_id:
         raise InvalidArgument("job_id: an empty list names no job; leave it out for any job")
-    return list(dict.fromkeys(_text("job_id", item) for item in job_ids))
+    items = job_id if arguments.is_list(job_id) else [job_id]
+    return list(dict.fromkeys(_identifier("job_id", item, "job") for item in items))
 
 
 def _filter(argument: str, value: str | None, job_ids: list[str] | None) -> str | None:
@@ -243,7 +240,7 @@ def _filter(argument: str, value: str | None, job_ids: list[str] | None) -> str 
         return None
     if job_ids:
         raise InvalidArgument(f"{argument}: job_id names the jobs already; leave one of the two out")
-    return _text(argument, value)
+    return arguments.text(argument, value)
 
 
 def _ends(states: Sequence[str] | None) -> list[str] | None:
@@ -251,7 +248,7 @@ def _ends(states: Sequence[str] | None) -> list[str] | None:
         return None
     try:
         parsed = [JobState.parse(state) for state in ([states] if isinstance(states, str) else states)]
-    except (AttributeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise InvalidArgument(f"states: {error}") from None
     for state in parsed:
         if not state.terminal and state is not JobState.UNKNOWN:
@@ -262,12 +259,9 @@ def _ends(states: Sequence[str] | None) -> list[str] | None:
 
 
 def _api(api: str | None, job_ids: list[str] | None, version_id: str | None) -> str | None:
-    from airflow_provider_ehpc.hooks import HOOKS
-
-    if api is not None and api not in HOOKS:
-        raise InvalidArgument(f"api: there is no API {api!r}; the APIs are {', '.join(HOOKS)}")
+    api = arguments.api(api)
     if api == "modelarts-v1" and not job_ids:
-        raise InvalidArgument("job_id: the API 'modelarts-v1' cannot tell which jobs ended; name the jobs")
+        raise InvalidArgument("job_id: the API 'modelarts-v1' does not list jobs; name the jobs")
     if version_id is not None and (not job_ids or len(job_ids) > 1):
         raise InvalidArgument("version_id: it goes with the one job that job_id names")
     return api

@@ -19,9 +19,10 @@ from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Loo
 from airflow_provider_ehpc.logs.lines import stream_prefix
 from airflow_provider_ehpc.logs.store import TriggerStore
 from airflow_provider_ehpc.metrics import LogMeter
+from airflow_provider_ehpc.polling.event import bounded_event
 from airflow_provider_ehpc.polling.subscription import Look as Looked
 from airflow_provider_ehpc.polling.subscription import Subscription
-from airflow_provider_ehpc.polling.watch import JobWatch, Note, is_provisional
+from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome, is_provisional
 from airflow_provider_ehpc.triggers.base import JobTrigger
 
 
@@ -102,7 +103,7 @@ class JobLogTrigger(JobTrigger):
         follower = LogFollower(
             hook.api,
             ref,
-            JobWatch(ref, self.wait_terms, self.started, seen_before=self.takes_over),
+            JobWatch(ref, self.wait_terms, self.started, seen_before=self.seen or self.takes_over),
             clock=time.time,
             interval=self.poll_interval,
             settle=self.settle,
@@ -133,7 +134,9 @@ class JobLogTrigger(JobTrigger):
             except asyncio.CancelledError:
                 await store.save_in_parting(follower.cursor)
                 raise
-        return {**verdict.as_event(), "log": dataclasses.asdict(follower.totals)}
+        waiting = () if verdict.outcome is Outcome.REACHED else self.refs
+        event = bounded_event(verdict, self.refs, waiting, self.wait_terms.target_states)
+        return {**event, "log": dataclasses.asdict(follower.totals)}
 
     async def cleanup(self) -> None:
         """Close the connections, and make way for other streams."""

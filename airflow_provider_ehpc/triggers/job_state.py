@@ -7,7 +7,9 @@ import time
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
-from airflow_provider_ehpc.polling.watch import JobSetWatch, Lateness
+from airflow_provider_ehpc.apis.job import JobRef
+from airflow_provider_ehpc.polling.event import bounded_event
+from airflow_provider_ehpc.polling.watch import JobSetWatch, Lateness, Verdict
 from airflow_provider_ehpc.triggers.base import JobTrigger
 
 _CARRIED = 10
@@ -17,9 +19,17 @@ _CARRIED = 10
 class JobStateTrigger(JobTrigger):
     """Fires once, when every job is in one of the wanted states, or one never will be."""
 
+    _watch: JobSetWatch | None = None
+
+    @property
+    def waiting(self) -> list[JobRef]:
+        """Return the jobs that have not reached a target state yet."""
+        return self._watch.waiting if self._watch else self.refs
+
     async def watch(self) -> dict[str, Any]:
         """Poll the jobs, together with all other triggers of this process, until the wait is over."""
-        watch = JobSetWatch(self.refs, self.wait_terms, self.started, seen_before=self.takes_over)
+        seen = self.seen or self.takes_over
+        watch = self._watch = JobSetWatch(self.refs, self.wait_terms, self.started, seen_before=seen)
         lateness = Lateness(self.poll_interval)
         async with self.looking() as subscription:
             while True:
@@ -30,10 +40,13 @@ class JobStateTrigger(JobTrigger):
                     verdict, notes = watch.saw(look, time.time())
                     notes = lateness.looked(subscription.late) + notes
                 if verdict is not None and len(notes) <= _CARRIED:
-                    return dataclasses.replace(verdict, news=tuple(notes)).as_event()
+                    return self._event(dataclasses.replace(verdict, news=tuple(notes)))
                 await self.tell(*notes)
                 if verdict is not None:
-                    return verdict.as_event()
+                    return self._event(verdict)
                 subscription.refs = watch.waiting
                 # What thousands hold while they wait, the garbage collector walks through.
                 del look, notes
+
+    def _event(self, verdict: Verdict) -> dict[str, Any]:
+        return bounded_event(verdict, self.refs, self.waiting, self.wait_terms.target_states)

@@ -21,7 +21,11 @@ settings = {"max_active_tasks": 10_000, "default_args": {"retries": 1, "retry_de
 
 with DAG(WAITS, schedule=None, **settings) as waits:
     JobStateSensor.partial(
-        task_id="task", conn_id="ehpc", poke_interval=plan.interval, deferrable=True
+        task_id="task",
+        conn_id="ehpc",
+        poke_interval=plan.interval,
+        deferrable=True,
+        stop_job_on_kill=plan.stop_job_on_kill,
     ).expand(job_id=plan.waits)
 
 with DAG(HTTP, schedule=None, **settings) as http_waits:

@@ -17,6 +17,7 @@ from airflow_provider_ehpc.apis.aliyun.classic import EhpcClassicApi
 from airflow_provider_ehpc.apis.aliyun.common_logs import EhpcOperations
 from airflow_provider_ehpc.apis.aliyun.ehpc import EhpcApi
 from airflow_provider_ehpc.apis.aliyun.serverless import EhpcServerlessApi
+from airflow_provider_ehpc.apis.answer import Answer
 from airflow_provider_ehpc.apis.call import ApiCall, ApiError, ApiResponse, ServiceUnavailable
 from airflow_provider_ehpc.apis.huawei.modelarts import ModelArtsApi
 from airflow_provider_ehpc.apis.huawei.modelarts_v1 import ModelArtsV1Api
@@ -116,7 +117,9 @@ def check(value: Any, depth: int = 0) -> None:
     elif isinstance(value, BaseModel):
         for name, item in value:
             check(name, depth + 1)
-            check(item, depth + 1)
+            # A log may contain NUL.
+            logged = isinstance(value, Answer) and name in value.log_fields
+            check(item.replace("\0", "") if logged else item, depth + 1)
         check(value.model_extra, depth + 1)
 
 

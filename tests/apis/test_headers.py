@@ -30,6 +30,7 @@ _NONSENSE = [
         ({"x-acs-retry-after": "1500"}, 1.5),
         ({"x-acs-retry-after": "500", "retry-after": "20"}, 0.5),
         ({"x-acs-retry-after": "²", "retry-after": "20"}, 20),
+        ({"x-acs-retry-after": "9" * 30, "retry-after": "20"}, 20),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:20 GMT", "date": _SENT}, 20),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:20 -0000", "date": _SENT}, 20),
         ({"retry-after": "Wed, 21 Oct 2026 07:27:00 GMT", "date": _SENT}, 0),

@@ -53,6 +53,12 @@ def test_what_is_not_json(text: bytes) -> None:
         parse_json(text)
 
 
+def levels(value: Any) -> int:
+    """Return how deeply a value is nested."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if parts is None else 1 + max(map(levels, parts), default=0)
+
+
 @pytest.mark.parametrize("depth", [60, 500, 3000, 100_000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"]": "}\\"", "b":', "}]")])
 def test_only_what_is_nested_too_deeply_is_lost(depth: int, opening: str, closing: str) -> None:
@@ -61,7 +67,7 @@ def test_only_what_is_nested_too_deeply_is_lost(depth: int, opening: str, closin
     value = parse_json(f'[{{"Id": "1", "Variables": {deep}}}, {{"Id": "2", "Text": "{"[" * 200}"}}]')
     assert value[0]["Id"] == "1"
     assert value[1] == {"Id": "2", "Text": "[" * 200}
-    assert len(json.dumps(value)) < 10_000
+    assert levels(value) <= 51
 
 
 def test_hostile_texts_take_no_time() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_ehpc.apis.aliyun.common import whole_array_id
 from airflow_provider_ehpc.apis.job import JobState, JobStatus
 from airflow_provider_ehpc.apis.listing import all_pages, latest_submission, newest_pages, submitted_since
+from airflow_provider_ehpc.apis.schedulers.ids import whole_array_id
 
 SIZE = 5
 

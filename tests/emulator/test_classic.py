@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Answer, Client
-from tests.waiting import eventually
+from tests.waiting import Gate, eventually
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _HOST = {"ExecHost": "compute000"}
@@ -197,6 +197,57 @@ class TestDescribeJob:
         assert (whole["job_state"], whole["array_indices_submitted"]) == ("B", "1-3:1")
         assert whole["array_state_count"] == "Queued:0 Running:2 Exiting:0 Expired:1 "
         assert (ended["job_state"], ended["array_id"], ended["array_index"]) == ("X", "1[].manager", "1")
+
+    def test_an_array_has_the_exit_status_of_the_sub_job_that_ended_last(self, client: Client) -> None:
+        """OpenPBS 23.06: 0 in three of five arrays with failed sub-jobs. Only the substate tells."""
+        array = _submit(client, "test $PBS_ARRAY_INDEX = 2 && sleep 1 && exit 0; exit 7", ArrayRequest="1-2")
+        client.emulator.wait_for(array)
+
+        whole = _attributes(client, array)[array]
+
+        assert (whole["job_state"], whole["Exit_status"], whole["substate"]) == ("F", 0, 93)
+        assert re.fullmatch(r"Job Array Began at \w{3} \w{3} \d\d at \d\d:\d\d and failed", whole["comment"])
+
+    def test_a_job_that_traps_the_signal_at_its_wall_time_has_exceeded_it(self, client: Client) -> None:
+        job_id = _submit(client, "trap 'exit 0' TERM; while :; do sleep 0.1; done", ClockTime="1")
+        client.emulator.wait_for(job_id)
+
+        attributes = _attributes(client, job_id)[job_id]
+
+        assert (attributes["Exit_status"], attributes["substate"]) == (-29, 93)
+        assert attributes["comment"].endswith("on (compute000:ncpus=1) and exceeded resource walltime")
+
+    def test_a_job_whose_dependency_failed_never_runs(self, client: Client) -> None:
+        """PBS deletes it: substate 92 as of a good job, but neither an exit status nor a start."""
+        failed = _submit(client, "exit 3")
+        waiting = _submit(client, f"#PBS -W depend=afterok:{failed}\ntrue")
+        client.emulator.wait_for(waiting)
+
+        attributes = _attributes(client, waiting)[waiting]
+
+        assert (attributes["job_state"], attributes["substate"]) == ("F", 92)
+        assert not {"Exit_status", "stime", "exec_host", "comment"} & attributes.keys()
+        assert attributes["depend"] == "afterok:1.manager@manager"
+
+    def test_a_job_whose_dependency_succeeded_runs(self, client: Client, gate: Gate) -> None:
+        first = _submit(client, gate.wait)
+        waiting = _submit(client, f"#PBS -W depend=afterok:{first}\nexit 5")
+        client.emulator.wait_for(first, "RUNNING")
+        assert client.emulator.job(waiting).phase == "PENDING"
+        gate.open()
+        assert client.emulator.wait_for(waiting).exit_code == 5
+
+    @pytest.mark.parametrize(
+        ("command", "end"),
+        [("true", "finished"), ("exit 3", "failed"), ("sleep 60", "terminated by alice@manager")],
+    )
+    def test_the_comment_says_how_a_job_ended(self, client: Client, command: str, end: str) -> None:
+        job_id = _submit(client, command)
+        if command == "sleep 60":
+            client.emulator.wait_for(job_id, "RUNNING")
+            _call(client, "StopJobs", Jobs=_jobs(job_id))
+        client.emulator.wait_for(job_id)
+        assert _attributes(client, job_id)[job_id]["comment"].endswith(f" on (compute000:ncpus=1) and {end}")
 
     def test_slurm_describes_a_job_as_scontrol_does(self, slurm_client: Client) -> None:
         job_id = _submit(slurm_client, "exit 3")

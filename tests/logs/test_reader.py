@@ -110,3 +110,13 @@ def test_after_a_rerun_a_shorter_file_is_another_but_not_while_the_job_waits(how
     cloud.files["stdout"] = b""
     (piece,) = read(reader, **how).pieces
     assert bool(piece.changed) == ("waiting" not in how)
+
+
+def test_what_stands_for_half_a_character_is_not_compared() -> None:
+    """Three bytes of four were there, and the API returned U+FFFD, which is as long."""
+    cloud, reader = cloud_of(TextFiles, b"a" * 10 + "🚀".encode()[:3], text=True)
+    read(reader)
+    cloud.files["stdout"] = b"a" * 10 + "🚀b\n".encode()
+    (piece,) = read(reader).pieces
+    assert not piece.changed
+    assert piece.data.endswith(b"b\n")

@@ -79,6 +79,19 @@ def test_a_log_that_seems_empty_while_the_job_waits_is_not_read_again() -> None:
     assert follow(cloud).lines() == lines_of(1, 5) + lines_of(2, 5)
 
 
+def test_a_run_between_two_polls_of_a_waiting_job_is_seen_by_its_file() -> None:
+    """Requeued again after less than a second."""
+    cloud = requeued()
+    cloud.write(0, run(1, 5))
+    cloud.at(21, rewrite(run(2, 2)))
+    cloud.at(36, rewrite(run(3, 3)))
+    seen = follow(cloud)
+    assert seen.lines() == lines_of(1, 5) + lines_of(2, 2) + lines_of(3, 3)
+    assert (
+        len([note for note in reruns(seen) if "was rerun; its log is read from the beginning" in note]) == 2
+    )
+
+
 def test_a_rerun_between_two_polls_is_seen_by_the_start_time() -> None:
     cloud = Cloud(states=[(0, "RUNNING"), (100, "SUCCEEDED")])
     cloud.details["started_at"] = T0

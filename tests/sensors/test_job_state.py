@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,35 +23,8 @@ from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
 from tests.conftest import Connect, Hide, Pauses, TaskLog
+from tests.sensors.conftest import Make, TaskInstance, deferral
 from tests.waiting import Gate
-
-Make = Callable[..., JobStateSensor]
-
-
-@pytest.fixture
-def make(conn_id: str) -> Make:
-    """Make a sensor that looks all the time."""
-    numbers = itertools.count()
-
-    def build(job_id: Any, **arguments: Any) -> JobStateSensor:
-        task_id = f"wait_{next(numbers)}"
-        return JobStateSensor(
-            task_id=task_id, **{"conn_id": conn_id, "job_id": job_id, "poke_interval": 0.05, **arguments}
-        )
-
-    return build
-
-
-class _TaskInstance:
-    """As much of a task instance as the modes ``reschedule`` and ``poke`` ask of it."""
-
-    task_id = "wait"
-
-    def __init__(self, first: dt.datetime | None = None) -> None:
-        self._first = first
-
-    def get_first_reschedule_date(self, context: Any) -> dt.datetime | None:
-        return self._first
 
 
 def test_it_waits_for_success(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
@@ -273,14 +244,6 @@ def test_a_failed_sub_job_fails_the_array_when_all_are_over(ehpc_emulator: Emula
 # Deferring
 
 
-def deferral(sensor: JobStateSensor) -> Any:
-    from airflow.providers.common.compat.sdk import TaskDeferred
-
-    with pytest.raises(TaskDeferred) as caught:
-        sensor.execute({})
-    return caught.value
-
-
 def test_it_defers_with_the_whole_wait(ehpc_emulator: Emulator, make: Make, conn_id: str) -> None:
     job_id = ehpc_emulator.submit("sleep 60")
     sensor = make(job_id, deferrable=True, timeout=600, poke_interval=45, stop_job_on_kill=True)
@@ -340,12 +303,12 @@ def test_reschedule_counts_from_the_first_look(ehpc_emulator: Emulator, make: Ma
     """Each look is a process of its own: counted from itself, no timeout would ever come."""
     job_id = ehpc_emulator.submit("sleep 60")
     with pytest.raises(AirflowException) as caught:
-        make(job_id, mode="reschedule", timeout=100).execute({"ti": _TaskInstance()})  # type: ignore[typeddict-item]
+        make(job_id, mode="reschedule", timeout=100).execute({"ti": TaskInstance()})  # type: ignore[typeddict-item]
     # Its place differs between the versions of Airflow.
     assert type(caught.value).__name__ == "AirflowRescheduleException"
     first = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=101)
     with pytest.raises(AirflowSensorTimeout, match=r"timed out after 0:01:4\d"):
-        make(job_id, mode="reschedule", timeout=100).execute({"ti": _TaskInstance(first)})  # type: ignore[typeddict-item]
+        make(job_id, mode="reschedule", timeout=100).execute({"ti": TaskInstance(first)})  # type: ignore[typeddict-item]
 
 
 def test_the_grace_counts_from_the_first_look_too(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +316,7 @@ def test_the_grace_counts_from_the_first_look_too(make: Make, monkeypatch: pytes
     monkeypatch.setattr(watch, "GONE_GRACE", 0.0)
     first = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=61)
     with pytest.raises(JobNotFound):
-        make("99", mode="reschedule").execute({"ti": _TaskInstance(first)})  # type: ignore[typeddict-item]
+        make("99", mode="reschedule").execute({"ti": TaskInstance(first)})  # type: ignore[typeddict-item]
 
 
 # Killing

@@ -1,14 +1,16 @@
 #!/bin/sh
-# A private Slurm of one node on the loopback interface, without systemd and without accounting.
+# A private Slurm of two nodes on the loopback interface, without systemd and without accounting.
 #
 #   cluster.sh install          install Debian's packages (as root, or with sudo)
-#   cluster.sh start [DIR]      start munged, slurmctld and slurmd; does nothing where they run already
+#   cluster.sh start [DIR]      start munged, slurmctld and two slurmds, if they do not run already
 #   cluster.sh stop [DIR]       cancel all jobs and end what was started, by process id
 #   cluster.sh status [DIR]     exit code 0 where the cluster takes jobs
 #
 # DIR is .slurm in the current directory unless given. Clients find the cluster by SLURM_CONF=DIR/slurm.conf.
-# SLURM_PORT is the first of two ports (default 46817), SLURM_CPUS the number of CPUs that the node pretends
-# to have (default 16), so that several jobs run at once on a small machine.
+# SLURM_PORT is the first of three ports (default 46817), SLURM_CPUS the number of CPUs that each node pretends
+# to have (default 16), so that several jobs run at once on a small machine. Jobs run on compute000 (partition
+# comp). compute001 is there to fail, and to be taken from jobs of the partitions requeued, cancelled and
+# suspended by those of the partition urgent.
 set -eu
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -31,7 +33,7 @@ install() {
 }
 
 configure() {
-    mkdir -p "$directory/state" "$directory/spool"
+    mkdir -p "$directory/state" "$directory/spool-compute000" "$directory/spool-compute001"
     chmod 755 "$directory"
     if [ ! -e "$directory/munge.key" ]; then
         (umask 077 && head -c 1024 /dev/urandom >"$directory/munge.key")
@@ -43,18 +45,17 @@ configure() {
 ClusterName=ehpc
 SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmctldPort=$port
-SlurmdPort=$((port + 1))
 SlurmUser=$user
 SlurmdUser=$user
 AuthType=auth/munge
 AuthInfo=socket=$directory/munge.socket
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 StateSaveLocation=$directory/state
-SlurmdSpoolDir=$directory/spool
+SlurmdSpoolDir=$directory/spool-%n
 SlurmctldPidFile=$directory/slurmctld.pid
-SlurmdPidFile=$directory/slurmd.pid
+SlurmdPidFile=$directory/slurmd-%n.pid
 SlurmctldLogFile=$directory/slurmctld.log
-SlurmdLogFile=$directory/slurmd.log
+SlurmdLogFile=$directory/slurmd-%n.log
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 JobCompType=jobcomp/none
@@ -68,20 +69,31 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 MinJobAge=86400
 KillWait=2
-NodeName=compute000 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=65536
-PartitionName=comp Nodes=compute000 Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=SUSPEND,GANG
+NodeName=DEFAULT CPUs=$cpus RealMemory=65536
+NodeName=compute000 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$((port + 1))
+NodeName=compute001 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$((port + 2))
+PartitionName=DEFAULT Nodes=compute001 MaxTime=INFINITE State=UP
+PartitionName=comp Nodes=compute000 Default=YES PreemptMode=OFF
+PartitionName=urgent PriorityTier=2 PreemptMode=OFF
+PartitionName=requeued PriorityTier=1 PreemptMode=REQUEUE
+PartitionName=cancelled PriorityTier=1 PreemptMode=CANCEL
+PartitionName=suspended PriorityTier=1 PreemptMode=SUSPEND
 CONF
 }
 
-# Prints the id of the daemon of that name which was started in the directory, if it runs.
+# Prints the id of the daemon of that name (slurmd-NODE for a node's) which was started in the directory, if
+# it runs.
 running() {
     [ -r "$directory/$1.pid" ] || return 1
     pid=$(tr -dc 0-9 <"$directory/$1.pid")
-    [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && echo "$pid"
+    [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "${1%%-*}" ] && echo "$pid"
 }
 
 answers() {
-    SLURM_CONF=$directory/slurm.conf sinfo --noheader --format=%t 2>/dev/null | grep -qE '^(idle|mix|alloc)$'
+    states=$(SLURM_CONF=$directory/slurm.conf sinfo --noheader --Node --format='%N %t' 2>/dev/null | sort -u)
+    [ "$(echo "$states" | grep -cE ' (idle|mix|alloc)$')" = 2 ]
 }
 
 start() {
@@ -98,12 +110,14 @@ start() {
         die "munged did not start: $(tail -n 3 "$directory/munged.err")"
     running slurmctld >/dev/null || slurmctld -f "$directory/slurm.conf" >>"$directory/slurmctld.err" 2>&1 ||
         die "slurmctld did not start: $(tail -n 3 "$directory/slurmctld.err")"
-    running slurmd >/dev/null || slurmd -N compute000 -f "$directory/slurm.conf" >>"$directory/slurmd.err" 2>&1 ||
-        die "slurmd did not start: $(tail -n 3 "$directory/slurmd.err")"
+    for node in compute000 compute001; do
+        running slurmd-$node >/dev/null || slurmd -N $node -f "$directory/slurm.conf" >>"$directory/slurmd.err" 2>&1 ||
+            die "slurmd did not start: $(tail -n 3 "$directory/slurmd.err")"
+    done
     tries=0
     until answers; do
         tries=$((tries + 1))
-        [ $tries -le 100 ] || die "the node did not come up: is port $port taken? See the logs in $directory"
+        [ $tries -le 100 ] || die "the nodes did not come up: is port $port taken? See the logs in $directory"
         sleep 0.2
     done
     echo "export SLURM_CONF=$directory/slurm.conf"
@@ -118,12 +132,12 @@ stop() {
             sleep 0.2
         done
     fi
-    for daemon in slurmd slurmctld munged; do
+    for daemon in slurmd-compute001 slurmd-compute000 slurmctld munged; do
         pid=$(running $daemon) || continue
         kill "$pid"
         tries=0
         # The pid file goes before the process does.
-        while [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = $daemon ]; do
+        while [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = ${daemon%%-*} ]; do
             tries=$((tries + 1))
             [ $tries -le 100 ] || die "$daemon (process $pid) does not end"
             sleep 0.1
@@ -148,7 +162,7 @@ start | stop | status)
     esac
     ;;
 *)
-    sed -n '2,12s/^# \{0,1\}//p' "$0"
+    sed -n '2,15s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

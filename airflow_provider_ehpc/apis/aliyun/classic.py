@@ -30,15 +30,14 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     parameter,
     same_job,
     some_job_ids,
-    whole_array_id,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
 from airflow_provider_ehpc.apis.aliyun.filters import ClassicFilters, classic_filters
-from airflow_provider_ehpc.apis.aliyun.pbs import SchedulerJob, scheduler_status
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
-from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
-from airflow_provider_ehpc.apis.answer import Id, Items, Number, PascalAnswer, Text, Time, about, parse_json
+from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
+from airflow_provider_ehpc.apis.answer import Id, Items, Number, PascalAnswer, Text, Time, about
+from airflow_provider_ehpc.apis.array import with_members
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -61,11 +60,15 @@ from airflow_provider_ehpc.apis.job import (
 )
 from airflow_provider_ehpc.apis.listing import all_pages, one_pass
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
+from airflow_provider_ehpc.apis.schedulers.described import DescribedJob, Description, describe, read_jobs
+from airflow_provider_ehpc.apis.schedulers.ids import member_id, whole_array_id
 
 VERSION = "2018-04-12"
 
 _NOT_STARTED = frozenset({JobState.PENDING, JobState.QUEUED})
 _STREAMS = ("stdout", "stderr")
+_MEMBERS = 200
+"""Sub-jobs of a failed array that are asked for, one request each."""
 
 
 class ListedJob(PascalAnswer):
@@ -190,22 +193,12 @@ class DescribeJobAnswer(PascalAnswer):
     request_id: Text = ""
     message: DescribedJobs | None = None
 
-    def job(self, job_id: str) -> SchedulerJob:
-        """Return the attributes of the job, none where the answer has none or in another form."""
-        told = self.message.job_info if self.message else None
-        if isinstance(told, str):
-            try:
-                told = parse_json(told)
-            except ValueError:
-                told = None
-        if not isinstance(told, dict):
-            return SchedulerJob()
-        job = told.get(job_id)
-        if not isinstance(job, dict):
-            # The key is the scheduler's full id ("2.scheduler"), which need not be what the user gave.
-            only = next(iter(told.values())) if len(told) == 1 else None
-            job = only if isinstance(only, dict) else told
-        return SchedulerJob.model_validate(job)
+    @property
+    def jobs(self) -> Mapping[str, DescribedJob] | None:
+        """The attributes of the job, and perhaps of others of its array, by job ID; None if the response has
+        them in a form that cannot be read.
+        """
+        return read_jobs(self.message.job_info if self.message else None)
 
 
 def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobAnswer]:
@@ -342,23 +335,13 @@ class EhpcClassicApi:
         return cluster_job_ref(self.name, job_id, cluster_id, version_id)
 
     def job_status(self, ref: JobRef) -> Flow[JobStatus]:
-        """Ask DescribeJob; where it tells no state, look for the job in the pages of ListJobs.
+        """Ask DescribeJob; if it reports no state, search the pages of ListJobs.
 
-        Only DescribeJob can tell how a job ended, and it asks for one job where ListJobs has no filter by
-        id. But what it answers is the scheduler's own, documented by a fragment of PBS, and a scheduler
+        Only DescribeJob reports how a job ended, and it asks for one job while ListJobs has no filter by
+        ID. But its response is the scheduler's own, documented by a fragment of PBS, and a scheduler
         forgets its jobs.
         """
-        try:
-            answer = yield describe_job(cluster_of(ref), ref.job_id)
-        except ApiError as error:
-            # ExecFail: the scheduler's command failed, as qstat does for a job that is only history to it.
-            if not (isinstance(error, NotFound) and job_is_unknown(error)) and error.code != "ExecFail":
-                raise
-        else:
-            job = answer.job(ref.job_id)
-            if job.job_state:
-                return scheduler_status(ref, job)
-        return (yield from self._listed_status(ref))
+        return (yield from self._with_members(ref, (yield from self._description(ref))))
 
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
         """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
@@ -419,6 +402,46 @@ class EhpcClassicApi:
         """Ask StopJobs."""
         yield stop_jobs(cluster_of(ref), [ref.job_id])
 
+    def _description(self, ref: JobRef) -> Flow[Description]:
+        try:
+            answer = yield describe_job(cluster_of(ref), ref.job_id)
+        except ApiError as error:
+            # ExecFail: the scheduler's command failed, as qstat does for a job that is only history to it.
+            if not (isinstance(error, NotFound) and job_is_unknown(error)) and error.code != "ExecFail":
+                raise
+            doubt = f"DescribeJob: {error}"
+        else:
+            jobs = answer.jobs
+            if jobs and (description := describe(ref, jobs)):
+                return description
+            doubt = (
+                "the scheduler's response (DescribeJob) was unreadable"
+                if jobs is None
+                else "the scheduler's response (DescribeJob) has no state of the job"
+            )
+        status = yield from self._listed_status(ref)
+        return Description(dataclasses.replace(status, reason=doubt) if status.outcome_assumed else status)
+
+    def _with_members(self, ref: JobRef, description: Description) -> Flow[JobStatus]:
+        """Return a job's status; of an array that failed, ask for the sub-jobs, to name those to blame."""
+        status, array_id, indexes = description
+        if status.state not in (JobState.FAILED, JobState.CANCELLED):
+            return status
+        members: dict[str, JobStatus] = {}
+        for index in indexes[:_MEMBERS]:
+            member = JobRef(member_id(array_id, index), ref.cluster_id)
+            try:
+                answer = yield describe_job(cluster_of(member), member.job_id)
+                described = describe(member, answer.jobs or {})
+            except ApiError:
+                # How the array ended is known; its sub-jobs only explain it.
+                break
+            if described:
+                members[member.job_id] = described.status
+        whole = with_members(status, members)
+        # The numbers of some are not those of all.
+        return whole if len(members) == len(indexes) else dataclasses.replace(whole, array={})
+
     def _listed_status(self, ref: JobRef) -> Flow[JobStatus]:
         def page(number: int) -> Flow[tuple[list[ListedJob], int | None]]:
             answer = yield list_jobs(cluster_of(ref), page_number=number, state="all")
@@ -437,7 +460,7 @@ class EhpcClassicApi:
     def _known_status(self, ref: JobRef) -> Flow[JobStatus | None]:
         """Return the job's status; None where the scheduler has forgotten it, whose files may remain."""
         try:
-            return (yield from self.job_status(ref))
+            return (yield from self._description(ref)).status
         except NotFound as error:
             if not job_is_unknown(error):
                 raise
@@ -464,6 +487,7 @@ def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
         state=scheduler_state(job.state),
         raw_state=job.state,
         outcome_assumed=outcome_untold(job.state),
+        may_rerun=may_rerun(job.state),
         name=job.name or None,
         user=job.owner or None,
         submitted_at=job.submit_time,

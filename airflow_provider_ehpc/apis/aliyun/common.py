@@ -180,13 +180,6 @@ def same_job(one: str, other: str) -> bool:
     )
 
 
-def whole_array_id(job_id: str) -> str:
-    """Return the id of the array that a job belongs to: ``5[].manager`` for ``5[2].manager`` (PBS), ``12``
-    for ``12_3`` and ``12_[1-5]`` (Slurm).
-    """
-    return re.sub(r"^(\d+)_.*$", r"\1", re.sub(r"^(\d+)\[[^\]]*\]", r"\1[]", job_id.strip()))
-
-
 def add_listed(jobs: dict[str, ClusterJob], listed: ClusterJob, *, in_array: bool) -> None:
     """Add a row of a list to the cluster's jobs; the unfinished rows come first.
 

@@ -7,8 +7,6 @@ response models of ``alibabacloud-ehpc20240730`` 2.4.0.
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
@@ -29,21 +27,19 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     node_names,
     same_job,
     some_job_ids,
-    whole_array_id,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.filters import JobFilters, job_filter
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
-from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state
+from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
 from airflow_provider_ehpc.apis.aliyun.window import tail
 from airflow_provider_ehpc.apis.answer import Flag, Id, Items, Number, PascalAnswer, Text, Time, about
-from airflow_provider_ehpc.apis.array import array_size, array_status
+from airflow_provider_ehpc.apis.array import array_size, with_members
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
     JobRef,
     JobSpec,
-    JobState,
     JobStatus,
     LogBatch,
     LogChunk,
@@ -53,6 +49,13 @@ from airflow_provider_ehpc.apis.job import (
 )
 from airflow_provider_ehpc.apis.listing import all_pages, one_pass
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
+from airflow_provider_ehpc.apis.schedulers.ids import (
+    is_whole_array,
+    job_number,
+    member_id,
+    member_indexes,
+    whole_array_id,
+)
 
 VERSION = "2024-07-30"
 _STREAMS = ("stdout", "stderr")
@@ -123,7 +126,7 @@ def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
     def ids(answer: GetJobAnswer) -> tuple[str, ...]:
         job = answer.job_info or JobInfo()
         # Slurm gives a sub-job a number of its own besides its index in the array.
-        in_array = (f"{job.array_job_id}_{job.array_job_sub_id}",) if re.match(r"\d+[_\[]\d", job_id) else ()
+        in_array = () if is_whole_array(job_id) else (f"{job.array_job_id}_{job.array_job_sub_id}",)
         return (job.job_id, *in_array)
 
     return about(call, job_id, ids, same_job)
@@ -336,9 +339,8 @@ class EhpcApi:
             raise NotFound(f"the cluster knows no {ref}", request_id=answer.request_id)
         status = _from_get_job(ref, job)
         if job.array_request and not job.array_job_sub_id:
-            states, assumed = yield from self._array_states(ref, job)
-            status = dataclasses.replace(status, outcome_assumed=status.outcome_assumed or assumed)
-            status = array_status(status, states, array_size(job.array_request))
+            members = yield from self._array_members(ref, job)
+            status = with_members(status, members, array_size(job.array_request))
         return status
 
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
@@ -420,20 +422,12 @@ class EhpcApi:
         (chunk,) = yield from tail(window, size)
         return chunk
 
-    def _array_states(self, ref: JobRef, job: JobInfo) -> Flow[tuple[dict[str, JobState], bool]]:
-        """Return the states of an array's sub-jobs by their index, as far as ListJobs reports them, and True
-        if of any only its end is reported, not its outcome.
-        """
-        states: dict[str, JobState] = {}
-        assumed = False
-        parent = _array_parent(ref.job_id)
+    def _array_members(self, ref: JobRef, job: JobInfo) -> Flow[dict[str, JobStatus]]:
+        """Return the sub-jobs of an array by their IDs, as far as ListJobs reports them."""
         named = partial(_rows, cluster_of(ref), None, None, job_name=job.job_name or None)
-        for row in (yield from one_pass(named, _row_key, PAGE_SIZE)).values():
-            spec = row.job_spec
-            if spec.array_job_sub_id and _array_parent(spec.array_job_id) == parent:
-                states[spec.array_job_sub_id] = scheduler_state(spec.state)
-                assumed = assumed or outcome_untold(spec.state)
-        return states, assumed
+        rows = yield from one_pass(named, _row_key, PAGE_SIZE)
+        members = (_member(ref, row) for row in rows.values())
+        return {member.job_id: member for member in members if member}
 
 
 def _lists(ref: JobRef) -> list[JobsList]:
@@ -493,9 +487,16 @@ def _object(fields: Mapping[str, Any]) -> str:
     return compact_json({name: value for name, value in fields.items() if value is not None})
 
 
-def _array_parent(job_id: str) -> str:
-    """Return the array's number: ``12`` of ``12``, ``12_[1-5]``, ``12[].manager`` and ``12.manager``."""
-    return re.split(r"[\[_.]", job_id.strip(), maxsplit=1)[0]
+def _member(array: JobRef, row: ListedJob) -> JobStatus | None:
+    """Return the sub-job of an array, or several that wait together, that a row is about; None for others."""
+    spec = row.job_spec
+    index = spec.array_job_sub_id
+    number = job_number(spec.array_job_id or spec.id)
+    if number != job_number(array.job_id) or not member_indexes(spec.id, index):
+        return None
+    # It is not documented that the sub-jobs of an array have IDs of their own.
+    own_id = spec.id if not is_whole_array(spec.id) else member_id(array.job_id, index)
+    return _from_list_jobs(JobRef(own_id, array.cluster_id), row)
 
 
 def _from_get_job(ref: JobRef, job: JobInfo) -> JobStatus:
@@ -505,6 +506,7 @@ def _from_get_job(ref: JobRef, job: JobInfo) -> JobStatus:
         state=scheduler_state(job.state),
         raw_state=job.state,
         outcome_assumed=outcome_untold(job.state),
+        may_rerun=may_rerun(job.state),
         name=job.job_name or None,
         user=job.runas_user or None,
         queue=job.job_queue or None,
@@ -526,7 +528,9 @@ def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
         cluster_id=ref.cluster_id,
         state=scheduler_state(spec.state),
         raw_state=spec.state,
+        reason=spec.comment or None,
         outcome_assumed=outcome_untold(spec.state),
+        may_rerun=may_rerun(spec.state),
         name=job.job_name or None,
         user=spec.runas_user or None,
         queue=spec.job_queue or None,

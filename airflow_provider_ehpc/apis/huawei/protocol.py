@@ -52,8 +52,14 @@ _FORBIDDEN_KEY = frozenset({"ModelArts.0203", "ModelArts.0206"})
 _UNKNOWN_JOB = re.compile(r"\bjob\b[^.]*\bnot (found|exist)|\bresource does not exist", re.IGNORECASE)
 """How v1, of which no page names a code for it, says that it does not know a job."""
 
+_FLAVOR_HINT = (
+    "Set the flavor in the job's options: {'spec': {'resource': {'flavor_id': …}}}, or the ID of a dedicated "
+    "pool as its queue."
+)
 _HINTS = {
     "ModelArts.0210": "Check the connection's project_id: it must be the project of the region asked.",
+    "ModelArts.2763": _FLAVOR_HINT,
+    "ModelArts.2781": _FLAVOR_HINT,
     "ModelArts.2785": "ModelArts needs an agency: authorize it on the Settings page of its console.",
     "ModelArts.2786": "Check the connection's project_id: it must be the project of the region asked.",
     "ModelArts.2836": "This endpoint does not offer it: check the connection's region and endpoint.",

@@ -90,8 +90,10 @@ def _pbs(cluster: Cluster, job: Job) -> Attributes:
         told["Stageout_status"] = 1
     if job.phase.ended:
         told["history_timestamp"] = int(job.ended_at or job.modified_at)
-    if job.phase is Phase.PENDING:
-        told["comment"] = "Not Running: Insufficient amount of resource: ncpus"
+    if comment := _comment(job, told.get("exec_vnode", "")):
+        told["comment"] = comment
+    if others := job.submission.afterok:
+        told["depend"] = "afterok:" + ":".join(f"{other}.{_SERVER}@{_SERVER}" for other in others)
     if spec.array:
         told |= _pbs_array(cluster, job)
     return told
@@ -122,11 +124,28 @@ def _letter(cluster: Cluster, job: Job) -> str:
     return "F" if whole is None or whole.phase.ended else "X"
 
 
+def _comment(job: Job, where: str) -> str:
+    if job.phase is Phase.PENDING:
+        return "Not Running: Insufficient amount of resource: ncpus"
+    if job.started_at is None:
+        return ""
+    start = time.strftime("%a %b %d at %H:%M", time.gmtime(job.started_at))
+    text = f"Job Array Began at {start}" if job.whole_array else f"Job run at {start} on {where}"
+    if not job.phase.ended:
+        return text
+    if job.phase is Phase.TIMEOUT and not job.whole_array:
+        return f"{text} and exceeded resource walltime"
+    by = "" if job.whole_array else f" by {job.spec.user}@{_SERVER}"
+    ends = {_FINISHED: "finished", _FAILED: "failed", _TERMINATED: f"terminated{by}"}
+    return f"{text} and {ends[_substate(job)]}"
+
+
 def _substate(job: Job) -> int:
     if not job.phase.ended:
         return _SUBSTATES[job.phase]
     if job.phase is Phase.CANCELLED:
-        return _TERMINATED
+        # One that is deleted because its dependency cannot be satisfied any more is only finished.
+        return _TERMINATED if job.whole_array or job.stopped_at or job.started_at else _FINISHED
     return _FINISHED if job.phase is Phase.COMPLETED else _FAILED
 
 
@@ -153,8 +172,12 @@ def _slurm(cluster: Cluster, job: Job) -> Attributes:
     if spec.array:
         index = spec.array if job.index is None else str(job.index)
         array = {"ArrayJobId": str(job.number), "ArrayTaskId": index}
-    signal = (job.exit_code or 0) - 128 if (job.exit_code or 0) > 128 else 0
-    code = 0 if signal else job.exit_code or 0
+    if job.wait_status is None:
+        signal = (job.exit_code or 0) - 128 if (job.exit_code or 0) > 128 else 0
+        code = 0 if signal else job.exit_code or 0
+    else:
+        signal = job.wait_status & 0x7F
+        code = 0 if signal else job.wait_status >> 8
     return {
         "JobId": str(job.number),
         **array,
@@ -163,7 +186,9 @@ def _slurm(cluster: Cluster, job: Job) -> Attributes:
         "GroupId": "users(100)",
         "Priority": str(spec.priority or 0),
         "JobState": str(job.phase),
-        "Reason": _SLURM_REASONS.get(job.phase, "None"),
+        "Reason": job.reason or _SLURM_REASONS.get(job.phase, "None"),
+        "Requeue": "1",
+        "Restarts": str(job.restarts),
         "ExitCode": f"{code}:{signal}",
         "RunTime": _clock(int(max(0.0, (job.ended_at or time.time()) - (job.started_at or time.time())))),
         "TimeLimit": _clock(spec.wall_time) if spec.wall_time else "UNLIMITED",

@@ -25,7 +25,7 @@ from airflow_provider_ehpc.emulator.aliyun.classic_requests import (
 from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, page, required
 from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
 from airflow_provider_ehpc.emulator.aliyun.requests import filters
-from airflow_provider_ehpc.emulator.aliyun.spelling import PBS
+from airflow_provider_ehpc.emulator.aliyun.spelling import PBS, SLURM
 from airflow_provider_ehpc.emulator.aliyun.view import ClusterView, check_cluster, local_time, read_piece
 from airflow_provider_ehpc.emulator.gateway import Refused
 from airflow_provider_ehpc.emulator.jobs import RETRY, Job, Phase
@@ -99,8 +99,7 @@ class EhpcClassic:
         job = self._view.get(job_id)
         if job is None:
             raise self._exec_fail(403, job_id)
-        spelling = self._view.spelling
-        info: Any = {spelling.job_id(job): describe(self._view.cluster, spelling.name, job)}
+        info: Any = self._description(job)
         # An object in the page's sample, a string in its table of fields.
         return {"Message": {"JobInfo": info if self._view.drift() is None else json.dumps(info)}}
 
@@ -138,6 +137,14 @@ class EhpcClassic:
         """Return how an operation fails whose command does not know the job: 403 here, 406 there."""
         message = self._view.spelling.unknown_job.format(job_id=job_id)
         return Refused(status, "ExecFail", f"Failed to execute the command: {message}.")
+
+    def _description(self, job: Job) -> Mapping[str, Any]:
+        """Return the scheduler's attributes by job ID; scontrol has an array only as its sub-jobs."""
+        spelling, cluster = self._view.spelling, self._view.cluster
+        jobs = [job]
+        if job.whole_array and spelling is SLURM:
+            jobs = [part for index in job.submission.indexes if (part := cluster.get(job.number, index))]
+        return {spelling.job_id(each): describe(cluster, spelling.name, each) for each in jobs}
 
     def _listed(self, job: Job) -> Mapping[str, Any]:
         spec = job.spec

@@ -22,7 +22,17 @@ from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 _TIMEOUT = 30.0
 """Seconds that one of Slurm's tools may take."""
 # No field holds free text, so that no job's name can be taken for one.
-_FIELDS = ("ArrayJobID", "ArrayTaskID", "State", "exit_code", "StartTime", "EndTime", "NodeList")
+_FIELDS = (
+    "ArrayJobID",
+    "ArrayTaskID",
+    "State",
+    "exit_code",
+    "StartTime",
+    "EndTime",
+    "NodeList",
+    "Reason",
+    "RestartCnt",
+)
 _SEPARATOR = "|"
 # Words of squeue that are no phase of ours, and the phase a job is in then.
 _PHASES = {
@@ -171,7 +181,7 @@ def _rows(text: str) -> dict[tuple[int, int | None], list[str]]:
 def _seen(job: Job, fields: Sequence[str] | None) -> Job:
     if fields is None:
         return _vanished(job)
-    state, wait_status, start, end, nodes = fields[:5]
+    state, wait_status, start, end, nodes, reason, restarts, *_ = *fields, "", ""
     phase = _phase(state)
     return dataclasses.replace(
         job,
@@ -181,6 +191,9 @@ def _seen(job: Job, fields: Sequence[str] | None) -> Job:
         started_at=None if phase is Phase.PENDING or not nodes else _time(start),
         ended_at=_time(end) if phase.ended else None,
         nodes=(nodes,) if nodes else (),
+        wait_status=int(wait_status) if phase.ended else None,
+        reason="" if reason == "None" else reason,
+        restarts=int(restarts or 0),
     )
 
 

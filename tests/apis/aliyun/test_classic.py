@@ -30,6 +30,9 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec, JobState, LogCursor
+from airflow_provider_ehpc.apis.schedulers.described import describe
+from airflow_provider_ehpc.polling.terms import WaitTerms
+from airflow_provider_ehpc.polling.watch import JobWatch
 
 API = EhpcClassicApi()
 CLUSTER = "ehpc-hz-jeJki6****"
@@ -219,18 +222,33 @@ def test_list_jobs_answer(reply, wrapped):
 def test_forms_of_describe_job(reply, job_info):
     """Documented as a string, shown as an object by job id: a state that is not found costs the outcome."""
     answer = describe_job(CLUSTER, "2.scheduler").read(reply({"Message": {"JobInfo": job_info}}))
-    job = answer.job("2.scheduler")
+    (job,) = answer.jobs.values()
     assert (job.job_state, job.queue) == ("R", "workq")
-    assert job.model_extra is not None
     assert job.model_extra["egroup"] == "users"
+    description = describe(JobRef("2.scheduler", CLUSTER), answer.jobs)
+    assert description is not None
+    assert description.status.state is JobState.RUNNING
 
 
 @pytest.mark.parametrize(
-    "message", [None, "", {}, {"JobInfo": None}, {"JobInfo": "JobId=2"}, {"JobInfo": []}]
+    ("message", "jobs"),
+    [
+        (None, {}),
+        ("", {}),
+        ({}, {}),
+        ({"JobInfo": None}, {}),
+        ({"JobInfo": []}, {}),
+        ({"JobInfo": {}}, {}),
+        ({"JobInfo": " "}, {}),
+        # There is something, but nobody can read it: that must not look as if there were nothing.
+        ({"JobInfo": "JobId=2"}, None),
+        ({"JobInfo": ["a"]}, None),
+        ({"JobInfo": {"2.scheduler": "R"}}, None),
+    ],
 )
-def test_describe_job_without_attributes(reply, message):
+def test_describe_job_without_attributes(reply, message, jobs):
     answer = describe_job(CLUSTER, "2.scheduler").read(reply({"Message": message}))
-    assert answer.job("2.scheduler").job_state == ""
+    assert answer.jobs == jobs
 
 
 def test_submit_request():
@@ -331,17 +349,139 @@ def test_status_from_the_list_where_the_scheduler_command_fails(drive):
     assert driven.result.state is JobState.SUCCEEDED
     assert driven.result.outcome_assumed
     assert driven.result.raw_state == "FINISHED"
+    assert "qstat: syntax error" in driven.result.reason
     assert driven.result.nodes == ("compute000", "compute009")
     assert driven.result.started_at == datetime.fromisoformat("2018-07-18T17:46:48")
     assert Counter(driven.operations) == {"DescribeJob": 1, "ListJobs": 3}
 
 
-def test_status_from_the_list_where_no_attributes_are_told(drive, reply):
-    """Only PBS has a documented sample; on another scheduler the list's words have to do."""
-    cluster = Cluster({"1.scheduler": Job("R")})
-    cluster.DescribeJob = lambda query: {"Message": {"JobInfo": "JobId=1 JobState=RUNNING"}}  # type: ignore[method-assign]
+@pytest.mark.parametrize(
+    ("info", "reason"),
+    [
+        ("JobId=1", "the scheduler's response (DescribeJob) was unreadable"),
+        (
+            '{"1.scheduler": {"job_state": "F" "Exit_status": 3}}',
+            "the scheduler's response (DescribeJob) was",
+        ),
+        ('{"1.scheduler": {"job_state": "F", "Exit', "the scheduler's response (DescribeJob) was unreadable"),
+        ({}, "the scheduler's response (DescribeJob) has no state of the job"),
+    ],
+)
+def test_an_outcome_that_is_assumed_says_why(drive, info, reason):
+    """Silently, a failed job would count as SUCCEEDED because its description was broken."""
+    cluster = Cluster({"1.scheduler": Job("F")})
+    cluster.DescribeJob = lambda query: {"Message": {"JobInfo": info}}  # type: ignore[method-assign]
     driven = drive(API.job_status(REF), cluster)
-    assert (driven.result.state, driven.result.raw_state) == (JobState.RUNNING, "RUNNING")
+    assert driven.result.outcome_assumed
+    assert reason in driven.result.reason
+    _, notes = JobWatch(REF, WaitTerms(), 0.0).saw(driven.result, 1.0)
+    assert any(note.warning and reason in note.text for note in notes)
+
+
+@pytest.mark.parametrize(
+    "key", ["1", "1.scheduler", "1.scheduler.cluster.local", "", "job", "Job Id: 1.scheduler"]
+)
+def test_a_description_under_another_form_of_the_id(drive, key):
+    cluster = Cluster()
+    attributes = {"job_state": "F", "Exit_status": 4}
+    cluster.DescribeJob = lambda query: {"Message": {"JobInfo": {key: attributes}}}  # type: ignore[method-assign]
+    assert drive(API.job_status(REF), cluster).result.exit_code == 4
+
+
+def test_a_description_of_another_job_is_an_error(drive):
+    """Its state is that job's: taken for this one's, it would end the wait."""
+    cluster = Cluster({"1.scheduler": Job("R")})
+    other = {"2.scheduler": {"job_state": "F", "Exit_status": 0}}
+    cluster.DescribeJob = lambda query: {"Message": {"JobInfo": other}}  # type: ignore[method-assign]
+    with pytest.raises(UnexpectedResponse, match=r"2\.scheduler"):
+        drive(API.job_status(REF), cluster)
+
+
+@dataclass
+class Described:
+    """Answers DescribeJob with recorded attributes."""
+
+    jobs: dict[str, dict[str, Any]]
+    asked: list[str] = field(default_factory=list)
+    broken: frozenset[str] = frozenset()
+
+    def __call__(self, request: ApiRequest) -> ApiResponse:
+        job_id = request.query["JobId"]
+        if request.headers["x-acs-action"] != "DescribeJob":
+            self.asked.append(request.headers["x-acs-action"])
+            raise NotImplementedError
+        self.asked.append(job_id)
+        if job_id in self.broken:
+            return ApiResponse(500, {"content-type": "application/json"}, b'{"Code": "UnknownError"}')
+        told = {"RequestId": "B745", "Message": {"JobInfo": {job_id: self.jobs[job_id]}}}
+        return ApiResponse(200, {"content-type": "application/json"}, json.dumps(told).encode())
+
+
+def _array(**exits: int) -> Described:
+    parts = {
+        f"17[{index[1:]}].vm": {
+            "job_state": "F",
+            "substate": 93 if code else 92,
+            "Exit_status": code,
+            "array_id": "17[].vm",
+        }
+        for index, code in exits.items()
+    }
+    whole = {
+        "job_state": "F",
+        "substate": 93 if any(exits.values()) else 92,
+        # That of the sub-job that ended last.
+        "Exit_status": 0,
+        "array": "True",
+        "array_indices_submitted": f"0-{len(exits) - 1}",
+    }
+    return Described({"17[].vm": whole, **parts})
+
+
+@pytest.mark.parametrize("job_id", ["17[].vm", "17[]", "17"])
+def test_a_failed_array_names_its_failed_sub_jobs(drive, job_id):
+    """Its own Exit_status is 0 if the sub-job that ended last is a good one."""
+    cloud = _array(i0=0, i1=7, i2=0, i3=271)
+    server = ".vm" if job_id.endswith(".vm") else ""
+    cloud.jobs |= {f"17[{i}]{server}": cloud.jobs[f"17[{i}].vm"] for i in range(4)}
+    cloud.jobs[job_id] = cloud.jobs["17[].vm"]
+    status = drive(API.job_status(JobRef(job_id, CLUSTER)), cloud).result
+    assert (status.state, status.exit_code, status.outcome_assumed) == (JobState.FAILED, None, False)
+    assert status.array == {"SUCCEEDED": 2, "FAILED": 2}
+    assert list(status.failed_members.values()) == [
+        "FAILED, exit code 7",
+        "FAILED, exit code 271, ended by SIGTERM",
+    ]
+
+
+def test_a_good_array_costs_one_request(drive):
+    cloud = _array(i0=0, i1=0)
+    assert drive(API.job_status(JobRef("17[].vm", CLUSTER)), cloud).result.state is JobState.SUCCEEDED
+    assert cloud.asked == ["17[].vm"]
+
+
+def test_a_failed_array_is_one_although_its_sub_jobs_cannot_be_read(drive):
+    cloud = _array(i0=7, i1=7, i2=0)
+    cloud.broken = frozenset({"17[1].vm"})
+    status = drive(API.job_status(JobRef("17[].vm", CLUSTER)), cloud).result
+    assert (status.state, status.array) == (JobState.FAILED, {})
+    assert status.failed_members == {"17[0].vm": "FAILED, exit code 7"}
+
+
+def test_the_log_of_a_failed_array_costs_no_look_at_its_sub_jobs(drive):
+    """A log is read every few seconds: with a request for each sub-job, it would take minutes."""
+    cloud = _array(i0=7, i1=7)
+    with pytest.raises(NotImplementedError):
+        drive(API.read_log(JobRef("17[].vm", CLUSTER), LogCursor(), 4096), cloud)
+    assert cloud.asked == ["17[].vm", "GetJobLog"]
+
+
+def test_a_huge_failed_array_is_asked_for_its_first_sub_jobs(drive):
+    cloud = _array(i0=1)
+    cloud.jobs["17[].vm"]["array_indices_submitted"] = "0-999999"
+    cloud.jobs |= {f"17[{n}].vm": cloud.jobs["17[0].vm"] for n in range(1, 1000)}
+    status = drive(API.job_status(JobRef("17[].vm", CLUSTER)), cloud).result
+    assert (len(cloud.asked), len(status.failed_members), status.array) == (201, 10, {})
 
 
 def test_a_job_that_nobody_knows(drive):

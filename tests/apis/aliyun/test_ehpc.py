@@ -320,7 +320,9 @@ def array_job(*states: str, parent: str = "Running", request: str = "1-5:2") -> 
             "RUNNING",
             {"RUNNING": 1, "SUCCEEDED": 1, "FAILED": 1},
         ),
-        (("Completed", "Failed", "Completed"), "Running", "FAILED", {"SUCCEEDED": 2, "FAILED": 1}),
+        (("Completed", "Failed", "Completed"), "Running", "RUNNING", {"SUCCEEDED": 2, "FAILED": 1}),
+        (("Completed", "Failed", "Completed"), "Completed", "FAILED", {"SUCCEEDED": 2, "FAILED": 1}),
+        (("Completed", "Completed", "Completed"), "Failed", "FAILED", {"SUCCEEDED": 3}),
         (("Completed", "Completed", "Completed"), "Completed", "SUCCEEDED", {"SUCCEEDED": 3}),
         (("Completed", "CANCELLED"), "Completed", "CANCELLED", {"SUCCEEDED": 2, "CANCELLED": 1}),
         (("Completed",), "Pending", "QUEUED", {"QUEUED": 2, "SUCCEEDED": 1}),
@@ -328,7 +330,7 @@ def array_job(*states: str, parent: str = "Running", request: str = "1-5:2") -> 
     ],
 )
 def test_state_of_a_whole_array(drive, states, parent, whole, counts):
-    """An array has failed when one sub-job has, and not before the last one ended."""
+    """An array has failed if one sub-job has, and not before the last one and the array itself ended."""
     ref = JobRef("12[].manager", CLUSTER)
     status = drive(API.job_status(ref), array_job(*states, parent=parent)).result
     assert status.state == whole
@@ -344,7 +346,7 @@ def test_a_sub_job_is_a_job_of_its_own(drive):
 
 
 def test_a_large_array_is_counted_over_all_pages(drive):
-    cluster = Cluster({"12": Job("Running", "sweep", "0-119")})
+    cluster = Cluster({"12": Job("Completed", "sweep", "0-119")})
     for n in range(120):
         cluster.jobs[f"12_{n}"] = Job("Failed" if n == 119 else "Completed", "sweep", "0-119", "12", str(n))
     status = drive(API.job_status(JobRef("12", CLUSTER)), cluster).result

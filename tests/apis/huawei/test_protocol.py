@@ -160,6 +160,9 @@ def test_codes_for_nothing_yet_are_an_empty_answer() -> None:
         ),
         ({"retry_after": "3"}, "policy ip over ratelimit,limit:60,time:1 minute", 3),
         ({}, "too many requests", None),
+        ({}, "policy ip over ratelimit,limit:60,time:48 hour", None),
+        ({}, f"policy ip over ratelimit,limit:60,time:{'9' * 5000} second", None),
+        ({"retry_after": "²"}, "policy ip over ratelimit,limit:60,time:٣ minute", None),
     ],
 )
 def test_how_long_to_wait_when_throttled(
@@ -210,6 +213,7 @@ def test_a_refused_signature_is_not_repeated_in_the_message() -> None:
         ("APIG.0301", 401, "calc ak sk signature fail:signature expired", "clock"),
         ("APIG.0301", 401, "Get secretKey failed,ak:AKEXAMPLE,err:ak not exist", "login"),
         ("APIG.0301", 401, "decrypt token fail", "token is not good"),
+        ("ModelArts.2763", 400, "The selected flavor is invalid.", "'flavor_id'"),
         ("ModelArts.2785", 403, "not authorized", "Settings page"),
         ("ModelArts.2786", 404, "project mismatch", "project_id"),
         ("APIGW.0101", 404, "The API does not exist", "2023-06-30"),

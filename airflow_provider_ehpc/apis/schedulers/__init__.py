@@ -1,0 +1,1 @@
+"""What Slurm and PBS report of a job, whichever API passes it on."""

@@ -1,0 +1,183 @@
+"""A scheduler's own description of jobs, whichever scheduler it is and however its text is broken."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TypeAlias
+
+from airflow_provider_ehpc.apis.aliyun.common import same_job
+from airflow_provider_ehpc.apis.answer import parse_json
+from airflow_provider_ehpc.apis.array import with_members
+from airflow_provider_ehpc.apis.call import UnexpectedResponse
+from airflow_provider_ehpc.apis.job import JobRef, JobStatus
+from airflow_provider_ehpc.apis.schedulers.ids import (
+    array_indexes,
+    equal_ids,
+    is_job_id,
+    is_whole_array,
+    job_number,
+)
+from airflow_provider_ehpc.apis.schedulers.pbs import PbsJob, pbs_status
+from airflow_provider_ehpc.apis.schedulers.slurm import SlurmJob, read_fields, slurm_status
+
+DescribedJob: TypeAlias = PbsJob | SlurmJob
+
+_PIECE = re.compile(
+    r'"(?:[^"\\]|\\.)*"'  # a text
+    r"|'(?:[^'\\]|\\.)*'"  # a text of Python
+    r"|,(?=\s*[}\]])"  # a comma with nothing behind it
+    r"""|[^\s,:{}\[\]"']+(?::[^\s,:{}\[\]"']+)*""",  # a number, a word, a clock time
+    re.DOTALL,
+)
+_NUMBER = re.compile(r"(-?)0*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)")
+_WORDS = {"true": "true", "false": "false", "null": "null", "none": "null", "nan": "null"}
+_QUOTE, _QUOTED = re.compile(r'(?<!\\)"'), r'\\"'
+_ESCAPES = re.compile(r'\\(u[0-9a-fA-F]{4}|["\\/bfnrt])|\\(.?)', re.DOTALL)
+
+
+def lenient_json(text: str) -> Any:
+    """Return the value of a text that is nearly JSON.
+
+    qstat writes numbers with leading zeros, ``\\'`` and raw tabs (openpbs/openpbs#1255, #2049). Single
+    quotes, bare words and trailing commas are understood too.
+
+    :raises ValueError: if the text is not nearly JSON either.
+    """
+    try:
+        return parse_json(text)
+    except ValueError:
+        return parse_json(_PIECE.sub(_repaired, text))
+
+
+def _repaired(match: re.Match[str]) -> str:
+    piece = match[0]
+    if piece == ",":
+        return ""
+    if piece[0] == '"':
+        return f'"{_ESCAPES.sub(_escape, piece[1:-1])}"'
+    if piece[0] == "'":
+        return f'"{_ESCAPES.sub(_escape, _QUOTE.sub(_QUOTED, piece[1:-1]))}"'
+    if number := _NUMBER.fullmatch(piece):
+        return number[1] + number[2]
+    return _WORDS.get(piece.casefold()) or json.dumps(piece)
+
+
+def _escape(match: re.Match[str]) -> str:
+    # JSON knows no \' and no octal escapes: the character stays what it is.
+    return match[0] if match[1] else match[2]
+
+
+def read_jobs(described: Any) -> Mapping[str, DescribedJob] | None:
+    """Return the jobs that a description holds, by their IDs; None if it cannot be read.
+
+    It may be an object by job ID, or the attributes of one job (under an empty ID), both also as JSON in a
+    text, or the text of ``scontrol show job``.
+    """
+    if isinstance(described, str):
+        if fields := read_fields(described):
+            return _by_id(("", job) for job in fields)
+        try:
+            described = lenient_json(described) if described.strip() else None
+        except ValueError:
+            return None
+    if not described:
+        return {}
+    if not isinstance(described, dict):
+        return None
+    inner = described.get("Jobs", described)  # qstat's own envelope
+    jobs = [(job_id, job) for job_id, job in inner.items() if _is_job(job)] if isinstance(inner, dict) else []
+    if jobs:
+        return _by_id(jobs)
+    return _by_id([("", described)]) if _is_job(described) else None
+
+
+def _is_job(attributes: Any) -> bool:
+    return isinstance(attributes, dict) and not {"job_state", "JobState"}.isdisjoint(attributes)
+
+
+def _by_id(jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, DescribedJob]:
+    found: dict[str, DescribedJob] = {}
+    for job_id, attributes in jobs:
+        if "JobState" in attributes:
+            job = SlurmJob.model_validate(attributes)
+            found[job_id or job.full_id] = job
+        else:
+            found[job_id] = PbsJob.model_validate(attributes)
+    return found
+
+
+class Description(NamedTuple):
+    """What a scheduler's description says of a job."""
+
+    status: JobStatus
+    array_id: str = ""
+    indexes: Sequence[int] = ()
+    """The indexes of an array's sub-jobs if they are not part of the status yet."""
+
+
+def describe(ref: JobRef, jobs: Mapping[str, DescribedJob]) -> Description | None:
+    """Return what a description says of a job; None if it says nothing of it.
+
+    :raises UnexpectedResponse: if it is about another job.
+    """
+    own = next((job for job_id, job in jobs.items() if equal_ids(job_id, ref.job_id)), None)
+    parts = {
+        job_id: job
+        for job_id, job in jobs.items()
+        if job is not own and is_whole_array(ref.job_id) and job_number(job_id) == job_number(ref.job_id)
+    }
+    if own is None and not parts and len(jobs) == 1:
+        (job_id,) = jobs
+        # Asked for a sub-job that waits, a scheduler describes its array.
+        if is_job_id(job_id) and is_job_id(ref.job_id) and not same_job(job_id, ref.job_id):
+            raise UnexpectedResponse(f"the response to a request about {ref} is about job {job_id}")
+        own = jobs[job_id]
+    if own is None and parts:
+        return Description(_from_parts(ref, parts))
+    if own is None or not own.job_state:
+        return None
+    status = _status(ref, own)
+    if parts:
+        return Description(with_members(status, _statuses(ref, parts)))
+    indexes = array_indexes(own.array_request) if is_whole_array(ref.job_id) else ()
+    number, dot, server = ref.job_id.partition(".")
+    # PBS finds an array without its brackets, but not its sub-jobs.
+    brackets = "[]" if isinstance(own, PbsJob) and not number.endswith("[]") else ""
+    return Description(status, f"{number}{brackets}{dot}{server}", indexes or ())
+
+
+def _from_parts(ref: JobRef, parts: Mapping[str, DescribedJob]) -> JobStatus:
+    """Return the status of an array that is described by its sub-jobs alone, as scontrol does."""
+    statuses = _statuses(ref, parts)
+    # As long as one goes on, the array does.
+    one = next((each for each in statuses.values() if not each.state.terminal), next(iter(statuses.values())))
+    starts = [each.started_at for each in statuses.values() if each.started_at]
+    ends = [each.ended_at for each in statuses.values() if each.ended_at]
+    whole = dataclasses.replace(
+        one,
+        job_id=ref.job_id,
+        exit_code=None,
+        reason=None,
+        # They come from one scheduler: with or without a zone, it is the same.
+        started_at=min(starts, default=None, key=_without_zone),
+        ended_at=max(ends, default=None, key=_without_zone) if one.state.terminal else None,
+        stdout_path=None,
+        stderr_path=None,
+    )
+    return with_members(whole, statuses)
+
+
+def _without_zone(time: datetime) -> datetime:
+    return time.replace(tzinfo=None)
+
+
+def _statuses(ref: JobRef, jobs: Mapping[str, DescribedJob]) -> dict[str, JobStatus]:
+    return {job_id: _status(JobRef(job_id, ref.cluster_id), job) for job_id, job in jobs.items()}
+
+
+def _status(ref: JobRef, job: DescribedJob) -> JobStatus:
+    return slurm_status(ref, job) if isinstance(job, SlurmJob) else pbs_status(ref, job)

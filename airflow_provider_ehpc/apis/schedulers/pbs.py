@@ -1,0 +1,185 @@
+"""A job as PBS reports it, in the attributes of ``qstat -f -F json``.
+
+Sources: pbs_job_attributes(7B) and job.h of OpenPBS; the attributes of 66 jobs of OpenPBS 23.06.06
+(tests/samples/openpbs-23.06-qstat.json).
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from airflow_provider_ehpc.apis.answer import Answer, Number, Text, Time
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.apis.schedulers.words import Dialect, meaning
+
+
+def _from_ctime(value: Any) -> Any:
+    # qstat writes times as ctime(3) does; pbs_statjob(3B) gives epoch seconds.
+    try:
+        return datetime.strptime(str(value).strip(), "%a %b %d %H:%M:%S %Y")  # noqa: DTZ007 (it has no zone)
+    except ValueError:
+        return value
+
+
+PbsTime = Annotated[Time, BeforeValidator(_from_ctime)]
+
+
+class PbsJob(Answer):
+    """A job's attributes as PBS names them, as far as a status needs them; the others stay."""
+
+    job_state: Text = ""
+    """One letter, as in qstat(1B)."""
+    substate: Number = None
+    exit_status: Number = Field(None, alias="Exit_status")
+    """0 to 255 as the job's shell ended, 256 and the signal's number if one ended it, or below 0 if PBS
+    did. An array has that of the sub-job that ended last."""
+    name: Text = Field("", alias="Job_Name")
+    owner: Text = Field("", alias="Job_Owner")
+    queue: Text = ""
+    comment: Text = ""
+    depend: Text = ""
+    exec_host: Text = ""
+    """``compute000/0*2+compute001/1``: the first is where the job's script runs."""
+    created: PbsTime = Field(None, alias="ctime")
+    started: PbsTime = Field(None, alias="stime")
+    modified: PbsTime = Field(None, alias="mtime")
+    ended: PbsTime = Field(None, alias="history_timestamp")
+    output_path: Text = Field("", alias="Output_Path")
+    """``host:path``."""
+    error_path: Text = Field("", alias="Error_Path")
+    array: Text = ""
+    """``True`` for an array."""
+    array_request: Text = Field("", alias="array_indices_submitted")
+    array_state_count: Text = ""
+    """``Queued:0 Running:2 Exiting:0 Expired:1``."""
+
+    @property
+    def is_array(self) -> bool:
+        """True for an array as a whole."""
+        return self.array.casefold() == "true" or bool(self.array_request)
+
+    @property
+    def array_counts(self) -> dict[str, int]:
+        """The numbers of an array's sub-jobs that have not ended, by state; how the others ended is not
+        reported here.
+        """
+        found = {word: int(n) for word, n in re.findall(r"(\w+):(\d+)", self.array_state_count)}
+        counts = {
+            JobState.QUEUED: found.get("Queued", 0),
+            JobState.RUNNING: found.get("Running", 0) + found.get("Exiting", 0),
+        }
+        return {state.value: count for state, count in counts.items() if count}
+
+
+_TERMINATED, _FINISHED, _FAILED = 91, 92, 93
+"""Substates of a job in PBS's history (job.h: JOB_SUBSTATE_TERMINATED, _FINISHED, _FAILED)."""
+
+# JOB_EXEC_… in job.h of OpenPBS.
+_EXIT_WORDS = {
+    -1: "the job could not be started",
+    -2: "the job could not be started",
+    -3: "the job could not be started; PBS was to try again",
+    -4: "the node's PBS daemon (MOM) was lost or restarted",
+    -5: "the node's PBS daemon (MOM) was lost or restarted",
+    -6: "the node's PBS daemon (MOM) was lost or restarted",
+    -7: "the restart from a checkpoint failed",
+    -10: "the job's user or group is not valid on the node",
+    -11: "PBS was to run the job again",
+    -12: "the job was checkpointed and ended",
+    -13: "the password of the job's user was refused",
+    -17: "a hook deleted the job",
+    -19: "a hook deleted the job",
+    -21: "the node refused the job for a security reason",
+    -24: "too many CPUs used",
+    -25: "too much CPU time used for the CPUs requested",
+    -26: "virtual memory limit exceeded",
+    -27: "memory limit exceeded",
+    -28: "CPU time limit exceeded",
+    -29: "wall time exceeded",
+    -30: "the job's nodes could not join it",
+}
+_BY_SIGNAL = 256
+"""Added to the signal's number in an ``Exit_status``; a shell adds 128 for its child."""
+
+
+def exit_words(exit_status: int) -> str:
+    """Return what an ``Exit_status`` means that is not a program's own; empty for one that is."""
+    if exit_status < 0:
+        return _EXIT_WORDS.get(exit_status, "PBS ended the job or could not start it")
+    try:
+        return f"ended by {signal.Signals(exit_status - _BY_SIGNAL).name}" if exit_status > _BY_SIGNAL else ""
+    except ValueError:
+        return ""
+
+
+def _never_started(job: PbsJob) -> bool:
+    # Bare attributes say nothing of a start; qstat's have a substate or a time, and a job that ran a node.
+    described = job.substate is not None or job.created is not None
+    return described and job.started is None and not job.exec_host and job.exit_status is None
+
+
+def _ended(job: PbsJob) -> tuple[JobState, bool]:
+    """Return how a job ended that is over for PBS, and whether that is assumed."""
+    if job.substate == _TERMINATED:
+        return JobState.CANCELLED, False
+    if job.substate == _FAILED:
+        return JobState.FAILED, False
+    if _never_started(job):
+        # Deleted, for instance because its dependency can never be satisfied: substate 92 all the same.
+        return JobState.CANCELLED, False
+    if job.is_array and job.substate == _FINISHED:
+        return JobState.SUCCEEDED, False
+    if job.exit_status is not None:
+        return (JobState.FAILED if job.exit_status else JobState.SUCCEEDED), False
+    return JobState.SUCCEEDED, True
+
+
+def _reason(job: PbsJob, state: JobState) -> str | None:
+    words = ""
+    if state in (JobState.FAILED, JobState.CANCELLED):
+        if _never_started(job):
+            words = "deleted before it started"
+            if job.depend:
+                words += f"; it depended on {job.depend}"
+        elif job.exit_status is not None and not job.is_array:
+            words = exit_words(job.exit_status)
+    return "; ".join(part for part in (words, job.comment) if part) or None
+
+
+def pbs_status(ref: JobRef, job: PbsJob) -> JobStatus:
+    """Return the status that a job's attributes describe."""
+    state, assumed = meaning(job.job_state, Dialect.PBS).state, False
+    ended = state.terminal
+    if ended:
+        state, assumed = _ended(job)
+    hosts = (host.partition("/")[0] for host in job.exec_host.split("+"))
+    return JobStatus(
+        job_id=ref.job_id,
+        cluster_id=ref.cluster_id,
+        state=state,
+        raw_state=job.job_state,
+        # A job that is run again has the exit status of its first run; an array, of the last of its sub-jobs.
+        exit_code=job.exit_status if ended and not job.is_array else None,
+        outcome_assumed=assumed,
+        reason=_reason(job, state),
+        name=job.name or None,
+        user=job.owner.partition("@")[0] or None,
+        queue=job.queue or None,
+        submitted_at=job.created,
+        started_at=job.started,
+        ended_at=job.ended if ended else None,
+        modified_at=job.modified,
+        nodes=tuple(dict.fromkeys(host for host in hosts if host)),
+        stdout_path=_path(job.output_path),
+        stderr_path=_path(job.error_path),
+        array=job.array_counts if job.is_array and not ended else {},
+    )
+
+
+def _path(text: str) -> str | None:
+    return text.partition(":")[2] or text or None

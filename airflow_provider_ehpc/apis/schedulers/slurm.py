@@ -1,0 +1,145 @@
+"""A job as Slurm reports it, in the fields of ``scontrol show job``.
+
+Sources: scontrol(1) and squeue(1) of Slurm; jobs of Slurm 22.05.8 (docs/outcomes.md).
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from airflow_provider_ehpc.apis.aliyun.common import node_names
+from airflow_provider_ehpc.apis.answer import PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.apis.schedulers.ids import member_id
+from airflow_provider_ehpc.apis.schedulers.words import Dialect, meaning
+
+_NOTHING = frozenset({"", "none", "(null)", "unknown", "n/a"})
+
+
+def _something(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().casefold() in _NOTHING else value
+
+
+SlurmText = Annotated[Text, BeforeValidator(_something)]
+SlurmTime = Annotated[Time, BeforeValidator(_something)]
+
+
+class SlurmJob(PascalAnswer):
+    """A job's fields as scontrol names them, as far as a status needs them; the others stay."""
+
+    job_id: Text = ""
+    array_job_id: SlurmText = ""
+    array_task_id: SlurmText = ""
+    """An index; of sub-jobs that wait together ``5-9%2``."""
+    job_state: Text = ""
+    reason: SlurmText = ""
+    exit_code: Text = ""
+    """``code:signal``, as in ``3:0`` and ``0:9``."""
+    job_name: Text = ""
+    user_id: SlurmText = ""
+    """``alice(1000)``."""
+    partition: SlurmText = ""
+    dependency: SlurmText = ""
+    submit_time: SlurmTime = None
+    start_time: SlurmTime = None
+    """Of a job that waits, when it is expected to start."""
+    end_time: SlurmTime = None
+    """Of a job that runs, when its time is up."""
+    node_list: SlurmText = ""
+    std_out: SlurmText = ""
+    std_err: SlurmText = ""
+
+    @property
+    def array_request(self) -> str:
+        """The indexes of an array, or of those of its sub-jobs that wait."""
+        return "" if self.array_task_id.isdigit() else self.array_task_id
+
+    @property
+    def full_id(self) -> str:
+        """The ID that names a sub-job by its index: ``2_1``, ``2_[3-6%2]``."""
+        if not self.array_job_id or not self.array_task_id:
+            return self.job_id
+        return member_id(self.array_job_id, self.array_task_id)
+
+
+def read_fields(text: str) -> list[Mapping[str, str]]:
+    """Return the fields of the jobs in the text of ``scontrol show job``: ``Name=value``, an empty line
+    between jobs. A value ends at its first blank, except the job's name.
+    """
+    jobs: list[Mapping[str, str]] = []
+    for part in re.split(r"\n\s*\n", text):
+        # A name may look like a field.
+        name = re.search(r"\bJobName=(.*?)\s+UserId=", part)
+        fields = re.findall(r"(?:^|\s)(\w+)=(\S*)", part.replace(name[0], " UserId=") if name else part)
+        # The first counts: a command may look like fields, too, and comes after those that matter.
+        job = dict(reversed(fields)) | ({"JobName": name[1]} if name else {})
+        if job.get("JobState"):
+            jobs.append(job)
+    return jobs
+
+
+def exit_code(text: str) -> tuple[int | None, str]:
+    """Return the exit code that a shell would report for ``code:signal``, and what it means if a program did
+    not choose it.
+
+    Slurm puts numbers of its own in the place of the signal: 53 if a job's output file cannot be opened, 125
+    if memory ran out. Then there is no exit code.
+    """
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", text.strip())
+    if not match:
+        return None, ""
+    code, number = int(match[1]), int(match[2] or 0)
+    if not number:
+        return code, ""
+    try:
+        return 128 + number, f"ended by {signal.Signals(number).name}"
+    except ValueError:
+        return None, _OTHER_SIGNALS.get(number, f"exit code {text.strip()}")
+
+
+_OTHER_SIGNALS = {
+    53: "the job could not be launched: check that its output files can be written",
+    125: "out of memory",
+}
+_NOT_STARTED = frozenset({JobState.PENDING, JobState.QUEUED})
+
+
+def slurm_status(ref: JobRef, job: SlurmJob) -> JobStatus:
+    """Return the status that a job's fields describe."""
+    state, _, may_rerun = meaning(job.job_state, Dialect.SLURM)
+    code, words = exit_code(job.exit_code) if state.terminal else (None, "")
+    waits = state in _NOT_STARTED
+    # Cancelled while it waited: its start is then the moment of its end, its exit code 0:0.
+    never_ran = state is JobState.CANCELLED and not job.node_list
+    reason = job.reason
+    if never_ran:
+        code, words = None, ""
+        reason = "cancelled before it started" + (f" (it waited: {reason})" if reason else "")
+    if job.array_request:
+        # One of its sub-jobs has it.
+        code = None
+    if waits and job.dependency and "depend" in reason.casefold():
+        reason += f" ({job.dependency})"
+    return JobStatus(
+        job_id=ref.job_id,
+        cluster_id=ref.cluster_id,
+        state=state,
+        raw_state=job.job_state,
+        exit_code=code,
+        may_rerun=may_rerun,
+        reason="; ".join(part for part in (reason, words) if part) or None,
+        name=job.job_name or None,
+        user=job.user_id.partition("(")[0] or None,
+        queue=job.partition or None,
+        submitted_at=job.submit_time,
+        started_at=None if waits or never_ran else job.start_time,
+        ended_at=job.end_time if state.terminal else None,
+        nodes=() if waits else node_names(job.node_list),
+        stdout_path=job.std_out or None,
+        stderr_path=job.std_err or None,
+    )

@@ -1,0 +1,159 @@
+"""Checks of the arguments that tasks and triggers share: IDs, texts, APIs and durations.
+
+Every check raises :class:`~airflow_provider_ehpc.apis.call.InvalidArgument` with the argument's name first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow_provider_ehpc.apis.call import InvalidArgument
+
+LONGEST = timedelta(days=36_500)
+"""Longer durations overflow the dates that Airflow computes with them."""
+_SHOWN = 80
+"""Characters of a wrong value that an error shows."""
+
+
+def seconds(argument: str, value: Any, *, at_least: float = 0.0, positive: bool = False) -> float:
+    """Return a duration in seconds.
+
+    :param value: a number of seconds or a ``timedelta``.
+    :param at_least: the shortest duration allowed, in seconds.
+    :param positive: reject 0.
+    :raises InvalidArgument: if it is anything else, NaN, infinite or out of range.
+    """
+    if isinstance(value, timedelta):
+        number = value.total_seconds()
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+    else:
+        raise InvalidArgument(f"{argument}: expected seconds or a timedelta, got {shown(value)}")
+    if positive and not number > 0:
+        raise InvalidArgument(f"{argument}: {shown(value)} is not above 0 seconds")
+    if not number >= at_least:
+        raise InvalidArgument(f"{argument}: {shown(value)} is below {at_least:g} seconds")
+    if number > LONGEST.total_seconds():
+        raise InvalidArgument(f"{argument}: {shown(value)} is longer than {LONGEST.days // 365} years")
+    return number
+
+
+def is_template(value: Any) -> bool:
+    """Return True if Airflow renders the value when the task runs: a template, an XComArg, a list of them."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    if isinstance(value, list | tuple):
+        return any(is_template(item) for item in value)
+    return hasattr(value, "resolve")
+
+
+def text(argument: str, value: Any) -> str:
+    """Return a text that is not empty and no unrendered template, without blanks around it.
+
+    :raises InvalidArgument: if it is anything else.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidArgument(f"{argument}: expected a text that is not empty, got {shown(value)}")
+    if is_template(value):
+        raise InvalidArgument(f"{argument}: {shown(value)} is a template, but this argument is not templated")
+    return value.strip()
+
+
+def identifier(argument: str, value: Any, *, what: str = "job") -> str:
+    """Return an ID as text, without blanks around it. An integer (an XCom) is written in digits.
+
+    :param what: the thing that the ID belongs to, for messages.
+    :raises InvalidArgument: if it is missing, empty, not an ID, or not printable.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        value = str(value)
+    if value is None:
+        raise InvalidArgument(
+            f"{argument}: None names no {what}; check the task or the variable that the value comes from"
+        )
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{argument}: expected the ID of a {what} as text, got {shown(value)}")
+    found: str = value.strip()
+    if not found:
+        raise InvalidArgument(f"{argument}: an empty text names no {what}")
+    if found == "None":
+        raise InvalidArgument(
+            f"{argument}: 'None' is the text of a missing value; check the task or the variable that the "
+            "template reads"
+        )
+    if found[0] in "[{":
+        raise InvalidArgument(
+            f"{argument}: {shown(value)} is a list or a dict as text; pass the output of the task itself "
+            "(an XComArg), or set render_template_as_native_obj"
+        )
+    if is_template(value):
+        raise InvalidArgument(f"{argument}: {shown(value)} is a template that was not rendered")
+    if " " in found or not found.isprintable():
+        raise InvalidArgument(f"{argument}: {shown(value)} contains a blank or a character that no ID has")
+    return found
+
+
+def job_ids(value: Any) -> list[str]:
+    """Return the IDs of a task's jobs in the order given, each once.
+
+    :param value: an ID or a list of IDs.
+    :raises InvalidArgument: if the list is empty or nested, or one of them is not an ID.
+    """
+    if not is_list(value):
+        return [identifier("job_id", value)]
+    if not len(value):
+        raise InvalidArgument("job_id: an empty list names no job")
+    return list(dict.fromkeys(identifier("job_id", item) for item in value))
+
+
+def one_job_id(value: Any) -> str:
+    """Return the ID of a task's only job.
+
+    :raises InvalidArgument: for a list, or for what is not an ID.
+    """
+    if is_list(value):
+        raise InvalidArgument(
+            f"job_id: expected one job, got the list {shown(value)}; map the task with .expand(job_id=...)"
+        )
+    return identifier("job_id", value)
+
+
+def optional_identifier(argument: str, value: Any, *, what: str) -> str | None:
+    """Return an ID as text, None if it is left out or empty. See :func:`identifier`."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    return identifier(argument, value, what=what)
+
+
+def api(value: Any) -> str | None:
+    """Return the name of an API, None if it is left out or empty.
+
+    :raises InvalidArgument: if there is no such API.
+    """
+    from airflow_provider_ehpc.hooks import HOOKS
+
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or value not in HOOKS:
+        raise InvalidArgument(f"api: there is no API {shown(value)}; the APIs are {', '.join(HOOKS)}")
+    return value
+
+
+def is_list(value: Any) -> bool:
+    """Return True for a list, a tuple, a set or the results of mapped tasks."""
+    return isinstance(value, Collection) and not isinstance(value, str | bytes | bytearray | Mapping)
+
+
+def shown(value: Any) -> str:
+    """Return a wrong value as an error shows it, cut to a line's length."""
+    # The repr of a list of thousands of IDs takes long and says nothing.
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > _SHOWN:
+        return f"a {type(value).__name__} of {len(value)}"
+    written = repr(value)
+    return written if len(written) <= _SHOWN else written[:_SHOWN] + "…"

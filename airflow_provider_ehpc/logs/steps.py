@@ -1,0 +1,48 @@
+"""What a log follower yields: everything that a driver has to do for it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from airflow_provider_ehpc.apis.call import ApiCall
+from airflow_provider_ehpc.logs.cursor import SavedCursor
+from airflow_provider_ehpc.polling.watch import Note, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Send back the job's status, None if the cloud does not know the job, or the :class:`ApiError` that
+    prevented the request.
+
+    The status may be older than this step, if no newer one was received.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Write complete lines of one stream, in order."""
+
+    stream: str
+    lines: list[str]
+    behind: bool = False
+    """Whether writing them one by one took longer than the job takes to write more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Save the cursor: all lines that it counts are written. Reading resumes there if this process ends."""
+
+    cursor: SavedCursor
+
+
+Step: TypeAlias = ApiCall[Any] | Look | Emit | Note | Checkpoint | Pause
+Steps: TypeAlias = Generator[Step, Any, Verdict]

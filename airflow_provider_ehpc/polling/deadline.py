@@ -1,0 +1,46 @@
+"""Ending a poll on time, whatever it waits for: a slow server, a rate limit, a name server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from airflow_provider_ehpc.apis.call import ServiceUnavailable
+
+T = TypeVar("T")
+
+LONGEST_CALL = 600.0
+"""Seconds. No poll takes longer: a call with its retries, and its pauses for a rate limit."""
+
+
+def by_deadline(deadline: float, poll: Callable[[], T]) -> T:
+    """Return the result of a poll, or stop waiting for it at the deadline.
+
+    Near the deadline the poll runs in a thread, which is abandoned if it is late. It must not write anything.
+
+    :param deadline: epoch seconds.
+    :raises ServiceUnavailable: if there is no result at the deadline.
+    """
+    left = deadline - time.time()
+    if left > LONGEST_CALL:
+        return poll()
+    results: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put((poll(), None))
+        except BaseException as error:
+            results.put((None, error))
+
+    # Unlike a pool's, its thread does not hold up the end of the process.
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result, error = results.get(timeout=max(0.0, left))
+    except Empty:
+        raise ServiceUnavailable("the API had not answered when the time for waiting was over") from None
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]

@@ -1,0 +1,143 @@
+"""The parts that the tasks which wait for jobs have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_ehpc import arguments
+from airflow_provider_ehpc.apis.job import JobState
+from airflow_provider_ehpc.compat import AirflowTaskTimeout, task_state_store
+from airflow_provider_ehpc.exceptions import JobFailed
+from airflow_provider_ehpc.templates import TextTemplates
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_ehpc.apis.job import JobRef
+    from airflow_provider_ehpc.hooks.base import ApiHook
+    from airflow_provider_ehpc.polling.terms import WaitTerms
+    from airflow_provider_ehpc.polling.watch import Verdict
+
+DEFER_SLACK = timedelta(minutes=5)
+"""The trigger has the deadline itself and can report what it saw; Airflow's own timeout comes after it."""
+STOPPED_KEY = "ehpc:stopped_jobs"
+"""Where the task state store has the IDs of the jobs that the task stopped."""
+
+
+class JobTask(TextTemplates):
+    """A mixin for operators and sensors that wait for jobs over a connection."""
+
+    conn_id: str
+    api: str | None
+    cluster_id: str | None
+    version_id: str | None
+    stop_job_on_kill: bool
+    timeout: float
+    execution_timeout: timedelta | None
+    encoding: str = "utf-8"
+    """Of the jobs' output, if the API returns bytes."""
+    log: Any
+    _stopped: set[JobRef]
+    """The jobs that this task, or an earlier try of it, stopped."""
+
+    @cached_property
+    def hook(self) -> ApiHook:
+        """Return the hook of the API."""
+        from airflow_provider_ehpc.hooks import job_hook
+
+        return job_hook(arguments.text("conn_id", self.conn_id), arguments.api(self.api))
+
+    def _refs(self, job_ids: Iterable[str]) -> list[JobRef]:
+        cluster_id = arguments.optional_identifier("cluster_id", self.cluster_id, what="cluster")
+        version_id = arguments.optional_identifier("version_id", self.version_id, what="version")
+        return list(dict.fromkeys(self.hook.job_ref(job_id, cluster_id, version_id) for job_id in job_ids))
+
+    @property
+    def _limit(self) -> float:
+        """Return the seconds that the wait may take.
+
+        While a task is deferred or rescheduled, Airflow does not enforce ``execution_timeout`` (GH-69678).
+        """
+        return min(self.timeout, self._execution_limit)
+
+    @property
+    def _execution_limit(self) -> float:
+        return self.execution_timeout.total_seconds() if self.execution_timeout else float("inf")
+
+    def _jobs(
+        self,
+        verdict: Verdict,
+        event: Mapping[str, Any],
+        refs: list[JobRef],
+        terms: WaitTerms,
+        timed_out: type[Exception],
+    ) -> list[dict[str, Any]]:
+        """Return what is known of each job, or raise what the verdict means.
+
+        :param event: the trigger's event, which may be too small for all jobs; empty on the worker.
+        """
+        from airflow_provider_ehpc.polling.ending import all_jobs, end_of_wait, failed_jobs
+        from airflow_provider_ehpc.polling.event import reached_states
+        from airflow_provider_ehpc.polling.watch import Outcome
+
+        reached = reached_states(event, refs)
+        if verdict.outcome is Outcome.REACHED and JobState.CANCELLED not in terms.target_states:
+            self._raise_if_stopped(refs, reached, verdict)
+        if reached is not None and verdict.outcome is Outcome.REACHED:
+            return all_jobs(self.hook, refs, terms, reached)
+        if verdict.outcome is Outcome.TIMED_OUT and self._execution_limit < self.timeout:
+            # What Airflow itself raises on a worker.
+            message = verdict.message
+            if self.stop_job_on_kill:
+                message = message.replace("; the job was not stopped", "; stop_job_on_kill stops the job")
+            raise AirflowTaskTimeout(f"execution_timeout ({self.execution_timeout}) is over: {message}")
+        if len(failed := failed_jobs(verdict, terms.target_states)) > 1:
+            self.log.error("failed jobs:\n%s", "\n".join(failed))
+        return end_of_wait(verdict, self.hook, refs, timed_out, encoding=self.encoding)
+
+    def _raise_if_stopped(
+        self, refs: list[JobRef], reached: Mapping[JobRef, JobState] | None, verdict: Verdict
+    ) -> None:
+        """Raise JobFailed if an earlier try stopped a job, which the trigger does not know."""
+        if reached is None:
+            states = (JobState(job.get("state", JobState.UNKNOWN)) for job in verdict.jobs)
+            reached = dict(zip(refs, states, strict=False))
+        for ref in refs:
+            if ref in self._stopped and ref in reached and reached[ref].terminal:
+                raise JobFailed(f"{ref} ended {JobState.CANCELLED}: an earlier try of this task stopped it")
+
+    def _stop(self, refs: Iterable[JobRef]) -> None:
+        """Stop the jobs, if ``stop_job_on_kill`` asks for it; each once."""
+        from airflow_provider_ehpc.polling.stop import stop_jobs
+
+        if self.stop_job_on_kill and (left := [ref for ref in refs if ref not in self._stopped]):
+            stopped = self.hook.drive(stop_jobs(self.hook.api, left), lambda note: note.tell(self.log))
+            self._stopped.update(stopped)
+
+    def _load_stopped(self, context: Context, refs: Iterable[JobRef]) -> None:
+        from airflow_provider_ehpc.polling.event import unpack
+
+        if not self.stop_job_on_kill or (store := task_state_store(context)) is None:
+            return
+        try:
+            saved = store.get(STOPPED_KEY)
+            stopped = set(json.loads(unpack(saved))) if saved else set()
+        except Exception as error:
+            self.log.warning("the jobs that an earlier try stopped are unknown: %s", error)
+            return
+        self._stopped.update(ref for ref in refs if ref.job_id in stopped)
+
+    def _save_stopped(self, context: Context) -> None:
+        """Save which jobs were stopped, so that a retry does not take their end for a success."""
+        from airflow_provider_ehpc.polling.event import pack
+
+        if not self._stopped or (store := task_state_store(context)) is None:
+            return
+        try:
+            store.set(STOPPED_KEY, pack(json.dumps([ref.job_id for ref in self._stopped])))
+        except Exception as error:
+            self.log.warning("a retry will not know that this try stopped its jobs: %s", error)

@@ -1,0 +1,1 @@
+"""How jobs end on real schedulers, and how tasks end then: the tables of docs/outcomes.md."""
