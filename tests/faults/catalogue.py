@@ -357,7 +357,7 @@ HARMLESS = (
         "malformed_rows",
         Kind.HARMLESS,
         _any_api(changed(values.malformed_rows)),
-        tasks=_LIST_TASKS | {"audit"},
+        tasks=_LIST_TASKS,
     ),
     Fault("long_number", Kind.HARMLESS, _any_api(changed(values.long_number))),
     Fault("deep_field", Kind.HARMLESS, _any_api(changed(values.deep_field))),
@@ -391,6 +391,13 @@ WRONG = (
         _any_api(changed(values.other_job)),
         "another|other job|987654|f1206|99999999",
         tasks=_SEEN_TASKS,
+    ),
+    Fault(
+        "malformed_records",
+        Kind.WRONG,
+        _any_api(changed(values.malformed_rows)),
+        "no readable (Time|create_time)",
+        tasks=frozenset({"audit"}),
     ),
 )
 
