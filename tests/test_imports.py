@@ -304,7 +304,7 @@ def test_everything_that_exists_is_named() -> None:
 )
 def test_the_form_names_what_the_hook_reads(connection_type: str, hook: str, fields: set[str]) -> None:
     """A field of the form that nobody reads is a promise, and one that it lacks cannot be filled in."""
-    source = (ROOT / "hooks" / f"{hook}.py").read_text()
+    source = "".join((ROOT / "hooks" / f"{name}.py").read_text() for name in (hook, "base"))
     (form,) = [t for t in get_provider_info()["connection-types"] if t["connection-type"] == connection_type]
     assert set(form["conn-fields"]) == fields
     for name, field in form["conn-fields"].items():

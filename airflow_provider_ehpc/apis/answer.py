@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -29,11 +30,9 @@ from pydantic import (
     model_validator,
 )
 
-from airflow_provider_ehpc.apis.call import ApiCall, ApiResponse, UnexpectedResponse
+from airflow_provider_ehpc.apis.call import ApiCall, ApiResponse, UnexpectedResponse, foreign
 from airflow_provider_ehpc.apis.json_text import parse_json as parse_json
 
-_EXCERPT = 200
-"""Characters of an unreadable body that an error shows."""
 _LONGEST_TIME = 40
 """Characters of the longest text that is a time."""
 _EPOCH = re.compile(r"[0-9]{1,16}(\.[0-9]*)?")
@@ -197,22 +196,27 @@ def json_object(response: ApiResponse, logs: frozenset[str] = frozenset()) -> Ma
     """Return the JSON object that a response's body holds.
 
     :param logs: names of fields that hold pieces of a log.
-    :raises UnexpectedResponse: for anything else, with the beginning of what came instead.
+    :raises ForeignResponse: for anything else, with the beginning of what came instead.
     """
-    try:
-        fields = parse_json(response.body, logs)
-    except ValueError:
-        fields = None
-    if isinstance(fields, dict):
-        return fields
-    kind = response.headers.get("content-type", "no content type").split(";")[0]
-    excerpt = " ".join(response.body[: 4 * _EXCERPT].decode(errors="replace").split())[:_EXCERPT]
-    raise UnexpectedResponse(
-        f"the endpoint answered {kind} where a JSON object was expected: {excerpt!r}",
-        status=response.status,
-        hint="Something other than the cloud's API may be listening there: check the connection's endpoint "
-        "and proxy.",
-    )
+    if not 300 <= response.status < 400:
+        try:
+            fields = parse_json(response.body, logs)
+        except ValueError:
+            fields = None
+        if isinstance(fields, dict):
+            return fields
+    raise foreign(response)
+
+
+@functools.lru_cache
+def field_names(model: type[Answer]) -> frozenset[str]:
+    """Return every name under which a response may hold one of the model's fields."""
+    names = set(model.model_fields)
+    for field in model.model_fields.values():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else (alias, field.alias)
+        names.update(name for name in choices if isinstance(name, str))
+    return frozenset(names)
 
 
 def read_model(model: type[A], fields: Mapping[str, Any], *, status: int, request_id: str | None) -> A:

@@ -8,12 +8,14 @@ results, so that the same logic runs under a synchronous and an asynchronous dri
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote
 
+from airflow_provider_ehpc.apis.headers import retry_after
 from airflow_provider_ehpc.apis.json_text import clean_text
 
 if TYPE_CHECKING:
@@ -59,23 +61,63 @@ class ApiRequest:
         return self.path + ("?" + encode_query(self.query) if self.query else "")
 
 
-def percent_encode(text: str) -> str:
-    """Encode all but the unreserved characters of RFC 3986, as every one of these clouds signs it."""
-    return quote(text, safe="-_.~")
+def percent_encode(text: str, name: str = "a value") -> str:
+    """Encode all but the unreserved characters of RFC 3986, as every one of these clouds signs it.
+
+    :param name: what an error calls the text.
+    :raises InvalidArgument: if the text cannot be encoded as UTF-8.
+    """
+    return quote(utf8(text, name), safe="-_.~")
 
 
 def encode_query(query: Mapping[str, str]) -> str:
-    """Write ``query`` as ``a=1&b=2`` in the order given; an empty value keeps its ``=``."""
-    return "&".join(f"{percent_encode(name)}={percent_encode(value)}" for name, value in query.items())
+    """Write ``query`` as ``a=1&b=2`` in the order given; an empty value keeps its ``=``.
+
+    :raises InvalidArgument: naming the parameter that cannot be encoded as UTF-8.
+    """
+    return "&".join(f"{percent_encode(name)}={percent_encode(value, name)}" for name, value in query.items())
+
+
+def encode_json(body: Mapping[str, Any], *, ascii_only: bool = False) -> bytes:
+    """Write a request's body as JSON in UTF-8.
+
+    :param ascii_only: escape other characters.
+    :raises InvalidArgument: naming the field that cannot be encoded as UTF-8.
+    """
+    for name, value in body.items():
+        utf8(json.dumps(value, ensure_ascii=False), name)
+    return json.dumps(body, ensure_ascii=ascii_only).encode()
+
+
+def utf8(text: str, name: str) -> bytes:
+    """Encode a text. A lone surrogate, as in a name read from a file system, has no encoding.
+
+    :param name: what the error calls the text; the text itself may be a password and is not shown.
+    :raises InvalidArgument: if the text cannot be encoded.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        position = error.start
+    raise InvalidArgument(f"{name}: character {position + 1} cannot be encoded as UTF-8 (a lone surrogate)")
+
+
+def _unchanged(text: str) -> str:
+    return text
 
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """One HTTP answer. ``headers`` has lower-case names."""
+    """One HTTP response. ``headers`` has lower-case names.
+
+    Some servers send back what they were sent: a repr does not show it, and ``redact`` takes the request's
+    secrets out of a text. A text must be redacted before it is cut: half a secret is not recognized.
+    """
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    redact: Callable[[str], str] = field(default=_unchanged, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +307,16 @@ class AnswerLost(ServiceUnavailable):
     """The request was sent and no answer came: whether it took effect is unknown."""
 
 
+class ForeignResponse(ServiceUnavailable):
+    """The response does not come from the API: a maintenance page, a redirect, an empty or cut off body.
+
+    It says nothing of what was asked for, whatever its status, and passes when the page goes away. After a
+    write it is unknown whether the request took effect.
+    """
+
+
 class UnexpectedResponse(ApiError):
-    """The answer is not what the API documents: HTML, broken JSON, a missing field, too many bytes."""
+    """The API's response is not as documented: a missing field, another job's id, too many bytes."""
 
 
 _KINDS: dict[str, type[ApiError]] = {
@@ -280,6 +330,42 @@ _KINDS: dict[str, type[ApiError]] = {
         ServiceUnavailable,
         NotReached,
         AnswerLost,
+        ForeignResponse,
         UnexpectedResponse,
     )
 }
+
+_EXCERPT = 200
+"""Characters of a foreign body that an error shows."""
+_READ_FOR_EXCERPT = 16 * 1024
+"""Bytes of it that are looked at."""
+
+
+def foreign(response: ApiResponse) -> ApiError:
+    """Return the error for a response that does not come from the API; it shows what came instead.
+
+    HTTP 429 is :class:`Throttled` whoever sends it: by RFC 6585 it means that the request was refused.
+    """
+    kind = response.headers.get("content-type", "").split(";")[0].strip()[:80] or "no content type"
+    body = response.body.lstrip()[:_READ_FOR_EXCERPT]
+    text = " ".join(response.redact(body.decode(json.detect_encoding(body), "replace")).split())
+    if 300 <= response.status < 400:
+        message = "the endpoint redirects, which the API never does"
+    elif text:
+        message = f"the endpoint answered {kind}, not the API: {text[:_EXCERPT]!r}"
+    else:
+        message = f"the endpoint answered with an empty body ({kind}), not the API"
+    return (Throttled if response.status == 429 else ForeignResponse)(
+        message,
+        status=response.status,
+        retry_after=retry_after(response.headers),
+        hint="If this lasts, check the connection's endpoint and proxy.",
+    )
+
+
+def error_code(value: Any) -> str:
+    """Return an API's error code; empty for what is none. These clouds' codes are words (``DbError``,
+    ``APIG.0101``), while gateways and proxies of others write a status into a field of the same name.
+    """
+    code = value.strip() if isinstance(value, str) else ""
+    return code if any(character.isalpha() for character in code) else ""

@@ -205,6 +205,21 @@ class LogLimits:
     """Whether the log comes as text, whose bytes are UTF-8 whatever the job wrote."""
 
 
+SHORTEST_VALUE = 6
+"""Characters. A shorter value of an environment or an option is a number, a switch or a size rather than a
+secret, and to take it out of every error would make those unreadable."""
+
+
+def confidential_values(value: Any) -> tuple[str, ...]:
+    """Return the texts at any depth of JSON-like data that are long enough to be secrets."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return tuple(text for item in value for text in confidential_values(item))
+    text = "" if value is None else str(value)
+    return (text,) if len(text) >= SHORTEST_VALUE else ()
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """A job to submit.
@@ -213,6 +228,8 @@ class JobSpec:
     Cores, GPUs and memory are per node. ``password`` is the cluster user's, where the cluster asks for it.
     ``options`` holds what one API alone has, in that API's words: they are merged into the request's body
     (ModelArts: algorithm, flavor, inputs). They may add to the fields above, never contradict them.
+    ``environment`` and ``options`` may hold secrets: a repr does not show them, and errors of the submission
+    show ``***`` for their values of :data:`SHORTEST_VALUE` characters and more.
     """
 
     name: str
@@ -227,10 +244,16 @@ class JobSpec:
     wall_time: int | None = None
     priority: int | None = None
     array: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     stdout_path: str | None = None
     stderr_path: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def confidential(self) -> tuple[str, ...]:
+        """Every text that may be a secret: the password, and values of ``environment`` and ``options``."""
+        values = confidential_values([self.environment, self.options])
+        return (self.password, *values) if self.password else values
 
     def refuse(self, api: str, *names: str, hint: str = "leave it out") -> None:
         """Raise :class:`InvalidArgument` for the first of the fields ``names`` that is set.

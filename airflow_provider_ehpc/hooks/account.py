@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,40 +23,49 @@ _HOST_NAME = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?")
 class TransportOptions:
     """The http provider's own extra fields, with the meaning they have there.
 
-    ``timeout`` is in seconds and stands for connecting as well as for each silence while reading.
+    ``timeout`` is in seconds: the longest silence while reading, and with it the length of an attempt.
     """
 
     proxy: str | None = field(default=None, repr=False)
     """May hold the proxy's password."""
     verify: bool | str = True
+    """A file or folder of CA certificates; True for the environment's or else certifi's."""
     connect_timeout: float = CONNECT_TIMEOUT
     read_timeout: float = READ_TIMEOUT
     trust_env: bool = True
 
+    @property
+    def attempt_timeout(self) -> float:
+        """Seconds that one attempt may take in all, however busy the server looks."""
+        return self.connect_timeout + 2 * self.read_timeout
+
     @classmethod
     def from_extra(cls, conn_id: str, extra: Mapping[str, Any], scheme: str) -> TransportOptions:
-        """Read the options out of a connection's extra fields.
+        """Read the options from a connection's extra fields.
 
-        :raises InvalidArgument: for one that is not what it must be.
+        :raises InvalidArgument: naming the field that is wrong.
         """
         proxy = extra.get("proxy") or extra.get("proxies")
         if isinstance(proxy, Mapping):
             proxy = proxy.get(scheme) or proxy.get("all")
-        verify = extra.get("verify", extra.get("verify_ssl", True))
+        verify = extra.get("verify", extra.get("verify_ssl"))
         if isinstance(verify, str) and verify.strip().lower() in ("true", "false"):
             verify = verify.strip().lower() == "true"
+        if isinstance(verify, str) and verify and not os.path.exists(verify):
+            raise InvalidArgument(f"connection {conn_id!r}: verify names {verify!r}, which does not exist")
         timeout = extra.get("timeout")
         try:
             seconds = None if timeout in (None, "") else float(timeout)
         except (TypeError, ValueError):
             seconds = -1
-        if seconds is not None and seconds <= 0:
+        if seconds is not None and not 0 < seconds < float("inf"):
             raise InvalidArgument(
                 f"connection {conn_id!r}: timeout is {timeout!r}; it is a number of seconds above 0"
             )
         return cls(
-            proxy=proxy or None,
-            verify=verify,
+            proxy=proxy_url(f"connection {conn_id!r}", proxy) if proxy else None,
+            # null and an empty text do not switch the check of certificates off.
+            verify=True if verify in (None, "") else verify if isinstance(verify, str) else bool(verify),
             connect_timeout=min(seconds or CONNECT_TIMEOUT, CONNECT_TIMEOUT),
             read_timeout=seconds or READ_TIMEOUT,
             trust_env=str(extra.get("trust_env", True)).lower() != "false",
@@ -77,6 +88,11 @@ class Account:
     """Zone or region."""
 
     @property
+    def key(self) -> object:
+        """What the cloud accepts or refuses: equal for equal keys."""
+        return self.signer
+
+    @property
     def host(self) -> str:
         """The host that is signed and sent: with a port only where it is not the scheme's own."""
         parts = urlsplit(self.base_url)
@@ -86,8 +102,52 @@ class Account:
 
 
 def is_host(text: str) -> bool:
-    """Whether a text has the form of a host name or of an IP address."""
+    """Return True if a text has the form of a host name or of an IP address."""
     return ":" in text or _HOST_NAME.fullmatch(text) is not None
+
+
+def key_text(
+    conn_id: str, name: str, value: Any, *, ascii_only: bool = False, strip: str | None = None
+) -> str:
+    """Return a part of a key without the white space around it; a key from a file ends with a newline.
+
+    :param name: the field of the connection, for the error; the value is not shown.
+    :param ascii_only: for what is sent in a header.
+    :param strip: the characters to remove from both ends; white space by default.
+    :raises InvalidArgument: if the value contains characters that no request can carry.
+    """
+    text = str(value or "").strip(strip)
+    for position, character in enumerate(text, 1):
+        bad = not character.isprintable() or (ascii_only and not character.isascii())
+        # Other spaces and marks are not printable either, but may be part of a password.
+        if bad and (ascii_only or unicodedata.category(character) in ("Cc", "Cs")):
+            raise InvalidArgument(
+                f"connection {conn_id!r}: {name} contains U+{ord(character):04X} at position {position}, "
+                "which cannot be sent; copy it again"
+            )
+    return text
+
+
+def proxy_url(where: str, proxy: Any) -> str:
+    """Return the URL of an HTTP proxy that is given with or without a scheme.
+
+    :param where: where it is set, for the error; the URL is not shown, it may hold a password.
+    :raises InvalidArgument: if requests or aiohttp cannot use it, such as a SOCKS proxy.
+    """
+    # requests takes host:port for HTTP; aiohttp refuses it.
+    url = proxy if "://" in str(proxy) else f"http://{proxy}"
+    try:
+        parts = urlsplit(str(url).strip())
+        scheme, port = parts.scheme, parts.port
+        valid = scheme in ("http", "https") and is_host(parts.hostname or "") and port != 0
+    except ValueError:
+        scheme, valid = "", False
+    if not valid:
+        kind = f" ({scheme}://…)" if scheme not in ("", "http", "https") else ""
+        raise InvalidArgument(
+            f"{where}: proxy{kind} is not the address of an HTTP proxy; write http://host:port"
+        )
+    return str(url).strip()
 
 
 def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: int | None = None) -> str:
@@ -96,6 +156,12 @@ def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: in
     :raises InvalidArgument: where it is no address of a server.
     """
     text = endpoint.strip().rstrip("/")
+    if "@" in text:
+        # Shown nowhere: what stands before the @ may be a password.
+        raise InvalidArgument(
+            f"connection {conn_id!r}: the endpoint contains a user name or a password; write the host name "
+            "alone, and the key into login and password"
+        )
     if "://" not in text:
         text = f"{scheme or 'https'}://{text}"
     try:

@@ -9,7 +9,7 @@ from airflow_provider_ehpc.apis.aliyun import classic, common_logs, ehpc, server
 from airflow_provider_ehpc.apis.aliyun.common import PAGE_SIZE
 from airflow_provider_ehpc.apis.aliyun.filters import ClassicFilters, JobFilters
 from airflow_provider_ehpc.apis.aliyun.signing import Acs3Signer
-from airflow_provider_ehpc.apis.call import ApiCall, Credentials, InvalidArgument
+from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url
 from airflow_provider_ehpc.hooks.base import ApiHook
@@ -36,11 +36,11 @@ class AliyunHook(ApiHook):
         super().__init__(conn_id)
 
     def _understand(self, connection: Connection, extra: dict[str, Any]) -> Account:
-        login = connection.login or extra.get("access_key_id")
-        password = connection.password or extra.get("access_key_secret")
-        for value, what, field in ((login, "access key id", "login"), (password, "secret", "password")):
-            if not value:
-                raise InvalidArgument(f"connection {self.conn_id!r} has no {what}: set its {field}")
+        key = self._key(
+            connection.login or extra.get("access_key_id"),
+            connection.password or extra.get("access_key_secret"),
+            extra,
+        )
         region = (extra.get("region") or extra.get("region_id") or "").strip()
         if connection.host:
             url = base_url(
@@ -53,12 +53,11 @@ class AliyunHook(ApiHook):
                 f"connection {self.conn_id!r} names neither a region nor an endpoint: set its extra field "
                 "region, such as cn-hangzhou"
             )
-        credentials = Credentials(login or "", password or "", extra.get("security_token") or None)
         return Account(
             conn_id=self.conn_id,
             base_url=url,
-            signer=Acs3Signer(credentials),
-            confidential=credentials.confidential,
+            signer=Acs3Signer(key),
+            confidential=key.confidential,
             transport=TransportOptions.from_extra(self.conn_id, extra, url.split(":", 1)[0]),
             cluster_id=extra.get("cluster_id") or None,
             zone=region or None,

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import html
-import json
 import time
 import uuid
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -27,16 +24,15 @@ from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
     ApiRequest,
-    ApiResponse,
     AuthenticationFailed,
+    Credentials,
     InvalidArgument,
     NotSupported,
     ServiceUnavailable,
     Throttled,
     Together,
-    percent_encode,
+    UnexpectedResponse,
 )
-from airflow_provider_ehpc.apis.headers import clock_skew
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
     JobApi,
@@ -52,8 +48,10 @@ from airflow_provider_ehpc.apis.job import (
 from airflow_provider_ehpc.apis.moments import aware
 from airflow_provider_ehpc.apis.operation import OperationSource
 from airflow_provider_ehpc.compat import AirflowNotFoundException, aread_connection, read_connection
-from airflow_provider_ehpc.hooks.account import Account
-from airflow_provider_ehpc.hooks.limiter import limiter_of
+from airflow_provider_ehpc.hooks.account import Account, key_text
+from airflow_provider_ehpc.hooks.exchange import Exchange
+from airflow_provider_ehpc.hooks.limiter import RateLimiter, limiter_of
+from airflow_provider_ehpc.hooks.redaction import Redactor
 from airflow_provider_ehpc.hooks.retry import retry_arguments
 from airflow_provider_ehpc.hooks.transport import asend, configure_session, new_async_session, send
 
@@ -63,9 +61,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 T = TypeVar("T")
-
-_SKEW = 60.0
-"""Seconds that a clock may be off before it is named as the likely cause of a refused signature."""
 
 
 class ApiHook(HttpHook):
@@ -132,6 +127,26 @@ class ApiHook(HttpHook):
             )
         return self._understand(connection, extra)
 
+    def _key(self, login: Any, password: Any, extra: Mapping[str, Any], *, user: bool = False) -> Credentials:
+        """Return a connection's key.
+
+        :param user: the login is the name of a user, not an access key id.
+        :raises InvalidArgument: naming the field that is missing or cannot be sent.
+        """
+        key = Credentials(
+            key_text(self.conn_id, "login", login, ascii_only=not user),
+            # A password that a person chose may begin or end with a space.
+            key_text(self.conn_id, "password", password, strip="\r\n" if user else None),
+            key_text(self.conn_id, "security_token", extra.get("security_token"), ascii_only=True) or None,
+        )
+        names = ("IAM user", "password") if user else ("access key id", "secret")
+        for value, what, name in zip(
+            (key.access_key_id, key.secret), names, ("login", "password"), strict=True
+        ):
+            if not value:
+                raise InvalidArgument(f"connection {self.conn_id!r} has no {what}: set its {name}")
+        return key
+
     def get_conn(self, headers: Any = None, extra_options: Any = None) -> requests.Session:
         """Return the session for synchronous calls, made once."""
         if self._session is None:
@@ -179,39 +194,47 @@ class ApiHook(HttpHook):
     # ------------------------------------------------------------------ calls
 
     def call(self, call: ApiCall[T]) -> T:
-        """Send a call and return its typed answer. What may pass is tried again (``hooks.retry``).
+        """Send a call and return its typed response. Transient errors are retried (``hooks.retry``).
+
+        A key that is refused is sent again only if the connection holds another one by now: a trigger or a
+        sensor may live for weeks, and keys are replaced. The same key could get locked.
 
         :raises ApiError: of the kind that says what went wrong.
         """
         account = self.account
-        result: T = Retrying(**retry_arguments(call))(self._exchange, account, call)
-        return result
+        try:
+            return self._try(account, call)
+        except AuthenticationFailed:
+            with contextlib.suppress(AirflowNotFoundException, InvalidArgument):
+                self._reread(account, *read_connection(self.conn_id))
+            if self.account.key == account.key:
+                raise
+        return self._try(self.account, call)
 
     async def acall(self, call: ApiCall[T]) -> T:
-        """Send a call and return its typed answer, without blocking the event loop. See :meth:`call`."""
+        """Send a call and return its typed response, without blocking the event loop. See :meth:`call`."""
         account = await self.aaccount()
         try:
             return await self._atry(account, call)
         except AuthenticationFailed:
-            renewed = await self._renewed(account)
-            if renewed is None:
+            with contextlib.suppress(AirflowNotFoundException, InvalidArgument):
+                self._reread(account, *await aread_connection(self.conn_id))
+            if self.account.key == account.key:
                 raise
-        return await self._atry(renewed, call)
+        return await self._atry(self.account, call)
+
+    def _reread(self, refused: Account, connection: Connection, extra: dict[str, Any]) -> None:
+        """Take the account from a connection that was read again, unless another call has done so."""
+        if self._account is refused:
+            self._account = self._read(connection, extra)
+
+    def _try(self, account: Account, call: ApiCall[T]) -> T:
+        result: T = Retrying(**retry_arguments(call))(self._exchange, account, call)
+        return result
 
     async def _atry(self, account: Account, call: ApiCall[T]) -> T:
         result: T = await AsyncRetrying(**retry_arguments(call))(self._aexchange, account, call)
         return result
-
-    async def _renewed(self, refused: Account) -> Account | None:
-        """Return the account with the key that was put in the place of a refused one; None where none was.
-
-        A trigger may live for weeks, and keys are replaced. The same is not sent again: it can get locked.
-        """
-        if self._account is refused:
-            with contextlib.suppress(AirflowNotFoundException, InvalidArgument):
-                self._account = self._read(*await aread_connection(self.conn_id))
-        account = self._account
-        return account if account and account.confidential != refused.confidential else None
 
     def drive(
         self,
@@ -295,45 +318,54 @@ class ApiHook(HttpHook):
     def _exchange(self, account: Account, call: ApiCall[T]) -> T:
         session = self.get_conn()
         limiter = limiter_of(account)
-        turn = limiter.wait()
-        response = None
-        try:
-            signed = self._sign(account, call)
-            response = send(session, account, signed)
-            answer = _read(call, response, _secrets(account, call, signed))
-        except ApiError as error:
-            limiter.failed(error, turn)
-            self._failed(error, call, account, response)
-            raise
-        limiter.answered()
-        self._count(call, account)
-        return answer
+        with self._reported(account, call, limiter) as exchange:
+            exchange.turn = limiter.wait()
+            exchange.request = self._sign(account, call)
+            exchange.response = send(session, account, exchange.request)
+            return exchange.read()
 
     async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
         session = self._get_async_session(account)
         limiter = limiter_of(account)
-        turn = await limiter.await_turn()
-        response = None
-        try:
-            signed = self._sign(account, call)
-            response = await asend(session, account, signed)
-            answer = _read(call, response, _secrets(account, call, signed))
-        except ApiError as error:
-            limiter.failed(error, turn)
-            self._failed(error, call, account, response)
-            raise
-        limiter.answered()
-        self._count(call, account)
-        return answer
+        with self._reported(account, call, limiter) as exchange:
+            exchange.turn = await limiter.await_turn()
+            exchange.request = self._sign(account, call)
+            exchange.response = await asend(session, account, exchange.request)
+            return exchange.read()
 
     def _sign(self, account: Account, call: ApiCall[Any]) -> ApiRequest:
-        """Sign an attempt: each has its own time and nonce, for a nonce is accepted only once."""
-        self.requests[call.operation] += 1
+        """Sign an attempt: each has its own time and nonce, for a nonce is accepted only once.
+
+        :raises InvalidArgument: for a header that cannot be sent.
+        """
         signed = account.signer.sign(
             call.request, host=account.host, now=datetime.now(UTC), nonce=uuid.uuid4().hex
         )
         headers = {**signed.headers, "user-agent": f"airflow-provider-ehpc/{__version__}"}
+        for name, value in headers.items():
+            # Beyond ASCII, requests sends Latin-1 and aiohttp UTF-8.
+            if not (value.isascii() and value.isprintable()):
+                raise InvalidArgument(f"{call.operation}: the value of the header {name} cannot be sent")
+        self.requests[call.operation] += 1
         return ApiRequest(signed.method, signed.path, signed.query, headers, signed.body)
+
+    @contextlib.contextmanager
+    def _reported(self, account: Account, call: ApiCall[T], limiter: RateLimiter) -> Iterator[Exchange[T]]:
+        """Learn from an attempt, count it, and complete its error."""
+        exchange = Exchange(account, call)
+        try:
+            yield exchange
+        except ApiError as error:
+            exchange.redactor.error(error)
+            if exchange.turn:
+                limiter.failed(error, exchange.turn)
+            self._count(call, account, error)
+            subject = f" of {call.subject}" if call.subject else ""
+            error.where = f"{call.operation}{subject} (connection {self.conn_id!r}, {account.base_url})"
+            error.hint = exchange.hint(error)
+            raise
+        limiter.answered()
+        self._count(call, account)
 
     def _count(self, call: ApiCall[Any], account: Account, error: ApiError | None = None) -> None:
         if metrics.enabled():
@@ -341,22 +373,6 @@ class ApiHook(HttpHook):
             metrics.request(api, call.operation, type(error).__name__ if error else "ok")
             if isinstance(error, Throttled):
                 metrics.throttled(api, account.conn_id)
-
-    def _failed(
-        self, error: ApiError, call: ApiCall[Any], account: Account, response: ApiResponse | None
-    ) -> None:
-        """Count an error, say where it happened, and blame the clock where it is wrong."""
-        self._count(call, account, error)
-        subject = f" of {call.subject}" if call.subject else ""
-        error.where = f"{call.operation}{subject} (connection {self.conn_id!r}, {account.base_url})"
-        if isinstance(error, AuthenticationFailed) and response is not None:
-            skew = clock_skew(response.headers, datetime.now(UTC))
-            if abs(skew) > _SKEW:
-                early = "behind" if skew > 0 else "ahead of"
-                error.hint = (
-                    f"This machine's clock is {abs(skew) / 60:.0f} minutes {early} the endpoint's: "
-                    "set it right."
-                )
 
     # ------------------------------------------------------------------ the common surface
 
@@ -428,13 +444,24 @@ class ApiHook(HttpHook):
         return self.drive(self.api.log_tail(ref, size))
 
     def submit(self, spec: JobSpec, cluster_id: str | None = None) -> JobRef:
-        """Submit a job. After :class:`AnswerLost` look it up by name: it may have been accepted."""
-        return self.drive(self.api.submit(spec, cluster_id or self.account.cluster_id))
+        """Submit a job. After a :class:`ServiceUnavailable` other than :class:`NotReached`, look it up by
+        name: it may have been accepted.
+        """
+        ref = self.drive(self.api.submit(spec, cluster_id or self.account.cluster_id))
+        return self._without_secrets(ref, spec)
 
     async def asubmit(self, spec: JobSpec, cluster_id: str | None = None) -> JobRef:
         """Submit a job. See :meth:`submit`."""
         account = await self.aaccount()
-        return await self.adrive(self.api.submit(spec, cluster_id or account.cluster_id))
+        ref = await self.adrive(self.api.submit(spec, cluster_id or account.cluster_id))
+        return self._without_secrets(ref, spec)
+
+    def _without_secrets(self, ref: JobRef, spec: JobSpec) -> JobRef:
+        """Return a submitted job's id, which goes into logs and XCom, unless it repeats a secret."""
+        secrets = Redactor((*self.account.confidential, spec.password or ""))
+        if secrets.text(ref.job_id) != ref.job_id:
+            raise UnexpectedResponse("the job id in the response repeats a secret of the request")
+        return ref
 
     def stop(self, ref: JobRef) -> None:
         """Ask for a job to be stopped; it goes on until the cloud has done so."""
@@ -475,24 +502,3 @@ def _check(deadline: float | None, step: Any) -> None:
     if deadline is not None and time.time() >= deadline and isinstance(step, ApiCall | Together):
         what = f"before {step.operation} was sent" if isinstance(step, ApiCall) else "before all was read"
         raise ServiceUnavailable(f"the deadline of the wait passed {what}")
-
-
-def _secrets(account: Account, call: ApiCall[Any], signed: ApiRequest) -> list[str]:
-    """Return what was sent and must not be shown, should it come back in an answer."""
-    signature = signed.headers.get("authorization", "").rpartition("Signature=")[2]
-    texts = (*account.confidential, *call.confidential, signature, signed.query.get("signature", ""))
-    return [text for text in texts if text]
-
-
-def _read(call: ApiCall[T], response: ApiResponse, secrets: Iterable[str]) -> T:
-    """Read an answer. One that is an error is read again without secrets: some servers send back what they
-    were sent, and what a text shows of an answer may be cut in the middle of one."""
-    try:
-        return call.read(response)
-    except ApiError:
-        body = response.body
-    for secret in secrets:
-        for text in (secret, *(json.dumps(secret, ensure_ascii=ascii)[1:-1] for ascii in (True, False))):
-            for spelling in (text, percent_encode(text), html.escape(text)):
-                body = body.replace(spelling.encode(), b"***")
-    return call.read(dataclasses.replace(response, body=body))

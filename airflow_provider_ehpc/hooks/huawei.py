@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from airflow_provider_ehpc.apis.call import ApiCall, AuthenticationFailed, Credentials, InvalidArgument
+from airflow_provider_ehpc.apis.call import ApiCall, AuthenticationFailed, InvalidArgument
 from airflow_provider_ehpc.apis.huawei import modelarts, modelarts_v1
 from airflow_provider_ehpc.apis.huawei.iam import IamToken, IamUser, create_token
 from airflow_provider_ehpc.apis.huawei.job_version import JobVersion
@@ -15,7 +15,7 @@ from airflow_provider_ehpc.apis.huawei.signing import SdkHmacSigner
 from airflow_provider_ehpc.apis.huawei.slices import SLICE, LogSlice
 from airflow_provider_ehpc.apis.huawei.training_job import TrainingJob
 from airflow_provider_ehpc.apis.job import JobRef
-from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url
+from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url, key_text
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.hooks.tokens import TOKENS, TokenAccount, Unsigned, token_trouble
 
@@ -45,14 +45,10 @@ class HuaweiHook(ApiHook):
         super().__init__(conn_id)
 
     def _understand(self, connection: Connection, extra: dict[str, Any]) -> Account:
-        domain = _text(extra, "iam_domain")
-        names = ("IAM user", "password") if domain else ("access key id", "secret")
-        for value, what, field in zip(
-            (connection.login, connection.password), names, ("login", "password"), strict=True
-        ):
-            if not value:
-                raise InvalidArgument(f"connection {self.conn_id!r} has no {what}: set its {field}")
-        project_id = _text(extra, "project_id")
+        domain = key_text(self.conn_id, "iam_domain", extra.get("iam_domain"))
+        key = self._key(connection.login, connection.password, extra, user=bool(domain))
+        # It is sent in a header.
+        project_id = key_text(self.conn_id, "project_id", extra.get("project_id"), ascii_only=True)
         if not project_id:
             raise InvalidArgument(
                 f"connection {self.conn_id!r} names no project: set its extra field project_id (console, "
@@ -65,18 +61,16 @@ class HuaweiHook(ApiHook):
         else:
             url = self._regional("modelarts", extra, "host")
         transport = TransportOptions.from_extra(self.conn_id, extra, url.split(":", 1)[0])
-        login, password = connection.login or "", connection.password or ""
         if not domain:
-            credentials = Credentials(login, password, extra.get("security_token") or None)
             return Account(
                 conn_id=self.conn_id,
                 base_url=url,
-                signer=SdkHmacSigner(credentials),
-                confidential=credentials.confidential,
+                signer=SdkHmacSigner(key),
+                confidential=key.confidential,
                 transport=transport,
                 project_id=project_id,
             )
-        if extra.get("security_token"):
+        if key.security_token:
             raise InvalidArgument(
                 f"connection {self.conn_id!r} has both security_token and iam_domain: the first belongs to a "
                 "temporary key, the second to an IAM user; leave one out"
@@ -87,7 +81,7 @@ class HuaweiHook(ApiHook):
             if iam_endpoint
             else self._regional("iam", extra, "iam_endpoint")
         )
-        user = IamUser(login, password, domain, project_id)
+        user = IamUser(key.access_key_id, key.secret, domain, project_id)
         iam = Account(self.conn_id, iam_url, Unsigned(), user.confidential, transport)
         return TokenAccount(
             conn_id=self.conn_id,

@@ -25,6 +25,8 @@ BURST = 5.0
 """Requests that may follow each other at once after a pause."""
 SLOWEST = 0.5
 """Requests a second below which the rate is never lowered."""
+LONGEST_WAIT = 5 * LONGEST_PAUSE
+"""Seconds of pauses that the cloud asks for, one after the other, in which a request may wait to be sent."""
 _RECOVERY = 60.0
 """Seconds of answers without a refusal in which the rate rises from nothing to its ceiling."""
 
@@ -35,6 +37,8 @@ class Turn:
 
     at: float
     era: int
+    since: float = float("inf")
+    """When it was given out."""
 
 
 class RateLimiter:
@@ -74,13 +78,19 @@ class RateLimiter:
     def book(self) -> Turn:
         """Return the next free turn."""
         with self._lock:
-            return Turn(self._book(self._clock()), self._era)
+            now = self._clock()
+            return Turn(self._book(now), self._era, now)
 
     def pause(self, turn: Turn) -> float:
-        """Return the seconds until a turn comes up; 0 where it has. It may have been put off meanwhile."""
+        """Return the seconds until a turn comes up; 0 if it has. It may have been put off meanwhile.
+
+        :raises Throttled: if it has been put off for :data:`LONGEST_WAIT`; nothing was sent then.
+        """
         with self._lock:
             now = self._clock()
             if turn.era != self._era and turn.at <= now:
+                if now - turn.since > LONGEST_WAIT:
+                    raise Throttled(f"not sent: the API has refused requests for {now - turn.since:.0f} s")
                 # Given out before the cloud refused: those who waited then queue again, first come first.
                 turn.at, turn.era = self._book(now), self._era
             return max(0.0, turn.at - now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_ehpc.apis.call import ApiCall, Credentials, InvalidArgument
+from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
 from airflow_provider_ehpc.apis.qingcloud import hpc, operations
 from airflow_provider_ehpc.apis.qingcloud.signing import HpcSigner
 from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url
@@ -36,12 +36,7 @@ class QingCloudHpcHook(ApiHook):
         super().__init__(conn_id)
 
     def _understand(self, connection: Connection, extra: dict[str, Any]) -> Account:
-        for value, what, field in (
-            (connection.login, "access key id", "login"),
-            (connection.password, "secret", "password"),
-        ):
-            if not value:
-                raise InvalidArgument(f"connection {self.conn_id!r} has no {what}: set its {field}")
+        key = self._key(connection.login, connection.password, extra)
         zone = str(extra.get("zone") or "").strip()
         if not zone:
             raise InvalidArgument(
@@ -49,14 +44,11 @@ class QingCloudHpcHook(ApiHook):
             )
         host = (connection.host or ENDPOINT).strip().rstrip("/").removesuffix(_BASE_PATH)
         url = base_url(self.conn_id, host, scheme=connection.schema or None, port=connection.port)
-        credentials = Credentials(
-            connection.login or "", connection.password or "", extra.get("security_token") or None
-        )
         return Account(
             conn_id=self.conn_id,
             base_url=url,
-            signer=HpcSigner(credentials),
-            confidential=credentials.confidential,
+            signer=HpcSigner(key),
+            confidential=key.confidential,
             transport=TransportOptions.from_extra(self.conn_id, extra, url.split(":", 1)[0]),
             cluster_id=extra.get("cluster_id") or None,
             zone=zone,

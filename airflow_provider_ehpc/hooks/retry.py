@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_random_exponential
 
 from airflow_provider_ehpc.apis.call import ApiCall, ApiError, AuthenticationFailed, NotReached, Throttled
 
 ATTEMPTS = 5
 LONGEST_RETRY = 90.0
-"""Seconds after which a failing call is given back to whoever waits: a wait has its own patience."""
+"""Seconds from the first attempt after which no other begins. A wait has its own patience."""
 LONGEST_PAUSE = 60.0
+"""Seconds. A cloud that asks for a longer pause gets no retry; the wait polls again when it is due."""
 
 log = logging.getLogger(__name__)
 # Full jitter, as in "Exponential Backoff And Jitter" (AWS Architecture Blog): clients that failed together
@@ -39,7 +40,7 @@ def retry_arguments(call: ApiCall[Any]) -> dict[str, Any]:
     """Return the arguments for ``tenacity.Retrying`` and ``tenacity.AsyncRetrying``."""
     return {
         "retry": retry_if_exception(lambda error: repeatable(call, error)),
-        "stop": stop_after_attempt(ATTEMPTS) | stop_after_delay(LONGEST_RETRY),
+        "stop": stop_after_attempt(ATTEMPTS) | stop_before_delay(LONGEST_RETRY),
         "wait": _wait,
         "before_sleep": _tell,
         "reraise": True,

@@ -31,6 +31,7 @@ from airflow_provider_ehpc.hooks.account import Account
 LONGEST_MARGIN = timedelta(minutes=10)
 
 
+@dataclass(frozen=True, slots=True)
 class Unsigned:
     """Sends a request as it is: IAM knows the user by what the body says."""
 
@@ -46,6 +47,11 @@ class TokenAccount(Account):
     iam: Account
     """Where the token comes from."""
     user: IamUser
+
+    @property
+    def key(self) -> object:
+        """See :attr:`.Account.key`."""
+        return self.user
 
     def bearing(self, token: IamToken) -> Account:
         """Return the account with a token, which is as confidential as the password."""

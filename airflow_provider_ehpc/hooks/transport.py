@@ -9,28 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import os
 import socket
 import ssl
-import threading
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from http.client import HTTPException
+from typing import Any
 
 import aiohttp
 import requests
-from aiohttp import ClientConnectorError, ClientSSLError
-from requests.adapters import HTTPAdapter
+from aiohttp.http_exceptions import ContentEncodingError
 from requests.utils import get_environ_proxies, select_proxy
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    MaxRetryError,
-    NewConnectionError,
-    ProtocolError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import DecodeError, HTTPError, ProxyError, ReadTimeoutError
 from yarl import URL
 
 from airflow_provider_ehpc.apis.call import (
@@ -41,40 +31,35 @@ from airflow_provider_ehpc.apis.call import (
     NotReached,
     UnexpectedResponse,
 )
-from airflow_provider_ehpc.hooks.account import Account, TransportOptions, is_host
+from airflow_provider_ehpc.hooks.account import Account, TransportOptions, proxy_url
+from airflow_provider_ehpc.hooks.deadline import Adapter, Attempt, WatchedAttempt
+from airflow_provider_ehpc.hooks.tls import tls_context
 
 MAX_BODY = 16 * 1024 * 1024
-"""Bytes. The largest documented answer, ModelArts' log preview, is 5 MB of text."""
+"""Bytes. The largest documented response, ModelArts' log preview, is 5 MB of text."""
 _PIECE = 64 * 1024
-_this_thread = threading.local()
-
-
-class _WithoutParameters(logging.Filter):
-    """Takes the query out of what urllib3 logs of our requests at DEBUG: passwords are among it."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if getattr(_this_thread, "sending", False) and isinstance(record.args, tuple):
-            record.args = tuple(a.partition("?")[0] if isinstance(a, str) else a for a in record.args)
-        return True
-
-
-logging.getLogger("urllib3.connectionpool").addFilter(_WithoutParameters())
 
 
 def send(session: requests.Session, account: Account, request: ApiRequest) -> ApiResponse:
-    """Send a signed request.
+    """Send a signed request. The attempt ends after :attr:`.TransportOptions.attempt_timeout`.
 
-    :raises NotReached: where no connection came about.
-    :raises AnswerLost: where it broke off, or the answer did not come in time.
+    :raises NotReached: if no connection came about.
+    :raises AnswerLost: if it broke off, or the response did not come in time.
+    :raises InvalidArgument: if the environment's proxy is not one.
     """
+    # Raised here, where nothing of the library's exception and no proxy's password is in reach.
+    result = _send(session, account, request, proxy_of(account))
+    if isinstance(result, ApiError):
+        raise result
+    return result
+
+
+def _send(
+    session: requests.Session, account: Account, request: ApiRequest, proxy: str | None
+) -> ApiResponse | ApiError:
     options = account.transport
-    failure: ApiError
+    attempt = WatchedAttempt()
     try:
-        proxy = _proxy(account)
-        settings = session.merge_environment_settings(
-            account.base_url, {}, stream=True, verify=options.verify, cert=None
-        )
-        settings["proxies"] = {"http": proxy, "https": proxy} if proxy else {}
         prepared = requests.Request(request.method, account.base_url, headers=dict(request.headers)).prepare()
         # As signed: requests' own preparation of a URL would decode and encode it anew.
         prepared.url = account.base_url + request.target
@@ -82,67 +67,95 @@ def send(session: requests.Session, account: Account, request: ApiRequest) -> Ap
         # "Making an API Request" of Huawei Cloud: it "must be left blank" for a GET.
         if request.body or request.method != "GET":
             prepared.headers["Content-Length"] = str(len(request.body))
-        _this_thread.sending = True
-        with session.send(
-            prepared,
-            timeout=(options.connect_timeout, options.read_timeout),
-            allow_redirects=False,
-            **settings,
-        ) as answer:
+        with (
+            attempt.within(options.attempt_timeout),
+            # The session itself would read the whole body of a redirect, and store cookies.
+            session.get_adapter(account.base_url).send(
+                prepared,
+                timeout=(options.connect_timeout, options.read_timeout),
+                stream=True,
+                verify=bool(options.verify),
+                cert=None,
+                proxies={"http": proxy, "https": proxy} if proxy else {},
+            ) as response,
+        ):
             body = bytearray()
-            for piece in answer.iter_content(_PIECE):
+            for piece in response.iter_content(_PIECE):
                 body += piece
-                _check_size(len(body), answer.status_code)
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            return ApiResponse(answer.status_code, headers, bytes(body))
-    except (requests.RequestException, HTTPError, OSError) as error:
-        failure = _requests_failure(error, account)
-    finally:
-        _this_thread.sending = False
-    # Raised out here, so that nothing of the library's exception hangs on it.
-    raise failure
+                if len(body) > MAX_BODY:
+                    return _too_long(response.status_code)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+        # A body without a length ends with the stream, also if we end it.
+        if not attempt.expired:
+            return ApiResponse(response.status_code, headers, bytes(body))
+        error: BaseException = TimeoutError()
+    except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as caught:
+        error = caught
+    return _failure(error, account, attempt)
 
 
 async def asend(session: aiohttp.ClientSession, account: Account, request: ApiRequest) -> ApiResponse:
     """Send a signed request without blocking the event loop. See :func:`send`."""
-    failure: ApiError
+    result = await _asend(session, account, request, proxy_of(account))
+    if isinstance(result, ApiError):
+        raise result
+    return result
+
+
+async def _asend(
+    session: aiohttp.ClientSession, account: Account, request: ApiRequest, proxy: str | None
+) -> ApiResponse | ApiError:
+    attempt = Attempt()
+    limit = asyncio.timeout(account.transport.attempt_timeout)
     try:
-        async with session.request(
-            request.method,
-            URL(account.base_url + request.target, encoded=True),
-            headers=dict(request.headers),
-            data=request.body or None,
-            skip_auto_headers=("Content-Type",),
-            proxy=_proxy(account),
-            allow_redirects=False,
-        ) as answer:
+        async with (
+            limit,
+            session.request(
+                request.method,
+                URL(account.base_url + request.target, encoded=True),
+                headers=dict(request.headers),
+                data=request.body or None,
+                skip_auto_headers=("Content-Type",),
+                proxy=proxy,
+                allow_redirects=False,
+                trace_request_ctx=attempt,
+            ) as response,
+        ):
             body = bytearray()
-            async for piece in answer.content.iter_chunked(_PIECE):
+            async for piece in response.content.iter_chunked(_PIECE):
                 body += piece
-                _check_size(len(body), answer.status)
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            return ApiResponse(answer.status, headers, bytes(body))
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        failure = _aiohttp_failure(error, account)
-    raise failure
+                if len(body) > MAX_BODY:
+                    return _too_long(response.status)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return ApiResponse(response.status, headers, bytes(body))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as caught:
+        attempt.expired = limit.expired()
+        error = caught
+    return _failure(error, account, attempt)
+
+
+async def _connected(session: aiohttp.ClientSession, trace: Any, parameters: Any) -> None:
+    trace.trace_request_ctx.connected = True
 
 
 def new_async_session(options: TransportOptions) -> aiohttp.ClientSession:
-    """Return a session with the connection's options, for the running loop."""
-    verify: bool | ssl.SSLContext = True
-    if isinstance(options.verify, str):
-        verify = ssl.create_default_context(cafile=options.verify)
-    elif not options.verify:
-        verify = False
+    """Return a session with the connection's options, for the running loop.
+
+    :raises InvalidArgument: if the CA certificates cannot be read.
+    """
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_create_end.append(_connected)
+    tracing.on_connection_reuseconn.append(_connected)
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=verify),
+        connector=aiohttp.TCPConnector(ssl=tls_context(options)),
         timeout=aiohttp.ClientTimeout(
             total=None, sock_connect=options.connect_timeout, sock_read=options.read_timeout
         ),
-        # The environment's proxy is found by _proxy; aiohttp would also look for the host in ~/.netrc, and
-        # refuse to send a signed request where it is there.
+        # The environment's proxy is found by proxy_of; aiohttp would also look for the host in ~/.netrc, and
+        # refuse to send a signed request if it is there.
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=[tracing],
     )
     # aiohttp sends a GET again whose answer was lost, with a nonce that is used up; and E-HPC 2018-04-12
     # submits jobs by GET. There is no public name for this switch (3.14).
@@ -151,30 +164,24 @@ def new_async_session(options: TransportOptions) -> aiohttp.ClientSession:
 
 
 def configure_session(session: requests.Session, options: TransportOptions) -> None:
-    """Give a requests session the connection's options."""
-    session.trust_env = options.trust_env
-    # Connections are kept for one host; tenacity repeats, urllib3 must not.
-    session.mount("https://", HTTPAdapter(max_retries=0))
-    session.mount("http://", HTTPAdapter(max_retries=0))
+    """Give a requests session the connection's options.
+
+    :raises InvalidArgument: if the CA certificates cannot be read.
+    """
+    # Proxies and certificates of the environment are found here, as for aiohttp; ~/.netrc has no say.
+    session.trust_env = False
+    adapter = Adapter(tls_context(options))
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
 
 
-def _proxy(account: Account) -> str | None:
-    """Return the connection's proxy, else the environment's; requests alone would prefer the latter.
+def proxy_of(account: Account) -> str | None:
+    """Return the URL of the connection's proxy, else of the environment's; requests prefers the latter.
 
-    :raises NotReached: for one that not both libraries can use, such as a SOCKS proxy.
+    :raises InvalidArgument: if it is not an HTTP proxy.
     """
     options = account.transport
-    proxy = options.proxy
-    if not proxy and options.trust_env:
-        proxy = environment_proxy(account.base_url)
-    if not proxy:
-        return None
-    # Where it is given as host:port, requests takes it for http; aiohttp would refuse it.
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    parts = urlsplit(proxy)
-    if parts.scheme not in ("http", "https") or not is_host(parts.hostname or ""):
-        raise _not_reached(account, f"{parts.scheme}://{parts.hostname} is no address of an HTTP proxy")
-    return proxy
+    return options.proxy or (environment_proxy(account.base_url) if options.trust_env else None)
 
 
 @functools.lru_cache
@@ -182,81 +189,90 @@ def environment_proxy(base_url: str) -> str | None:
     """Return the proxy that the environment has for an endpoint. It is looked up once a process: requests
     goes through the whole environment for it, a twentieth of what a waiting trigger's requests cost.
     """
-    return select_proxy(base_url, get_environ_proxies(base_url))
+    proxy = select_proxy(base_url, get_environ_proxies(base_url))
+    return proxy_url("environment", proxy) if proxy else None
 
 
-def _check_size(size: int, status: int) -> None:
-    if size > MAX_BODY:
-        raise UnexpectedResponse(
-            f"the answer is longer than {MAX_BODY // 1024 // 1024} MiB; reading was given up", status=status
+def _too_long(status: int) -> UnexpectedResponse:
+    return UnexpectedResponse(
+        f"the response is longer than {MAX_BODY // 1024 // 1024} MiB; reading was given up", status=status
+    )
+
+
+def _failure(error: BaseException, account: Account, attempt: Attempt) -> ApiError:
+    why, hint = _cause(error, account.transport, attempt)
+    if attempt.connected:
+        return AnswerLost(f"the request was sent, but {why}")
+    hint = hint or f"Check the endpoint of connection {account.conn_id!r} and the network from this machine."
+    return NotReached(f"cannot connect: {why}", hint=hint)
+
+
+def _cause(error: BaseException, options: TransportOptions, attempt: Attempt) -> tuple[str, str]:
+    """Return in words what went wrong, and what to do about it, if that is known."""
+    if attempt.expired:
+        return f"no complete response came within {options.attempt_timeout:g} s", ""
+    chain = list(_chain(error))
+
+    def find(*kinds: type[BaseException]) -> BaseException | None:
+        return next((cause for cause in chain if isinstance(cause, kinds)), None)
+
+    to_proxy = "the proxy: " if find(ProxyError, aiohttp.ClientProxyConnectionError) else ""
+    if find(socket.gaierror, aiohttp.ClientConnectorDNSError):
+        return f"{to_proxy}the host name cannot be resolved", ""
+    if find(ssl.SSLCertVerificationError):
+        # aiohttp's own error is one too, but the reason is in the one inside.
+        reasons = [getattr(cause, "verify_message", "") for cause in chain]
+        reason = next(filter(None, reasons), "verification failed")
+        return f"{to_proxy}the certificate is not trusted ({reason})", (
+            "For your own CA, set the connection's extra field verify, or REQUESTS_CA_BUNDLE, to its file."
         )
+    if not attempt.connected:
+        if status := _refused_by_proxy(chain):
+            return (
+                f"the proxy refused the connection ({status})",
+                "Check the proxy, its user and password.",
+            )
+        if find(ssl.SSLError, aiohttp.ClientSSLError):
+            return (
+                f"{to_proxy}TLS handshake failed",
+                "Check whether the port of the endpoint is one for https or for http.",
+            )
+        if find(aiohttp.InvalidURL, requests.exceptions.InvalidURL, requests.exceptions.InvalidProxyURL):
+            return "the endpoint or the proxy is not a valid address", ""
+    if find(TimeoutError, requests.Timeout, ReadTimeoutError):
+        seconds = options.read_timeout if attempt.connected else options.connect_timeout
+        return f"{to_proxy}no answer came within {seconds:g} s", ""
+    if find(DecodeError, ContentEncodingError):
+        return "the response cannot be decompressed", ""
+    system = next((c for c in reversed(chain) if isinstance(c, OSError) and (c.errno or 0) > 0), None)
+    if system and not attempt.connected:
+        # The number, not the text: asyncio writes the address into the text.
+        return f"{to_proxy}{os.strerror(system.errno or 0)}", ""
+    return f"{to_proxy}the connection broke off ({type(system or chain[-1]).__name__})", ""
 
 
-def _not_reached(account: Account, why: str) -> NotReached:
-    return NotReached(
-        f"cannot connect: {why}",
-        hint=f"Check the endpoint of connection {account.conn_id!r} and the network from this machine.",
-    )
+def _refused_by_proxy(chain: list[BaseException]) -> str | None:
+    """Return the status of a proxy that did not open a tunnel; None if that is not the cause."""
+    for cause in chain:
+        if isinstance(cause, aiohttp.ClientHttpProxyError):
+            return f"HTTP {cause.status}"
+        # http.client: OSError("Tunnel connection failed: 407 Proxy Authentication Required")
+        if type(cause) is OSError and str(cause).startswith("Tunnel connection failed"):
+            return f"HTTP {''.join(filter(str.isdigit, str(cause)))[:3]}"
+    return None
 
 
-def _answer_lost(account: Account, why: str) -> AnswerLost:
-    return AnswerLost(f"the request was sent, but {why}")
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Go through an exception and those it was made of, the innermost last.
 
-
-def _requests_failure(error: BaseException, account: Account) -> ApiError:
-    cause: BaseException = error
-    while isinstance(cause, requests.ConnectionError | MaxRetryError | ProxyError):
-        inner = getattr(cause, "reason", None) or (cause.args[0] if cause.args else None)
-        if not isinstance(inner, BaseException):
-            break
-        cause = inner
-    # urllib3's NewConnectionError is a kind of ConnectTimeoutError, though it is no time-out.
-    if isinstance(cause, NewConnectionError | socket.gaierror):
-        return _not_reached(account, _system_words(cause.__cause__ or cause.__context__ or cause))
-    if isinstance(cause, ConnectTimeoutError | requests.ConnectTimeout):
-        return _not_reached(account, f"no answer within {account.transport.connect_timeout:g} s")
-    if isinstance(cause, SSLError | requests.exceptions.SSLError | ssl.SSLError):
-        return _not_reached(account, _tls(cause))
-    if isinstance(error, requests.exceptions.ProxyError):
-        return _not_reached(account, "the proxy refused the connection")
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidProxyURL):
-        return _not_reached(account, "the endpoint or the proxy is no valid address")
-    # A silence in the middle of the body is a requests.ConnectionError.
-    if isinstance(error, requests.Timeout) or isinstance(cause, TimeoutError | ReadTimeoutError):
-        return _answer_lost(account, f"no answer came within {account.transport.read_timeout:g} s")
-    if isinstance(cause, ProtocolError):
-        cause = cause.args[1] if len(cause.args) > 1 and isinstance(cause.args[1], BaseException) else cause
-    return _answer_lost(account, f"the connection broke off ({type(cause).__name__})")
-
-
-def _aiohttp_failure(error: BaseException, account: Account) -> ApiError:
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return _not_reached(account, f"no answer within {account.transport.connect_timeout:g} s")
-    if isinstance(error, ClientSSLError | ssl.SSLError):
-        return _not_reached(account, _tls(error))
-    if isinstance(error, ClientConnectorError):
-        return _not_reached(account, _system_words(error.os_error))
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return _not_reached(account, "the proxy refused the connection")
-    if isinstance(error, aiohttp.InvalidURL):
-        return _not_reached(account, "the endpoint or the proxy is no valid address")
-    if isinstance(error, asyncio.TimeoutError):
-        return _answer_lost(account, f"no answer came within {account.transport.read_timeout:g} s")
-    return _answer_lost(account, f"the connection broke off ({type(error).__name__})")
-
-
-def _system_words(error: BaseException) -> str:
-    """Return what the operating system said, such as "Connection refused"."""
-    if isinstance(error, socket.gaierror):
-        return "the host name is not known"
-    # The number, not the text: asyncio writes the address into the text.
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if isinstance(number, int) and number > 0 else type(error).__name__
-
-
-def _tls(error: BaseException) -> str:
-    return (
-        "its certificate is not trusted"
-        if "CERTIFICATE_VERIFY_FAILED" in str(error)
-        else "it speaks no TLS, or another kind of it"
-    )
+    requests and urllib3 put them into their arguments, and not only into ``__cause__``. ``__context__`` may
+    also be an exception that the caller handles at the moment, so it does not count.
+    """
+    seen: set[int] = set()
+    waiting: list[Any] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if isinstance(cause, BaseException) and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            waiting += [getattr(cause, "reason", None), *cause.args, cause.__cause__]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import traceback
 from typing import Any
 
 import pytest
@@ -12,16 +13,21 @@ import pytest
 from airflow_provider_ehpc.apis.call import (
     ApiError,
     AuthenticationFailed,
+    ForeignResponse,
     InvalidArgument,
     NotFound,
     NotReached,
     PermissionDenied,
-    UnexpectedResponse,
 )
+from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import ajob_hook, job_hook
+from airflow_provider_ehpc.hooks.account import key_text
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
+from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.hooks.huawei import ModelArtsHook
+from airflow_provider_ehpc.hooks.qingcloud import QingCloudHpcHook
 from tests.conftest import Ask, Connect, Pauses
 
 GetJob = ("get_job", "ehpc-hz-emulator", "77.manager")
@@ -194,7 +200,7 @@ def test_a_missing_right(ehpc_emulator: Emulator, hook: EhpcHook, ask: Ask) -> N
     ("host", "why"),
     [
         ("http://127.0.0.1:1", "Connection refused"),
-        ("http://nosuch.invalid", "the host name is not known"),
+        ("http://nosuch.invalid", "the host name cannot be resolved"),
     ],
 )
 def test_an_endpoint_that_is_not_there(
@@ -209,7 +215,7 @@ def test_tls_to_a_port_that_speaks_none(
     ehpc_emulator: Emulator, connect: Connect, ask: Ask, pauses: Pauses
 ) -> None:
     hook = EhpcHook(connect(ehpc_emulator.connection, host=ehpc_emulator.url.removeprefix("http://")))
-    with pytest.raises(NotReached, match=r"https://127\.0\.0\.1:.*it speaks no TLS"):
+    with pytest.raises(NotReached, match=r"https://127\.0\.0\.1:.*TLS handshake failed"):
         ask(hook, *GetJob)
 
 
@@ -218,8 +224,8 @@ def test_an_endpoint_that_answers_html(
     ehpc_emulator: Emulator, hook: EhpcHook, ask: Ask, pauses: Pauses, status: int
 ) -> None:
     """A proxy's or a portal's page with status 200 must not count as an answer."""
-    ehpc_emulator.fault("html", status=status)
-    with pytest.raises(UnexpectedResponse, match="answered text/html where a JSON object was expected") as e:
+    ehpc_emulator.fault("html", status=status, times=99)
+    with pytest.raises(ForeignResponse, match="answered text/html, not the API: ") as e:
         ask(hook, *GetJob)
     assert "check the connection's endpoint and proxy" in str(e.value)
     assert "The upstream server is gone" in str(e.value)
@@ -284,3 +290,103 @@ def test_errors_travel_in_events(ehpc_emulator: Emulator, hook: EhpcHook) -> Non
     rebuilt = ApiError.from_dict(json.loads(json.dumps(caught.value.as_dict())))
     assert type(rebuilt) is NotFound
     assert str(rebuilt) == str(caught.value)
+
+
+@pytest.mark.parametrize("space", ["\n", "\r\n", " \t"])
+@pytest.mark.parametrize("field", ["login", "password", "security_token"])
+def test_white_space_around_a_key_is_left_out(
+    ehpc_emulator: Emulator, connect: Connect, ask: Ask, field: str, space: str
+) -> None:
+    """A key that was read from a file ends with a newline (``kubectl create secret --from-file``)."""
+    connection = ehpc_emulator.connection_of(ehpc_emulator.issue_token())
+    if field == "security_token":
+        changes: dict[str, Any] = {"extra": {field: space + connection["extra"][field] + space}}
+    else:
+        changes = {field: space + connection[field] + space}
+    assert (
+        ask(EhpcHook(connect(connection, **changes)), "list_jobs", ehpc_emulator.cluster_id).total_count == 0
+    )
+
+
+CLOUDS: list[tuple[type[ApiHook], dict[str, Any]]] = [
+    (EhpcHook, {"conn_type": "aliyun_ehpc"}),
+    (ModelArtsHook, {"conn_type": "huawei_modelarts", "extra": {"project_id": "p"}}),
+    (ModelArtsHook, {"conn_type": "huawei_modelarts", "extra": {"project_id": "p", "iam_domain": "d"}}),
+    (QingCloudHpcHook, {"conn_type": "qingcloud_hpc", "extra": {"zone": "z"}}),
+]
+
+
+@pytest.mark.parametrize(("hook", "changes"), CLOUDS)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("login", "LTAI\n5tPlanted"),
+        ("login", "LTAI\x005tPlanted"),
+        ("password", "Planted\nSecret"),
+        ("security_token", "Planted\u0141Token"),
+        ("security_token", "Planted\r\nX-Header: 1"),
+    ],
+)
+def test_a_key_that_no_request_can_carry(
+    ehpc_emulator: Emulator,
+    connect: Connect,
+    ask: Ask,
+    hook: type[ApiHook],
+    changes: dict[str, Any],
+    field: str,
+    value: str,
+) -> None:
+    """It is named before any request, and not taken for a fault of the network that may pass."""
+    more = (
+        {"extra": {**changes.get("extra", {}), field: value}} if field == "security_token" else {field: value}
+    )
+    conn_id = connect(ehpc_emulator.connection, **{**changes, **more})
+    with pytest.raises(InvalidArgument, match=rf"connection 'ehpc_test': {field} contains U\+") as caught:
+        ask(hook(conn_id), "job_status", JobRef("1", "c"))
+    assert "lanted" not in str(caught.value)
+    assert ehpc_emulator.requests.count() == 0
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://me:planted-pass@ehpc.example.com",
+        "me:planted-pass@ehpc.example.com",
+        "https://me:planted-pass@ehpc.example.com/path?query",
+        "https://me:planted/pass@ehpc.example.com",
+    ],
+)
+@pytest.mark.parametrize(("hook", "changes"), CLOUDS)
+def test_a_password_in_the_endpoint_is_not_shown(
+    ehpc_emulator: Emulator,
+    connect: Connect,
+    ask: Ask,
+    hook: type[ApiHook],
+    changes: dict[str, Any],
+    host: str,
+) -> None:
+    """It was written out in full, wherever the connection failed."""
+    conn_id = connect(ehpc_emulator.connection, **{**changes, "host": host})
+    with pytest.raises(InvalidArgument, match="the endpoint contains a user name or a password") as caught:
+        ask(hook(conn_id), "job_status", JobRef("1", "c"))
+    assert "planted" not in "".join(traceback.format_exception(caught.value))
+    assert not hook(conn_id).test_connection()[0]
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://me:planted-pass@a..b:1", "http://me:planted[@h:1", "http://me:planted-pass@h:99999"]
+)
+def test_a_password_of_a_proxy_is_not_shown(
+    ehpc_emulator: Emulator, connect: Connect, ask: Ask, proxy: str
+) -> None:
+    hook = EhpcHook(connect(ehpc_emulator.connection, extra={"proxy": proxy}))
+    with pytest.raises(InvalidArgument, match="is not the address of an HTTP proxy") as caught:
+        ask(hook, *GetJob)
+    assert "planted" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_lone_surrogate_in_a_key() -> None:
+    with pytest.raises(InvalidArgument, match=r"password contains U\+D800 at position 2"):
+        key_text("c", "password", "x\ud800")
+    assert key_text("c", "password", "p\u00e4ss w\u00a0rd") == "p\u00e4ss w\u00a0rd"
+    assert key_text("c", "password", " of a person \n", strip="\r\n") == " of a person "

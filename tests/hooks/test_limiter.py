@@ -11,7 +11,15 @@ from airflow_provider_ehpc.apis.call import ServiceUnavailable, Throttled
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import limiter as module
 from airflow_provider_ehpc.hooks.aliyun import EhpcClassicHook, EhpcHook
-from airflow_provider_ehpc.hooks.limiter import BURST, SLOWEST, RateLimiter, Turn, limiter_of
+from airflow_provider_ehpc.hooks.limiter import (
+    BURST,
+    LONGEST_PAUSE,
+    LONGEST_WAIT,
+    SLOWEST,
+    RateLimiter,
+    Turn,
+    limiter_of,
+)
 from tests.conftest import Ask, Connect
 
 
@@ -119,6 +127,43 @@ def test_a_pause_that_the_cloud_asks_for_is_kept_by_all(
     assert limiter.pause(before) == 0
 
 
+@pytest.mark.parametrize(("second", "ends"), [(2, 10), (30, 31)])
+def test_overlapping_pauses_end_with_the_last(clock: Clock, second: float, ends: float) -> None:
+    """A short pause that is asked for during a long one must not shorten it."""
+    limiter = RateLimiter(10, clock)
+    turn = limiter.book()
+    limiter.failed(ServiceUnavailable("x", retry_after=10), turn)
+    clock.now += 1
+    limiter.failed(ServiceUnavailable("x", retry_after=second), turn)
+    assert send_times(limiter, clock, 1) == pytest.approx([ends - 1])
+
+
+def test_a_refusal_during_a_pause_does_not_shorten_it(clock: Clock) -> None:
+    limiter = RateLimiter(10, clock)
+    turn = limiter.book()
+    limiter.failed(ServiceUnavailable("x", retry_after=30), turn)
+    clock.now += 1
+    limiter.failed(Throttled("slow down"), limiter.book())
+    assert send_times(limiter, clock, 1) == pytest.approx([29])
+
+
+def test_a_request_does_not_wait_for_ever_behind_pauses(clock: Clock) -> None:
+    """With a ban of years, one request a minute is tried; the others must hear of it, too."""
+    limiter = RateLimiter(10, clock)
+    limiter.failed(Throttled("banned", retry_after=10**9), limiter.book())
+    waiting = limiter.book()
+    began = clock.now
+    with pytest.raises(Throttled, match=r"not sent: the API has refused requests for 3.. s"):  # noqa: PT012
+        while True:
+            clock.now += limiter.pause(waiting)
+            limiter.failed(Throttled("banned", retry_after=10**9), limiter.book())
+    assert clock.now - began <= LONGEST_WAIT + 2 * LONGEST_PAUSE
+
+
+def test_the_promised_limits() -> None:
+    assert (BURST, SLOWEST, LONGEST_PAUSE, LONGEST_WAIT) == (5, 0.5, 60, 300)
+
+
 def test_no_burst_follows_a_pause(clock: Clock) -> None:
     limiter = RateLimiter(10, clock)
     limiter.failed(ServiceUnavailable("x", retry_after=5), limiter.book())
@@ -209,6 +254,17 @@ def test_a_refusal_over_http_is_learnt_from(ehpc_emulator: Emulator, hook: EhpcH
     ask(hook, "list_jobs", ehpc_emulator.cluster_id)
     assert limiter.refusals == 1
     assert limiter.ceiling / 2 <= limiter.rate < limiter.ceiling
+
+
+def test_a_client_recovers_after_throttling(ehpc_emulator: Emulator, hook: EhpcHook, ask: Ask) -> None:
+    """One refusal must not keep a worker slow for the rest of its wait."""
+    ehpc_emulator.fault("throttle", retry_after_ms=10)
+    ask(hook, "list_jobs", ehpc_emulator.cluster_id)
+    limiter = limiter_of(hook.account)
+    assert limiter.rate < limiter.ceiling
+    limiter._risen -= 60
+    ask(hook, "list_jobs", ehpc_emulator.cluster_id)
+    assert limiter.rate == limiter.ceiling
 
 
 def test_threads_and_loops_share_the_pace(clock: Clock) -> None:

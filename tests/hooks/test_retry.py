@@ -300,3 +300,61 @@ def test_repeated_attempts_are_told_at_debug(
         hook.get_job(*job[1:])
     (record,) = [r for r in caplog.records if r.name.startswith("airflow_provider_ehpc.hooks")]
     assert "attempt 1 of 5" in record.getMessage()
+
+
+def test_a_pause_beyond_the_longest_time_is_not_begun() -> None:
+    """A wait must hear of an outage in time to end by it."""
+    assert (retry.LONGEST_RETRY, retry.LONGEST_PAUSE, retry.ATTEMPTS) == (90, 60, 5)
+    stop = retry.retry_arguments(ehpc.list_jobs("c"))["stop"]
+
+    class State:
+        attempt_number = 2
+        seconds_since_start = 60.0
+        upcoming_sleep = 29.0
+
+    assert not stop(State())
+    State.upcoming_sleep = 31.0
+    assert stop(State())
+
+
+@pytest.fixture
+def another_key(ehpc_emulator: Emulator) -> dict[str, Any]:
+    """A connection with a key that is accepted."""
+    return ehpc_emulator.connection_of(ehpc_emulator.issue_token())
+
+
+def test_a_key_that_was_replaced_is_taken_from_the_connection(
+    ehpc_emulator: Emulator,
+    connect: Connect,
+    ask: Ask,
+    another_key: dict[str, Any],
+    job: tuple[str, str, str],
+) -> None:
+    """A sensor in poke mode waits for days; its temporary key lives for hours."""
+    hook = EhpcHook(connect(ehpc_emulator.connection_of(ehpc_emulator.issue_token(seconds=-1))))
+    assert hook.account
+    connect(another_key)
+    assert ask(hook, *job).job_info.job_id == job[2]
+    assert ehpc_emulator.requests.count("GetJob") == 2
+
+
+@pytest.mark.parametrize("change", ["nothing", "timeout", "gone"])
+def test_a_refused_key_is_not_sent_again(
+    ehpc_emulator: Emulator,
+    connect: Connect,
+    ask: Ask,
+    job: tuple[str, str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+) -> None:
+    """Whatever else has changed in the connection: five failures lock a key of Huawei Cloud."""
+    hook = EhpcHook(connect(ehpc_emulator.connection, password="wrong-secret"))
+    assert hook.account
+    if change == "timeout":
+        connect(ehpc_emulator.connection, password="wrong-secret", extra={"timeout": 7})
+    if change == "gone":
+        hook.get_conn()
+        monkeypatch.delenv("AIRFLOW_CONN_EHPC_TEST")
+    with pytest.raises(AuthenticationFailed):
+        ask(hook, *job)
+    assert ehpc_emulator.requests.count("GetJob") == 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import html
 import json
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
@@ -16,20 +18,32 @@ import pytest
 
 from airflow_provider_ehpc.apis.aliyun import classic, ehpc
 from airflow_provider_ehpc.apis.call import ApiCall, ApiError, InvalidArgument
+from airflow_provider_ehpc.apis.huawei.submission import job_body
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
+from airflow_provider_ehpc.hooks.huawei import ModelArtsHook
+from airflow_provider_ehpc.hooks.redaction import Redactor
 from tests.conftest import Ask, Connect, Pauses
 from tests.hooks.conftest import SECRET, Endpoint, send_bytes, send_json
 
 TOKEN = "CAISplanted+token/with=signs&and more"
-PASSWORD = 'pl@nted "pässword"+&<1>'
+PASSWORD = 'pl@nted "päss\\word"+&<1>'
 PROXY_PASSWORD = "planted-proxy-password"
-EVERY_SECRET = (SECRET, TOKEN, PASSWORD, PROXY_PASSWORD)
-SPEC = JobSpec("made", "true", user="me", password=PASSWORD)
+VALUE = 'planted-"value"'
+OPTION = "planted\\option/é"
+EVERY_SECRET = (SECRET, TOKEN, PASSWORD, PROXY_PASSWORD, VALUE, OPTION)
+SPEC = JobSpec(
+    "made",
+    "true",
+    user="me",
+    password=PASSWORD,
+    environment={"API_KEY": VALUE},
+    options={"PostCmdLine": OPTION},
+)
 
 
-def spellings(secret: str) -> Iterator[str]:
-    """Every form in which a library or a server may write a text."""
+def quotings(secret: str) -> Iterator[str]:
+    """Every form in which a library or a server may quote a text."""
     for text in (
         secret,
         json.dumps(secret)[1:-1],
@@ -44,6 +58,12 @@ def spellings(secret: str) -> Iterator[str]:
             quote_plus(text),
             html.escape(text),
         )
+
+
+def spellings(secret: str) -> Iterator[str]:
+    """Every form in which a text may be written, Base64 among them."""
+    for text in quotings(secret):
+        yield text
         yield base64.b64encode(text.encode()).decode()
 
 
@@ -56,7 +76,10 @@ def assert_clean(written: str, *more: str, secrets: tuple[str, ...] = EVERY_SECR
 def everything_of(error: BaseException) -> str:
     """What any logger, debugger or event could write of an exception."""
     told = error.as_dict() if isinstance(error, ApiError) else {}
-    chain = (error, error.__cause__, error.__context__)
+    chain: list[BaseException | None] = [error]
+    for link in chain:
+        if link is not None:
+            chain += [link.__cause__, link.__context__]
     return "\n".join(
         [
             *traceback.format_exception(error),
@@ -112,7 +135,7 @@ def echo_authorization(handler: BaseHTTPRequestHandler) -> None:
 
 def echo_message(handler: BaseHTTPRequestHandler) -> None:
     """The cloud itself, as it explains a refusal."""
-    message = f"JobSpec with RunasUserPassword {PASSWORD} and key {SECRET} and token {TOKEN} is not valid"
+    message = f"{PASSWORD} and key {SECRET} and token {TOKEN}, {VALUE} and {OPTION} are not valid"
     send_json(handler, {"RequestId": "R", "Code": f"InvalidParams.{SECRET}", "Message": message}, 400)
 
 
@@ -121,6 +144,34 @@ def echo_string_to_sign(handler: BaseHTTPRequestHandler) -> None:
         f"Specified signature does not match. server string to sign is:POST\n/\nx-acs-security-token:{TOKEN}"
     )
     send_json(handler, {"RequestId": "R", "Code": "SignatureDoesNotMatch", "Message": message}, 400)
+
+
+def echo_quoted(handler: BaseHTTPRequestHandler) -> None:
+    """A gateway quotes the request as JSON, inside the JSON of its own error; the escapes are escaped."""
+    request = json.dumps(
+        {"password": PASSWORD, "Variables": json.dumps([{"Name": "API_KEY", "Value": VALUE}])}
+    )
+    message = f"{request} {json.dumps(json.dumps(OPTION))} {html.escape(TOKEN)} {quote(SECRET)}"
+    send_json(handler, {"RequestId": PASSWORD, "Code": "InvalidParams", "Message": message}, 400)
+
+
+def echo_page_first(handler: BaseHTTPRequestHandler) -> None:
+    """Within the 200 characters that an error shows."""
+    texts = (PASSWORD, SECRET, TOKEN, VALUE, OPTION)
+    page = " ".join(json.dumps(text)[1:-1] for text in texts)
+    send_bytes(handler, page.encode(), 200, "text/html")
+
+
+def echo_foreign_json(handler: BaseHTTPRequestHandler) -> None:
+    send_json(handler, {"error": {"p": PASSWORD, "v": VALUE, "o": OPTION}, "t": TOKEN})
+
+
+def echo_base64(handler: BaseHTTPRequestHandler) -> None:
+    send_bytes(handler, base64.b64encode(f"me:{PASSWORD}:".encode()), 407, "text/plain")
+
+
+def echo_latin1(handler: BaseHTTPRequestHandler) -> None:
+    send_bytes(handler, f"{PASSWORD} {OPTION}".encode("latin-1"), 403, "text/plain")
 
 
 def echo_field(handler: BaseHTTPRequestHandler) -> None:
@@ -148,6 +199,7 @@ def redirect(handler: BaseHTTPRequestHandler) -> None:
 
 ANSWERS = (
     *(echo_page, echo_target, echo_authorization, echo_message, echo_string_to_sign, echo_field),
+    *(echo_quoted, echo_page_first, echo_foreign_json, echo_base64, echo_latin1),
     *(cut_off, unavailable, redirect),
 )
 
@@ -166,7 +218,11 @@ def test_failures_show_no_secret(
     with pytest.raises(ApiError) as caught:
         ask(planted, "create_job", "ehpc-hz-1", SPEC)
     signatures = [seen.headers["authorization"].rpartition("=")[2] for seen in endpoint.seen]
-    assert_clean(everything_of(caught.value) + written(), *signatures)
+    everything = everything_of(caught.value) + written()
+    assert_clean(everything, *signatures)
+    # Nor a part of one, whatever became of its other characters on the way.
+    shown = f"{caught.value} {caught.value.as_dict()}"
+    assert not [part for part in ("lanted", "pl@n", "option", "value") if part in shown]
     assert quote(PASSWORD, safe="")[:12] in endpoint.seen[0].target  # it was there to be leaked
 
 
@@ -223,6 +279,80 @@ def test_other_users_of_urllib3_keep_their_log(
     with caplog.at_level(logging.DEBUG, logger="urllib3.connectionpool"):
         requests.post(f"{endpoint.url}/?mine=1", timeout=5)
     assert "/?mine=1" in caplog.text
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_no_library_logs_a_secret_in_a_loop_that_is_debugged(
+    endpoint: Endpoint, planted: EhpcHook, written: Callable[[], str], debug: bool
+) -> None:
+    async def run() -> None:
+        for answer in (cut_off, echo_page_first):
+            endpoint.answer = answer
+            with pytest.raises(ApiError):
+                await planted.acreate_job("ehpc-hz-1", SPEC)
+        await planted.aclose()
+
+    asyncio.run(run(), debug=debug)
+    assert_clean(written())
+
+
+def test_a_job_id_that_repeats_a_password_is_no_job_id(
+    endpoint: Endpoint, planted: EhpcHook, ask: Ask
+) -> None:
+    """It would be logged and stored as the job's id."""
+    endpoint.answer = lambda handler: send_json(handler, {"RequestId": "R", "JobId": f"job-{PASSWORD}"})
+    with pytest.raises(ApiError, match="the job id in the response repeats a secret") as caught:
+        ask(planted, "submit", SPEC, "ehpc-hz-1")
+    assert_clean(everything_of(caught.value))
+
+
+def test_values_of_a_training_job_are_not_shown(endpoint: Endpoint, connect: Connect, ask: Ask) -> None:
+    hook = ModelArtsHook(
+        connect(endpoint.connection, conn_type="huawei_modelarts", extra={"project_id": "p"})
+    )
+    options = {"algorithm": {"engine": {"image_url": "x"}}, "spec": {"secrets": [OPTION]}}
+    spec = JobSpec("made", "true", environment={"API_KEY": VALUE}, options=options)
+    told = {"error_code": "ModelArts.2001", "error_msg": f"bad {VALUE}, {OPTION}"}
+    endpoint.answer = lambda handler: send_json(handler, told, 400)
+    with pytest.raises(ApiError, match="bad ") as caught:
+        ask(hook, "submit", spec)
+    assert_clean(everything_of(caught.value))
+
+
+def test_options_that_contradict_are_not_shown() -> None:
+    spec = JobSpec(
+        "n", "true", environment={"KEY": VALUE}, options={"algorithm": {"environments": {"KEY": OPTION}}}
+    )
+    with pytest.raises(InvalidArgument, match=r"options.algorithm.environments.KEY: contradicts") as caught:
+        job_body(spec, "modelarts")
+    assert_clean(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "secret", [PASSWORD, OPTION, VALUE, TOKEN, "it's\nÄöÜ-日本語😀", "ends in \\", "next-one"]
+)
+def test_a_secret_is_recognized_in_every_spelling(secret: str) -> None:
+    """Also in one inside of another, and behind a backslash that is not its own."""
+    redactor = Redactor([secret])
+    forms = {secret, secret.encode().decode("latin-1"), base64.b64encode(secret.encode()).decode()}
+    for _ in range(2):
+        forms |= {quoted for form in forms for quoted in (*quotings(form), form.replace("/", "\\/"))}
+    for form in forms:
+        for before, behind in (("x ", " y"), ('"', '"'), ("DOMAIN\\", "\\n")):
+            assert form not in redactor.text(before + form + behind), form
+
+
+def test_what_is_not_secret_stays() -> None:
+    text = 'job "100%" in C:\\new & 50 %, \\u00e9 &amp; done?? 日本'
+    assert Redactor([PASSWORD, "abc", "日本語日本語"]).text(text) == text
+    assert Redactor(["secret"]).text("a secret, %73ecret and s\\u0065cret.") == "a ***, *** and ***."
+
+
+def test_a_megabyte_of_escapes_is_redacted_in_time() -> None:
+    began = time.monotonic()
+    for hostile in ("\\" * 16_000, "%25" * 5_000, "&amp;" * 3_000, "\\u005c" * 2_500, "?" * 16_000):
+        Redactor([PASSWORD, "\\" * 99 + "x", "x" * 20_000]).text(hostile)
+    assert time.monotonic() - began < 10
 
 
 def test_objects_show_no_secret(planted: EhpcHook) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import threading
 import zlib
 from http.server import BaseHTTPRequestHandler
@@ -11,9 +13,17 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_ehpc.apis.call import AnswerLost, NotReached, ServiceUnavailable, UnexpectedResponse
+from airflow_provider_ehpc.apis.call import (
+    AnswerLost,
+    ForeignResponse,
+    InvalidArgument,
+    NotReached,
+    ServiceUnavailable,
+    UnexpectedResponse,
+)
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import transport
+from airflow_provider_ehpc.hooks.account import TransportOptions
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 from tests.conftest import Ask, Connect, Pauses
 from tests.hooks.conftest import JOB, KEY, SECRET, Endpoint, send_bytes, send_json
@@ -84,9 +94,9 @@ def test_no_redirect_is_followed(
         handler.end_headers()
 
     endpoint.answer = redirect
-    with pytest.raises(UnexpectedResponse, match=f"HTTP {status}"):
+    with pytest.raises(ForeignResponse, match=f"the endpoint redirects.*HTTP {status}"):
         ask(EhpcHook(connect(endpoint.connection)), *GetJob)
-    assert len(endpoint.seen) == 1
+    assert {seen.target.partition("?")[0] for seen in endpoint.seen} == {"/"}
 
 
 def test_an_endless_answer_is_given_up(
@@ -96,7 +106,7 @@ def test_an_endless_answer_is_given_up(
     monkeypatch.setattr(transport, "MAX_BODY", 1024 * 1024)
     job_id = ehpc_emulator.submit("true")
     ehpc_emulator.fault("huge", size=64 * 1024 * 1024)
-    with pytest.raises(UnexpectedResponse, match="longer than 1 MiB; reading was given up"):
+    with pytest.raises(UnexpectedResponse, match="the response is longer than 1 MiB; reading was given up"):
         ask(hook, "get_job", ehpc_emulator.cluster_id, job_id)
 
 
@@ -173,7 +183,7 @@ def test_time_outs_are_always_set(endpoint: Endpoint, connect: Connect) -> None:
 def test_a_certificate_nobody_vouches_for(
     tls_endpoint: Endpoint, connect: Connect, ask: Ask, pauses: Pauses
 ) -> None:
-    with pytest.raises(NotReached, match="its certificate is not trusted"):
+    with pytest.raises(NotReached, match=r"the certificate is not trusted \(self-signed certificate\)"):
         ask(EhpcHook(connect(tls_endpoint.connection)), *GetJob)
     assert tls_endpoint.seen == []
 
@@ -196,6 +206,86 @@ def test_the_connections_certificates_outrank_the_environments(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
     hook = EhpcHook(connect(tls_endpoint.connection, extra={"verify": str(tls_endpoint.ca_file)}))
     assert ask(hook, *GetJob).job_info.state == "RUNNING"
+
+
+@pytest.mark.parametrize(
+    "variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+)
+@pytest.mark.parametrize("trust_env", [True, False])
+def test_certificates_of_the_environment(
+    tls_endpoint: Endpoint,
+    connect: Connect,
+    ask: Ask,
+    pauses: Pauses,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variable: str,
+    trust_env: bool,
+) -> None:
+    """What works on a worker (requests) works in the triggerer (aiohttp), and the other way round."""
+    place = tls_endpoint.ca_file
+    assert place
+    if variable == "SSL_CERT_DIR":
+        name = subprocess.run(
+            ["openssl", "x509", "-hash", "-noout", "-in", place], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        folder = tmp_path / "certificates"
+        folder.mkdir()
+        (folder / f"{name}.0").write_bytes(place.read_bytes())
+        place = folder
+    monkeypatch.setenv(variable, str(place))
+    hook = EhpcHook(connect(tls_endpoint.connection, extra={"trust_env": trust_env}))
+    if trust_env:
+        assert ask(hook, *GetJob).job_info.state == "RUNNING"
+    else:
+        with pytest.raises(NotReached, match="the certificate is not trusted"):
+            ask(hook, *GetJob)
+
+
+def test_the_first_of_the_environments_certificates_counts(
+    tls_endpoint: Endpoint, connect: Connect, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import certifi
+
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls_endpoint.ca_file))
+    monkeypatch.setenv("CURL_CA_BUNDLE", certifi.where())
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    assert ask(EhpcHook(connect(tls_endpoint.connection)), *GetJob).job_info.state == "RUNNING"
+
+
+@pytest.mark.parametrize("content", [None, "no certificates"])
+@pytest.mark.parametrize("where", ["verify", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_certificates_that_cannot_be_read(
+    tls_endpoint: Endpoint,
+    connect: Connect,
+    ask: Ask,
+    pauses: Pauses,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    where: str,
+    content: str | None,
+) -> None:
+    """It is named before any request; a fault of the network would be waited for."""
+    file = tmp_path / "missing-ca.pem"
+    if content:
+        file.write_text(content)
+    if where != "verify":
+        monkeypatch.setenv(where, str(file))
+    extra = {"verify": str(file)} if where == "verify" else {}
+    hook = EhpcHook(connect(tls_endpoint.connection, extra=extra))
+    with pytest.raises(InvalidArgument, match=f"{where}.*missing-ca.pem"):
+        ask(hook, *GetJob)
+    assert tls_endpoint.seen == []
+
+
+@pytest.mark.parametrize("verify", [None, ""])
+def test_an_empty_field_does_not_switch_certificates_off(
+    tls_endpoint: Endpoint, connect: Connect, verify: Any
+) -> None:
+    hook = EhpcHook(connect(tls_endpoint.connection, extra={"verify_ssl": True}))
+    extra = json.loads(os.environ["AIRFLOW_CONN_EHPC_TEST"])["extra"]
+    assert TransportOptions.from_extra("c", {**extra, "verify": verify}, "https").verify is True
+    assert hook.account.transport.verify is True
 
 
 @pytest.mark.parametrize("form", ["url", "host:port", "mapping"])
@@ -245,7 +335,7 @@ def test_a_proxy_that_cannot_be_used(
     endpoint: Endpoint, connect: Connect, ask: Ask, pauses: Pauses, proxy: str
 ) -> None:
     hook = EhpcHook(connect(endpoint.connection, extra={"proxy": proxy}))
-    with pytest.raises(NotReached, match="is no address of an HTTP proxy"):
+    with pytest.raises(InvalidArgument, match="is not the address of an HTTP proxy"):
         ask(hook, *GetJob)
 
 
@@ -259,9 +349,6 @@ def test_a_proxy_that_refuses(endpoint: Endpoint, connect: Connect, ask: Ask, pa
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"[]", "answered application/json where a JSON object was expected: '\\[\\]'"),
-        (b"", "where a JSON object was expected: ''"),
-        (b"\xff\xfe{", "where a JSON object was expected"),
         (b'{"RequestId": "R-7", "JobInfo": 5}', "field JobInfo is not as documented.*request id R-7"),
     ],
 )
@@ -281,12 +368,6 @@ def test_a_refusal_with_status_200_is_an_error(
     told = {"RequestId": "R-1", "Success": "false", "Message": "agent is busy"}
     endpoint.answer = lambda handler: send_json(handler, told)
     with pytest.raises(ServiceUnavailable, match=r"agent is busy \(HTTP 200, request id R-1\)"):
-        ask(EhpcHook(connect(endpoint.connection)), *GetJob)
-
-
-def test_a_server_fault_without_words(endpoint: Endpoint, connect: Connect, ask: Ask, pauses: Pauses) -> None:
-    endpoint.answer = lambda handler: send_bytes(handler, b"<h1>502</h1>", 502, "text/html")
-    with pytest.raises(ServiceUnavailable, match=r"gave no explanation \(HTTP 502\)"):
         ask(EhpcHook(connect(endpoint.connection)), *GetJob)
 
 

@@ -121,7 +121,7 @@ def test_a_log_that_cannot_be_read_does_not_fail_the_task(
     ehpc_emulator: Emulator, make: Make, pauses: Pauses, task_log: TaskLog
 ) -> None:
     job_id = ehpc_emulator.submit("for n in 1 2 3 4 5 6; do echo $n; sleep 0.1; done")
-    ehpc_emulator.fault("html", operation="GetJobLog", times=3)
+    ehpc_emulator.fault("html", operation="GetJobLog", times=7)
     job = make(job_id).execute({})
     assert written(task_log)[1:] == [
         "the log can be read again, from where reading stopped",

@@ -24,10 +24,10 @@ from airflow.sdk import DAG, Asset
 
 from airflow_provider_ehpc.apis.call import (
     ApiError,
+    ForeignResponse,
     InvalidArgument,
     NotSupported,
     PermissionDenied,
-    UnexpectedResponse,
 )
 from airflow_provider_ehpc.audit.window import REQUEST_LIMIT, WindowIncomplete
 from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
@@ -35,6 +35,7 @@ from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, OperationsForbidden, TaskKilled
 from airflow_provider_ehpc.operators.operation_audit import OperationAuditOperator
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
+from tests.conftest import Pauses
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "tests" / "schemas" / "ocsf-1.5.0-api-activity.json").read_text())
@@ -460,7 +461,7 @@ def test_a_rule_that_cannot_be_read_is_refused_before_any_request(
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        ({"kind": "html"}, UnexpectedResponse),
+        ({"kind": "html", "times": 5}, ForeignResponse),
         ({"kind": "error", "status": 200, "code": "1400"}, PermissionDenied),
     ],
 )
@@ -469,6 +470,7 @@ def test_an_answer_that_cannot_be_used_fails_the_task_and_writes_nothing(
     error: type[ApiError],
     ehpc_emulator: Emulator,
     audit: Audit,
+    pauses: Pauses,
     tmp_path: Path,
 ) -> None:
     _fill(ehpc_emulator, random.Random(1), 300)

@@ -304,7 +304,7 @@ def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         method="GET",
         writes=True,
-        password=spec.password,
+        confidential=spec.confidential,
     )
 
 

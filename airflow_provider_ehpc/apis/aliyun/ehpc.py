@@ -280,7 +280,7 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
         },
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         writes=True,
-        password=spec.password,
+        confidential=spec.confidential,
     )
 
 

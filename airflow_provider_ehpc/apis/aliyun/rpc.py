@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from airflow_provider_ehpc.apis.answer import Answer, as_text, json_object, read_model
+from airflow_provider_ehpc.apis.answer import Answer, as_text, field_names, json_object, read_model
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -20,6 +20,8 @@ from airflow_provider_ehpc.apis.call import (
     PermissionDenied,
     ServiceUnavailable,
     Throttled,
+    error_code,
+    foreign,
 )
 from airflow_provider_ehpc.apis.headers import retry_after
 
@@ -44,6 +46,8 @@ _KINDS: dict[str, type[ApiError]] = {
     "Forbidden": PermissionDenied,
     "InDebt": PermissionDenied,
     "InternalError": ServiceUnavailable,
+    # "The cluster status does not support the operation": the cluster starts, stops or scales.
+    "InvalidClusterStatus": ServiceUnavailable,
     # "The manager nodes do not exist or their status is abnormal": this says nothing of a job.
     "ManagerNotFound": ServiceUnavailable,
     "NoPermission": PermissionDenied,
@@ -97,11 +101,11 @@ def rpc_call(
     subject: str,
     method: str = "POST",
     writes: bool = False,
-    password: str | None = None,
+    confidential: tuple[str, ...] = (),
 ) -> ApiCall[A]:
     """Return the call of one RPC operation; parameters that are None are left out.
 
-    :param password: the cluster user's, where it is among the parameters.
+    :param confidential: texts among the parameters that must not appear in a log or an error.
     """
     request = ApiRequest(
         method=method,
@@ -109,21 +113,19 @@ def rpc_call(
         query={name: str(value) for name, value in parameters.items() if value is not None},
         headers={"accept": "application/json", "x-acs-action": operation, "x-acs-version": version},
     )
-    confidential = (password,) if password else ()
     return ApiCall(operation, request, _reader(operation, model), subject, writes, confidential)
 
 
 def _reader(operation: str, model: type[A]) -> Callable[[ApiResponse], A]:
     def read(response: ApiResponse) -> A:
-        if response.status >= 500 and not response.body.lstrip().startswith(b"{"):
-            raise ServiceUnavailable(
-                "the endpoint had a fault and gave no explanation",
-                status=response.status,
-                retry_after=retry_after(response.headers),
-            )
         told = json_object(response)
         # "lower-case key variants" occur too (the SDK accepts both).
         request_id = as_text(told.get("RequestId") or told.get("requestId")) or None
+        # An error has a Code (or, of a failed agent, Success) and every response of the API a RequestId; a
+        # success that lost it still has a field of the operation.
+        known = field_names(model) if response.status < 400 else {"Success"}
+        if not (request_id or _code(told) or known & told.keys()):
+            raise foreign(response)
         # Success says whether the command behind the operation was run, not whether the job succeeded.
         refused = str(told.get("Success", True)).strip().lower() == "false"
         if response.status >= 400 or refused:
@@ -136,7 +138,7 @@ def _reader(operation: str, model: type[A]) -> Callable[[ApiResponse], A]:
 def _error(
     operation: str, response: ApiResponse, told: Mapping[str, Any], request_id: str | None
 ) -> ApiError:
-    code = as_text(told.get("Code") or told.get("code"))
+    code = _code(told)
     message = " ".join(as_text(told.get("Message") or told.get("message") or "no message given").split())
     # SignatureDoesNotMatch goes on with what was signed, which is of no use to a person.
     message = message.partition("server string to sign")[0].strip()
@@ -150,6 +152,10 @@ def _error(
         retry_after=retry_after(response.headers),
         hint=hint.format(operation=operation),
     )
+
+
+def _code(told: Mapping[str, Any]) -> str:
+    return error_code(told.get("Code") or told.get("code"))
 
 
 def _kind(code: str, message: str, status: int) -> type[ApiError]:

@@ -213,6 +213,7 @@ def submit_serverless_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitServe
         {name: parameter(value) for name, value in parameters.items()},
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         writes=True,
+        confidential=spec.confidential,
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from airflow_provider_ehpc.apis.call import ApiRequest, Credentials, percent_encode
+from airflow_provider_ehpc.apis.call import ApiRequest, Credentials, encode_query
 
 ALGORITHM = "ACS3-HMAC-SHA256"
 DATE_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -27,9 +27,7 @@ def canonical_request(request: ApiRequest, signed_headers: Iterable[str]) -> str
     """
     headers = {name.lower(): value.strip() for name, value in request.headers.items()}
     names = list(signed_headers)
-    query = "&".join(
-        f"{percent_encode(name)}={percent_encode(value)}" for name, value in sorted(request.query.items())
-    )
+    query = encode_query(dict(sorted(request.query.items())))
     return "\n".join(
         (
             request.method,

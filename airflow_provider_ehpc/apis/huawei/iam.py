@@ -6,7 +6,6 @@ user's password, keys or rights change; the vendor advises to keep it and not to
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from airflow_provider_ehpc.apis.answer import Answer, Items, Text, Time
-from airflow_provider_ehpc.apis.call import ApiCall, ApiRequest, ApiResponse, UnexpectedResponse
+from airflow_provider_ehpc.apis.call import ApiCall, ApiRequest, ApiResponse, UnexpectedResponse, encode_json
 from airflow_provider_ehpc.apis.huawei.protocol import read_answer
 
 
@@ -135,7 +134,7 @@ def create_token(user: IamUser) -> ApiCall[IamToken]:
         # The catalog of all endpoints is tens of kilobytes that nobody reads here.
         query={"nocatalog": "true"},
         headers={"accept": "application/json", "content-type": "application/json;charset=utf8"},
-        body=json.dumps(body, ensure_ascii=False).encode(),
+        body=encode_json(body),
     )
     return ApiCall(
         "KeystoneCreateUserTokenByPassword",
@@ -152,5 +151,7 @@ def _read_token(response: ApiResponse) -> IamToken:
     if not token or answer.token.expires_at is None:
         missing = "expiry time" if token else "X-Subject-Token header"
         raise UnexpectedResponse(f"IAM's answer holds a token without {missing}", status=response.status)
+    if not (token.isascii() and token.isprintable()):
+        raise UnexpectedResponse("IAM returned a token that no header can hold", status=response.status)
     project = answer.token.project
     return IamToken(token, answer.token.expires_at, project.id if project else "")

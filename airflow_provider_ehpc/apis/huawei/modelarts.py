@@ -48,6 +48,7 @@ from airflow_provider_ehpc.apis.job import (
     LogLimits,
     LogPosition,
     StatusesFlow,
+    confidential_values,
 )
 from airflow_provider_ehpc.apis.listing import all_pages, newest_pages, submitted_since
 from airflow_provider_ehpc.apis.moments import milliseconds
@@ -132,6 +133,7 @@ def create_training_job(project_id: str, body: dict[str, Any]) -> ApiCall[Traini
         body=body,
         subject=f"job {body['metadata']['name']!r}",
         writes=True,
+        confidential=confidential_values({**body, "metadata": None, "kind": None}),
     )
 
 

@@ -83,7 +83,7 @@ def _merge(body: dict[str, Any], options: Mapping[str, Any], where: str) -> dict
         if isinstance(mine, dict) and isinstance(value, Mapping):
             _merge(mine, value, place)
         elif name in body and mine != value:
-            raise InvalidArgument(f"{place}: is {value!r}, but the job's own fields make it {mine!r}")
+            raise InvalidArgument(f"{place}: contradicts the job's own fields; set one of the two")
         else:
             body[name] = value
     return body

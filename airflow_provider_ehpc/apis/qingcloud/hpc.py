@@ -146,7 +146,7 @@ def job_detail(zone: str, cluster_id: str, job_uuid: str) -> ApiCall[JobDetailAn
         "job/jobdetail",
         JobDetailAnswer,
         {"zone": zone, "cluster_id": cluster_id},
-        path=f"/{percent_encode(job_uuid)}",
+        path=f"/{percent_encode(job_uuid, 'job_id')}",
         subject=str(JobRef(job_uuid, cluster_id)),
     )
     return about(call, job_uuid, lambda answer: [job.hpcjob_uuid for job in answer.hpc_job_set])

@@ -5,7 +5,6 @@ Sources: the pages on requests, parameters and error codes of the HPC API refere
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -22,7 +21,8 @@ from airflow_provider_ehpc.apis.call import (
     PermissionDenied,
     ServiceUnavailable,
     Throttled,
-    UnexpectedResponse,
+    encode_json,
+    foreign,
 )
 from airflow_provider_ehpc.apis.headers import retry_after
 from airflow_provider_ehpc.apis.qingcloud.signing import LIFETIME
@@ -97,28 +97,18 @@ def hpc_call(
         headers["content-type"] = "application/json"
         # Written as the documentation's code writes it before hashing: a server that hashes its own rendering
         # of the object instead of the bytes received comes to the same digest.
-        sent = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
+        sent = encode_json({n: value for n, value in body.items() if value is not None}, ascii_only=True)
     request = ApiRequest("GET" if body is None else "POST", f"/api/{operation}{path}", told, headers, sent)
     return ApiCall(operation, request, _reader(model), subject, writes)
 
 
 def _reader(model: type[A]) -> Callable[[ApiResponse], A]:
     def read(response: ApiResponse) -> A:
-        if response.status >= 500 and not response.body.lstrip().startswith(b"{"):
-            raise ServiceUnavailable(
-                "the endpoint had a fault and gave no explanation",
-                status=response.status,
-                retry_after=retry_after(response.headers),
-            )
         told = json_object(response)
         # The HTTP status of an error is not documented: the code decides, whatever the status.
         code = told.get("ret_code")
-        if code is None and response.status < 400:
-            raise UnexpectedResponse(
-                "the answer has no ret_code, so it does not come from QingCloud's HPC API",
-                status=response.status,
-                hint="Check the connection's endpoint.",
-            )
+        if code is None:
+            raise foreign(response)
         if response.status >= 400 or as_text(code) != "0":
             raise ret_code_error(code, told.get("message"), response)
         return read_model(model, told, status=response.status, request_id=None)

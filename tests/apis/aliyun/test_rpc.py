@@ -8,12 +8,12 @@ from airflow_provider_ehpc.apis.aliyun.ehpc import get_job
 from airflow_provider_ehpc.apis.call import (
     ApiResponse,
     AuthenticationFailed,
+    ForeignResponse,
     InvalidRequest,
     NotFound,
     PermissionDenied,
     ServiceUnavailable,
     Throttled,
-    UnexpectedResponse,
 )
 
 CALL = get_job("ehpc-hz-1", "1.manager")
@@ -26,7 +26,7 @@ CALL = get_job("ehpc-hz-1", "1.manager")
         (400, "InvalidParams", InvalidRequest),
         (400, "NotEnabled", PermissionDenied),
         (400, "InDebt", PermissionDenied),
-        (403, "InvalidClusterStatus", InvalidRequest),
+        (403, "InvalidClusterStatus", ServiceUnavailable),
         (403, "ConflictOpt", ServiceUnavailable),
         (403, "ExecFail", ServiceUnavailable),
         (406, "ExecFail", ServiceUnavailable),
@@ -130,13 +130,13 @@ def test_ram_denial_names_the_missing_action(reply):
 
 
 def test_html_with_200_is_named_as_what_it_is():
-    """A login page of a proxy must not be taken for an answer without fields."""
+    """A login page of a proxy must not be taken for a response without fields."""
     page = ApiResponse(200, {"content-type": "text/html; charset=utf-8"}, b"<html>\n <b>Sign in</b>")
-    with pytest.raises(UnexpectedResponse, match=r"text/html.*Sign in"):
+    with pytest.raises(ForeignResponse, match=r"text/html.*Sign in"):
         CALL.read(page)
 
 
 def test_gateways_502_page_is_a_passing_fault():
-    """A load balancer's HTML error page is worth a retry, unlike HTML with 200."""
+    """A load balancer's HTML error page is worth a retry."""
     with pytest.raises(ServiceUnavailable):
         CALL.read(ApiResponse(502, {"content-type": "text/html"}, b"<html>Bad Gateway</html>"))

@@ -166,7 +166,7 @@ class TestStatus:
                 "/training-jobs": answer({"jobs": rows, "job_total_count": 4}),
                 "/training-jobs/3/versions/1": answer({"status": 11, "error_result": "exit code 1"}),
                 "/training-jobs/4/versions/1": answer({"status": 10}),
-                "/training-jobs/5/versions/1": answer({}, 404),
+                "/training-jobs/5/versions/1": refusal("ModelArts.0102", 404),
             }
         )
         refs = [JobRef(str(n), version_id="1") for n in range(1, 6)]

@@ -9,12 +9,12 @@ from airflow_provider_ehpc.apis.call import (
     ApiError,
     ApiResponse,
     AuthenticationFailed,
+    ForeignResponse,
     InvalidRequest,
     NotFound,
     PermissionDenied,
     ServiceUnavailable,
     Throttled,
-    UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.huawei.protocol import (
     LOG_NOT_READY,
@@ -138,7 +138,7 @@ def test_missing_is_success_counts_as_success() -> None:
 
 def test_204_is_an_empty_answer() -> None:
     """NotReadyToFetchLog has no body: no log yet, and no error."""
-    assert read_answer(Told, answer(None, 204)) == Told()
+    assert read_answer(Told, answer(None, 204), nothing=LOG_NOT_READY) == Told()
 
 
 def test_codes_for_nothing_yet_are_an_empty_answer() -> None:
@@ -179,13 +179,18 @@ def test_how_long_to_wait_when_throttled(
     [
         (401, b"<html>no</html>", AuthenticationFailed),
         (429, b"", Throttled),
-        (502, b"<html>bad gateway</html>", ServiceUnavailable),
-        (404, b"<html>not here</html>", UnexpectedResponse),
-        (302, b"<html>moved</html>", UnexpectedResponse),
-        (302, b'{"phase": "Completed"}', UnexpectedResponse),
-        (200, b"<html>login</html>", UnexpectedResponse),
-        (200, b"", UnexpectedResponse),
-        (200, b"[]", UnexpectedResponse),
+        (502, b"<html>bad gateway</html>", ForeignResponse),
+        (404, b"<html>not here</html>", ForeignResponse),
+        (404, b"{}", ForeignResponse),
+        (404, b'{"error_msg": "404 Route Not Found"}', ForeignResponse),
+        (503, b'{"code": 503, "message": "maintenance"}', ForeignResponse),
+        (302, b"<html>moved</html>", ForeignResponse),
+        (302, b'{"phase": "Completed"}', ForeignResponse),
+        (200, b"<html>login</html>", ForeignResponse),
+        (200, b"", ForeignResponse),
+        (200, b"{}", ForeignResponse),
+        (200, b"[]", ForeignResponse),
+        (204, b"", ForeignResponse),
     ],
 )
 def test_answers_that_are_no_json_object(status: int, body: bytes, kind: type[ApiError]) -> None:

@@ -227,7 +227,7 @@ def test_v1_failed_version_tells_why() -> None:
         ({"log_file_list": "job-jobtest-tf.0"}, ["job-jobtest-tf.0"]),
         ({"log_file_list": ""}, []),
         ({"log_file_list": None}, []),
-        ({}, []),
+        ({"is_success": True}, []),
     ],
 )
 def test_v1_log_files(told: dict[str, object], files: list[str]) -> None:

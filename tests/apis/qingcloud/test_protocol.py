@@ -11,6 +11,7 @@ from airflow_provider_ehpc.apis.call import (
     ApiError,
     ApiResponse,
     AuthenticationFailed,
+    ForeignResponse,
     InvalidArgument,
     InvalidRequest,
     NotFound,
@@ -86,10 +87,10 @@ def test_a_used_up_quota_asks_for_a_long_pause() -> None:
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (ApiResponse(200, {"content-type": "text/html"}, b"<html>login</html>"), UnexpectedResponse),
-        (ApiResponse(502, {"content-type": "text/html"}, b"<html>bad gateway</html>"), ServiceUnavailable),
-        (response({"hello": "world"}), UnexpectedResponse),
-        (response({"detail": "not found"}, 404), InvalidRequest),
+        (ApiResponse(200, {"content-type": "text/html"}, b"<html>login</html>"), ForeignResponse),
+        (ApiResponse(502, {"content-type": "text/html"}, b"<html>bad gateway</html>"), ForeignResponse),
+        (response({"hello": "world"}), ForeignResponse),
+        (response({"detail": "not found"}, 404), ForeignResponse),
         (response({"detail": "slow down"}, 429), Throttled),
         (response({"ret_code": 0, "job_set": "none"}), UnexpectedResponse),
     ],

@@ -1,0 +1,75 @@
+"""One attempt of a call: reading its response, and completing its error."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from airflow_provider_ehpc.apis.call import (
+    ApiCall,
+    ApiError,
+    ApiRequest,
+    ApiResponse,
+    AuthenticationFailed,
+    NotReached,
+    ServiceUnavailable,
+    UnexpectedResponse,
+)
+from airflow_provider_ehpc.apis.headers import clock_skew
+from airflow_provider_ehpc.hooks.account import Account
+from airflow_provider_ehpc.hooks.limiter import Turn
+from airflow_provider_ehpc.hooks.redaction import Redactor
+from airflow_provider_ehpc.hooks.transport import proxy_of
+
+T = TypeVar("T")
+
+_SKEW = 60.0
+"""Seconds that a clock may be off before it is named as the likely cause of a refused signature."""
+
+
+@dataclasses.dataclass(slots=True, repr=False)
+class Exchange(Generic[T]):
+    """One attempt of a call, as far as it got: what was sent, what came back and what to say of it."""
+
+    account: Account
+    call: ApiCall[T]
+    turn: Turn | None = None
+    request: ApiRequest | None = None
+    response: ApiResponse | None = None
+
+    @property
+    def redactor(self) -> Redactor:
+        """Masks what was sent and must not be shown, should it come back in a response."""
+        headers, query = (self.request.headers, self.request.query) if self.request else ({}, {})
+        signature = headers.get("authorization", "").rpartition("Signature=")[2]
+        proxy = unquote(urlsplit(proxy_of(self.account) or "").password or "")
+        account, call = self.account.confidential, self.call.confidential
+        return Redactor((*account, *call, signature, query.get("signature", ""), proxy))
+
+    def read(self) -> T:
+        """Return the typed response.
+
+        :raises ApiError: and nothing else, whatever came.
+        """
+        assert self.response is not None  # noqa: S101
+        response = dataclasses.replace(self.response, redact=lambda text: self.redactor.text(text))
+        return self.call.read(response)
+
+    def hint(self, error: ApiError) -> str:
+        """Return what to do about an error: blame the clock if it is wrong, and warn before repeating."""
+        if isinstance(error, AuthenticationFailed) and self.response is not None:
+            skew = clock_skew(self.response.headers, datetime.now(UTC))
+            if abs(skew) > _SKEW:
+                early = "behind" if skew > 0 else "ahead of"
+                return (
+                    f"This machine's clock is {abs(skew) / 60:.0f} minutes {early} the endpoint's: "
+                    "set it right."
+                )
+        unclear = isinstance(error, ServiceUnavailable | UnexpectedResponse) and not isinstance(
+            error, NotReached
+        )
+        if self.call.writes and unclear:
+            return f"It may have taken effect: check before you repeat it. {error.hint}".strip()
+        return error.hint

@@ -1,0 +1,154 @@
+"""Taking secrets out of texts that a server may have sent back.
+
+A server quotes what it was sent in its own way: as JSON inside JSON, percent-encoded, as HTML, in Base64, in
+another character set. So text and secrets are compared in simple forms, in which all spellings of a secret
+are the same, and what matches is masked in the text itself. A secret that the server has cut is not
+recognized.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from airflow_provider_ehpc.apis.call import ApiError
+
+MASK = "***"
+SHORTEST = 4
+"""Characters. Shorter texts occur by chance in most sentences; masking them would show where they are."""
+_NESTED = 5
+"""Spellings inside each other that are undone, such as JSON in JSON in a form."""
+_ESCAPE = re.compile(
+    r"(?P<percent>(?:%[0-9a-fA-F]{2})+)"
+    r"|(?P<html>&(?:\#\d{1,7}|\#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]{2,8});)"
+    r"|(?P<units>(?:\\++u[0-9a-fA-F]{4})+)"
+    r"|\\++(?:[xX](?P<byte>[0-9a-fA-F]{2})|U(?P<point>[0-9a-fA-F]{8})|(?P<letter>[nrtbf])|)"
+)
+_BACKSLASHES = re.compile(r"\\+")
+_SPACE = re.compile(r"[\s+]+")
+_DAMAGED = re.compile(r"[^\x00-\x7f?]*\?*[^\x00-\x7f]+[^\x00-\x7f?]*\?*|\?+")
+
+
+class _Form(NamedTuple):
+    """A text in another form, and for each of its characters where the original stands."""
+
+    text: str
+    spans: list[tuple[int, int]]
+
+    def rewritten(self, pattern: re.Pattern[str], plain: Callable[[re.Match[str]], str]) -> _Form:
+        texts: list[str] = []
+        spans: list[tuple[int, int]] = []
+        at = 0
+        for match in pattern.finditer(self.text):
+            begin, end = match.span()
+            new = plain(match)
+            texts += self.text[at:begin], new
+            spans += self.spans[at:begin]
+            spans += [(self.spans[begin][0], self.spans[end - 1][1])] * len(new)
+            at = end
+        if not at:
+            return self
+        return _Form("".join((*texts, self.text[at:])), spans + self.spans[at:])
+
+
+class Redactor:
+    """Masks texts that must not be shown in others."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = {secret for secret in secrets if len(secret) >= SHORTEST}
+
+    @functools.cached_property
+    def _wanted(self) -> list[set[str]]:
+        """The secrets in each form. Most requests succeed and never need it."""
+        spelt = self._secrets.union(*map(_base64, self._secrets))
+        forms = ([form.text.strip() for form in _forms(secret)] for secret in spelt)
+        return [{text for text in texts if _long(text)} for texts in zip(*forms, strict=True)]
+
+    def text(self, text: str) -> str:
+        """Return the text with ``***`` for every secret in it."""
+        masked = [
+            (form.spans[at][0], form.spans[at + len(secret) - 1][1])
+            for form, secrets in zip(_forms(text), self._wanted, strict=False)
+            for secret in secrets
+            for at in _found(secret, form.text)
+        ]
+        pieces: list[str] = []
+        at = 0
+        for begin, end in sorted(masked):
+            if begin >= at:
+                pieces += text[at:begin], MASK
+            at = max(at, end)
+        return "".join((*pieces, text[at:]))
+
+    def error(self, error: ApiError) -> None:
+        """Mask the secrets in everything that an error shows of a response."""
+        error.message = self.text(error.message)
+        error.args = (error.message,)
+        error.code = error.code and self.text(error.code)
+        error.request_id = error.request_id and self.text(error.request_id)
+        error.hint = self.text(error.hint)
+        # What it was made of, such as pydantic's error, shows the response.
+        error.__cause__ = error.__context__ = None
+
+
+def _forms(text: str) -> Iterator[_Form]:
+    """Return a text in the forms in which spellings do not differ."""
+    form = _Form(text, [(at, at + 1) for at in range(len(text))])
+    yield form
+    # Only quoted: what looks like an escape may be the secret's own characters behind a backslash.
+    yield form.rewritten(_BACKSLASHES, lambda match: "").rewritten(_SPACE, lambda match: " ")
+    for _ in range(_NESTED):
+        decoded = form.rewritten(_ESCAPE, _decoded)
+        if decoded.text == form.text:
+            break
+        form = decoded
+    form = form.rewritten(_SPACE, lambda match: " ")
+    yield form
+    # UTF-8 read as Latin-1, or as something that has no such characters.
+    yield form.rewritten(_DAMAGED, lambda match: "?")
+
+
+def _decoded(match: re.Match[str]) -> str:
+    text = match[0]
+    match match.lastgroup:
+        case "percent":
+            return unquote(text)
+        case "html":
+            return html.unescape(text)
+        case "units":
+            return bytes.fromhex(re.sub(r"\\+u", "", text)).decode("utf-16-be", "replace")
+        case "byte" | "point":
+            code = int(match["byte"] or match["point"], 16)
+            return chr(code) if code < 0x110000 else ""
+        case "letter":
+            return " "
+    return ""
+
+
+def _long(text: str) -> bool:
+    """Whether a form of a secret is enough to recognize it by. Of a secret in Chinese, little is left."""
+    return len(text.replace("?", "")) >= SHORTEST - 1
+
+
+def _found(secret: str, text: str) -> Iterator[int]:
+    at = text.find(secret)
+    while at >= 0:
+        yield at
+        at = text.find(secret, at + 1)
+
+
+def _base64(secret: str) -> Iterator[str]:
+    """Return what of a secret's Base64 does not depend on the text around it, for the three alignments."""
+    encoded = secret.encode(errors="replace")
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + encoded).decode()
+        # A character that also has bits of what stands before or behind is left out.
+        inner = text[(before * 8 + 5) // 6 : (before + len(encoded)) * 8 // 6]
+        if len(inner) >= 2 * SHORTEST:
+            yield inner
+            yield inner.replace("+", "-").replace("/", "_")

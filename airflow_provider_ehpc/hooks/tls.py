@@ -1,0 +1,60 @@
+"""The certificates that are trusted: the same ones for requests and for aiohttp.
+
+By themselves the libraries differ: requests trusts certifi's certificates and reads ``REQUESTS_CA_BUNDLE``,
+aiohttp trusts the system's and reads ``SSL_CERT_FILE``. A connection that works on a worker must work in the
+triggerer too, so both get a context that is made here.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import ssl
+
+import certifi
+
+from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.hooks.account import TransportOptions
+
+
+def tls_context(options: TransportOptions) -> ssl.SSLContext:
+    """Return the context for an account's connections.
+
+    The connection's ``verify`` counts first, then, unless ``trust_env`` is off, ``REQUESTS_CA_BUNDLE``,
+    ``CURL_CA_BUNDLE``, and ``SSL_CERT_FILE`` with ``SSL_CERT_DIR``, then certifi.
+
+    :raises InvalidArgument: if the certificates cannot be read; it names where they are set.
+    """
+    if not options.verify:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    where, file, folder = _source(options)
+    try:
+        changed = os.stat(file).st_mtime_ns if file else 0
+        return _trusting(file, folder, changed)
+    except OSError as error:  # ssl.SSLError is one
+        reason = "it holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror
+    raise InvalidArgument(f"{where}: cannot read CA certificates from {file or folder!r}: {reason}")
+
+
+def _source(options: TransportOptions) -> tuple[str, str | None, str | None]:
+    """Return where the certificates are set, their file and their folder."""
+    named = {"verify (of the connection)": options.verify if isinstance(options.verify, str) else ""}
+    if options.trust_env:
+        named |= {name: os.environ.get(name, "") for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")}
+    for where, path in named.items():
+        if path:
+            return (where, None, path) if os.path.isdir(path) else (where, path, None)
+    if options.trust_env:
+        file, folder = (os.environ.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+        if file or folder:
+            return "SSL_CERT_FILE" if file else "SSL_CERT_DIR", file, folder
+    return "certifi", certifi.where(), None
+
+
+# Reading certifi's file takes some 10 ms; a triggerer makes sessions for hundreds of clusters.
+@functools.lru_cache(maxsize=16)
+def _trusting(file: str | None, folder: str | None, changed: int) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=file, capath=folder)
