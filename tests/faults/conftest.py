@@ -18,7 +18,7 @@ from airflow_provider_ehpc.polling import feed, positions, watch
 from tests.conftest import Connect, Pauses, TaskLog
 from tests.faults.catalogue import APIS, FAULTS, Api, Fault, Kind
 from tests.faults.server import FaultServer
-from tests.faults.tasks import Cloud, Setting
+from tests.faults.tasks import PATIENCE, Cloud, Setting
 from tests.hooks.conftest import _certificate
 from tests.triggers.triggerer import Kept
 
@@ -105,6 +105,9 @@ def make(
             monkeypatch.setattr(watch, "OUTAGE_GRACE", GRACE)
             monkeypatch.setattr(follow, "LOG_OUTAGE", GRACE)
         connection = cloud.emulator.connections[api.conn_type]
+        if fault.slow:
+            # An attempt ends after three times that.
+            connection = {**connection, "extra": {**connection["extra"], "timeout": 0.2}}
         refs = cloud.refs(api, connect(connection))
         certificate = str(_certificate(tmp_path)) if fault.setup == "tls" else None
         server = FaultServer(cloud.emulator.url, certificate)
@@ -122,7 +125,8 @@ def make(
         def strike() -> None:
             if fault.setup and deferred:
                 connect({**connection, "host": url})
-            server.strikes = STRIKES[cell.task] if cell.duration == "passing" else None
+            strikes = 3 if fault.slow else STRIKES[cell.task]
+            server.strikes = strikes if cell.duration == "passing" else None
             if cell.task == "log" and fault.kind is not Kind.HARMLESS:
                 # In the middle of the log.
                 server.skip = 3 if cell.duration == "passing" else 0
@@ -133,7 +137,9 @@ def make(
                 server.act = None
                 threading.Timer(GRACE / 2, lambda: (cloud.end(), server.listen())).start()
 
-        return Setting(api, cloud, server, conn_id, refs, tmp_path / "audit", task_log, kept, strike)
+        patience = 60.0 if fault.slow else PATIENCE
+        folder = tmp_path / "audit"
+        return Setting(api, cloud, server, conn_id, refs, folder, task_log, kept, strike, patience)
 
     yield build
     for server in servers:

@@ -125,6 +125,7 @@ class Setting:
     """Where a task runs.
 
     :param strike: begins the fault.
+    :param patience: seconds within which a task that recovers, recovers.
     :param arguments: further arguments of the operator.
     """
 
@@ -137,6 +138,7 @@ class Setting:
     log: TaskLog
     kept: Kept
     strike: Callable[[], None]
+    patience: float = PATIENCE
     arguments: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -154,20 +156,23 @@ class Setting:
 
 def run_sensor(setting: Setting, deferred: bool) -> Result:
     """Wait for the job."""
-    return _run(setting, JobStateSensor, {"poke_interval": INTERVAL, "timeout": PATIENCE}, deferred)
+    return _run(setting, JobStateSensor, {"poke_interval": INTERVAL, "timeout": setting.patience}, deferred)
 
 
 def run_jobs(setting: Setting, deferred: bool) -> Result:
     """Wait for four jobs at once, which are polled by lists where there are any."""
     ids = [ref.job_id for ref in setting.refs]
     return _run(
-        setting, JobStateSensor, {"poke_interval": INTERVAL, "timeout": PATIENCE, "job_id": ids}, deferred
+        setting,
+        JobStateSensor,
+        {"poke_interval": INTERVAL, "timeout": setting.patience, "job_id": ids},
+        deferred,
     )
 
 
 def run_log(setting: Setting, deferred: bool) -> Result:
     """Stream the job's log."""
-    quick = {"poll_interval": INTERVAL, "log_settle_time": 0.05, "timeout": PATIENCE}
+    quick = {"poll_interval": INTERVAL, "log_settle_time": 0.05, "timeout": setting.patience}
     return _run(setting, JobLogOperator, quick, deferred)
 
 
@@ -272,14 +277,13 @@ async def _watch(setting: Setting, lasts: float, result: Result, heard: _Listene
     wanted = 1 if named else 4
     with suppress(AssertionError):
         if lasts:
-            await until(lambda: heard.warnings and setting.server.struck >= 1, timeout=PATIENCE)
+            await until(lambda: heard.warnings or len(stored) >= wanted, timeout=setting.patience)
             await asyncio.sleep(lasts)
-            result.value = list(stored)
         else:
-            await until(lambda: len(stored) >= wanted, timeout=PATIENCE)
+            await until(lambda: len(stored) >= wanted, timeout=setting.patience)
             # A job that is reported twice would be now.
             await asyncio.sleep(5 * INTERVAL)
-            result.value = list(stored)
+    result.value = list(stored)
     await triggerer.kill()
     if triggerer.crashes:
         result.error = triggerer.crashes[0]

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_ehpc.apis import listing
 from airflow_provider_ehpc.apis.call import ApiError
 from tests.faults.catalogue import APIS, FAULTS, HUAWEI, Api, Fault, Kind
 from tests.faults.conftest import Cell, Make, Record
 from tests.faults.server import Exchange, Request, Response
-from tests.faults.tasks import LINES, RUN, Result, Setting, modes
+from tests.faults.tasks import LINES, RUN, Result, Setting, modes, run_event
 from tests.faults.values import IDS, JOB_LISTS, TOTALS, changed
 
 MOST_REQUESTS = 400
@@ -84,13 +85,19 @@ def _listing() -> list[Any]:
 
 
 @pytest.mark.parametrize("cell", _listing())
-def test_paging_ends(cell: Cell, make: Make, record: Record) -> None:
+def test_paging_ends(cell: Cell, make: Make, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "MOST_PAGES", 30)
     setting = make(cell)
     setting.folder.mkdir()
     if cell.task == "audit":
         setting.arguments["request_limit"] = MOST_REQUESTS // 2
-    result = RUN[cell.task](setting, cell.mode == "deferred")
-    assert len(setting.server.seen) < MOST_REQUESTS
+    if cell.task == "event":
+        result = run_event(setting, True, lasts=0.2)
+    else:
+        result = RUN[cell.task](setting, cell.mode == "deferred")
+    # The lists of E-HPC 2018-04-12 do not say how a job ended: it asks for each of the invented ones.
+    most = (3 if cell.api.name == "ehpc-classic" else 1) * MOST_REQUESTS
+    assert len(setting.server.seen) < most
     if cell.task == "audit" and cell.fault.name not in ("total_negative", "total_of_no_use"):
         assert isinstance(result.error, ApiError), result.error or result.value
         assert result.written == []
@@ -103,6 +110,10 @@ def test_paging_ends(cell: Cell, make: Make, record: Record) -> None:
         return
     if result.error:
         raise result.error
+    if cell.task == "event" and not result.value:
+        assert [text for text in result.warnings if "does not end" in text] == result.warnings != []
+        record(cell, "reported once, goes on")
+        return
     ended = {job["job_id"]: job["state"] for job in result.value}
     refs = setting.refs[: 1 if cell.api.name == "modelarts-v1" else 4]
     assert {ref.job_id: ended.get(ref.job_id) for ref in refs} == {ref.job_id: "SUCCEEDED" for ref in refs}

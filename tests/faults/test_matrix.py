@@ -60,7 +60,7 @@ def test_cell(cell: Cell, make: Make, record: Record) -> None:
     lasts = fault.kind is not Kind.HARMLESS and cell.duration == "lasting"
     with Peak() as peak:
         if cell.task == "event" and lasts:
-            result = run_event(setting, True, lasts=5 * GRACE)
+            result = run_event(setting, True, lasts=3 * GRACE)
         else:
             result = RUN[cell.task](setting, cell.mode == "deferred")
     if _pauses_too_long(cell):
