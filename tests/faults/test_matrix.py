@@ -18,6 +18,8 @@ from tests.faults.conftest import GRACE, Cell, Make, Record
 from tests.faults.memory import Peak
 from tests.faults.tasks import LINES, RECORDS, RUN, Result, modes, run_event
 
+SLOW_APIS = ("ehpc", "modelarts")
+"""The APIs that slow faults are tried with. How long an attempt lasts is the transport's business alone."""
 MOST_MEMORY = 300 * 1024 * 1024
 """Bytes by which a cell may make the process grow."""
 
@@ -38,6 +40,8 @@ def _cells() -> Iterator[Any]:
     for fault in FAULTS:
         for api in APIS.values():
             if fault.apis and api.name not in fault.apis:
+                continue
+            if fault.slow and api.name not in SLOW_APIS:
                 continue
             for task in RUN:
                 if not _applies(fault, task):
