@@ -115,7 +115,7 @@ class FaultServer:
         self.wants: Callable[[Request], bool] = lambda request: True
         """Whether a request is one that the fault is about."""
         self.on_over: Callable[[], None] = lambda: None
-        """Called once, when the last request was struck."""
+        """Called once, when the last request is struck."""
         self._upstream = urlsplit(upstream)
         self._tls = None
         if certificate:
@@ -171,23 +171,25 @@ class FaultServer:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls:
                 connection = self._tls.wrap_socket(connection, server_side=True)
+            elif connection.recv(1, socket.MSG_PEEK) == b"\x16":
+                # A client that begins to speak TLS (RFC 8446 5.1) gets what a web server answers.
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+                connection.close()
+                return
             with connection, connection.makefile("rb") as file:
                 while request := _read_request(file):
-                    over = self._strikes(request)
+                    if self._strikes(request):
+                        self.on_over()
                     exchange = Exchange(self, connection, request)
-                    try:
-                        if request.struck and self.act:
-                            self.act(exchange)
-                            return
-                        response = self.forward(request)
-                        body = response.body
-                        head = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-                        head |= {n: v for n, v in response.headers.items() if n not in _NOT_FORWARDED}
-                        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-                        exchange.send(f"HTTP/1.1 {response.status} OK\r\n{lines}\r\n".encode() + body)
-                    finally:
-                        if over:
-                            self.on_over()
+                    if request.struck and self.act:
+                        self.act(exchange)
+                        return
+                    response = self.forward(request)
+                    body = response.body
+                    head = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+                    head |= {n: v for n, v in response.headers.items() if n not in _NOT_FORWARDED}
+                    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+                    exchange.send(f"HTTP/1.1 {response.status} OK\r\n{lines}\r\n".encode() + body)
 
     def _strikes(self, request: Request) -> bool:
         """Note a request and whether it is struck; return whether it is the last such."""
