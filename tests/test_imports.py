@@ -214,6 +214,7 @@ def test_a_dag_file_with_a_watcher_stays_cheap() -> None:
     assert ours <= {
         "apis",
         "apis.call",
+        "apis.headers",
         "apis.job",
         "apis.json_text",
         "arguments",

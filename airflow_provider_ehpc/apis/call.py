@@ -153,8 +153,9 @@ def _only_api_errors(read: Callable[[ApiResponse], T]) -> Callable[[ApiResponse]
         except ApiError:
             raise
         except Exception as error:
+            # Its text may show parts of the response that nobody has redacted.
             raise UnexpectedResponse(
-                f"the response cannot be read: {type(error).__name__}: {error}", status=response.status
+                f"the response cannot be read ({type(error).__name__})", status=response.status
             ) from error
 
     return read_safely

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.apis.schedulers.ids import array_indexes, job_number
+from airflow_provider_ehpc.apis.schedulers.ids import array_indexes
 
 
 class Phase(StrEnum):
@@ -54,12 +53,6 @@ class Submission:
         if not self.spec.array:
             return (None,)
         return tuple(array_indexes(self.spec.array) or ())
-
-    @property
-    def afterok(self) -> tuple[str, ...]:
-        """The numbers of the jobs that have to succeed before, by a PBS directive in the script."""
-        directive = re.search(r"^#PBS\s+-W\s+depend=afterok:(\S+)", self.spec.command, re.MULTILINE)
-        return tuple(job_number(other) for other in directive[1].split(":")) if directive else ()
 
 
 @dataclass(frozen=True, slots=True)

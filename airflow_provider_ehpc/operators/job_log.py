@@ -309,7 +309,7 @@ class JobLogOperator(JobTask, BaseOperator):
         if self._store and verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
             self._store.forget()
         kept: dict[str, Any] = {}
-        if self.keep_log_at and verdict.jobs:
+        if self.keep_log_at and (verdict.jobs or "reached" in event):
             try:
                 kept["kept"] = keep_log(
                     self.hook, self.ref, self.keep_log_at, followed=totals.get("bytes"), deadline=deadline

@@ -148,7 +148,7 @@ def test_a_fault_of_our_own_is_named() -> None:
     def read(response: ApiResponse) -> None:
         raise KeyError("State")
 
-    with pytest.raises(UnexpectedResponse, match=r"cannot be read: KeyError: 'State' \(HTTP 200\)") as caught:
+    with pytest.raises(UnexpectedResponse, match=r"cannot be read \(KeyError\) \(HTTP 200\)") as caught:
         ApiCall("Op", ApiRequest("GET", "/"), read).read(ApiResponse(200, {}, b""))
     assert isinstance(caught.value.__cause__, KeyError)
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_ehpc.emulator.dependencies import OPTION
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Answer, Client
-from tests.waiting import Gate, eventually
+from tests.waiting import eventually
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _HOST = {"ExecHost": "compute000"}
@@ -219,8 +220,9 @@ class TestDescribeJob:
 
     def test_a_job_whose_dependency_failed_never_runs(self, client: Client) -> None:
         """PBS deletes it: substate 92 as of a good job, but neither an exit status nor a start."""
-        failed = _submit(client, "exit 3")
-        waiting = _submit(client, f"#PBS -W depend=afterok:{failed}\ntrue")
+        assert _submit(client, "exit 3") == "1.manager"
+        options = {OPTION: [["AfterSucceeded", 1, None]]}
+        waiting = client.emulator.submit("true", options=options)
         client.emulator.wait_for(waiting)
 
         attributes = _attributes(client, waiting)[waiting]
@@ -228,14 +230,6 @@ class TestDescribeJob:
         assert (attributes["job_state"], attributes["substate"]) == ("F", 92)
         assert not {"Exit_status", "stime", "exec_host", "comment"} & attributes.keys()
         assert attributes["depend"] == "afterok:1.manager@manager"
-
-    def test_a_job_whose_dependency_succeeded_runs(self, client: Client, gate: Gate) -> None:
-        first = _submit(client, gate.wait)
-        waiting = _submit(client, f"#PBS -W depend=afterok:{first}\nexit 5")
-        client.emulator.wait_for(first, "RUNNING")
-        assert client.emulator.job(waiting).phase == "PENDING"
-        gate.open()
-        assert client.emulator.wait_for(waiting).exit_code == 5
 
     @pytest.mark.parametrize(
         ("command", "end"),

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from airflow_provider_ehpc.emulator.operations import Operation
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Client
+from tests.emulator.huawei import V2, HuaweiClient
 from tests.emulator.qingcloud_client import QingCloudClient
 
 
@@ -373,3 +374,28 @@ def test_its_log_holds_no_secret(caplog: pytest.LogCaptureFixture) -> None:
         "4711",
     ):
         assert secret not in written
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("", {"algorithm": {"command": "x", "boot_file": "x", "parameters": 1}}),
+        ("", {"spec": {"resource": {"flavor_id": "x", "node_count": 10**30}}}),
+        ("", {"spec": {"resource": {"flavor_id": "x"}, "auto_stop": {"duration": [1]}}}),
+        ("-searches", {"filters": 1}),
+        ("-searches", {"filters": [{"key": "create_time", "operator": "between", "value": ["²", "x"]}]}),
+    ],
+)
+def test_a_malformed_api_request_is_the_clients_error(
+    emulator: Emulator, path: str, change: dict[str, Any]
+) -> None:
+    client = HuaweiClient(emulator)
+    url = V2.replace("training-jobs", "training-job-searches") if path else V2
+    body = change if path else {**client.body("job", "run=1"), **change}
+    assert client.send("POST", url, body=body).status == 400
+
+
+def test_deeply_nested_json_is_refused(emulator: Emulator) -> None:
+    nested = "[" * 3000
+    assert Client(emulator).refusal("ListJobs", JobFilter=nested) == (400, "InvalidParams")
+    assert Client(emulator).refusal("StopJobs", JobIds=nested) == (400, "InvalidParams")

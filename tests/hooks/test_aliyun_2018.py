@@ -71,7 +71,7 @@ class TestClassicOperations:
     def test_describe_job(self, ehpc_emulator: Emulator, classic: EhpcClassicHook, ask: Ask) -> None:
         ref = _ended(ehpc_emulator, "exit 3")
         answer = ask(classic, "describe_job", ehpc_emulator.cluster_id, ref.job_id)
-        assert answer.job(ref.job_id).exit_status == 3
+        assert answer.jobs[ref.job_id].exit_status == 3
 
     def test_get_job_log(self, ehpc_emulator: Emulator, classic: EhpcClassicHook, ask: Ask) -> None:
         ref = _running(ehpc_emulator, "echo 数据; echo bad >&2; sleep 60")
@@ -168,13 +168,12 @@ class TestClassicStatus:
         part = JobRef(ref.job_id.replace("[]", f"[{index}]"), ref.cluster_id)
         assert ask(classic, "job_status", part).state is state
 
-    def test_slurm_tells_no_exit_code_here(self, connect: Connect, ask: Ask) -> None:
-        """What is not told has to be marked as assumed, so that the policy for it decides."""
+    def test_slurm_reports_its_exit_code(self, connect: Connect, ask: Ask) -> None:
         with Emulator(spelling="slurm") as cloud:
             hook = EhpcClassicHook(connect(cloud.connection))
             status = ask(hook, "job_status", _ended(cloud, "exit 3"))
-        assert (status.raw_state, status.state.terminal) == ("FINISHED", True)
-        assert status.outcome_assumed
+        assert (status.raw_state, status.state, status.exit_code) == ("FAILED", JobState.FAILED, 3)
+        assert not status.outcome_assumed
 
     def test_answers_whose_forms_drift_are_read_alike(
         self, ehpc_emulator: Emulator, classic: EhpcClassicHook, ask: Ask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import socket
@@ -23,7 +24,7 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.server import Emulator
-from airflow_provider_ehpc.hooks import retry
+from airflow_provider_ehpc.hooks import retry, transport
 from airflow_provider_ehpc.hooks.account import TransportOptions
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 from airflow_provider_ehpc.hooks.huawei import ModelArtsHook
@@ -393,3 +394,37 @@ def test_the_largest_response(
 
 def test_a_job_that_is_there_is_found(endpoint: Endpoint, connect: Connect, ask: Ask) -> None:
     assert ask(EhpcHook(connect(endpoint.connection)), *GetJob).job_info.job_id == JOB["JobInfo"]["JobId"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("target", ["refused", "cut off"])
+def test_nothing_of_a_librarys_exception_hangs_on_ours(
+    endpoint: Endpoint, connect: Connect, way: str, target: str
+) -> None:
+    """It holds the URL, and with it every parameter; a logger writes the whole chain."""
+
+    def cut(handler: Any) -> None:
+        handler.close_connection = True
+        handler.connection.shutdown(socket.SHUT_RDWR)
+
+    endpoint.answer = cut
+    host = "http://127.0.0.1:1" if target == "refused" else endpoint.url
+    hook = EhpcHook(connect(endpoint.connection, host=host))
+    request = hook._sign(hook.account, ehpc.get_job("c", "1"))
+
+    async def arun() -> None:
+        try:
+            await transport.asend(hook._get_async_session(hook.account), hook.account, request)
+        finally:
+            await hook.aclose()
+
+    def run() -> None:
+        if way == "async":
+            asyncio.run(arun())
+        else:
+            transport.send(hook.get_conn(), hook.account, request)
+
+    with pytest.raises(ApiError) as caught:
+        run()
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None

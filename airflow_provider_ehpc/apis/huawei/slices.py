@@ -79,23 +79,25 @@ def read_slices(ask: AskSlice, start: int, size: int) -> Flow[tuple[bytes, int, 
     """
     data = bytearray()
     for _ in range(max(1, size // SLICE)):
-        piece = yield from _read_slice(ask, start)
+        piece, known_end = yield from _read_slice(ask, start)
         if piece is None:
             return bytes(data), start, False
         data += piece.data
         begun, start = start, piece.end(start)
-        if start - begun < SLICE // 2:
+        if start - begun < SLICE // 2 and start >= known_end:
             return bytes(data), start, False
     return bytes(data), start, True
 
 
-def _read_slice(ask: AskSlice, start: int) -> Flow[LogSlice | None]:
+def _read_slice(ask: AskSlice, start: int) -> Flow[tuple[LogSlice | None, int]]:
+    """Return the next slice, None if there is none yet, and up to where the log is known to go."""
     first: LogSlice = yield ask(start, SLICE)
-    length = first.end(start) - start
+    end = first.end(start)
+    length = end - start
     if length <= 0:
-        return None
+        return None, end
     if first.whole(start) and not first.ends_replaced:
-        return first
+        return first, end
     for cut in range(1, min(_LONGEST_REST, length - 1) + 1):
         shorter: LogSlice = yield ask(start, length - cut)
         # A U+FFFD at this end is the job's own: with the byte that was left out, a cut character would
@@ -104,8 +106,8 @@ def _read_slice(ask: AskSlice, start: int) -> Flow[LogSlice | None]:
         # end of the text is all there is to go by.
         mended = not first.whole(start) and first.ends_replaced and shorter.log and not shorter.ends_replaced
         if shorter.end(start) > start and (shorter.whole(start) or mended):
-            return shorter
+            return shorter, end
     if length <= _LONGEST_REST and (not first.log or first.ends_replaced):
         # The log's last bytes so far are the beginning of a character: its rest is yet to be written.
-        return None
-    return first
+        return None, end
+    return first, end

@@ -15,6 +15,7 @@ from airflow_provider_ehpc.emulator.aliyun.classic_requests import rerunable
 from airflow_provider_ehpc.emulator.aliyun.spelling import PBS, SLURM
 from airflow_provider_ehpc.emulator.aliyun.view import local_time
 from airflow_provider_ehpc.emulator.cluster import Cluster
+from airflow_provider_ehpc.emulator.dependencies import OPTION, TYPES
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
 
 Attributes = Mapping[str, Any]
@@ -92,8 +93,8 @@ def _pbs(cluster: Cluster, job: Job) -> Attributes:
         told["history_timestamp"] = int(job.ended_at or job.modified_at)
     if comment := _comment(job, told.get("exec_vnode", "")):
         told["comment"] = comment
-    if others := job.submission.afterok:
-        told["depend"] = "afterok:" + ":".join(f"{other}.{_SERVER}@{_SERVER}" for other in others)
+    if others := spec.options.get(OPTION):
+        told["depend"] = ",".join(f"{TYPES[kind]}:{other}.{_SERVER}@{_SERVER}" for kind, other, _ in others)
     if spec.array:
         told |= _pbs_array(cluster, job)
     return told

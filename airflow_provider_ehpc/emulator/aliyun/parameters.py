@@ -56,7 +56,7 @@ def json_value(text: str, parameter: str) -> Any:
     """Return a parameter that holds JSON."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise invalid(parameter) from None
 
 

@@ -63,7 +63,7 @@ def _job_ids(told: Mapping[str, Any]) -> tuple[str, ...]:
     for name in ("JobIds", "Jobs"):
         try:
             items = json.loads(told.get(name) or "[]")
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             continue
         if isinstance(items, list):
             found += [str(item.get("Id", "")) if isinstance(item, dict) else str(item) for item in items]

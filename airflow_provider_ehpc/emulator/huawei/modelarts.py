@@ -7,7 +7,6 @@ of a log come where the base line is left out or between two lines is not docume
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
@@ -17,7 +16,7 @@ from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Refused, Reply
 from airflow_provider_ehpc.emulator.huawei import training
 from airflow_provider_ehpc.emulator.huawei.logs import PREVIEW, Line, LogFile
-from airflow_provider_ehpc.emulator.huawei.protocol import Call, Route, not_emulated, route
+from airflow_provider_ehpc.emulator.huawei.protocol import Call, Route, is_number, not_emulated, route
 from airflow_provider_ehpc.emulator.huawei.training import TrainingJobs
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
 from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
@@ -79,7 +78,10 @@ class ModelArts:
             if asked.get(name):
                 raise not_emulated(name)
         jobs = list(self._jobs.all())
-        wanted = [_filter(told) for told in asked.get("filters") or []]
+        filters = asked.get("filters") or []
+        if not isinstance(filters, list):
+            raise Refused(400, "ModelArts.2825", "The parameter (filters) value type error.")
+        wanted = [_filter(told) for told in filters]
         workspace = asked.get("workspace_id") or ""
         found = [
             job
@@ -164,7 +166,7 @@ class ModelArts:
         """
         base, order = call.query.get("base_line", ""), call.query.get("order", "desc")
         count = _whole(call.query, "lines", 50)
-        if order not in ("asc", "desc") or (base and not base.isdigit()) or not 1 <= count <= _MAX_LINES:
+        if order not in ("asc", "desc") or (base and not is_number(base, 40)) or not 1 <= count <= _MAX_LINES:
             raise Refused(400, "ModelArts.2764", "Invalid query parameter (base_line, lines, order).")
         log = self._log(call)
         lines: list[Line] = []
@@ -310,7 +312,7 @@ def _filter(told: Any) -> Callable[[Mapping[str, str]], bool]:
     if operator == "like":
         return lambda facts: any(value in facts[key] for value in values)
     if operator == "between" and key == "create_time" and len(values) == 2:
-        if not all(re.fullmatch(r"[0-9]{1,18}", value) for value in values):
+        if not all(map(is_number, values)):
             raise Refused(400, "ModelArts.2770", "Parameter range error.")
         first, last = map(int, values)
         return lambda facts: first <= int(facts[key]) <= last
@@ -319,7 +321,7 @@ def _filter(told: Any) -> Callable[[Mapping[str, str]], bool]:
 
 def _whole(query: Mapping[str, str], name: str, default: int) -> int:
     text = query.get(name, str(default))
-    if not text.isdigit():
+    if not is_number(text):
         raise Refused(400, "ModelArts.2764", f"Invalid query parameter ({name}).")
     return int(text)
 

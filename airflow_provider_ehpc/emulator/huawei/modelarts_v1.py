@@ -15,7 +15,7 @@ from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Refused, Reply
 from airflow_provider_ehpc.emulator.huawei import training
 from airflow_provider_ehpc.emulator.huawei.logs import CUTS, Line, LogFile
-from airflow_provider_ehpc.emulator.huawei.protocol import Call, Route, route
+from airflow_provider_ehpc.emulator.huawei.protocol import Call, Route, is_number, route
 from airflow_provider_ehpc.emulator.huawei.training import TrainingJobs
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
 
@@ -170,7 +170,7 @@ class ModelArtsV1:
             query.get("order", "desc"),
             _whole(query, "lines", 50),
         )
-        if order not in ("asc", "desc") or (base and not base.isdigit()) or count > _MAX_LINES:
+        if order not in ("asc", "desc") or (base and not is_number(base, 40)) or count > _MAX_LINES:
             raise _refused("0101", "Invalid Argument.")
         log = self._log(call)
         if base and order == "desc":
@@ -181,7 +181,7 @@ class ModelArtsV1:
 
     def _find(self, call: Call) -> Job:
         job_id, version = call.names["job_id"], call.names["version_id"]
-        job = self._jobs.get(int(job_id)) if job_id.isdigit() else None
+        job = self._jobs.get(int(job_id)) if is_number(job_id) else None
         if job is None or str(version_id(job)) != version:
             raise _refused("0102", "The resource does not exist.")
         return job

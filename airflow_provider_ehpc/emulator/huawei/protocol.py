@@ -54,7 +54,7 @@ class Call:
         """
         try:
             told = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict):
             raise Refused(400, "ModelArts.2787", "Invalid JSON request body.")
@@ -222,6 +222,11 @@ class HuaweiService:
 
 def _query(request: web.Request) -> dict[str, str]:
     return dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
+
+
+def is_number(text: str, digits: int = 18) -> bool:
+    """Return whether a text is a whole number of so many digits at most."""
+    return text.isascii() and text.isdigit() and len(text) <= digits
 
 
 def not_emulated(parameter: str) -> Refused:

@@ -48,7 +48,7 @@ class Tokens:
             raise Refused(400, "Bad Request", "The request body is invalid") from None
         known = (IAM_DOMAIN, IAM_USER, self._accounts.first.secret)
         if methods != ["password"] or not all(
-            hmac.compare_digest(str(one).encode(), other.encode())
+            hmac.compare_digest(str(one).encode(errors="replace"), other.encode())
             for one, other in zip(told, known, strict=True)
         ):
             raise Refused(401, "Unauthorized", "The username or password is wrong.")

@@ -18,13 +18,14 @@ from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Refused
 from airflow_provider_ehpc.emulator.huawei.logs import LogFile
-from airflow_provider_ehpc.emulator.huawei.protocol import not_emulated
+from airflow_provider_ehpc.emulator.huawei.protocol import is_number, not_emulated
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
 
 _OPTION = "modelarts"
 """Where a job's spec keeps the body it was created with."""
 _IDS = uuid.UUID("3faf5c03-aaa1-4cbe-879d-000000000000").int
 """Added to a job's number, it is its id."""
+_MAX_NODES = 1000
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PHASES = {
     Phase.PENDING: ("Pending", "Queuing"),
@@ -128,18 +129,17 @@ def read_spec(body: Mapping[str, Any], home: Path, default_queue: str) -> JobSpe
     if not (resource.get("flavor_id") or resource.get("pool_id")):
         raise Refused(400, "ModelArts.2763", "The selected flavor is invalid.")
     nodes = resource.get("node_count", 1)
-    if not isinstance(nodes, int) or nodes < 1:
+    if not isinstance(nodes, int) or not 1 <= nodes <= _MAX_NODES:
         raise _invalid("spec.resource.node_count")
     log = home / f"{name}-{uuid.uuid4().hex[:8]}-worker-0.log"
     command = _command(algorithm, home)
     environment = _part(algorithm, "environments")
-    auto_stop = _part(spec, "auto_stop")
     return JobSpec(
         name=name,
         command=command if nodes == 1 else _on_nodes(command, nodes, log),
         queue=default_queue,
         nodes=nodes,
-        wall_time=int(auto_stop["duration"]) * 3600 if auto_stop.get("duration") else None,
+        wall_time=_wall_time(_part(spec, "auto_stop")),
         priority=_part(spec, "schedule_policy").get("priority"),
         environment={**{key: str(value) for key, value in environment.items()}, "MA_NUM_HOSTS": str(nodes)},
         stdout_path=str(log),
@@ -184,6 +184,10 @@ def _command(algorithm: Mapping[str, Any], home: Path) -> str:
     if boot_file and not command:
         path = home / "obs" / str(boot_file).removeprefix("obs://").lstrip("/")
         parameters = algorithm.get("parameters") or []
+        if not isinstance(parameters, list) or not all(
+            isinstance(one, dict) and isinstance(one.get("name"), str) for one in parameters
+        ):
+            raise _invalid("algorithm.parameters")
         arguments = [f"--{one['name']}={one['value']}" for one in parameters if one.get("value") is not None]
         return shlex.join(["python3", str(path), *arguments])
     if not command and algorithm.get("id"):
@@ -211,6 +215,15 @@ def _task_log(log: Path, number: int) -> Path:
 
 def _ends(log: Path) -> Path:
     return log.with_suffix(".ends")
+
+
+def _wall_time(auto_stop: Mapping[str, Any]) -> int | None:
+    hours = auto_stop.get("duration")
+    if not hours:
+        return None
+    if not isinstance(hours, int | str) or isinstance(hours, bool) or not is_number(str(hours)):
+        raise _invalid("spec.auto_stop.duration")
+    return int(hours) * 3600
 
 
 def _part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:

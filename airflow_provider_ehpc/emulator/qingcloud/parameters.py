@@ -62,7 +62,7 @@ def whole(told: Mapping[str, Any], name: str, default: int | None = None) -> int
         if isinstance(value, bool):
             raise ValueError
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise refusal(Code.MALFORMED, f"parameter [{name}] is no whole number: {value!r}") from None
     if number < 0:
         raise refusal(Code.MALFORMED, f"parameter [{name}] is below 0")

@@ -196,7 +196,7 @@ def _check_age(text: str, now: float) -> None:
 def _object(content: bytes) -> Mapping[str, Any]:
     try:
         told = json.loads(content or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
         raise refusal(Code.MALFORMED, "the body is no JSON object")

@@ -85,9 +85,7 @@ class LocalScheduler:
                 seen.append(current)
             elif job.stopped_at is not None:
                 seen.append(self._cancelled(job, now))
-            elif (satisfied := self._dependency(job)) is False:
-                seen.append(dataclasses.replace(job, phase=Phase.CANCELLED, ended_at=now))
-            elif satisfied:
+            else:
                 waiting.append(job)
         if free > 0:
             waiting.sort(key=lambda job: (-(job.spec.priority or 0), job.number, job.index or 0))
@@ -106,11 +104,6 @@ class LocalScheduler:
         for child in self._children.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=5)
-
-    def _dependency(self, job: Job) -> bool | None:
-        """Return True if a job may start, None if it waits for another one, False if it waits in vain."""
-        codes = [_exit(self._directory / other)[0] for other in job.submission.afterok]
-        return False if any(codes) else None if None in codes else True
 
     def _cores(self, job: Job) -> int:
         return min(self._slots, max(1, (job.spec.nodes or 1) * (job.spec.cores or 1)))
