@@ -203,7 +203,7 @@ class DescribeJobAnswer(PascalAnswer):
 
 def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobAnswer]:
     """DescribeJob: the attributes that the cluster's scheduler has of a job."""
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "DescribeJob",
         DescribeJobAnswer,
@@ -211,6 +211,12 @@ def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobAnswer]:
         subject=str(JobRef(job_id, cluster_id)),
         method="GET",
     )
+    # A key may also be a word, or hold more than the ID.
+    return about(call, job_id, lambda answer: filter(_is_id, answer.jobs or ()), same_job)
+
+
+def _is_id(key: str) -> bool:
+    return key[:1].isdigit()
 
 
 class GetJobLogAnswer(PascalAnswer):
