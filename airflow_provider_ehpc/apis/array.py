@@ -73,7 +73,7 @@ def with_members(parent: JobStatus, members: Mapping[str, JobStatus], size: int 
     states: dict[str, JobState] = {}
     for job_id, member in members.items():
         # Several that wait together are one entry. One whose indexes are unreadable counts as well.
-        states |= dict.fromkeys(map(str, member_indexes(job_id) or [job_id]), member.state)
+        states |= dict.fromkeys([str(index) for index in member_indexes(job_id)] or [job_id], member.state)
     # The first to be named is the one whose log explains the failure.
     blamed = [
         job_id
