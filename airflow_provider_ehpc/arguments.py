@@ -14,6 +14,8 @@ from airflow_provider_ehpc.apis.call import InvalidArgument
 
 LONGEST = timedelta(days=36_500)
 """Longer durations overflow the dates that Airflow computes with them."""
+_MISSING = frozenset({"none", "null", "nan"})
+"""What Python, JSON and pandas write for a missing value."""
 _SHOWN = 80
 """Characters of a wrong value that an error shows."""
 
@@ -82,12 +84,12 @@ def identifier(argument: str, value: Any, *, what: str = "job") -> str:
     found: str = value.strip()
     if not found:
         raise InvalidArgument(f"{argument}: an empty text names no {what}")
-    if found == "None":
+    if found.casefold() in _MISSING:
         raise InvalidArgument(
-            f"{argument}: 'None' is the text of a missing value; check the task or the variable that the "
+            f"{argument}: {found!r} is the text of a missing value; check the task or the variable that the "
             "template reads"
         )
-    if found[0] in "[{":
+    if found[0] in "[{(":
         raise InvalidArgument(
             f"{argument}: {shown(value)} is a list or a dict as text; pass the output of the task itself "
             "(an XComArg), or set render_template_as_native_obj"

@@ -36,6 +36,7 @@ from airflow_provider_ehpc.apis.json_text import parse_json as parse_json
 _LONGEST_TIME = 40
 """Characters of the longest text that is a time."""
 _EPOCH = re.compile(r"[0-9]{1,16}(\.[0-9]*)?")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
 _INT64 = 2**63
 
 T = TypeVar("T")
@@ -59,10 +60,10 @@ def as_number(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = as_text(value)
-    try:
-        number = int(text) if len(text) <= 20 else _INT64
-    except ValueError:
+    # int() takes 1_0 and digits of other scripts, too.
+    if not _WHOLE.fullmatch(text):
         return None
+    number = int(text) if len(text) <= 20 else _INT64
     return number if -_INT64 <= number < _INT64 else None
 
 
@@ -140,7 +141,8 @@ Items = Annotated[list[T], WrapValidator(_items)]
 item of it becomes one without fields."""
 
 
-def _pascal(name: str) -> str:
+def pascal(name: str) -> str:
+    """Return a field's name ``LikeThis``."""
     return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
 
 
@@ -175,7 +177,7 @@ class Answer(BaseModel):
 class PascalAnswer(Answer):
     """A response whose fields are spelt ``LikeThis``, as Alibaba Cloud's are."""
 
-    model_config = ConfigDict(alias_generator=_pascal)
+    model_config = ConfigDict(alias_generator=pascal)
 
 
 class VerbatimAnswer(Answer):
@@ -208,15 +210,19 @@ def json_object(response: ApiResponse, logs: frozenset[str] = frozenset()) -> Ma
     raise foreign(response)
 
 
+_OF_ANYBODY = frozenset({"code", "message", "name", "request_id", "status", "type"})
+"""Fields that the JSON of health checks, gateways and web frameworks has as well."""
+
+
 @functools.lru_cache
 def field_names(model: type[Answer]) -> frozenset[str]:
-    """Return every name under which a response may hold one of the model's fields."""
+    """Return the names of the model's fields, as they are sent, that show that the API sent a response."""
     names = set(model.model_fields)
     for field in model.model_fields.values():
         alias = field.validation_alias
         choices = alias.choices if isinstance(alias, AliasChoices) else (alias, field.alias)
         names.update(name for name in choices if isinstance(name, str))
-    return frozenset(names)
+    return frozenset(names) - _OF_ANYBODY
 
 
 def read_model(model: type[A], fields: Mapping[str, Any], *, status: int, request_id: str | None) -> A:

@@ -72,8 +72,8 @@ def with_members(parent: JobStatus, members: Mapping[str, JobStatus], size: int 
     """
     states: dict[str, JobState] = {}
     for job_id, member in members.items():
-        # Several that wait together are one entry.
-        states |= dict.fromkeys(map(str, member_indexes(job_id)), member.state)
+        # Several that wait together are one entry. One whose indexes are unreadable counts as well.
+        states |= dict.fromkeys([str(index) for index in member_indexes(job_id)] or [job_id], member.state)
     # The first to be named is the one whose log explains the failure.
     blamed = [
         job_id
@@ -83,7 +83,9 @@ def with_members(parent: JobStatus, members: Mapping[str, JobStatus], size: int 
     ]
     failures = {job_id: _failure(members[job_id]) for job_id in blamed[:_NAMED]}
     assumed = parent.outcome_assumed or any(member.outcome_assumed for member in members.values())
-    return array_status(dataclasses.replace(parent, outcome_assumed=assumed), states, size, failures)
+    may_rerun = parent.may_rerun or any(member.may_rerun for member in members.values())
+    whole = dataclasses.replace(parent, outcome_assumed=assumed, may_rerun=may_rerun)
+    return array_status(whole, states, size, failures)
 
 
 def _failure(member: JobStatus) -> str:

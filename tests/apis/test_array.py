@@ -54,6 +54,18 @@ def test_ten_are_named_however_many_failed() -> None:
     assert whole.array == {"FAILED": 5000}
 
 
+def test_an_end_of_a_sub_job_that_may_not_be_final_is_that_of_the_array() -> None:
+    lost = {"7_1": JobStatus("7_1", JobState.FAILED, "NODE_FAIL", may_rerun=True)}
+    assert with_members(parent("FAILED"), lost | members(i2="SUCCEEDED")).may_rerun
+
+
+@pytest.mark.parametrize("job_id", ["7_4294967294", "7_[1-999999999]", "7_x"])
+def test_a_sub_job_without_readable_indexes_counts(job_id: str) -> None:
+    """One range of an ID must not take gigabytes either."""
+    odd = {job_id: JobStatus(job_id, JobState.RUNNING, "Running")}
+    assert with_members(parent("SUCCEEDED"), odd | members(i1="SUCCEEDED")).state is JobState.RUNNING
+
+
 def test_sub_jobs_that_wait_together_count_each() -> None:
     waiting = {"7_[3-6%2]": JobStatus("7_[3-6%2]", JobState.QUEUED, "Pending")}
     whole = with_members(parent("QUEUED"), waiting | members(i1="SUCCEEDED"), 5)

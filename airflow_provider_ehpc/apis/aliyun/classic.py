@@ -203,7 +203,7 @@ class DescribeJobAnswer(PascalAnswer):
 
 def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobAnswer]:
     """DescribeJob: the attributes that the cluster's scheduler has of a job."""
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "DescribeJob",
         DescribeJobAnswer,
@@ -211,6 +211,12 @@ def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobAnswer]:
         subject=str(JobRef(job_id, cluster_id)),
         method="GET",
     )
+    # A key may also be a word, or hold more than the ID.
+    return about(call, job_id, lambda answer: filter(_is_id, answer.jobs or ()), same_job)
+
+
+def _is_id(key: str) -> bool:
+    return key[:1].isdigit()
 
 
 class GetJobLogAnswer(PascalAnswer):
@@ -423,9 +429,11 @@ class EhpcClassicApi:
         return Description(dataclasses.replace(status, reason=doubt) if status.outcome_assumed else status)
 
     def _with_members(self, ref: JobRef, description: Description) -> Flow[JobStatus]:
-        """Return a job's status; of an array that failed, ask for the sub-jobs, to name those to blame."""
+        """Return a job's status; of an array that failed, or may have, ask for the sub-jobs, to name those to
+        blame.
+        """
         status, array_id, indexes = description
-        if status.state not in (JobState.FAILED, JobState.CANCELLED):
+        if status.state not in (JobState.FAILED, JobState.CANCELLED) and not status.outcome_assumed:
             return status
         members: dict[str, JobStatus] = {}
         for index in indexes[:_MEMBERS]:
@@ -438,9 +446,11 @@ class EhpcClassicApi:
                 break
             if described:
                 members[member.job_id] = described.status
-        whole = with_members(status, members)
+        if len(members) == len(indexes) > 0:
+            # All outcomes are reported, unless that of a sub-job is assumed.
+            return with_members(dataclasses.replace(status, outcome_assumed=False), members)
         # The numbers of some are not those of all.
-        return whole if len(members) == len(indexes) else dataclasses.replace(whole, array={})
+        return dataclasses.replace(with_members(status, members), array={})
 
     def _listed_status(self, ref: JobRef) -> Flow[JobStatus]:
         def page(number: int) -> Flow[tuple[list[ListedJob], int | None]]:

@@ -383,8 +383,13 @@ class EhpcServerlessApi:
         """Return what ListServerlessJobs reports of at most a hundred jobs of one cluster."""
 
         def page(number: int) -> Flow[tuple[list[ListedJob], int | None]]:
-            answer = yield list_serverless_jobs(
-                cluster_of(refs[0]), job_ids=[ref.job_id for ref in refs], page_number=number
+            ids = [ref.job_id for ref in refs]
+            call = list_serverless_jobs(cluster_of(refs[0]), job_ids=ids, page_number=number)
+            answer = yield about(
+                call,
+                ", ".join(ids),
+                lambda answer: [row.job_id for row in answer.jobs],
+                lambda asked, given: any(same_job(job_id, given) for job_id in ids),
             )
             return answer.jobs, answer.total_count
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -22,7 +23,14 @@ from airflow_provider_ehpc.apis.schedulers.ids import (
     job_number,
 )
 from airflow_provider_ehpc.apis.schedulers.pbs import PbsJob, pbs_status
-from airflow_provider_ehpc.apis.schedulers.slurm import SlurmJob, read_fields, slurm_status
+from airflow_provider_ehpc.apis.schedulers.slurm import (
+    SlurmJob,
+    is_slurm,
+    plain_name,
+    read_fields,
+    slurm_fields,
+    slurm_status,
+)
 
 DescribedJob: TypeAlias = PbsJob | SlurmJob
 
@@ -74,36 +82,42 @@ def _escape(match: re.Match[str]) -> str:
 def read_jobs(described: Any) -> Mapping[str, DescribedJob] | None:
     """Return the jobs that a description holds, by their IDs; None if it cannot be read.
 
-    It may be an object by job ID, or the attributes of one job (under an empty ID), both also as JSON in a
-    text, or the text of ``scontrol show job``.
+    It may be an object by job ID, a list of jobs, or the attributes of one job (under an empty ID), all also
+    as JSON in a text, or the text of ``scontrol show job``, in one piece or in several.
     """
+    with contextlib.suppress(ValueError):
+        for _ in range(2):  # a JSON text may be quoted once more
+            if isinstance(described, str) and described.strip():
+                described = lenient_json(described)
     if isinstance(described, str):
-        if fields := read_fields(described):
-            return _by_id(("", job) for job in fields)
-        try:
-            described = lenient_json(described) if described.strip() else None
-        except ValueError:
-            return None
+        described = described.strip() and [described]
     if not described:
         return {}
-    if not isinstance(described, dict):
-        return None
-    inner = described.get("Jobs", described)  # qstat's own envelope
-    jobs = [(job_id, job) for job_id, job in inner.items() if _is_job(job)] if isinstance(inner, dict) else []
-    if jobs:
-        return _by_id(jobs)
-    return _by_id([("", described)]) if _is_job(described) else None
+    if isinstance(described, dict) and not _is_job(described):
+        # The envelopes of qstat and of "scontrol show job --json".
+        described = described.get("Jobs") or described.get("jobs") or described
+    if isinstance(described, list):
+        texts = [item for item in described if isinstance(item, str)]
+        rows = [("", item) for item in (*described, *read_fields("\n".join(texts)))]
+    elif isinstance(described, dict) and not _is_job(described):
+        texts_by_id = ((job_id, job) for job_id, job in described.items() if isinstance(job, str))
+        rows = [(job_id, fields) for job_id, text in texts_by_id for fields in read_fields(text)]
+        rows += described.items()
+    else:
+        rows = [("", described)]
+    jobs = [(job_id, job) for job_id, job in rows if _is_job(job)]
+    return _by_id(jobs) if jobs else None
 
 
 def _is_job(attributes: Any) -> bool:
-    return isinstance(attributes, dict) and not {"job_state", "JobState"}.isdisjoint(attributes)
+    return isinstance(attributes, dict) and "jobstate" in map(plain_name, attributes)
 
 
 def _by_id(jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, DescribedJob]:
     found: dict[str, DescribedJob] = {}
     for job_id, attributes in jobs:
-        if "JobState" in attributes:
-            job = SlurmJob.model_validate(attributes)
+        if is_slurm(attributes):
+            job = SlurmJob.model_validate(slurm_fields(attributes))
             found[job_id or job.full_id] = job
         else:
             found[job_id] = PbsJob.model_validate(attributes)

@@ -71,7 +71,8 @@ def member_indexes(job_id: str, index: str = "") -> Sequence[int]:
     """
     match = _ID.fullmatch(job_id.strip())
     text = index.strip() or (match and (match["index"] or match["range"])) or ""
-    return array_indexes(text) or ()
+    indexes = array_indexes(text) or ()
+    return indexes if len(indexes) <= _MOST else ()
 
 
 def array_indexes(request: str) -> Sequence[int] | None:

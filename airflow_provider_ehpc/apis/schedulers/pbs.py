@@ -38,6 +38,7 @@ class PbsJob(Answer):
     exit_status: Number = Field(None, alias="Exit_status")
     """0 to 255 as the job's shell ended, 256 and the signal's number if one ended it, or below 0 if PBS
     did. An array has that of the sub-job that ended last."""
+    exit_status_text: Text = Field("", alias="Exit_status")
     name: Text = Field("", alias="Job_Name")
     owner: Text = Field("", alias="Job_Owner")
     queue: Text = ""
@@ -111,10 +112,13 @@ def exit_words(exit_status: int) -> str:
     """Return what an ``Exit_status`` means that is not a program's own; empty for one that is."""
     if exit_status < 0:
         return _EXIT_WORDS.get(exit_status, "PBS ended the job or could not start it")
-    try:
-        return f"ended by {signal.Signals(exit_status - _BY_SIGNAL).name}" if exit_status > _BY_SIGNAL else ""
-    except ValueError:
+    number = exit_status - _BY_SIGNAL
+    if number <= 0:
         return ""
+    try:
+        return f"ended by {signal.Signals(number).name}"
+    except ValueError:
+        return f"ended by signal {number}"
 
 
 def _never_started(job: PbsJob) -> bool:
@@ -132,8 +136,9 @@ def _ended(job: PbsJob) -> tuple[JobState, bool]:
     if _never_started(job):
         # Deleted, for instance because its dependency can never be satisfied: substate 92 all the same.
         return JobState.CANCELLED, False
-    if job.is_array and job.substate == _FINISHED:
-        return JobState.SUCCEEDED, False
+    if job.is_array and not job.exit_status:
+        # Its exit status is that of the sub-job that ended last: others may have failed.
+        return JobState.SUCCEEDED, job.substate != _FINISHED
     if job.exit_status is not None:
         return (JobState.FAILED if job.exit_status else JobState.SUCCEEDED), False
     return JobState.SUCCEEDED, True
@@ -148,14 +153,18 @@ def _reason(job: PbsJob, state: JobState) -> str | None:
                 words += f"; it depended on {job.depend}"
         elif job.exit_status is not None and not job.is_array:
             words = exit_words(job.exit_status)
+    if state.terminal and job.exit_status is None and job.exit_status_text:
+        words = f"Exit_status {job.exit_status_text!r} is unreadable"
     return "; ".join(part for part in (words, job.comment) if part) or None
 
 
 def pbs_status(ref: JobRef, job: PbsJob) -> JobStatus:
     """Return the status that a job's attributes describe."""
-    state, assumed = meaning(job.job_state, Dialect.PBS).state, False
-    ended = state.terminal
-    if ended:
+    word = meaning(job.job_state, Dialect.PBS)
+    if word.state is JobState.UNKNOWN:
+        word = meaning(job.job_state)
+    state, assumed, ended = word.state, False, word.state.terminal
+    if word.outcome_untold:
         state, assumed = _ended(job)
     hosts = (host.partition("/")[0] for host in job.exec_host.split("+"))
     return JobStatus(

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from airflow_provider_ehpc.apis.aliyun.common import node_names
-from airflow_provider_ehpc.apis.answer import PascalAnswer, Text, Time
+from airflow_provider_ehpc.apis.answer import PascalAnswer, Text, Time, pascal
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.schedulers.ids import member_id
 from airflow_provider_ehpc.apis.schedulers.words import Dialect, meaning
@@ -23,6 +23,28 @@ _NOTHING = frozenset({"", "none", "(null)", "unknown", "n/a"})
 
 def _something(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().casefold() in _NOTHING else value
+
+
+def _words(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _number(value: Any) -> Any:
+    # slurmrestd: {"set": true, "infinite": false, "number": 3}
+    if isinstance(value, dict) and "set" in value:
+        return value.get("number") if value["set"] and not value.get("infinite") else None
+    return value
+
+
+def _exit_text(value: Any) -> Any:
+    """Return the forms in which slurmrestd writes an exit code as ``code:signal``."""
+    if isinstance(value, dict) and "return_code" in value:
+        ended = value.get("signal")
+        number = ended.get("id", ended.get("signal_id")) if isinstance(ended, dict) else ended
+        return f"{_number(value['return_code']) or 0}:{_number(number) or 0}"
+    value = _number(value)
+    # Up to version 0.0.39 it is the status of wait(2).
+    return f"{value >> 8}:{value & 127}" if isinstance(value, int) and value > 255 else value
 
 
 SlurmText = Annotated[Text, BeforeValidator(_something)]
@@ -36,9 +58,9 @@ class SlurmJob(PascalAnswer):
     array_job_id: SlurmText = ""
     array_task_id: SlurmText = ""
     """An index; of sub-jobs that wait together ``5-9%2``."""
-    job_state: Text = ""
+    job_state: Annotated[Text, BeforeValidator(_words)] = ""
     reason: SlurmText = ""
-    exit_code: Text = ""
+    exit_code: Annotated[Text, BeforeValidator(_exit_text)] = ""
     """``code:signal``, as in ``3:0`` and ``0:9``."""
     job_name: Text = ""
     user_id: SlurmText = ""
@@ -65,6 +87,38 @@ class SlurmJob(PascalAnswer):
         if not self.array_job_id or not self.array_task_id:
             return self.job_id
         return member_id(self.array_job_id, self.array_task_id)
+
+
+_RESTD_NAMES = {
+    "statereason": "Reason",
+    "name": "JobName",
+    "username": "UserId",
+    "nodes": "NodeList",
+    "standardoutput": "StdOut",
+    "standarderror": "StdErr",
+}
+"""The fields that slurmrestd names in other words than scontrol does."""
+
+
+def plain_name(name: str) -> str:
+    """Return a field's name without what differs between tools: case and ``_``."""
+    return name.replace("_", "").casefold()
+
+
+_NAMES = {plain_name(name): pascal(name) for name in SlurmJob.model_fields} | _RESTD_NAMES
+
+
+def is_slurm(attributes: Mapping[str, Any]) -> bool:
+    """Return True for a job's fields as Slurm's tools name them, False for the attributes of PBS."""
+    if "job_state" not in attributes:
+        return True
+    return not {"jobid", "exitcode", "statereason"}.isdisjoint(map(plain_name, attributes))
+
+
+def slurm_fields(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job's fields under scontrol's names, whichever of Slurm's tools wrote them."""
+    named = {_NAMES.get(plain_name(name), name): _number(value) for name, value in attributes.items()}
+    return named | {name: value for name, value in attributes.items() if name in _NAMES.values()}
 
 
 def read_fields(text: str) -> list[Mapping[str, str]]:

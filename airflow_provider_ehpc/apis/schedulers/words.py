@@ -130,7 +130,15 @@ def meaning(raw_state: str, dialect: Dialect = Dialect.ANY) -> Meaning:
     Words may be truncated (``OUT_OF_ME+``), have a suffix (``CANCELLED by 1000``), be compact (``CD``), or
     be several (``RUNNING,COMPLETING``; ``["CANCELLED", "COMPLETING"]`` of newer versions of slurmrestd).
     """
-    words = re.split(r"[,;|]|\+(?=\w)", raw_state.strip().strip("[](){}"))
+    if (
+        whole := _meaning(re.split(r"[,;|]|\+(?=\w)", raw_state.strip().strip("[](){}")), dialect)
+    ) is _UNKNOWN:
+        # Flags may stand behind a blank, but so does the second half of NODE FAIL.
+        return _meaning(raw_state.split(), dialect)
+    return whole
+
+
+def _meaning(words: list[str], dialect: Dialect) -> Meaning:
     found = [_word(word, dialect) for word in words if _key(word) not in _IGNORED_KEYS | {""}]
     if len(found) < 2:
         return found[0] if found else _UNKNOWN
@@ -146,15 +154,18 @@ def meaning(raw_state: str, dialect: Dialect = Dialect.ANY) -> Meaning:
 
 def _word(text: str, dialect: Dialect) -> Meaning:
     # "CANCELLED by 1000" of sacct; "PENDING (Resources)".
-    word = re.split(r"\s+by\s+|\(", text.strip().strip("'\""), maxsplit=1)[0]
+    word = re.split(r"(?i)\s+by\b|[(:]", text.strip().strip("'\""), maxsplit=1)[0].strip()
     key, known = _key(word), _WORDS[dialect]
     # Some tools count in plurals; codes are too short for that.
     if found := known.get(key) or (len(key) > 4 and known.get(key.removesuffix("s"))):
         return found
     if dialect is not Dialect.PBS and (word.endswith("+") or len(word) == _CUT_AT):
-        matches = {each for name, each in _SLURM_WORDS.items() if key and name.startswith(key)}
-        if len(matches) == 1:
-            return matches.pop()
+        matches = {each: None for name, each in _SLURM_WORDS.items() if key and name.startswith(key)}
+        # REQUEUE+ is one of several, of which none is an end.
+        if len(matches) == 1 or (
+            len(key) >= _CUT_AT - 2 and not any(each.state.terminal for each in matches)
+        ):
+            return next(iter(matches), _UNKNOWN)
     return _UNKNOWN
 
 

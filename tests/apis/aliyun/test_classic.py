@@ -460,6 +460,21 @@ def test_a_good_array_costs_one_request(drive):
     assert cloud.asked == ["17[].vm"]
 
 
+def test_an_array_whose_outcome_is_not_reported_is_asked_for_its_sub_jobs(drive):
+    cloud = _array(i0=7, i1=0)
+    del cloud.jobs["17[].vm"]["substate"]
+    status = drive(API.job_status(JobRef("17[].vm", CLUSTER)), cloud).result
+    assert (status.state, status.outcome_assumed) == (JobState.FAILED, False)
+    assert list(status.failed_members) == ["17[0].vm"]
+
+
+def test_an_array_of_good_sub_jobs_succeeded_as_reported(drive):
+    cloud = _array(i0=0, i1=0)
+    del cloud.jobs["17[].vm"]["substate"]
+    status = drive(API.job_status(JobRef("17[].vm", CLUSTER)), cloud).result
+    assert (status.state, status.outcome_assumed) == (JobState.SUCCEEDED, False)
+
+
 def test_a_failed_array_is_one_although_its_sub_jobs_cannot_be_read(drive):
     cloud = _array(i0=7, i1=7, i2=0)
     cloud.broken = frozenset({"17[1].vm"})

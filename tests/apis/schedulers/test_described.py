@@ -115,3 +115,46 @@ def test_a_whole_answer_of_qstat_with_all_faults():
     assert cancelled is not None
     assert cancelled.status.state == "CANCELLED"
     assert "ended by SIGTERM" in cancelled.status.failed_members["18[4].vm"]
+
+
+SLURM = {"JobId": "5", "JobState": "FAILED", "ExitCode": "3:0", "NodeList": "compute000"}
+RESTD = {
+    "job_id": 5,
+    "job_state": ["FAILED"],
+    "exit_code": {"status": ["ERROR"], "return_code": {"set": True, "infinite": False, "number": 3}},
+    "state_reason": "NonZeroExitCode",
+    "nodes": "compute000",
+    "array_job_id": {"set": True, "infinite": False, "number": 0},
+    "array_task_id": {"set": False, "infinite": False, "number": 0},
+}
+WORDS = "JobId=5 JobName=a JobState=FAILED ExitCode=3:0 NodeList=compute000"
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"5": SLURM},
+        SLURM,
+        [SLURM],
+        {"jobs": [SLURM]},
+        {"Jobs": [SLURM]},
+        {"jobs": [RESTD], "meta": {}},
+        {"5": RESTD},
+        RESTD,
+        {"5": WORDS},
+        WORDS,
+        WORDS.split(),
+        {name.lower(): value for name, value in SLURM.items()},
+        {name.upper(): value for name, value in SLURM.items()},
+        {"jobId": "5", "jobState": "FAILED", "exitCode": "3:0", "nodeList": "compute000"},
+    ],
+)
+@pytest.mark.parametrize("text", [lambda info: info, json.dumps, lambda info: json.dumps(json.dumps(info))])
+def test_every_form_of_a_failed_job_of_slurm(info, text):
+    jobs = read_jobs(text(info))
+    assert jobs is not None
+    description = describe(JobRef("5", "ehpc-hz-1"), jobs)
+    assert description is not None
+    status = description.status
+    assert (status.state, status.exit_code, status.outcome_assumed) == ("FAILED", 3, False)
+    assert status.nodes == ("compute000",)

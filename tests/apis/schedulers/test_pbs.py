@@ -35,6 +35,20 @@ def status(**attributes):
         ({"job_state": "Q", "Exit_status": 1, "substate": 91}, JobState.QUEUED, None, False),
         ({"job_state": "B"}, JobState.RUNNING, None, False),
         ({"job_state": "?"}, JobState.UNKNOWN, None, False),
+        # A word that is not PBS's own reports the outcome itself.
+        ({"job_state": "FAILED"}, JobState.FAILED, None, False),
+        ({"job_state": "Canceled"}, JobState.CANCELLED, None, False),
+        ({"job_state": "TIMEOUT"}, JobState.FAILED, None, False),
+        ({"job_state": "FINISHED", "Exit_status": 3}, JobState.FAILED, 3, False),
+        # The exit status of an array is that of the sub-job that ended last.
+        ({"job_state": "F", "Exit_status": 0, "array": "True"}, JobState.SUCCEEDED, None, True),
+        (
+            {"job_state": "F", "Exit_status": 0, "array": "True", "substate": 92},
+            JobState.SUCCEEDED,
+            None,
+            False,
+        ),
+        ({"job_state": "F", "Exit_status": 1, "array": "True"}, JobState.FAILED, None, False),
     ],
 )
 def test_outcome(attributes, state, exit_code, assumed):
@@ -95,7 +109,9 @@ def test_bare_attributes_are_enough():
         ({"Exit_status": -99}, JobState.FAILED, "PBS ended the job or could not start it"),
         ({"Exit_status": 271, "substate": 91}, JobState.CANCELLED, "ended by SIGTERM"),
         ({"Exit_status": 265}, JobState.FAILED, "ended by SIGKILL"),
+        ({"Exit_status": 256 + 74}, JobState.FAILED, "ended by signal 74"),
         ({"Exit_status": 3}, JobState.FAILED, None),
+        ({"Exit_status": "1_0"}, JobState.SUCCEEDED, "Exit_status '1_0' is unreadable"),
         ({"Exit_status": 0, "substate": 93}, JobState.FAILED, None),
         ({"Exit_status": 0, "substate": 91}, JobState.CANCELLED, None),
         ({"Exit_status": 0, "substate": 92, "comment": "and finished"}, JobState.SUCCEEDED, "and finished"),

@@ -53,6 +53,23 @@ def status(**fields):
         (("RUNNING", "3:0", "None"), JobState.RUNNING, None, None),
         (("PENDING", "3:0", "JobHeldUser"), JobState.QUEUED, None, "JobHeldUser"),
         (("FAILED", "", ""), JobState.FAILED, None, None),
+        ((["FAILED"], 3, ""), JobState.FAILED, 3, None),
+        # slurmrestd: the status of wait(2), later an object, later with numbers that may be unset.
+        (("FAILED", 768, ""), JobState.FAILED, 3, None),
+        (("FAILED", {"return_code": 3, "status": "ERROR"}, ""), JobState.FAILED, 3, None),
+        (("FAILED", {"return_code": {"set": True, "number": 3}}, ""), JobState.FAILED, 3, None),
+        (
+            ("FAILED", {"return_code": {"set": False}, "signal": {"id": {"set": True, "number": 9}}}, ""),
+            JobState.FAILED,
+            137,
+            "ended by SIGKILL",
+        ),
+        (
+            ("FAILED", {"return_code": 0, "signal": {"signal_id": 9}}, ""),
+            JobState.FAILED,
+            137,
+            "ended by SIGKILL",
+        ),
         (("FAILED", "x:y", ""), JobState.FAILED, None, None),
     ],
 )
