@@ -137,7 +137,8 @@ def make(
                 server.act = None
                 threading.Timer(GRACE / 2, lambda: (cloud.end(), server.listen())).start()
 
-        patience = 60.0 if fault.slow else PATIENCE
+        # A resolver may take seconds to know no host.
+        patience = 60.0 if fault.slow or fault.setup == "dns" else PATIENCE
         folder = tmp_path / "audit"
         return Setting(api, cloud, server, conn_id, refs, folder, task_log, kept, strike, patience)
 
