@@ -247,12 +247,11 @@ class JobFeed:
                 )
         self._missing_since = {job: at for job, at in self._missing_since.items() if job in asked}
         provisional = {job for job, status in ended.items() if is_provisional(status)}
-        for job in provisional - self._provisional:
-            # The scheduler may run it again. Neither an end nor unfinished: one that ended before the watch
-            # began must not become news by its confirmation.
-            del ended[job]
+        # The scheduler may run them again. Neither ends nor unfinished: one that ended before the watch began
+        # must not become news by its confirmation.
+        unconfirmed = {job: ended.pop(job) for job in provisional - self._provisional}
         self._provisional = provisional
-        return Reading(began, unfinished, ended, lost)
+        return Reading(began, unfinished, ended, lost, unconfirmed)
 
     def _is_lost(self, job: str, status: JobStatus | None, now: float) -> bool:
         if status and status.state is not JobState.UNKNOWN:

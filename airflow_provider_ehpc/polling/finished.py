@@ -119,6 +119,8 @@ class Reading:
     ended: Mapping[str, JobStatus] = field(default_factory=dict)
     lost: Mapping[str, JobStatus] = field(default_factory=dict)
     """Jobs that were unfinished and of which the cloud has known nothing for long: their end was missed."""
+    unconfirmed: Mapping[str, JobStatus] = field(default_factory=dict)
+    """Jobs in a terminal state after which the scheduler may run them again: the next reading confirms it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,11 @@ def after(position: Position, wanted: Wanted, reading: Reading) -> Ends:
             for job, status in reading.unfinished.items()
             if not _was_seen(seen, job, status) and wanted.follows(status)
         }
+        if position.since is not None:
+            # By the next reading, its submission may be too long ago to be new.
+            open_now |= {
+                job for job, status in reading.unconfirmed.items() if is_new(position, wanted, job, status)
+            }
     told = {job: status for job, status in news.items() if wanted.fits(status)}
     for job in list(told)[MOST_AT_ONCE:]:
         del told[job]

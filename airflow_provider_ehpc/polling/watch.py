@@ -113,6 +113,14 @@ def is_provisional(status: JobStatus) -> bool:
     return status.may_rerun or may_rerun(status.raw_state)
 
 
+def _ran_again(before: JobStatus, status: JobStatus) -> bool:
+    """Return True if a job started again between two polls: its second end is not the first one's."""
+    if before.started_at is None or status.started_at is None:
+        return False
+    # Times of two operations of an API may be rounded differently.
+    return latest_moment(status.started_at) - latest_moment(before.started_at) > 1.0
+
+
 class JobWatch:
     """Follow one job to its end, for one wait.
 
@@ -161,7 +169,7 @@ class JobWatch:
                 )
             )
         if is_provisional(status) and not self.cancelled_by_us:
-            if before is None or not before.state.terminal:
+            if before is None or not before.state.terminal or _ran_again(before, status):
                 word = status.raw_state
                 text = f"{self.ref}: the scheduler may run it again after {word}; polling once more"
                 return None, [*notes, Note(text)]

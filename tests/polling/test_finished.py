@@ -316,17 +316,34 @@ def test_lost_jobs_can_be_waited_for() -> None:
 class _Hook:
     """A cluster whose one job is in the states given, one a turn."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, submitted: float | None = None) -> None:
         self.words = list(words)
+        self.submitted = submitted
 
     async def acluster_jobs(self, since: datetime, cluster_id: str | None) -> dict[str, ClusterJob]:
         word = self.words.pop(0)
-        status = job("1", scheduler_state(word), submitted=time.time())
+        status = job("1", scheduler_state(word), submitted=self.submitted or time.time())
         status = dataclasses.replace(status, raw_state=word)
         return {"1": ClusterJob(status, status.state.terminal)}
 
     async def ajob_statuses(self, refs: Any) -> dict[Any, Any]:
         return dict.fromkeys(refs)
+
+
+async def test_an_end_is_confirmed_however_long_the_interval() -> None:
+    """Its submission is too long ago then to be new."""
+    feed = JobFeed("c", "ehpc", "cluster-1", None, 7200.0)
+    watcher = Watcher(ANY, None)  # type: ignore[arg-type]
+    watcher.position = Position(since=time.time() - 7200)
+    feed.join(watcher)
+    hook = _Hook("NODE_FAIL", "NODE_FAIL", submitted=time.time() - 3600)
+    told = []
+    for turn in range(2):
+        reading = await feed._read(hook, [watcher], time.time() + 7200 * turn)  # type: ignore[arg-type]
+        ends = after(watcher.position, watcher.wanted, reading)
+        watcher.position = ends.position
+        told += [turn] * len(ends.jobs)
+    assert told == [1]
 
 
 @pytest.mark.parametrize(

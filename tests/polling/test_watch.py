@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -474,6 +474,15 @@ def test_a_state_that_may_not_be_final_is_confirmed_by_a_second_poll(word: str, 
     assert verdict is not None
     assert verdict.outcome is (Outcome.REACHED if target is JobState.FAILED else Outcome.FAILED)
     assert "may_rerun" not in verdict.jobs[0]
+
+
+def test_the_end_of_another_run_does_not_confirm_that_of_the_first() -> None:
+    job = watch()
+    first = datetime(2026, 3, 1, 12)  # noqa: DTZ001 - as E-HPC reports it
+    for start, over in ((0, False), (60, False), (60.5, True)):
+        at = first + timedelta(seconds=start)
+        lost = status("NODE_FAIL", state=JobState.FAILED, started_at=at)
+        assert (job.saw(lost, START + start)[0] is not None) == over
 
 
 def test_a_rerun_is_logged_and_followed() -> None:
