@@ -27,13 +27,14 @@ from airflow_provider_ehpc.apis.schedulers.slurm import SlurmJob, read_fields, s
 DescribedJob: TypeAlias = PbsJob | SlurmJob
 
 _PIECE = re.compile(
-    r'"(?:[^"\\]|\\.)*"'  # a text
-    r"|'(?:[^'\\]|\\.)*'"  # a text of Python
+    # A quote without an end takes in the rest: searching the rest again from each quote in it takes minutes.
+    r'"(?:[^"\\]++|\\.)*+"?'  # a text
+    r"|'(?:[^'\\]++|\\.)*+'?"  # a text of Python
     r"|,(?=\s*[}\]])"  # a comma with nothing behind it
     r"""|[^\s,:{}\[\]"']+(?::[^\s,:{}\[\]"']+)*""",  # a number, a word, a clock time
     re.DOTALL,
 )
-_NUMBER = re.compile(r"(-?)0*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)")
+_NUMBER = re.compile(r"(-?)(\d++(?:\.\d++)?(?:[eE][+-]?\d++)?)")
 _WORDS = {"true": "true", "false": "false", "null": "null", "none": "null", "nan": "null"}
 _QUOTE, _QUOTED = re.compile(r'(?<!\\)"'), r'\\"'
 _ESCAPES = re.compile(r'\\(u[0-9a-fA-F]{4}|["\\/bfnrt])|\\(.?)', re.DOTALL)
@@ -62,7 +63,8 @@ def _repaired(match: re.Match[str]) -> str:
     if piece[0] == "'":
         return f'"{_ESCAPES.sub(_escape, _QUOTE.sub(_QUOTED, piece[1:-1]))}"'
     if number := _NUMBER.fullmatch(piece):
-        return number[1] + number[2]
+        digits = number[2].lstrip("0")
+        return number[1] + (digits if digits[:1].isdigit() else f"0{digits}")
     return _WORDS.get(piece.casefold()) or json.dumps(piece)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,24 @@ def test_a_whole_answer_of_qstat_with_all_faults():
     assert cancelled is not None
     assert cancelled.status.state == "CANCELLED"
     assert "ended by SIGTERM" in cancelled.status.failed_members["18[4].vm"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": "' + '\\"' * 50_000,
+        "{'a': '" + "\\'" * 50_000,
+        '{"a": ' + "0" * 100_000 + "x}",
+        "JobState=FAILED " + "JobName=" * 50_000,
+        '{"1": {"job_state": "F", "array_state_count": "' + "x" * 100_000 + '"}}',
+        "JobId=1 JobState=FAILED ExitCode=" + "9" * 5000 + ":0",
+        '{"1": {"job_state": "B", "array": "True", "array_state_count": "Queued:' + "9" * 5000 + '"}}',
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_long_text_neither_fails_nor_holds_up_the_event_loop(text):
+    """The search of a quadratic pattern takes a minute for each of them."""
+    began = time.process_time()
+    with contextlib.suppress(UnexpectedResponse):
+        describe(JobRef("1", "c"), read_jobs(text) or {})
+    assert time.process_time() - began < 2
