@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
-from airflow_provider_ehpc.apis.aliyun.common import same_job
 from airflow_provider_ehpc.apis.answer import parse_json
 from airflow_provider_ehpc.apis.array import with_members
 from airflow_provider_ehpc.apis.call import UnexpectedResponse
@@ -20,6 +19,7 @@ from airflow_provider_ehpc.apis.schedulers.ids import (
     is_job_id,
     is_whole_array,
     job_number,
+    same_job,
 )
 from airflow_provider_ehpc.apis.schedulers.pbs import PbsJob, pbs_status
 from airflow_provider_ehpc.apis.schedulers.slurm import SlurmJob, read_fields, slurm_status

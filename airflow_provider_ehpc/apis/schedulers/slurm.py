@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from airflow_provider_ehpc.apis.aliyun.common import node_names
 from airflow_provider_ehpc.apis.answer import PascalAnswer, Text, Time
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.schedulers.ids import member_id
+from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 from airflow_provider_ehpc.apis.schedulers.words import Dialect, meaning
 
 _NOTHING = frozenset({"", "none", "(null)", "unknown", "n/a"})
