@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 import pytest
 
 from airflow_provider_ehpc.apis.aliyun import classic, ehpc, serverless
-from airflow_provider_ehpc.apis.aliyun.common import node_names, same_job
 from airflow_provider_ehpc.apis.answer import Answer, Number, PascalAnswer, Time
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
@@ -26,6 +25,8 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.huawei.modelarts import ModelArtsApi
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.qingcloud.hpc import QingCloudHpcApi
+from airflow_provider_ehpc.apis.schedulers.ids import same_job
+from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 from tests.apis.driver import run_flow
 from tests.apis.every_call import CALLS, CLUSTER, modules, name_of, sample_of
 

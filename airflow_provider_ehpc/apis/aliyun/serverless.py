@@ -23,7 +23,6 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     job_is_unknown,
     named_cluster,
     parameter,
-    same_job,
     some_job_ids,
     with_options,
 )
@@ -58,6 +57,7 @@ from airflow_provider_ehpc.apis.job import (
 )
 from airflow_provider_ehpc.apis.listing import all_pages, one_pass
 from airflow_provider_ehpc.apis.moments import epoch_seconds
+from airflow_provider_ehpc.apis.schedulers.ids import same_job
 
 VERSION = "2018-04-12"
 _NAME = "ehpc-serverless"
