@@ -1,6 +1,7 @@
 # make demo        real jobs, followed by a real Airflow, in about two minutes
 # make standalone  the same, and Airflow's UI stays open
 # make test        the tests, on the newest Airflow
+# make test-faults the matrix of faults with its slow cells; writes docs/faults.md
 # make test-matrix checks and tests on Airflow 3.1 and on the newest
 # make check-next  types and tests on the newest pre-release of Airflow
 # make benchmarks  an environment for the scripts in benchmarks/, in .venv-benchmarks
@@ -22,7 +23,8 @@ endif
 # Where it is set, each of some hundred processes compiles the package and the tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo standalone environments test test-matrix check-next benchmarks slurm slurm-stop constraints clean
+.PHONY: demo standalone environments test test-faults test-matrix check-next benchmarks slurm slurm-stop \
+        constraints clean
 
 demo: .venv/installed
 	.venv/bin/python -m demo
@@ -32,6 +34,9 @@ standalone: .venv/installed
 
 test: .venv/installed
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+test-faults: .venv/installed
+	FAULTS_TABLE=docs/faults.md .venv/bin/python -m pytest $(PYTEST_ARGS) -m '' tests/faults
 
 environments: .venv/installed .venv-$(OLDEST)/installed
 

@@ -1,4 +1,4 @@
-"""What Airflow discovers of this package, through the entry point ``apache_airflow_provider``."""
+"""Describe this package to Airflow, through the entry point ``apache_airflow_provider``."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def get_provider_info() -> dict[str, Any]:
                 "description": "Jobs on managed HPC (airflow-provider-ehpc).",
                 "options": {
                     "max_requests_per_second": {
-                        "description": "The most requests a second that a process sends to one account of a "
-                        "cloud. Where the cloud takes fewer, that is found out and kept.",
+                        "description": "Requests per second, at most, that a process sends to one account of "
+                        "a cloud. If the cloud throttles them, fewer are sent for a while.",
                         "version_added": __version__,
                         "type": "float",
                         "example": "5",
@@ -102,7 +102,7 @@ _ALIYUN_EHPC: dict[str, Any] = {
             "host": "Endpoint",
         },
         "placeholders": {
-            "host": "left empty: ehpc.<region>.aliyuncs.com",
+            "host": "default: ehpc.<region>.aliyuncs.com",
             "region": "cn-hangzhou",
             "cluster_id": "ehpc-hz-…",
         },
@@ -110,7 +110,7 @@ _ALIYUN_EHPC: dict[str, Any] = {
     "conn-fields": {
         "region": {
             "label": "Region",
-            "description": "The cluster's region, such as cn-hangzhou. Needed where no endpoint is given.",
+            "description": "The cluster's region, such as cn-hangzhou. Required without an endpoint.",
             "schema": {"type": ["string", "null"]},
         },
         "security_token": {
@@ -120,7 +120,7 @@ _ALIYUN_EHPC: dict[str, Any] = {
         },
         "cluster_id": {
             "label": "Default Cluster ID",
-            "description": "The cluster of tasks that name none.",
+            "description": "The cluster of tasks that do not name one.",
             "schema": {"type": ["string", "null"]},
         },
     },
@@ -138,20 +138,20 @@ _HUAWEI_MODELARTS: dict[str, Any] = {
             "host": "Endpoint",
         },
         "placeholders": {
-            "host": "left empty: modelarts.<region>.myhuaweicloud.com",
+            "host": "default: modelarts.<region>.myhuaweicloud.com",
             "region": "cn-north-4",
-            "iam_endpoint": "left empty: iam.<region>.myhuaweicloud.com",
+            "iam_endpoint": "default: iam.<region>.myhuaweicloud.com",
         },
     },
     "conn-fields": {
         "region": {
             "label": "Region",
-            "description": "The project's region, such as cn-north-4. Needed where no endpoint is given.",
+            "description": "The project's region, such as cn-north-4. Required without an endpoint.",
             "schema": {"type": ["string", "null"]},
         },
         "project_id": {
             "label": "Project ID",
-            "description": "The id of the region's project, which is a part of every request.",
+            "description": "The ID of the region's project. Required.",
             "schema": {"type": ["string", "null"]},
         },
         "security_token": {
@@ -161,12 +161,13 @@ _HUAWEI_MODELARTS: dict[str, Any] = {
         },
         "iam_domain": {
             "label": "IAM Account Name",
-            "description": "Set, login and password are an IAM user's, and requests carry a token of its.",
+            "description": "If set, login and password belong to an IAM user, and requests are authenticated "
+            "with an IAM token.",
             "schema": {"type": ["string", "null"]},
         },
         "iam_endpoint": {
             "label": "IAM Endpoint",
-            "description": "Where tokens come from, in place of the region's own.",
+            "description": "IAM endpoint to request tokens from, instead of the region's.",
             "schema": {"type": ["string", "null"]},
         },
     },
@@ -184,7 +185,7 @@ _QINGCLOUD_HPC: dict[str, Any] = {
             "host": "Endpoint",
         },
         "placeholders": {
-            "host": "left empty: hpc.api.qingcloud.com",
+            "host": "default: hpc.api.qingcloud.com",
             "zone": "jinan1a",
             "cluster_id": "ehpc-…",
         },
@@ -192,12 +193,12 @@ _QINGCLOUD_HPC: dict[str, Any] = {
     "conn-fields": {
         "zone": {
             "label": "Zone",
-            "description": "The clusters' zone, such as jinan1a.",
+            "description": "The clusters' zone, such as jinan1a. Required.",
             "schema": {"type": ["string", "null"]},
         },
         "cluster_id": {
             "label": "Default Cluster ID",
-            "description": "The cluster of tasks that name none.",
+            "description": "The cluster of tasks that do not name one.",
             "schema": {"type": ["string", "null"]},
         },
     },

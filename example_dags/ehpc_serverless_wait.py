@@ -1,7 +1,7 @@
 """Wait for serverless jobs of Alibaba Cloud E-HPC: many in one task, and the sub-jobs of an array job.
 
-Start it with the jobs' ids: ``airflow dags trigger ehpc_serverless_wait --conf '{"job_ids": ["5", "6"]}'``.
-Serverless jobs have an exit code, which the result holds, and no log that the API gives out.
+Start it with the jobs' IDs: ``airflow dags trigger ehpc_serverless_wait --conf '{"job_ids": ["5", "6"]}'``.
+The result has the jobs' exit codes. The API returns no log of serverless jobs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ with DAG(
     render_template_as_native_obj=True,
     tags=["ehpc"],
 ):
-    # One task, few requests: ListServerlessJobs takes up to a hundred ids at once.
+    # One task, few requests: ListServerlessJobs accepts up to a hundred IDs.
     wait = JobStateSensor(
         task_id="wait",
         api="ehpc-serverless",

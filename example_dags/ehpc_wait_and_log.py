@@ -1,6 +1,6 @@
-"""Wait for an E-HPC job and read its log, in every mode there is.
+"""Wait for an E-HPC job and read its log, in every mode.
 
-Start it with the job's id: ``airflow dags trigger ehpc_wait_and_log --conf '{"job_id": "1.manager"}'``.
+Start it with the job's ID: ``airflow dags trigger ehpc_wait_and_log --conf '{"job_id": "1.manager"}'``.
 The connection ``aliyun_ehpc_default`` supplies the key, the region and the cluster.
 """
 
@@ -20,15 +20,15 @@ with DAG(
     default_args={"job_id": "{{ params.job_id }}"},
     tags=["ehpc"],
 ):
-    # A worker slot is held for the whole wait: for jobs of minutes.
+    # Hold a worker slot during the whole wait: for jobs of minutes.
     JobStateSensor(task_id="wait_on_the_worker", poke_interval=5)
 
-    # A worker slot is held only while looking: for jobs of hours, looked at each few minutes.
+    # Hold a worker slot during each poll only: for jobs of hours.
     JobStateSensor(task_id="wait_rescheduled", mode="reschedule", poke_interval=10)
 
-    # No worker slot is held at all: for many jobs, or long ones.
+    # Hold no worker slot: for many jobs, or long ones.
     JobStateSensor(task_id="wait_deferred", deferrable=True, poke_interval=5)
 
-    # The job's log appears in the log of these tasks while the job runs.
+    # Write the job's log into the log of these tasks while the job runs.
     JobLogOperator(task_id="log_on_the_worker", poll_interval=2)
     JobLogOperator(task_id="log_deferred", deferrable=True, poll_interval=2)

@@ -1,7 +1,7 @@
-"""One job on each cloud, waited for at the same time, and then an audit of what was done to the clusters.
+"""Wait for one job on each cloud at the same time, then audit what was done to the clusters.
 
-Its run's conf names the jobs, the window to audit and the folder to write to; ``make demo`` does that, on the
-emulator.
+The params of a run name the jobs, the window to audit and the folder to write to. ``make demo`` runs it on
+the emulator.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ with DAG(
             end="{{ params.end }}",
             path="{{ params.audits }}",
             formats=["jsonl", "ocsf"],
-            # Real logs show an operation some minutes after it began: leave this out there.
+            # Only for the emulator: real logs show an operation some minutes after it began.
             settle=5,
         )
         [classic, serverless, modelarts, qingcloud] >> audit

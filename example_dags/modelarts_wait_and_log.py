@@ -1,6 +1,6 @@
 """Wait for a training job of Huawei Cloud ModelArts and read its log while it runs.
 
-Start it with the job's id: ``airflow dags trigger modelarts_wait_and_log --conf '{"job_id": "cf63aba9-…"}'``.
+Start it with the job's ID: ``airflow dags trigger modelarts_wait_and_log --conf '{"job_id": "cf63aba9-…"}'``.
 The connection ``huawei_modelarts_default`` supplies the key, the region and the project.
 """
 
@@ -16,7 +16,7 @@ with DAG(
     description="Wait for a ModelArts training job and read its log",
     schedule=None,
     catchup=False,
-    params={"job_id": Param(type="string", description="The id of the training job")},
+    params={"job_id": Param(type="string", description="The ID of the training job")},
     default_args={"conn_id": "huawei_modelarts_default", "job_id": "{{ params.job_id }}", "deferrable": True},
     tags=["modelarts"],
 ):

@@ -1,6 +1,7 @@
-"""Each night, write down what was done to the clusters the day before, and see that it was allowed.
+"""Each night, save what was done to the clusters on the previous day, and check that it was allowed.
 
-Needs the connection ``qingcloud_hpc_default``. With ``conn_id="aliyun_ehpc_default"`` it is E-HPC's log.
+It needs the connection ``qingcloud_hpc_default``. With ``conn_id="aliyun_ehpc_default"`` it reads the log of
+E-HPC.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ ARCHIVE = Asset("hpc_operations", uri="file:///var/lib/airflow/hpc-audit")
 
 with DAG(
     "operation_audit",
-    description="Write down what was done to the clusters, day by day",
-    # A cron text alone would make data intervals of no length.
+    description="Save what was done to the clusters, day by day",
+    # With a cron text alone, data intervals have no length.
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone=pendulum.timezone("Asia/Shanghai")),
     start_date=datetime(2026, 1, 1, tzinfo=pendulum.timezone("Asia/Shanghai")),
     catchup=False,
-    # An operation that had not ended is completed by the window that follows: one after the other.
+    # The next window completes operations that have not ended, so runs must follow one another.
     max_active_runs=1,
     tags=["hpc", "audit"],
 ):

@@ -1,6 +1,6 @@
 """Wait for a job of QingCloud HPC, and for an operation on a cluster.
 
-Start it with their ids: ``airflow dags trigger qingcloud_wait --conf
+Start it with their IDs: ``airflow dags trigger qingcloud_wait --conf
 '{"job_id": "hpcjob-cz8ngntp", "operation_id": "j-8ajjp28fps8"}'``.
 The connection ``qingcloud_hpc_default`` supplies the key, the zone and the cluster.
 """
@@ -17,13 +17,13 @@ with DAG(
     schedule=None,
     catchup=False,
     params={
-        "operation_id": Param(type="string", description="What an asynchronous call returned: j-…"),
+        "operation_id": Param(type="string", description="The ID that an asynchronous call returned: j-…"),
         "job_id": Param(type="string", description="The job to wait for: hpcjob-…"),
     },
     default_args={"conn_id": "qingcloud_hpc_default"},
     tags=["hpc"],
 ):
-    # Starting a cluster or adding nodes takes minutes: the call only names the operation.
+    # Starting a cluster or adding nodes takes minutes: the call returns the ID of the operation.
     operation = JobStateSensor(
         task_id="operation", job_id="{{ params.operation_id }}", deferrable=True, poke_interval=10
     )

@@ -1,6 +1,6 @@
-"""Start when jobs of an E-HPC cluster end whose name begins with ``train-``, and look at each of them.
+"""Start when jobs whose names begin with ``train-`` end on an E-HPC cluster, and process each of them.
 
-Nothing waits: the triggerer looks at the cluster, and a run begins for what it saw. The connection
+No task waits for the jobs: the triggerer polls the cluster, and Airflow starts a run. The connection
 ``aliyun_ehpc_default`` supplies the key, the region and the cluster.
 """
 
@@ -19,7 +19,7 @@ trained = Asset(
 
 with DAG(
     "start_when_a_job_ends",
-    description="Look at every training job that ended",
+    description="Process every training job that ended",
     schedule=[trained],
     catchup=False,
     tags=["ehpc"],
@@ -27,13 +27,13 @@ with DAG(
 
     @task
     def ended_jobs(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
-        """Gather the jobs: several events may have started the run, and each tells of several jobs."""
+        """Collect the jobs: several events may have started the run, each with several jobs."""
         events = triggering_asset_events[trained]
         return [job for event in events for job in event.extra["payload"]["jobs"]]
 
     @task
     def look_at(job: dict[str, Any]) -> str:
-        """Say how a job ended; evaluate, register or clean up here."""
+        """Return how a job ended; evaluate, register or clean up here."""
         return f"{job['name']} ({job['job_id']}) of {job.get('user')} is {job['state']}"
 
     look_at.expand(job=ended_jobs())

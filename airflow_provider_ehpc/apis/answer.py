@@ -210,15 +210,19 @@ def json_object(response: ApiResponse, logs: frozenset[str] = frozenset()) -> Ma
     raise foreign(response)
 
 
+_OF_ANYBODY = frozenset({"code", "message", "name", "request_id", "status", "type"})
+"""Fields that the JSON of health checks, gateways and web frameworks has as well."""
+
+
 @functools.lru_cache
 def field_names(model: type[Answer]) -> frozenset[str]:
-    """Return every name under which a response may hold one of the model's fields."""
+    """Return the names of the model's fields, as they are sent, that show that the API sent a response."""
     names = set(model.model_fields)
     for field in model.model_fields.values():
         alias = field.validation_alias
         choices = alias.choices if isinstance(alias, AliasChoices) else (alias, field.alias)
         names.update(name for name in choices if isinstance(name, str))
-    return frozenset(names)
+    return frozenset(names) - _OF_ANYBODY
 
 
 def read_model(model: type[A], fields: Mapping[str, Any], *, status: int, request_id: str | None) -> A:

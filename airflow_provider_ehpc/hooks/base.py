@@ -268,6 +268,10 @@ class ApiHook(HttpHook):
         except StopIteration as end:
             result: T = end.value
             return result
+        except ApiError as error:
+            # One that the logic itself raised, about what the calls returned.
+            error.where = error.where or f"connection {self.conn_id!r}"
+            raise
 
     async def adrive(
         self,
@@ -295,6 +299,10 @@ class ApiHook(HttpHook):
         except StopIteration as end:
             result: T = end.value
             return result
+        except ApiError as error:
+            # One that the logic itself raised, about what the calls returned.
+            error.where = error.where or f"connection {self.conn_id!r}"
+            raise
 
     def _all(self, step: Together[T], handle: Callable[[Any], Any] | None, deadline: float | None) -> list[T]:
         return [self.drive(flow, handle, deadline) for flow in step.flows]

@@ -21,6 +21,11 @@ from airflow_provider_ehpc.apis.call import ApiError
 MASK = "***"
 SHORTEST = 4
 """Characters. Shorter texts occur by chance in most sentences; masking them would show where they are."""
+LONGEST = 4096
+"""Characters that an error shows of a response. Searching the megabytes that a server may send takes minutes,
+and gigabytes of memory."""
+_SPELT = 12
+"""Characters that a server may write for one of a secret's, such as ``%5Cu0041``."""
 _NESTED = 5
 """Spellings inside each other that are undone, such as JSON in JSON in a form."""
 _ESCAPE = re.compile(
@@ -87,13 +92,22 @@ class Redactor:
 
     def error(self, error: ApiError) -> None:
         """Mask the secrets in everything that an error shows of a response."""
-        error.message = self.text(error.message)
+        error.message = self._shortened(error.message)
         error.args = (error.message,)
-        error.code = error.code and self.text(error.code)
-        error.request_id = error.request_id and self.text(error.request_id)
+        error.code = error.code and self._shortened(error.code)
+        error.request_id = error.request_id and self._shortened(error.request_id)
         error.hint = self.text(error.hint)
         # What it was made of, such as pydantic's error, shows the response.
         error.__cause__ = error.__context__ = None
+
+    def _shortened(self, text: str) -> str:
+        """Return the text, or its beginning if it is long, with the secrets masked."""
+        # The cut may divide a secret, which is not recognized then: what it may take up is not shown.
+        divided = _SPELT * max(map(len, self._secrets), default=0)
+        if len(text) <= LONGEST + divided:
+            return self.text(text)
+        masked = self.text(text[: LONGEST + divided])
+        return masked[: max(0, len(masked) - divided)] + "…"
 
 
 def _forms(text: str) -> Iterator[_Form]:

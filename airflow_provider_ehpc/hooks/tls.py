@@ -26,10 +26,7 @@ def tls_context(options: TransportOptions) -> ssl.SSLContext:
     :raises InvalidArgument: if the certificates cannot be read; it names where they are set.
     """
     if not options.verify:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
+        return _trusting_all()
     where, file, folder = _source(options)
     try:
         changed = os.stat(file).st_mtime_ns if file else 0
@@ -52,6 +49,15 @@ def _source(options: TransportOptions) -> tuple[str, str | None, str | None]:
         if file or folder:
             return "SSL_CERT_FILE" if file else "SSL_CERT_DIR", file, folder
     return "certifi", certifi.where(), None
+
+
+@functools.lru_cache(maxsize=1)
+def _trusting_all() -> ssl.SSLContext:
+    # Without create_default_context, which reads the system's certificates.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 # Reading certifi's file takes some 10 ms; a triggerer makes sessions for hundreds of clusters.

@@ -269,27 +269,41 @@ class JobFeed:
                 refs[hook.job_ref(job, self._cluster_id, self._version_id)] = job
             except InvalidArgument as error:
                 # One watcher's mistake; the others of the cluster are not to wait for its correction.
-                if job not in self._spoilt:
-                    log.error("cannot poll for the end of job %r (%s): %s", job, self._name, error)
-                self._spoilt.add(job)
+                self._report(job, error)
+        statuses: dict[JobRef, JobStatus | None]
         try:
             statuses = await hook.ajob_statuses(refs)
         except (InvalidRequest, NotFound, UnexpectedResponse) as error:
             if error.transient:
                 raise
             # What is wrong with one job, such as one that is long forgotten, must not hide all the others.
-            statuses = {ref: await _status(hook, ref) for ref in refs}
+            statuses = {}
+            for ref, job in refs.items():
+                try:
+                    statuses[ref] = await _status(hook, ref)
+                except UnexpectedResponse as unexpected:
+                    if unexpected.transient:
+                        raise
+                    # It says nothing about the job, so the job is not gone either.
+                    self._report(job, unexpected)
+        self._spoilt.difference_update(refs[ref] for ref in statuses)
         answers = {refs[ref]: status for ref, status in statuses.items()}
         self._known.update(
             (job, s) for job, s in answers.items() if s and s.state.terminal and not is_provisional(s)
         )
         return {**answers, **{job: self._known[job] for job in jobs & self._known.keys()}}
 
+    def _report(self, job: str, error: Exception) -> None:
+        """Log once that one job cannot be polled."""
+        if job not in self._spoilt:
+            log.error("cannot poll for the end of job %r (%s): %s", job, self._name, error)
+        self._spoilt.add(job)
+
 
 async def _status(hook: ApiHook, ref: JobRef) -> JobStatus | None:
     try:
         return await hook.ajob_status(ref)
-    except (InvalidRequest, NotFound, UnexpectedResponse) as error:
+    except (InvalidRequest, NotFound) as error:
         if error.transient:
             raise
         return None

@@ -21,6 +21,9 @@ _GATHERING = 2.5
 """Seconds for which a first poll waits for others, at most: jobs that are deferred together share one turn.
 Half the interval if that is less."""
 
+_PAST_DEADLINE = 1.0
+"""Seconds between two such errors. The caller's clock may be behind the loop's if it was set back, and the
+wait is then not over for the caller."""
 _LAST_ANSWER = 2.0
 """Seconds after its deadline for which a subscriber waits for the answer to its last poll. It wakes then by
 itself: a request that hangs, or a pause of the rate limit, must not hold it."""
@@ -119,6 +122,8 @@ class Subscription:
         self._outage: ApiError | None = None
         """The last error, if no poll has succeeded since."""
         self._waiter: asyncio.Future[None] | None = None
+        self._expired = False
+        """True if :meth:`look` returned because of the deadline."""
 
     async def look(self) -> Look:
         """Wait for the next poll and return its result; at the deadline, the error of a poll without one.
@@ -139,6 +144,7 @@ class Subscription:
                 # It goes to many tasks; each is to see its own traceback only.
                 raise error.with_traceback(None)
             if await self._wait():
+                self._expired = True
                 return self._outage or ServiceUnavailable("the API did not answer before the deadline")
 
     async def _wait(self) -> bool:
@@ -148,7 +154,8 @@ class Subscription:
         timer = None
         # Without jobs it waits for nothing that could be late: the end of a log is read then.
         if self._last is not None and self.refs:
-            timer = loop.call_at(self._last + _LAST_ANSWER, self._wake)
+            late = loop.time() + _PAST_DEADLINE if self._expired else 0.0
+            timer = loop.call_at(max(self._last + _LAST_ANSWER, late), self._wake)
         try:
             await waiter
         finally:

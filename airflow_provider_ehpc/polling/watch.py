@@ -16,6 +16,7 @@ from typing import Any
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.listing import latest_moment
+from airflow_provider_ehpc.apis.schedulers.words import may_rerun
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.wording import counts, lasted, own_duration, some
 from airflow_provider_ehpc.text import unfold
@@ -106,11 +107,7 @@ def is_provisional(status: JobStatus) -> bool:
     """Return True for a terminal state after which the scheduler may run the job again (Slurm's PREEMPTED,
     NODE_FAIL): it counts only if a second poll confirms it.
     """
-    if not status.state.terminal:
-        return False
-    from airflow_provider_ehpc.apis.aliyun.states import may_rerun
-
-    return status.may_rerun or may_rerun(status.raw_state)
+    return status.state.terminal and (status.may_rerun or may_rerun(status.raw_state))
 
 
 def _ran_again(before: JobStatus, status: JobStatus) -> bool:

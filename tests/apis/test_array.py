@@ -70,3 +70,10 @@ def test_sub_jobs_that_wait_together_count_each() -> None:
     waiting = {"7_[3-6%2]": JobStatus("7_[3-6%2]", JobState.QUEUED, "Pending")}
     whole = with_members(parent("QUEUED"), waiting | members(i1="SUCCEEDED"), 5)
     assert whole.array == {"QUEUED": 4, "SUCCEEDED": 1}
+
+
+def test_a_hostile_number_of_waiting_sub_jobs_is_not_written_out() -> None:
+    """A list of a billion indexes would end the triggerer."""
+    waiting = {"7_[0-999999998]": JobStatus("7_[0-999999998]", JobState.QUEUED, "Pending")}
+    whole = with_members(parent("RUNNING"), waiting | members(i1="SUCCEEDED"))
+    assert whole.array == {"QUEUED": 1, "SUCCEEDED": 1}

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 import pytest
 
 from airflow_provider_ehpc.apis.aliyun import classic, ehpc, serverless
-from airflow_provider_ehpc.apis.aliyun.common import node_names, same_job
 from airflow_provider_ehpc.apis.answer import Answer, Number, PascalAnswer, Time
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
     ApiRequest,
     ApiResponse,
+    ForeignResponse,
     InvalidRequest,
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.huawei.modelarts import ModelArtsApi
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.qingcloud.hpc import QingCloudHpcApi
+from airflow_provider_ehpc.apis.schedulers.ids import same_job
+from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 from tests.apis.driver import run_flow
 from tests.apis.every_call import CALLS, CLUSTER, modules, name_of, sample_of
 
@@ -290,6 +292,32 @@ def test_a_sub_job_of_slurm_has_a_number_of_its_own() -> None:
     for other in ("77_4", "78_3", "79"):
         with pytest.raises(ApiError, match="is about '80'"):
             ehpc.get_job(CLUSTER, other).read(ApiResponse(200, {}, body))
+
+
+# ------------------------------------------------------------------ JSON of other services
+
+_OTHERS: list[tuple[int, Any]] = [
+    *((200, {"status": "ok"}), (200, {"status": 503}), (200, {"message": "maintenance", "request_id": "1"})),
+    *((200, {"code": "NotFound", "message": "no such job"}), (200, {"code": 0, "message": "ok", "data": []})),
+    *((404, {"code": 404, "message": "Not Found"}), (404, {"code": "NotFound", "message": "Not Found"})),
+    *((404, {"error": {"code": 404, "message": "not found", "status": "NOT_FOUND"}}), (404, {"error": "x"})),
+    *((403, {"error_code": 403, "error_msg": "denied"}), (403, {"errorCode": "403", "message": "denied"})),
+    *((404, {"kind": "Status", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404}),),
+    *((404, {"status": 404, "error": "Not Found", "message": "job not found", "path": "/"}),),
+    *((404, {"ret_code": 0}), (200, {"ret_code": []}), (200, {"ret_code": ""}), (200, {"ret_code": "x"})),
+    *((200, []), (200, "ok"), (200, None), (200, True), (404, {"detail": "Not Found"})),
+]
+
+
+@pytest.mark.parametrize("function", CALLS, ids=name_of)
+def test_json_of_another_service_says_nothing(function: Callable[..., Any]) -> None:
+    """A gateway's 404 was an unknown job, its 403 a missing permission, a health check a job."""
+    call, _ = CALLS[function]
+    for status, body in _OTHERS:
+        if call.operation == "ListTrainingJobTasks" and body == []:
+            continue  # its response is a bare list
+        with pytest.raises(ForeignResponse):
+            call.read(ApiResponse(status, {}, json.dumps(body).encode()))
 
 
 # ------------------------------------------------------------------ lists of nodes

@@ -355,6 +355,22 @@ def test_a_megabyte_of_escapes_is_redacted_in_time() -> None:
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize("before", [0, 3000, *range(4096, 4096 + 12 * len(PASSWORD), 40)])
+def test_an_error_shows_the_beginning_of_a_long_text_without_the_secret(before: int) -> None:
+    """Searching all of it would take minutes and gigabytes."""
+    began = time.process_time()
+    filling = "." * before
+    for secret in (PASSWORD, "".join(f"\\u{ord(character):04x}" for character in PASSWORD)):
+        error = ApiError(f"{filling}{secret}" + "%20" * 5_000_000)
+        Redactor([PASSWORD]).error(error)
+        shown = error.message
+        assert filling[:3900] in shown
+        assert len(shown) < 5000
+        rest = shown[before:].replace("%20", "")
+        assert not rest.startswith((PASSWORD[:4], secret[:12]))
+    assert time.process_time() - began < 2
+
+
 def test_objects_show_no_secret(planted: EhpcHook) -> None:
     """A debugger, a traceback with locals or a careless log line writes a repr."""
     account = planted.account

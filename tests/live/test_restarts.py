@@ -139,7 +139,7 @@ def killed(cloud: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             if not KEEPS:
                 return deferred.lines_of_job() > 0
             place = airflow.xcom(*deferred.task, XCOM_KEY)
-            return bool(place and place["cursor"]["streams"])
+            return bool(place and place["cursor"] and place["cursor"]["streams"])
 
         until(noted)
         mortal_cloud.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import time
 from collections.abc import Generator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_ehpc.apis.call import ApiCall, ServiceUnavailable, Together
+from airflow_provider_ehpc.apis.call import ApiCall, ApiError, ServiceUnavailable, Together
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.compat import AirflowException, AirflowSensorTimeout
 from airflow_provider_ehpc.emulator.server import Emulator
@@ -191,6 +192,19 @@ async def test_a_triggerer_that_takes_over_polls_on_for_an_unknown_job(
     assert event.payload["outcome"] == "not_found"
     assert "is no longer known to the cloud" in event.payload["message"]
     assert time.time() - began > 1
+
+
+async def test_a_clock_that_was_set_back_keeps_no_event_loop_busy() -> None:
+    """The deadline has passed for the loop, and not yet for who waits."""
+    now = asyncio.get_running_loop().time()
+    subscription = Subscription([JobRef("1", "c")], interval=10.0, earliest=0.0, due=now, last=now - 10)
+    looks = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1.5):
+            while True:
+                assert isinstance(await subscription.look(), ApiError)
+                looks += 1
+    assert looks == 2
 
 
 async def test_the_view_of_a_log_is_no_second_poll() -> None:

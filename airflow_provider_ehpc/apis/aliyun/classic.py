@@ -26,9 +26,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     job_is_unknown,
     log_bytes,
     named_cluster,
-    node_names,
     parameter,
-    same_job,
     some_job_ids,
     with_options,
 )
@@ -61,7 +59,8 @@ from airflow_provider_ehpc.apis.job import (
 from airflow_provider_ehpc.apis.listing import all_pages, one_pass
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 from airflow_provider_ehpc.apis.schedulers.described import DescribedJob, Description, describe, read_jobs
-from airflow_provider_ehpc.apis.schedulers.ids import member_id, whole_array_id
+from airflow_provider_ehpc.apis.schedulers.ids import member_id, same_job, whole_array_id
+from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 
 VERSION = "2018-04-12"
 
@@ -203,7 +202,7 @@ class DescribeJobAnswer(PascalAnswer):
 
 def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobAnswer]:
     """DescribeJob: the attributes that the cluster's scheduler has of a job."""
-    return rpc_call(
+    call = rpc_call(
         VERSION,
         "DescribeJob",
         DescribeJobAnswer,
@@ -211,6 +210,12 @@ def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobAnswer]:
         subject=str(JobRef(job_id, cluster_id)),
         method="GET",
     )
+    # A key may also be a word, or hold more than the ID.
+    return about(call, job_id, lambda answer: filter(_is_id, answer.jobs or ()), same_job)
+
+
+def _is_id(key: str) -> bool:
+    return key[:1].isdigit()
 
 
 class GetJobLogAnswer(PascalAnswer):

@@ -24,8 +24,6 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     job_is_unknown,
     log_bytes,
     named_cluster,
-    node_names,
-    same_job,
     some_job_ids,
     with_options,
 )
@@ -54,8 +52,10 @@ from airflow_provider_ehpc.apis.schedulers.ids import (
     job_number,
     member_id,
     member_indexes,
+    same_job,
     whole_array_id,
 )
+from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 
 VERSION = "2024-07-30"
 _STREAMS = ("stdout", "stderr")

@@ -69,6 +69,8 @@ _AUTHENTICATION = (
     "SignatureDoesNotMatch",
     "SignatureNonceUsed",
 )
+_FAMILIES = ("Invalid", "Missing", "Throttling")
+"""Beginnings of codes that the common error page lists."""
 _UNKNOWN_JOB = (
     "unknown job id",
     "invalid job id",
@@ -121,10 +123,11 @@ def _reader(operation: str, model: type[A]) -> Callable[[ApiResponse], A]:
         told = json_object(response)
         # "lower-case key variants" occur too (the SDK accepts both).
         request_id = as_text(told.get("RequestId") or told.get("requestId")) or None
-        # An error has a Code (or, of a failed agent, Success) and every response of the API a RequestId; a
-        # success that lost it still has a field of the operation.
+        # Every response of the API has a RequestId. One that lost it still has a field of the operation or,
+        # of an error, a documented code (or, of a failed agent, Success).
         known = field_names(model) if response.status < 400 else {"Success"}
-        if not (request_id or _code(told) or known & told.keys()):
+        documented = response.status >= 400 and _is_documented(_code(told))
+        if not (request_id or documented or known & told.keys()):
             raise foreign(response)
         # Success says whether the command behind the operation was run, not whether the job succeeded.
         refused = str(told.get("Success", True)).strip().lower() == "false"
@@ -156,6 +159,11 @@ def _error(
 
 def _code(told: Mapping[str, Any]) -> str:
     return error_code(told.get("Code") or told.get("code"))
+
+
+def _is_documented(code: str) -> bool:
+    family = code.split(".")[0]
+    return code in _KINDS or family in _KINDS or code.startswith((*_AUTHENTICATION, *_FAMILIES))
 
 
 def _kind(code: str, message: str, status: int) -> type[ApiError]:

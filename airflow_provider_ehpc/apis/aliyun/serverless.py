@@ -23,7 +23,6 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     job_is_unknown,
     named_cluster,
     parameter,
-    same_job,
     some_job_ids,
     with_options,
 )
@@ -58,6 +57,7 @@ from airflow_provider_ehpc.apis.job import (
 )
 from airflow_provider_ehpc.apis.listing import all_pages, one_pass
 from airflow_provider_ehpc.apis.moments import epoch_seconds
+from airflow_provider_ehpc.apis.schedulers.ids import same_job
 
 VERSION = "2018-04-12"
 _NAME = "ehpc-serverless"
@@ -383,8 +383,13 @@ class EhpcServerlessApi:
         """Return what ListServerlessJobs reports of at most a hundred jobs of one cluster."""
 
         def page(number: int) -> Flow[tuple[list[ListedJob], int | None]]:
-            answer = yield list_serverless_jobs(
-                cluster_of(refs[0]), job_ids=[ref.job_id for ref in refs], page_number=number
+            ids = [ref.job_id for ref in refs]
+            call = list_serverless_jobs(cluster_of(refs[0]), job_ids=ids, page_number=number)
+            answer = yield about(
+                call,
+                ", ".join(ids),
+                lambda answer: [row.job_id for row in answer.jobs],
+                lambda asked, given: any(same_job(job_id, given) for job_id in ids),
             )
             return answer.jobs, answer.total_count
 

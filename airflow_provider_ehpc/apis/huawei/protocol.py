@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
-from airflow_provider_ehpc.apis.answer import Answer, as_text, field_names, json_object, read_model
+from airflow_provider_ehpc.apis.answer import Answer, as_number, as_text, field_names, json_object, read_model
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -25,7 +25,6 @@ from airflow_provider_ehpc.apis.call import (
     ServiceUnavailable,
     Throttled,
     encode_json,
-    error_code,
     foreign,
     percent_encode,
 )
@@ -75,6 +74,9 @@ _KEY_HINTS = (
     ("signature fail", "Check the connection's password: the secret access key."),
     ("token", "The token is not good: another project or region, rights that changed, or a new password."),
 )
+_CODE = re.compile(r"[A-Za-z]+\.[0-9]")
+_HTTP_STATUS = re.compile("[1-5][0-9]{2}")
+"""In a field for a code, it is that of a gateway or a web framework: numbers of v1 have four digits."""
 _WINDOW = re.compile(r"time:\s*(\d+)\s*(second|minute|hour)")
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
@@ -143,7 +145,8 @@ def read_answer(
     # v1 answers 200 with is_success=false, and also 4xx with it; v2 has no such field.
     refused = str(told.get("is_success", True)).strip().lower() == "false"
     if not (response.status >= 400 or refused):
-        if not (field_names(model) | {"is_success", "request_id"}) & told.keys():
+        known = (field_names(model) | {"is_success"}) & told.keys()
+        if not known and not ("status" in model.model_fields and _is_job_status(told.get("status"))):
             raise foreign(response)
         return read_model(model, told, status=response.status, request_id=request_id)
     trouble = _trouble(told)
@@ -165,6 +168,11 @@ def _told(response: ApiResponse, list_field: str | None, logs: frozenset[str]) -
     return json_object(response, logs)
 
 
+def _is_job_status(status: Any) -> bool:
+    """Return True for an object (v2) and for a number of v1; other services send words and HTTP statuses."""
+    return isinstance(status, Mapping) or (as_number(status) or 100) < 100
+
+
 class _Trouble(NamedTuple):
     code: str
     message: str
@@ -172,17 +180,26 @@ class _Trouble(NamedTuple):
 
 
 def _trouble(told: Mapping[str, Any]) -> _Trouble:
-    # error_msg and error_message stand for each other from page to page; IAM has {"error": {code, message}},
-    # where the code is the HTTP status.
+    # error_msg and error_message stand for each other from page to page; IAM has {"error": {code, message,
+    # title}}, where the code is the HTTP status. Other services' errors have no title.
     inner = told.get("error")
     if isinstance(inner, Mapping) and inner.get("message"):
-        return _trouble({**inner, "error_code": inner.get("error_code") or inner.get("code")})
-    code = told.get("error_code") or told.get("errorCode") or error_code(told.get("code"))
+        trouble = _trouble(inner)
+        return (
+            trouble
+            if trouble.code or not inner.get("title")
+            else trouble._replace(code=as_text(inner.get("code")))
+        )
+    code = as_text(told.get("error_code") or told.get("errorCode"))
+    if not code and _CODE.match(generic := as_text(told.get("code"))):
+        code = generic
+    if _HTTP_STATUS.fullmatch(code):
+        code = ""
     message = (
         told.get("error_msg") or told.get("error_message") or told.get("errorMsg") or told.get("message")
     )
     solution = told.get("error_solution")
-    return _Trouble(as_text(code), as_text(message or "no message given"), as_text(solution))
+    return _Trouble(code, as_text(message or "no message given"), as_text(solution))
 
 
 def _error(trouble: _Trouble, response: ApiResponse, request_id: str | None) -> ApiError:

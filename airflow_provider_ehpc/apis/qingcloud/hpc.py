@@ -278,7 +278,8 @@ class QingCloudHpcApi:
             operation = yield from find_operation(self._zone, ref.job_id)
             return _from_operation(ref, operation)
         answer = yield job_detail(self._zone, _cluster(ref), ref.job_id)
-        for job in answer.hpc_job_set:
+        # A row without an ID is taken for the job's only if no other names it.
+        for job in sorted(answer.hpc_job_set, key=lambda job: not job.hpcjob_uuid):
             if same_id(job.hpcjob_uuid or ref.job_id, ref.job_id):
                 return _from_job(ref, job)
         raise NotFound(f"the cluster knows no {ref}")

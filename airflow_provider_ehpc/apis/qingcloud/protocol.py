@@ -106,10 +106,10 @@ def _reader(model: type[A]) -> Callable[[ApiResponse], A]:
     def read(response: ApiResponse) -> A:
         told = json_object(response)
         # The HTTP status of an error is not documented: the code decides, whatever the status.
-        code = told.get("ret_code")
-        if code is None:
+        code = as_number(told.get("ret_code"))
+        if code is None or (code == 0 and response.status >= 400):
             raise foreign(response)
-        if response.status >= 400 or as_text(code) != "0":
+        if code:
             raise ret_code_error(code, told.get("message"), response)
         return read_model(model, told, status=response.status, request_id=None)
 

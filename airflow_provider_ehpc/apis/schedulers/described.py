@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
-from airflow_provider_ehpc.apis.aliyun.common import same_job
 from airflow_provider_ehpc.apis.answer import parse_json
 from airflow_provider_ehpc.apis.array import with_members
 from airflow_provider_ehpc.apis.call import UnexpectedResponse
@@ -21,6 +20,7 @@ from airflow_provider_ehpc.apis.schedulers.ids import (
     is_job_id,
     is_whole_array,
     job_number,
+    same_job,
 )
 from airflow_provider_ehpc.apis.schedulers.pbs import PbsJob, pbs_status
 from airflow_provider_ehpc.apis.schedulers.slurm import (
@@ -35,13 +35,14 @@ from airflow_provider_ehpc.apis.schedulers.slurm import (
 DescribedJob: TypeAlias = PbsJob | SlurmJob
 
 _PIECE = re.compile(
-    r'"(?:[^"\\]|\\.)*"'  # a text
-    r"|'(?:[^'\\]|\\.)*'"  # a text of Python
+    # A quote without an end takes in the rest: searching the rest again from each quote in it takes minutes.
+    r'"(?:[^"\\]++|\\.)*+"?'  # a text
+    r"|'(?:[^'\\]++|\\.)*+'?"  # a text of Python
     r"|,(?=\s*[}\]])"  # a comma with nothing behind it
     r"""|[^\s,:{}\[\]"']+(?::[^\s,:{}\[\]"']+)*""",  # a number, a word, a clock time
     re.DOTALL,
 )
-_NUMBER = re.compile(r"(-?)0*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)")
+_NUMBER = re.compile(r"(-?)(\d++(?:\.\d++)?(?:[eE][+-]?\d++)?)")
 _WORDS = {"true": "true", "false": "false", "null": "null", "none": "null", "nan": "null"}
 _QUOTE, _QUOTED = re.compile(r'(?<!\\)"'), r'\\"'
 _ESCAPES = re.compile(r'\\(u[0-9a-fA-F]{4}|["\\/bfnrt])|\\(.?)', re.DOTALL)
@@ -70,7 +71,8 @@ def _repaired(match: re.Match[str]) -> str:
     if piece[0] == "'":
         return f'"{_ESCAPES.sub(_escape, _QUOTE.sub(_QUOTED, piece[1:-1]))}"'
     if number := _NUMBER.fullmatch(piece):
-        return number[1] + number[2]
+        digits = number[2].lstrip("0")
+        return number[1] + (digits if digits[:1].isdigit() else f"0{digits}")
     return _WORDS.get(piece.casefold()) or json.dumps(piece)
 
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from airflow_provider_ehpc.apis.answer import same_id
+
 _ID = re.compile(
-    r"(?P<number>\d+)(?:_?\[(?P<range>[^\]]*)\]|_(?P<index>\d+))?(?:\+\d+)?(?:\.(?P<server>\S+))?"
+    r"(?P<number>\d+)(?:_?\[(?P<range>[^\]]*)\]|_(?P<index>\d+))?(?:\+(?P<part>\d+))?"
+    r"(?:\.(?P<server>\S+))?"
 )
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?")
 _MOST = 1_000_000
@@ -39,8 +42,30 @@ def equal_ids(one: str, other: str) -> bool:
 def _parts(job_id: str) -> tuple[str, str]:
     """Return an ID without its server, and the server's name without its domain."""
     own, _, server = job_id.strip().partition(".")
+    return own.removesuffix("[]"), _without_domain(server)
+
+
+def _without_domain(server: str) -> str:
     # Documented samples mask the server's name: 1.scheduler****
-    return own.removesuffix("[]"), server.partition(".")[0].rstrip("*")
+    return server.partition(".")[0].rstrip("*")
+
+
+def same_job(one: str, other: str) -> bool:
+    """Return True if two IDs may name the same job.
+
+    One of them may leave out the server or its domain, or the index in an array: asked for a sub-job that
+    waits, a scheduler describes its array.
+    """
+    first, second = (_ID.fullmatch(text.strip().casefold()) for text in (one, other))
+    if not first or not second:
+        return same_id(one, other)
+    indexes = [match["range"] or match["index"] or match["part"] or "" for match in (first, second)]
+    servers = [_without_domain(match["server"] or "") for match in (first, second)]
+    return (
+        first["number"] == second["number"]
+        and (indexes[0] == indexes[1] or not all(index.isdigit() for index in indexes))
+        and (servers[0] == servers[1] or not all(servers))
+    )
 
 
 def is_job_id(text: str) -> bool:

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from airflow_provider_ehpc.apis.aliyun.common import node_names
 from airflow_provider_ehpc.apis.answer import PascalAnswer, Text, Time, pascal
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.schedulers.ids import member_id
+from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 from airflow_provider_ehpc.apis.schedulers.words import Dialect, meaning
 
 _NOTHING = frozenset({"", "none", "(null)", "unknown", "n/a"})
@@ -128,10 +128,11 @@ def read_fields(text: str) -> list[Mapping[str, str]]:
     jobs: list[Mapping[str, str]] = []
     for part in re.split(r"\n\s*\n", text):
         # A name may look like a field.
-        name = re.search(r"\bJobName=(.*?)\s+UserId=", part)
-        fields = re.findall(r"(?:^|\s)(\w+)=(\S*)", part.replace(name[0], " UserId=") if name else part)
+        before, found, named = part.partition("JobName=")
+        name, end, after = named.partition("UserId=")
+        fields = re.findall(r"(?:^|\s)(\w+)=(\S*)", f"{before} {end}{after}" if end else part)
         # The first counts: a command may look like fields, too, and comes after those that matter.
-        job = dict(reversed(fields)) | ({"JobName": name[1]} if name else {})
+        job = dict(reversed(fields)) | ({"JobName": name.strip()} if found and end else {})
         if job.get("JobState"):
             jobs.append(job)
     return jobs
@@ -144,7 +145,7 @@ def exit_code(text: str) -> tuple[int | None, str]:
     Slurm puts numbers of its own in the place of the signal: 53 if a job's output file cannot be opened, 125
     if memory ran out. Then there is no exit code.
     """
-    match = re.fullmatch(r"(\d+)(?::(\d+))?", text.strip())
+    match = re.fullmatch(r"(\d{1,10})(?::(\d{1,10}))?", text.strip())
     if not match:
         return None, ""
     code, number = int(match[1]), int(match[2] or 0)

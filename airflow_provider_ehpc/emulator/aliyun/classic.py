@@ -144,7 +144,14 @@ class EhpcClassic:
         jobs = [job]
         if job.whole_array and spelling is SLURM:
             jobs = [part for index in job.submission.indexes if (part := cluster.get(job.number, index))]
-        return {spelling.job_id(each): describe(cluster, spelling.name, each) for each in jobs}
+        return {spelling.job_id(each): self._attributes(each) for each in jobs}
+
+    def _attributes(self, job: Job) -> Mapping[str, Any]:
+        spelling = self._view.spelling
+        attributes = describe(self._view.cluster, spelling.name, job)
+        word = self._view.strange_state(job)
+        name = "JobState" if spelling is SLURM else "job_state"
+        return {**attributes, name: word} if word else attributes
 
     def _listed(self, job: Job) -> Mapping[str, Any]:
         spec = job.spec

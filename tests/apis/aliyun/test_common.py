@@ -10,13 +10,13 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     cluster_job_ref,
     cluster_of,
     log_bytes,
-    node_names,
     parameter,
     with_options,
 )
 from airflow_provider_ehpc.apis.answer import Items, PascalAnswer, Text
 from airflow_provider_ehpc.apis.call import InvalidArgument, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import JobRef
+from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 
 
 @pytest.mark.parametrize(

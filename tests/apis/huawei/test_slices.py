@@ -176,7 +176,7 @@ def test_size_bounds_a_reading() -> None:
         {"log": "", "end_byte": "2148", "count": "0"},
         {"log": "", "end_byte": "2148"},
         {"log": "x", "end_byte": "100"},
-        {},
+        {"is_success": True},
     ],
 )
 def test_nothing_new(told: dict[str, object]) -> None:

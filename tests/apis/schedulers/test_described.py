@@ -158,3 +158,23 @@ def test_every_form_of_a_failed_job_of_slurm(info, text):
     status = description.status
     assert (status.state, status.exit_code, status.outcome_assumed) == ("FAILED", 3, False)
     assert status.nodes == ("compute000",)
+
+
+@pytest.mark.timeout(30)  # a text that is read in linear time takes milliseconds
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": "' + '\\"' * 50_000,
+        "{'a': '" + "\\'" * 50_000,
+        '{"a": ' + "0" * 100_000 + "x}",
+        "JobState=FAILED " + "JobName=" * 50_000,
+        '{"1": {"job_state": "F", "array_state_count": "' + "x" * 100_000 + '"}}',
+        "JobId=1 JobState=FAILED ExitCode=" + "9" * 5000 + ":0",
+        '{"1": {"job_state": "B", "array": "True", "array_state_count": "Queued:' + "9" * 5000 + '"}}',
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_long_text_neither_fails_nor_holds_up_the_event_loop(text):
+    """The search of a quadratic pattern takes a minute for each of them."""
+    with contextlib.suppress(UnexpectedResponse):
+        describe(JobRef("1", "c"), read_jobs(text) or {})

@@ -1,0 +1,1 @@
+"""Everything a cloud, or what stands before it, can answer: the matrix of faults, APIs and tasks."""
