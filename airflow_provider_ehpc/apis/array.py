@@ -21,8 +21,6 @@ _UNFINISHED = (
 )
 _ENDED = (JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED)
 """The first of these that any sub-job ended in is how the array ended."""
-_WAITING_TOGETHER = 100_000
-"""Sub-jobs of one entry that are counted one by one. Slurm's MaxArraySize is 1,001 by default."""
 _NAMED = 10
 """Failed sub-jobs that a status names; the others are counted."""
 
@@ -75,9 +73,7 @@ def with_members(parent: JobStatus, members: Mapping[str, JobStatus], size: int 
     states: dict[str, JobState] = {}
     for job_id, member in members.items():
         # Several that wait together are one entry. One whose indexes are unreadable counts as well.
-        indexes = member_indexes(job_id)
-        several = 0 < len(indexes) <= _WAITING_TOGETHER
-        states |= dict.fromkeys(map(str, indexes) if several else [job_id], member.state)
+        states |= dict.fromkeys([str(index) for index in member_indexes(job_id)] or [job_id], member.state)
     # The first to be named is the one whose log explains the failure.
     blamed = [
         job_id

@@ -212,4 +212,5 @@ _SAMPLES = {_key(call): sample for call, sample in CALLS.values()}
 
 def name_of(function: Callable[..., Any]) -> str:
     """Return a short name of a call, for a test's id."""
-    return f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+    module = function.__module__.rpartition(".")[2].removesuffix("_calls")
+    return f"{module}.{function.__name__}"

@@ -1,8 +1,6 @@
 """E-HPC API version 2018-04-12: jobs of E-HPC 1.0 clusters, mostly on PBS.
 
-One function an operation, with its answer's model before it; :class:`EhpcClassicApi` puts them behind the
-surface that all APIs share. Every operation here is a GET. Sources: the operations' pages (GetJobLog last
-updated 2025-07-31) and the request and response models of ``alibabacloud-ehpc20180412`` 4.0.0.
+:class:`EhpcClassicApi` puts the operations (:mod:`.classic_calls`) behind the interface that all APIs share.
 """
 
 from __future__ import annotations
@@ -11,39 +9,38 @@ import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Unpack
-
-from pydantic import Field
 
 from airflow_provider_ehpc.apis.aliyun import window
+from airflow_provider_ehpc.apis.aliyun.classic_calls import (
+    VERSION,
+    DescribedJobs,
+    DescribeJobAnswer,
+    FilteredJob,
+    GetJobLogAnswer,
+    ListedJob,
+    ListJobsAnswer,
+    ListJobsWithFiltersAnswer,
+    StopJobsAnswer,
+    SubmitJobAnswer,
+    describe_job,
+    get_job_log,
+    list_jobs,
+    list_jobs_with_filters,
+    stop_jobs,
+    submit_job,
+)
 from airflow_provider_ehpc.apis.aliyun.common import (
     PAGE_SIZE,
     add_listed,
-    clock,
     cluster_job_ref,
     cluster_of,
-    compact_json,
     job_is_unknown,
     log_bytes,
     named_cluster,
-    parameter,
-    some_job_ids,
-    with_options,
 )
-from airflow_provider_ehpc.apis.aliyun.ehpc import Resources
-from airflow_provider_ehpc.apis.aliyun.filters import ClassicFilters, classic_filters
-from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
-from airflow_provider_ehpc.apis.answer import Id, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import with_members
-from airflow_provider_ehpc.apis.call import (
-    ApiCall,
-    ApiError,
-    Flow,
-    InvalidArgument,
-    NotFound,
-    UnexpectedResponse,
-)
+from airflow_provider_ehpc.apis.call import ApiError, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
     JobRef,
@@ -58,275 +55,35 @@ from airflow_provider_ehpc.apis.job import (
 )
 from airflow_provider_ehpc.apis.listing import all_pages, one_pass
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
-from airflow_provider_ehpc.apis.schedulers.described import DescribedJob, Description, describe, read_jobs
-from airflow_provider_ehpc.apis.schedulers.ids import member_id, same_job, whole_array_id
+from airflow_provider_ehpc.apis.schedulers.described import Description, describe
+from airflow_provider_ehpc.apis.schedulers.ids import member_id, whole_array_id
 from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 
-VERSION = "2018-04-12"
+__all__ = [
+    "VERSION",
+    "DescribeJobAnswer",
+    "DescribedJobs",
+    "EhpcClassicApi",
+    "FilteredJob",
+    "GetJobLogAnswer",
+    "ListJobsAnswer",
+    "ListJobsWithFiltersAnswer",
+    "ListedJob",
+    "StopJobsAnswer",
+    "SubmitJobAnswer",
+    "describe_job",
+    "get_job_log",
+    "list_jobs",
+    "list_jobs_with_filters",
+    "stop_jobs",
+    "submit_job",
+]
+
 
 _NOT_STARTED = frozenset({JobState.PENDING, JobState.QUEUED})
 _STREAMS = ("stdout", "stderr")
 _MEMBERS = 200
 """Sub-jobs of a failed array that are asked for, one request each."""
-
-
-class ListedJob(PascalAnswer):
-    """A job as ListJobs tells it. Times have no zone; ``state`` is FINISHED, RUNNING or QUEUED."""
-
-    id: Id = ""
-    name: Text = ""
-    owner: Text = ""
-    state: Text = ""
-    submit_time: Time = None
-    start_time: Time = None
-    last_modify_time: Time = None
-    priority: Text = ""
-    node_list: Text = ""
-    resources: Resources | None = None
-    stdout: Text = ""
-    """Path of the standard output file."""
-    stderr: Text = ""
-    shell_path: Text = ""
-    comment: Text = ""
-    array_request: Text = ""
-    """``X-Y:Z`` for an array job."""
-
-
-class ListJobsAnswer(PascalAnswer):
-    """Answer of ListJobs: one page."""
-
-    request_id: Text = ""
-    page_number: Number = None
-    page_size: Number = None
-    total_count: Number = None
-    jobs: Items[ListedJob] = Field(default_factory=list)
-
-
-def list_jobs(
-    cluster_id: str,
-    *,
-    page_number: int = 1,
-    page_size: int = PAGE_SIZE,
-    state: str | None = None,
-    owner: str | None = None,
-    rerunable: bool | None = None,
-) -> ApiCall[ListJobsAnswer]:
-    """ListJobs: a page of a cluster's jobs, in an order that is not documented.
-
-    :param page_size: at most 50.
-    :param state: ``all``, ``finished`` or ``notfinish``.
-    :param owner: the cluster user whose jobs are meant.
-    :param rerunable: True for jobs that can be rerun only.
-    """
-    return rpc_call(
-        VERSION,
-        "ListJobs",
-        ListJobsAnswer,
-        {
-            "ClusterId": cluster_id,
-            "Owner": owner,
-            "PageNumber": page_number,
-            "PageSize": page_size,
-            "Rerunable": parameter(rerunable),
-            "State": state,
-        },
-        subject=f"cluster {cluster_id}",
-        method="GET",
-    )
-
-
-class FilteredJob(ListedJob):
-    """A job as ListJobsWithFilters tells it."""
-
-    queue: Text = ""
-
-
-class ListJobsWithFiltersAnswer(PascalAnswer):
-    """Answer of ListJobsWithFilters: one page."""
-
-    request_id: Text = ""
-    page_number: Number = None
-    page_size: Number = None
-    total_count: Number = None
-    jobs: Items[FilteredJob] = Field(default_factory=list)
-
-
-def list_jobs_with_filters(
-    cluster_id: str,
-    *,
-    page_number: int = 1,
-    page_size: int = PAGE_SIZE,
-    **filters: Unpack[ClassicFilters],
-) -> ApiCall[ListJobsWithFiltersAnswer]:
-    """ListJobsWithFilters: a page of a cluster's jobs.
-
-    :param page_size: at most 50.
-    :param filters: see :class:`~.filters.ClassicFilters`.
-    :raises InvalidArgument: for a filter that is not of its type.
-    """
-    return rpc_call(
-        VERSION,
-        "ListJobsWithFilters",
-        ListJobsWithFiltersAnswer,
-        {
-            "ClusterId": cluster_id,
-            "PageNumber": page_number,
-            "PageSize": page_size,
-            **classic_filters(filters),
-        },
-        subject=f"cluster {cluster_id}",
-        method="GET",
-    )
-
-
-class DescribedJobs(PascalAnswer):
-    """The one field of DescribeJob's answer."""
-
-    job_info: Any = None
-    """Documented as a string, shown as an object: the attributes of the scheduler by job id."""
-
-
-class DescribeJobAnswer(PascalAnswer):
-    """Answer of DescribeJob."""
-
-    request_id: Text = ""
-    message: DescribedJobs | None = None
-
-    @property
-    def jobs(self) -> Mapping[str, DescribedJob] | None:
-        """The attributes of the job, and perhaps of others of its array, by job ID; None if the response has
-        them in a form that cannot be read.
-        """
-        return read_jobs(self.message.job_info if self.message else None)
-
-
-def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobAnswer]:
-    """DescribeJob: the attributes that the cluster's scheduler has of a job."""
-    call = rpc_call(
-        VERSION,
-        "DescribeJob",
-        DescribeJobAnswer,
-        {"ClusterId": cluster_id, "JobId": job_id},
-        subject=str(JobRef(job_id, cluster_id)),
-        method="GET",
-    )
-    # A key may also be a word, or hold more than the ID.
-    return about(call, job_id, lambda answer: filter(_is_id, answer.jobs or ()), same_job)
-
-
-def _is_id(key: str) -> bool:
-    return key[:1].isdigit()
-
-
-class GetJobLogAnswer(PascalAnswer):
-    """Answer of GetJobLog: pieces of both files in Base64. Neither file's length is told."""
-
-    request_id: Text = ""
-    job_id: Id = ""
-    output_log: Text = ""
-    """Content of the standard output (in the 2024 API's GetJob, ``OutputLog`` is the file's path)."""
-    error_log: Text = ""
-
-
-def get_job_log(
-    cluster_id: str,
-    job_id: str,
-    *,
-    exec_host: str | None = None,
-    offset: int = 0,
-    size: int = window.SMALLEST,
-) -> ApiCall[GetJobLogAnswer]:
-    """GetJobLog: bytes of a job's two output files, from one offset that serves both.
-
-    The English page calls the unit of ``offset`` and ``size`` bits; the Chinese one says bytes, and so does
-    the 2024 version.
-
-    :param exec_host: the node that the job runs on: needed while it runs, not afterwards.
-    :param size: bytes at most, up to 409,600.
-    """
-    call = rpc_call(
-        VERSION,
-        "GetJobLog",
-        GetJobLogAnswer,
-        {"ClusterId": cluster_id, "ExecHost": exec_host, "JobId": job_id, "Offset": offset, "Size": size},
-        subject=str(JobRef(job_id, cluster_id)),
-        method="GET",
-    )
-    return about(call, job_id, lambda answer: [answer.job_id], same_job)
-
-
-class SubmitJobAnswer(PascalAnswer):
-    """Answer of SubmitJob."""
-
-    essential = frozenset({"JobId"})
-
-    request_id: Text = ""
-    job_id: Id = ""
-
-
-def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:
-    """SubmitJob: submit a job. There is no idempotency token: sent twice, it runs twice.
-
-    ``spec.options`` are further parameters, for instance ``Task``, ``PostCmdLine`` or ``JobRetry.Count``.
-
-    :raises InvalidArgument: where the spec names no cluster user, or an option contradicts another field.
-    """
-    if not spec.user:
-        raise InvalidArgument("user: SubmitJob needs the cluster user that the job is to run as")
-    # Without Node, "the Cpu, Task, Thread, Mem, and Gpu parameters become invalid" (the operation's page).
-    nodes = 1 if spec.nodes is None and (spec.cores or spec.gpus or spec.memory) else spec.nodes
-    parameters = {
-        "ArrayRequest": spec.array,
-        "ClockTime": None if spec.wall_time is None else clock(spec.wall_time),
-        "ClusterId": cluster_id,
-        "CommandLine": spec.command,
-        "Cpu": spec.cores,
-        "Gpu": spec.gpus,
-        "JobQueue": spec.queue,
-        "Mem": spec.memory,
-        "Name": spec.name,
-        "Node": nodes,
-        "Priority": spec.priority,
-        "RunasUser": spec.user,
-        "RunasUserPassword": spec.password,
-        "StderrRedirectPath": spec.stderr_path,
-        "StdoutRedirectPath": spec.stdout_path,
-        "Variables": compact_json([{"Name": n, "Value": v} for n, v in spec.environment.items()])
-        if spec.environment
-        else None,
-    }
-    return rpc_call(
-        VERSION,
-        "SubmitJob",
-        SubmitJobAnswer,
-        {name: parameter(value) for name, value in with_options(parameters, spec.options).items()},
-        subject=f"job {spec.name!r} in cluster {cluster_id}",
-        method="GET",
-        writes=True,
-        confidential=spec.confidential,
-    )
-
-
-class StopJobsAnswer(PascalAnswer):
-    """Answer of StopJobs."""
-
-    request_id: Text = ""
-
-
-def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
-    """StopJobs: stop up to 100 jobs.
-
-    :raises InvalidArgument: for an empty list.
-    """
-    return rpc_call(
-        VERSION,
-        "StopJobs",
-        StopJobsAnswer,
-        {"ClusterId": cluster_id, "Jobs": compact_json([{"Id": job_id} for job_id in some_job_ids(job_ids)])},
-        subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
-        method="GET",
-        writes=True,
-    )
 
 
 class EhpcClassicApi:

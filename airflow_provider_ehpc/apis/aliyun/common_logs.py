@@ -12,7 +12,7 @@ from typing import TypedDict, Unpack
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.aliyun.ehpc import VERSION
+from airflow_provider_ehpc.apis.aliyun.ehpc_calls import VERSION
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
 from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, VerbatimAnswer
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, UnexpectedResponse

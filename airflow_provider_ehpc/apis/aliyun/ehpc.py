@@ -1,8 +1,6 @@
 """E-HPC API version 2024-07-30: jobs of Standard Edition clusters on PBS Pro or Slurm.
 
-One function an operation, with its answer's model before it; :class:`EhpcApi` puts them behind the surface
-that all APIs share. Sources: the operations' pages (GetJob last updated 2026-01-14) and the request and
-response models of ``alibabacloud-ehpc20240730`` 2.4.0.
+:class:`EhpcApi` puts the operations (:mod:`.ehpc_calls`) behind the interface that all APIs share.
 """
 
 from __future__ import annotations
@@ -10,30 +8,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Unpack
-
-from pydantic import Field
 
 from airflow_provider_ehpc.apis.aliyun.common import (
     PAGE_SIZE,
     add_listed,
-    clock,
     cluster_job_ref,
     cluster_of,
-    compact_json,
     job_is_unknown,
     log_bytes,
     named_cluster,
-    some_job_ids,
-    with_options,
 )
-from airflow_provider_ehpc.apis.aliyun.filters import JobFilters, job_filter
-from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
+from airflow_provider_ehpc.apis.aliyun.ehpc_calls import (
+    VERSION,
+    CreateJobAnswer,
+    GetJobAnswer,
+    GetJobLogAnswer,
+    JobInfo,
+    ListClustersAnswer,
+    ListedJob,
+    ListedJobSpec,
+    ListJobsAnswer,
+    Resources,
+    StopJobsAnswer,
+    create_job,
+    get_job,
+    get_job_log,
+    list_clusters,
+    list_jobs,
+    stop_jobs,
+)
 from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
 from airflow_provider_ehpc.apis.aliyun.window import tail
-from airflow_provider_ehpc.apis.answer import Flag, Id, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.array import array_size, with_members
-from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
+from airflow_provider_ehpc.apis.call import Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
     JobRef,
@@ -52,272 +59,33 @@ from airflow_provider_ehpc.apis.schedulers.ids import (
     job_number,
     member_id,
     member_indexes,
-    same_job,
     whole_array_id,
 )
 from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 
-VERSION = "2024-07-30"
+__all__ = [
+    "VERSION",
+    "CreateJobAnswer",
+    "EhpcApi",
+    "GetJobAnswer",
+    "GetJobLogAnswer",
+    "JobInfo",
+    "ListClustersAnswer",
+    "ListJobsAnswer",
+    "ListedJob",
+    "ListedJobSpec",
+    "Resources",
+    "StopJobsAnswer",
+    "create_job",
+    "get_job",
+    "get_job_log",
+    "list_clusters",
+    "list_jobs",
+    "stop_jobs",
+]
+
+
 _STREAMS = ("stdout", "stderr")
-
-
-class Resources(PascalAnswer):
-    """Resources per node; memory with its unit, as in ``512mb``."""
-
-    nodes: Text = ""
-    cores: Text = ""
-    gpus: Text = ""
-    memory: Text = ""
-
-    def told(self) -> Mapping[str, str]:
-        """Return those that the answer names."""
-        fields = {"nodes": self.nodes, "cores": self.cores, "gpus": self.gpus, "memory": self.memory}
-        return {name: value for name, value in fields.items() if value}
-
-
-class JobInfo(PascalAnswer):
-    """A job as GetJob tells it. Times have no zone; there is neither an exit code nor an end time."""
-
-    job_id: Id = ""
-    job_name: Text = ""
-    runas_user: Text = ""
-    state: Text = ""
-    job_queue: Text = ""
-    create_time: Time = None
-    last_modify_time: Time = None
-    start_time: Time = None
-    output_log: Text = ""
-    """Path of the standard output file (in the 2018 API's GetJobLog, ``OutputLog`` is its content)."""
-    error_log: Text = ""
-    priority: Text = ""
-    command_line: Text = ""
-    node_list: Text = ""
-    array_request: Text = ""
-    """``X-Y:Z`` for an array job; the page's "not in a queue" means "not an array job"."""
-    array_job_id: Text = ""
-    array_job_sub_id: Text = ""
-    resources: Resources | None = None
-    resources_used: Resources | None = None
-    variables: Any = None
-    """A list of Name and Value here; ListJobs has a JSON object in a string."""
-    extra_info: Any = None
-
-
-class GetJobAnswer(PascalAnswer):
-    """Answer of GetJob."""
-
-    essential = frozenset({"JobInfo"})
-
-    request_id: Text = ""
-    success: Flag = None
-    job_info: JobInfo | None = None
-
-
-def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
-    """GetJob: the details of one job. No code is documented for a job that does not exist."""
-    call = rpc_call(
-        VERSION,
-        "GetJob",
-        GetJobAnswer,
-        {"ClusterId": cluster_id, "JobId": job_id},
-        subject=str(JobRef(job_id, cluster_id)),
-    )
-
-    def ids(answer: GetJobAnswer) -> tuple[str, ...]:
-        job = answer.job_info or JobInfo()
-        # Slurm gives a sub-job a number of its own besides its index in the array.
-        in_array = () if is_whole_array(job_id) else (f"{job.array_job_id}_{job.array_job_sub_id}",)
-        return (job.job_id, *in_array)
-
-    return about(call, job_id, ids, same_job)
-
-
-class ListedJobSpec(PascalAnswer):
-    """A job as ListJobs tells it: other names than GetJob's, and times in epoch seconds."""
-
-    id: Id = ""
-    state: Text = ""
-    runas_user: Text = ""
-    job_queue: Text = ""
-    submit_time: Time = None
-    start_time: Time = None
-    last_modify_time: Time = None
-    stdout_path: Text = ""
-    stderr_path: Text = ""
-    priority: Text = ""
-    node_list: Text = ""
-    comment: Text = ""
-    array_request: Text = ""
-    array_job_id: Text = ""
-    array_job_sub_id: Text = ""
-    resources: Resources | None = None
-    resources_actual_occupied: Resources | None = None
-    variables: Any = None
-
-
-class ListedJob(PascalAnswer):
-    """One entry of ListJobs."""
-
-    job_name: Text = ""
-    job_spec: ListedJobSpec = Field(default_factory=ListedJobSpec)
-
-
-class ListJobsAnswer(PascalAnswer):
-    """Answer of ListJobs: one page."""
-
-    request_id: Text = ""
-    success: Flag = None
-    page_number: Number = None
-    page_size: Number = None
-    total_count: Number = None
-    jobs: Items[ListedJob] = Field(default_factory=list)
-
-
-def list_jobs(
-    cluster_id: str,
-    *,
-    page_number: int = 1,
-    page_size: int = PAGE_SIZE,
-    **filters: Unpack[JobFilters],
-) -> ApiCall[ListJobsAnswer]:
-    """ListJobs: a page of a cluster's jobs.
-
-    :param page_size: at most 50.
-    :param filters: see :class:`~.filters.JobFilters`.
-    :raises InvalidArgument: for a filter that is not of its type.
-    """
-    return rpc_call(
-        VERSION,
-        "ListJobs",
-        ListJobsAnswer,
-        {
-            "ClusterId": cluster_id,
-            "JobFilter": job_filter(filters),
-            "PageNumber": page_number,
-            "PageSize": page_size,
-        },
-        subject=f"cluster {cluster_id}",
-    )
-
-
-class GetJobLogAnswer(PascalAnswer):
-    """Answer of GetJobLog: pieces of both files in Base64, and the files' sizes in bytes.
-
-    The sizes are documented, but the sample has 0 beside a log that is not empty: do not rely on one
-    before it has proved true.
-    """
-
-    request_id: Text = ""
-    success: Flag = None
-    job_id: Id = ""
-    stdout_log: Text = ""
-    stderr_log: Text = ""
-    stdout_log_size: Number = None
-    stderr_log_size: Number = None
-
-
-def get_job_log(
-    cluster_id: str, job_id: str, *, log_type: str, offset: int, size: int
-) -> ApiCall[GetJobLogAnswer]:
-    """GetJobLog: bytes of a job's output files.
-
-    :param log_type: ``stdout``, ``stderr`` or ``all``; one offset serves both files with ``all``.
-    :param offset: first byte to read.
-    :param size: bytes at most. The upper bound is not documented (2018-04-12: 409,600).
-    """
-    call = rpc_call(
-        VERSION,
-        "GetJobLog",
-        GetJobLogAnswer,
-        {"ClusterId": cluster_id, "JobId": job_id, "LogType": log_type, "Offset": offset, "Size": size},
-        subject=str(JobRef(job_id, cluster_id)),
-    )
-    return about(call, job_id, lambda answer: [answer.job_id], same_job)
-
-
-class CreateJobAnswer(PascalAnswer):
-    """Answer of CreateJob."""
-
-    essential = frozenset({"JobId"})
-
-    request_id: Text = ""
-    success: Flag = None
-    job_id: Id = ""
-
-
-def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
-    """CreateJob: submit a job. There is no idempotency token: sent twice, it runs twice.
-
-    ``spec.options`` goes into the parameter JobSpec, for instance ``PostCmdLine``.
-
-    :raises InvalidArgument: where an option contradicts another field of the spec.
-    """
-    resources = {"Cores": spec.cores, "Gpus": spec.gpus, "Memory": spec.memory, "Nodes": spec.nodes}
-    job_spec = {
-        "ArrayRequest": spec.array,
-        "CommandLine": spec.command,
-        "JobQueue": spec.queue,
-        "Priority": None if spec.priority is None else str(spec.priority),
-        "Resources": {name: value for name, value in resources.items() if value is not None} or None,
-        "RunasUser": spec.user,
-        "RunasUserPassword": spec.password,
-        "StderrPath": spec.stderr_path,
-        "StdoutPath": spec.stdout_path,
-        # A string that holds a JSON array, inside the JSON of JobSpec.
-        "Variables": compact_json([{"Name": n, "Value": v} for n, v in spec.environment.items()])
-        if spec.environment
-        else None,
-        "WallTime": None if spec.wall_time is None else clock(spec.wall_time),
-    }
-    return rpc_call(
-        VERSION,
-        "CreateJob",
-        CreateJobAnswer,
-        {
-            "ClusterId": cluster_id,
-            "JobName": spec.name,
-            "JobSpec": _object(with_options(job_spec, spec.options)),
-        },
-        subject=f"job {spec.name!r} in cluster {cluster_id}",
-        writes=True,
-        confidential=spec.confidential,
-    )
-
-
-class StopJobsAnswer(PascalAnswer):
-    """Answer of StopJobs."""
-
-    request_id: Text = ""
-    success: Flag = None
-
-
-def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
-    """StopJobs: stop jobs that are queued or running.
-
-    :raises InvalidArgument: for an empty list, which the API does not refuse and does not explain.
-    """
-    return rpc_call(
-        VERSION,
-        "StopJobs",
-        StopJobsAnswer,
-        {"ClusterId": cluster_id, "JobIds": compact_json(some_job_ids(job_ids))},
-        subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
-        writes=True,
-    )
-
-
-class ListClustersAnswer(PascalAnswer):
-    """Answer of ListClusters, as far as a test of a connection needs it."""
-
-    request_id: Text = ""
-    total_count: Number = None
-
-
-def list_clusters(*, page_size: int) -> ApiCall[ListClustersAnswer]:
-    """ListClusters: the cheapest read that needs no cluster."""
-    return rpc_call(
-        VERSION, "ListClusters", ListClustersAnswer, {"PageNumber": 1, "PageSize": page_size}, subject=""
-    )
 
 
 class EhpcApi:
@@ -480,11 +248,6 @@ def _goes_on(chunk: LogChunk, size: int) -> bool:
     """Whether more lies ready behind a piece: it is full, or the server gives less at once than is asked."""
     known_end = chunk.size or 0
     return bool(chunk.data) and (len(chunk.data) >= size or known_end > int(chunk.next))
-
-
-def _object(fields: Mapping[str, Any]) -> str:
-    """Write the fields that have a value as a JSON object."""
-    return compact_json({name: value for name, value in fields.items() if value is not None})
 
 
 def _member(array: JobRef, row: ListedJob) -> JobStatus | None:

@@ -16,8 +16,8 @@ _ID = re.compile(
     r"(?:\.(?P<server>\S+))?"
 )
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?")
-_MOST = 1_000_000
-"""Sub-jobs that are told apart. Slurm's MaxArraySize is 4,000,001 at most, 1,001 by default."""
+_MOST = 100_000
+"""Sub-jobs of one entry that are counted one by one. Slurm's MaxArraySize is 1,001 by default."""
 
 
 def job_number(job_id: str) -> str:

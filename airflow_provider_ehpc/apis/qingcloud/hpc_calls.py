@@ -1,0 +1,219 @@
+"""The operations of QingCloud HPC on jobs: one function each, with its response model before it.
+
+Source: the pages on jobs of the HPC API reference (2023-09-06).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pydantic import Field
+
+from airflow_provider_ehpc.apis.answer import Answer, Id, Items, Number, Text, Time, about, parse_json
+from airflow_provider_ehpc.apis.call import ApiCall, ApiResponse, InvalidArgument, percent_encode
+from airflow_provider_ehpc.apis.job import JobRef
+from airflow_provider_ehpc.apis.qingcloud.protocol import PAGE_SIZE, hpc_call, ret_code_error
+
+
+class Job(Answer):
+    """A job, as job/list and the longer job/jobdetail tell it. The list's times have no zone."""
+
+    hpcjob_uuid: Id = ""
+    """The job's id in every call."""
+    job_id: Text = ""
+    """A number of the cluster's; a whole number or a text."""
+    job_name: Text = ""
+    job_status: Text = ""
+    cluster_id: Text = ""
+    run_user: Text = ""
+    queue_name: Text = ""
+    scheduler_queue_name: Text = ""
+    hpcqueue_id: Text = ""
+    core_limit: Text = ""
+    mem_limit: Text = ""
+    job_node_list: Text = ""
+    submitted_time: Time = None
+    started_time: Time = None
+    end_time: Time = None
+    modified_time: Time = None
+    end_reason: Text = ""
+    pend_reason: Text = ""
+    suspend_reson: Text = ""
+    reason: Text = ""
+    stdout_redirect_path: Text = ""
+    stderr_redirect_path: Text = ""
+
+
+class ListJobsAnswer(Answer):
+    """Answer of job/list: one page."""
+
+    total_count: Number = None
+    hpc_job_set: Items[Job] = Field(default_factory=list)
+
+
+def list_jobs(
+    zone: str,
+    cluster_id: str,
+    *,
+    jobs_status: str | None = None,
+    queue_name: str | None = None,
+    run_user: str | None = None,
+    search_word: str | None = None,
+    sort_key: str | None = None,
+    reverse: int | None = None,
+    offset: int = 0,
+    limit: int = PAGE_SIZE,
+) -> ApiCall[ListJobsAnswer]:
+    """List a cluster's jobs.
+
+    :param jobs_status: ``pending``, ``running``, ``finished``, ``exited`` or ``cancelled``.
+    :param sort_key: its values are not documented.
+    :param limit: 1 to 100.
+    """
+    return hpc_call(
+        "job/list",
+        ListJobsAnswer,
+        {
+            "zone": zone,
+            "cluster_id": cluster_id,
+            # The page has the first name, the vendor's client (qingcloud-hpc 0.0.1, made from the server's
+            # own description) the second.
+            "jobs_status": jobs_status,
+            "job_status": jobs_status,
+            "queue_name": queue_name,
+            "run_user": run_user,
+            "search_word": search_word,
+            "sort_key": sort_key,
+            "reverse": reverse,
+            "offset": offset,
+            "limit": limit,
+        },
+        subject=f"cluster {cluster_id}",
+    )
+
+
+class JobDetailAnswer(Answer):
+    """Answer of job/jobdetail: the job as a list of one."""
+
+    essential = frozenset({"hpc_job_set"})
+
+    hpc_job_set: Items[Job] = Field(default_factory=list)
+
+
+def job_detail(zone: str, cluster_id: str, job_uuid: str) -> ApiCall[JobDetailAnswer]:
+    """Ask for one job."""
+    call = hpc_call(
+        "job/jobdetail",
+        JobDetailAnswer,
+        {"zone": zone, "cluster_id": cluster_id},
+        path=f"/{percent_encode(job_uuid, 'job_id')}",
+        subject=str(JobRef(job_uuid, cluster_id)),
+    )
+    return about(call, job_uuid, lambda answer: [job.hpcjob_uuid for job in answer.hpc_job_set])
+
+
+class SubmitJobAnswer(Answer):
+    """Answer of job/submitJob."""
+
+    essential = frozenset({"hpcjob_uuid"})
+
+    hpcjob_uuid: Id = ""
+    job_id: Text = ""
+    job_status: Text = ""
+
+
+def submit_job(
+    zone: str,
+    cluster_id: str,
+    *,
+    name: str,
+    cmd_line: str,
+    run_user: str,
+    core_limit: int = 1,
+    hpcqueue_id: str | None = None,
+    scheduler_queue_name: str | None = None,
+    priority: int | None = None,
+    mem_limit: int | None = None,
+    time_limit: int | None = None,
+    stdout_redirect_path: str | None = None,
+    stderr_redirect_path: str | None = None,
+) -> ApiCall[SubmitJobAnswer]:
+    """Submit a job. There is no idempotency token: sent twice, it runs twice.
+
+    :param core_limit: cores in all.
+    :param mem_limit: in a unit that is not documented, like ``time_limit``.
+    """
+    return hpc_call(
+        "job/submitJob",
+        SubmitJobAnswer,
+        {"zone": zone},
+        body={
+            "cluster_id": cluster_id,
+            "zone": zone,
+            "run_user": run_user,
+            "name": name,
+            "cmd_line": cmd_line,
+            "cmd_line_type": "input",  # not in the table; the sample has it: a command, not a chosen file
+            "core_limit": core_limit,
+            "submit_type": 1,  # 0 is the console, 1 a command line client
+            "hpcqueue_id": hpcqueue_id,
+            "scheduler_queue_name": scheduler_queue_name,
+            "priority": priority,
+            "mem_limit": mem_limit,
+            "time_limit": time_limit,
+            "stdout_redirect_path": stdout_redirect_path,
+            "stderr_redirect_path": stderr_redirect_path,
+        },
+        subject=f"job {name!r} in cluster {cluster_id}",
+        writes=True,
+    )
+
+
+class StopJobsAnswer(Answer):
+    """Answer of job/stopJobs."""
+
+    job_uuid: Text = ""
+    """Id of the operation (``j-…``), to be waited for; not a job's."""
+    custom_cmd_result: Any = None
+
+
+def stop_jobs(zone: str, cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
+    """Stop jobs; the answer names the operation that does it.
+
+    Reading the answer also raises the error of a single job's stop, which comes beside a ``ret_code`` of 0.
+
+    :raises InvalidArgument: for an empty list, which the API does not explain.
+    """
+    if not job_ids:
+        raise InvalidArgument("job_ids: name at least one job to stop")
+    call = hpc_call(
+        "job/stopJobs",
+        StopJobsAnswer,
+        {"zone": zone},
+        body={"cluster_id": cluster_id, "zone": zone, "job_ids": job_ids},
+        subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
+        writes=True,
+    )
+
+    def read(response: ApiResponse) -> StopJobsAnswer:
+        answer = call.read(response)
+        for result in _command_results(answer.custom_cmd_result):
+            if str(result.get("ret_code", 0)).strip() != "0":
+                raise ret_code_error(result["ret_code"], result.get("message"), response)
+        return answer
+
+    return replace(call, read=read)
+
+
+def _command_results(told: Any) -> list[dict[str, Any]]:
+    """Read ``["{\\"job_ids\\": \\"5\\", \\"ret_code\\": 0}"]``: JSON objects as texts in a list."""
+    results = []
+    for item in told if isinstance(told, list) else [told]:
+        try:
+            result = parse_json(item) if isinstance(item, str) else item
+        except ValueError:
+            continue  # the sample itself is not JSON
+        if isinstance(result, dict):
+            results.append(result)
+    return results
