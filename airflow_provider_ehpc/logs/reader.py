@@ -8,6 +8,7 @@ ignores the offset. This takes no additional request.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -25,6 +26,8 @@ BREAKS = 10
 STREAMS = 1000
 """Streams of a job that are read, at most: memory is bounded whatever a response names."""
 _REPLACEMENT = "\ufffd".encode()
+_VARIABLE = re.compile(r"%\w|[$~^]")
+"""In a path: Slurm's ``%j``, a shell's ``$HOME`` and ``~``, PBS's ``^array_index^``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,11 +312,19 @@ def _before(position: LogPosition, overlap: bytes) -> LogPosition:
 
 
 def same_path(one: str | None, other: str | None) -> bool | None:
-    """Return whether two paths of a job name one file; None if one of them is unknown."""
+    """Return whether two paths of a job name one file; None if that is unknown.
+
+    It is unknown if one is missing, and if files of the same name are in different folders: a folder may be a
+    link, a path relative, or its variables (``~``, ``$HOME``, ``%j``) not replaced.
+    """
     if not one or not other:
         return None
-    return _plain(one) == _plain(other)
+    (first, second) = (path.strip() for path in (one, other))
+    if _parts(first) == _parts(second) and first.startswith("/") == second.startswith("/"):
+        return True
+    names = [_parts(path)[-1:] for path in (first, second)]
+    return None if names[0] == names[1] or _VARIABLE.search(f"{names}") else False
 
 
-def _plain(path: str) -> list[str]:
-    return [part for part in path.strip().split("/") if part not in ("", ".")]
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]

@@ -78,7 +78,10 @@ def test_no_line_is_missing_whatever_is_in_the_files(
         assert seen.lines("stderr") == (err if cloud.files["stderr"] else [])
 
 
-@pytest.mark.parametrize("details", [ONE, {}])
+LINKED = {"stdout_path": "/home/x/7.log", "stderr_path": "/nas/home/x/7.log"}
+
+
+@pytest.mark.parametrize("details", [ONE, {}, LINKED])
 def test_a_restart_does_not_bring_the_second_stream(details: dict[str, str]) -> None:
     cloud = job(details)
     for second in range(0, 200, 7):
@@ -97,6 +100,15 @@ def test_a_restart_does_not_bring_the_second_stream(details: dict[str, str]) -> 
         ("/a//b.log", "/a/./b.log ", True),
         ("/a/b.log", "/a/b.err", False),
         ("/a/b.log", "", None),
+        # One may be a link to the other's folder, or a relative path.
+        ("/a/b.log", "/nas/a/b.log", None),
+        ("/a/b.log", "b.log", None),
+        ("/a/b.log", "/a/c/../b.log", None),
+        ("~/b.log", "/home/x/b.log", None),
+        ("/a/%j.log", "/a/7.log", None),
+        ("/a/b.log", "host:/a/b.log", None),
+        ("b.log", "./b.log", True),
+        ("/a/b.log", "b.err", False),
         (None, None, None),
     ],
 )

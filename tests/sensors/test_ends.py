@@ -152,14 +152,18 @@ def test_the_timeout_holds_within_a_poke(ehpc_emulator: Emulator, make: Make, fa
 # A job that the task stopped
 
 
-def test_a_job_that_the_task_stopped_did_not_succeed(ehpc_emulator: Emulator, make: Make) -> None:
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_job_that_the_task_stopped_is_cancelled(ehpc_emulator: Emulator, make: Make, wanted: bool) -> None:
     """PBS reports only that it finished; on a worker the poke goes on until the process is ended."""
     job_id = ehpc_emulator.submit("sleep 60")
     ehpc_emulator.wait_for(job_id, "RUNNING")
-    sensor = make(job_id, stop_job_on_kill=True)
+    sensor = make(job_id, stop_job_on_kill=True, target_states=["CANCELLED" if wanted else "SUCCEEDED"])
     assert not sensor.poke({})
     sensor.on_kill()
     ehpc_emulator.wait_for(job_id)
+    if wanted:
+        assert sensor.execute({})["state"] == "CANCELLED"
+        return
     with pytest.raises(JobFailed, match="ended CANCELLED"):
         sensor.execute({})
 

@@ -104,16 +104,17 @@ async def test_a_second_cancellation_does_not_leave_jobs_running(
     """Airflow 3.3.2 cancels a trigger again each second, until it has ended."""
     report(monkeypatch, "failed")
     job_ids = [ehpc_emulator.submit("sleep 60") for _ in range(3)]
-    ehpc_emulator.fault("latency", seconds=0.3)
+    ehpc_emulator.fault("latency", operation="StopJobs", seconds=0.4, times=100)
     one = trigger(conn_id, ehpc_emulator, *job_ids)
     stopping = asyncio.create_task(one.on_kill())
     for _ in range(5):
         await asyncio.sleep(0.1)
         stopping.cancel()
+        assert not stopping.done()
     async with asyncio.timeout(20):
         await asyncio.wait([stopping])
+    assert ehpc_emulator.requests.count("StopJobs", "ok") == 3
     await one.cleanup()
-    assert ehpc_emulator.requests.count("StopJobs") == 3
 
 
 async def test_it_ends_before_airflow_ends_it(

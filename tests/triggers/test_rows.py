@@ -73,7 +73,7 @@ def test_a_row_of_thousands_of_jobs_fits_into_mysql(count: int, monkeypatch: pyt
     one = trigger([JobRef(f"{n}.manager", "ehpc-hz-FYUr32abcd") for n in range(20_000, 20_000 + count)])
     stored = len(Trigger.from_object(one).encrypted_kwargs)
     assert stored <= LARGEST_ROW
-    # Airflow's own encoding of the arguments adds a little.
-    assert stored * 0.95 <= one.stored_size <= stored * 1.3 + 300
+    # Airflow's own encoding of the arguments adds a little; without a key it stores a quarter less.
+    assert stored * 0.95 <= one.stored_size <= stored * 1.4 + 300
     if cached:
         cached()
