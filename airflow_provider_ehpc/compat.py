@@ -75,7 +75,7 @@ async def aread_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
 
 
 def task_state_store(context: Context) -> Any | None:
-    """Return the store that a task's tries share (Airflow 3.3), on the worker; None where there is none.
+    """Return the store that a task's tries share (Airflow 3.3), on the worker; None if there is none.
 
     A trigger must not ask for it: its supervisor never answers.
     """
@@ -83,7 +83,7 @@ def task_state_store(context: Context) -> Any | None:
 
 
 def no_longer_ours(error: Exception) -> bool:
-    """Whether Airflow has refused to keep something because the task instance is another one by now.
+    """Return True if Airflow has refused to keep something because the task instance is another one by now.
 
     Clearing a task that runs gives the instance a new id at once; the process of the old one is ended with
     its next heartbeat, seconds later.

@@ -35,8 +35,8 @@ def end_of_wait(
     :param encoding: of the jobs' output, if the API returns bytes.
     :raises JobFailed: with the state, the reason, the exit code and the last lines of the job's log.
     :raises JobNotFound: for a job that the cloud does not know.
-    :raises ApiError: where the cloud could not be asked.
-    :raises InvalidArgument: where the connection is gone, or no longer what it was.
+    :raises ApiError: if the cloud could not be asked.
+    :raises InvalidArgument: if the connection is gone, or no longer what it was.
     """
     if verdict.outcome is Outcome.REACHED:
         return list(verdict.jobs)

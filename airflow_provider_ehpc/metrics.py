@@ -151,7 +151,7 @@ _sender: _Sender | Literal[False] | None = None
 
 
 def enabled() -> bool:
-    """Whether Airflow's metrics are on in this process."""
+    """Return True if Airflow's metrics are on in this process."""
     return _current() is not None
 
 

@@ -28,7 +28,7 @@ class _Cloud:
     log: str
     time_field: str
     place: str
-    """Whether an :attr:`OperationRecord.zone` of it is a zone or a region."""
+    """True if an :attr:`OperationRecord.zone` of it is a zone or a region."""
 
 
 _CLOUDS = {

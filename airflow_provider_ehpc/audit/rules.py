@@ -122,7 +122,7 @@ class Rule:
         )
 
     def selects(self, record: OperationRecord) -> bool:
-        """Whether the rule is about this operation."""
+        """Return True if the rule is about this operation."""
         return (
             record.status in self.statuses
             and _matches(record.action, self.actions)

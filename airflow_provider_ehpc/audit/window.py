@@ -68,7 +68,7 @@ def read_window(
 
     :param now: the time, aware.
     :raises InvalidArgument: for a window in the future, too long, or not settled yet.
-    :raises WindowIncomplete: where completeness could not be reached.
+    :raises WindowIncomplete: if completeness could not be reached.
     """
     window.check(now)
     if now < window.end + settle:

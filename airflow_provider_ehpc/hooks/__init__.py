@@ -1,6 +1,6 @@
-"""Airflow hooks, one an API: from a connection to typed answers.
+"""Airflow hooks, one for each API: from a connection to typed responses.
 
-:func:`job_hook` finds the hook for ``api=`` or, where that is left out, for the connection's type.
+:func:`job_hook` finds the hook for ``api=`` or, if that is left out, for the connection's type.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEFAULT_APIS = {
     "huawei_modelarts": "modelarts",
     "qingcloud_hpc": "qingcloud",
 }
-"""Which API a connection type stands for where none is named."""
+"""The API that a connection type stands for, if none is named."""
 
 
 def job_hook(conn_id: str, api: str | None = None) -> ApiHook:
@@ -54,7 +54,7 @@ async def ajob_hook(conn_id: str, api: str | None = None) -> ApiHook:
         connection, _ = await aread_connection(conn_id)
         api = api_of_connection_type(conn_id, connection.conn_type)
     hook = _hook_class(api)(conn_id)
-    # Read here, for what an API is made of (a project, a zone) is asked of the hook without awaiting.
+    # Read here: what an API needs of the account (a project, a zone) is read without awaiting.
     await hook.aaccount()
     return hook
 

@@ -1,4 +1,4 @@
-"""What a connection says of an account: where its endpoint is, who signs, and how to talk to it."""
+"""An account as its connection describes it: the endpoint, the signer and the transport's options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_provider_ehpc.apis.call import InvalidArgument, Signer
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
-"""Seconds. GetJobLog asks an agent on the cluster: it answers late rather than never."""
+"""Seconds. GetJobLog queries an agent on the cluster, which may take long."""
 _HOST_NAME = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?")
 """What a resolver takes (RFC 1035's lengths); requests and aiohttp fail on others in ways of their own."""
 
@@ -36,7 +36,7 @@ class TransportOptions:
 
     @property
     def attempt_timeout(self) -> float:
-        """Seconds that one attempt may take in all, however busy the server looks."""
+        """Seconds that one attempt may take in all, even if bytes keep arriving."""
         return self.connect_timeout + 2 * self.read_timeout
 
     @classmethod
@@ -94,7 +94,7 @@ class Account:
 
     @property
     def host(self) -> str:
-        """The host that is signed and sent: with a port only where it is not the scheme's own."""
+        """Return the host that is signed and sent, with its port unless that is the scheme's own."""
         parts = urlsplit(self.base_url)
         own = {"https": 443, "http": 80}[parts.scheme]
         name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
@@ -131,7 +131,7 @@ def key_text(
 def proxy_url(where: str, proxy: Any) -> str:
     """Return the URL of an HTTP proxy that is given with or without a scheme.
 
-    :param where: where it is set, for the error; the URL is not shown, it may hold a password.
+    :param where: the place where it is set, for the error; the URL is not shown, as it may hold a password.
     :raises InvalidArgument: if requests or aiohttp cannot use it, such as a SOCKS proxy.
     """
     # requests takes host:port for HTTP; aiohttp refuses it.
@@ -153,7 +153,7 @@ def proxy_url(where: str, proxy: Any) -> str:
 def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: int | None = None) -> str:
     """Return ``scheme://host[:port]`` for an endpoint given with or without a scheme; https by default.
 
-    :raises InvalidArgument: where it is no address of a server.
+    :raises InvalidArgument: if it is not the address of a server.
     """
     text = endpoint.strip().rstrip("/")
     if "@" in text:
@@ -174,7 +174,7 @@ def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: in
         valid = False
     if not valid:
         raise InvalidArgument(
-            f"connection {conn_id!r}: {endpoint!r} is no endpoint; write a host name such as "
+            f"connection {conn_id!r}: {endpoint!r} is not an endpoint; write a host name such as "
             "ehpc.cn-hangzhou.aliyuncs.com, or http://host:port"
         )
     name = f"[{host}]" if ":" in host else host

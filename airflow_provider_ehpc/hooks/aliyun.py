@@ -183,7 +183,7 @@ class EhpcHook(AliyunHook):
     def operation_source(self, cluster_id: str | None = None) -> common_logs.EhpcOperations:
         """Return ListCommonLogs for the audit: of a cluster, or of the region.
 
-        :raises InvalidArgument: where the connection names no region, which is a part of every record.
+        :raises InvalidArgument: if the connection names no region, which is a part of every record.
         """
         region = self.account.zone
         if not region:

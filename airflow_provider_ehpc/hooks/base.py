@@ -83,7 +83,7 @@ class ApiHook(Client):
         return self._api(self.account)
 
     def _api(self, account: Account) -> JobApi:
-        """Return the API as an account speaks it."""
+        """Return the API for an account."""
         raise NotImplementedError
 
     async def _aapi(self) -> JobApi:
@@ -133,7 +133,7 @@ class ApiHook(Client):
         A key that is refused is sent again only if the connection holds another one by now: a trigger or a
         sensor may live for weeks, and keys are replaced. The same key could get locked.
 
-        :raises ApiError: of the kind that says what went wrong.
+        :raises ApiError: of the kind that matches the failure.
         """
         account = self.account
         try:
@@ -173,21 +173,21 @@ class ApiHook(Client):
     # ------------------------------------------------------------------ the common surface
 
     def job_ref(self, job_id: str, cluster_id: str | None = None, version_id: str | None = None) -> JobRef:
-        """Return the address of a job; the connection's default cluster is taken where none is given.
+        """Return the address of a job, by default in the connection's default cluster.
 
         :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
         """
         return self.api.job_ref(job_id, cluster_id or self.account.cluster_id, version_id)
 
     def job_status(self, ref: JobRef) -> JobStatus:
-        """Return what the cloud says of a job.
+        """Return the status of a job.
 
-        :raises NotFound: where it does not know the job.
+        :raises NotFound: if the job is unknown.
         """
         return self.drive(self.api.job_status(ref))
 
     async def ajob_status(self, ref: JobRef) -> JobStatus:
-        """Return what the cloud says of a job. See :meth:`job_status`."""
+        """Return the status of a job. See :meth:`job_status`."""
         return await self.adrive((await self._aapi()).job_status(ref))
 
     def job_statuses(
@@ -203,17 +203,17 @@ class ApiHook(Client):
     async def ajob_statuses(
         self, refs: Iterable[JobRef], tell: Callable[[Told], Awaitable[None]] | None = None
     ) -> dict[JobRef, JobStatus | None]:
-        """Return what the cloud says of many jobs. See :meth:`job_statuses`.
+        """Return the statuses of many jobs. See :meth:`job_statuses`.
 
-        :param tell: is told of some jobs while others are still asked for, each time an answer has come.
+        :param tell: receives the statuses of each response, while others are still requested.
         """
         return await self.adrive((await self._aapi()).job_statuses(list(refs)), tell)
 
     def cluster_jobs(self, since: datetime, cluster_id: str | None = None) -> Mapping[str, ClusterJob]:
         """Return by their ids all unfinished jobs of a cluster, and the ended ones submitted at or after
-        ``since`` (aware); the connection's default cluster is taken where none is given.
+        ``since`` (aware), by default of the connection's default cluster.
 
-        :raises NotSupported: where the API cannot tell.
+        :raises NotSupported: if the API does not list jobs.
         """
         return self.drive(self.api.cluster_jobs(cluster_id or self.account.cluster_id, aware("since", since)))
 
@@ -271,9 +271,9 @@ class ApiHook(Client):
         """Return the log of what was done, for the audit (:mod:`airflow_provider_ehpc.audit`).
 
         :param cluster_id: a cluster; None for all of the account's in its zone or region.
-        :raises NotSupported: where the API has no such log.
+        :raises NotSupported: if the API has no such log.
         """
-        raise NotSupported(f"api: the API {self.api.name!r} keeps no log of operations that could be read")
+        raise NotSupported(f"api: the API {self.api.name!r} has no log of operations")
 
     # ------------------------------------------------------------------ Airflow's connection test
 
@@ -282,7 +282,7 @@ class ApiHook(Client):
         """Return a cheap, signed read that any valid account may do."""
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say whether the endpoint answers and accepts the key (``airflow connections test``)."""
+        """Test whether the endpoint responds and accepts the key (``airflow connections test``)."""
         started = time.monotonic()
         try:
             self._exchange(self.account, self._probe(self.account))

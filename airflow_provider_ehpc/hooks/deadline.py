@@ -49,7 +49,7 @@ class WatchedAttempt(Attempt):
         """Name the connection whose socket ends with the attempt."""
         with self._lock:
             self._connection = connection
-            # A connection lets its socket go when the head says that it will be closed, before the body.
+            # A connection drops its socket before the body, if the head announces that it will be closed.
             self._socket = connection and connection.sock
 
     def expire(self) -> None:

@@ -31,7 +31,7 @@ _SKEW = 60.0
 
 @dataclasses.dataclass(slots=True, repr=False)
 class Exchange(Generic[T]):
-    """One attempt of a call, as far as it got: what was sent, what came back and what to say of it."""
+    """One attempt of a call, as far as it got: what was sent and what came back."""
 
     account: Account
     call: ApiCall[T]
@@ -41,7 +41,7 @@ class Exchange(Generic[T]):
 
     @property
     def redactor(self) -> Redactor:
-        """Masks what was sent and must not be shown, should it come back in a response."""
+        """Return what masks the secrets that were sent, if a response repeats them."""
         headers, query = (self.request.headers, self.request.query) if self.request else ({}, {})
         signature = headers.get("authorization", "").rpartition("Signature=")[2]
         proxy = unquote(urlsplit(proxy_of(self.account) or "").password or "")
@@ -51,21 +51,21 @@ class Exchange(Generic[T]):
     def read(self) -> T:
         """Return the typed response.
 
-        :raises ApiError: and nothing else, whatever came.
+        :raises ApiError: and nothing else, whatever the response holds.
         """
         assert self.response is not None  # noqa: S101
         response = dataclasses.replace(self.response, redact=lambda text: self.redactor.text(text))
         return self.call.read(response)
 
     def hint(self, error: ApiError) -> str:
-        """Return what to do about an error: blame the clock if it is wrong, and warn before repeating."""
+        """Return what to do about an error: set a wrong clock, check before repeating a write."""
         if isinstance(error, AuthenticationFailed) and self.response is not None:
             skew = clock_skew(self.response.headers, datetime.now(UTC))
             if abs(skew) > _SKEW:
                 early = "behind" if skew > 0 else "ahead of"
                 return (
                     f"This machine's clock is {abs(skew) / 60:.0f} minutes {early} the endpoint's: "
-                    "set it right."
+                    "correct it."
                 )
         unclear = isinstance(error, ServiceUnavailable | UnexpectedResponse) and not isinstance(
             error, NotReached

@@ -33,7 +33,7 @@ class HuaweiHook(ApiHook):
     ``verify``, ``timeout``, ``trust_env``.
 
     With the extra field ``iam_domain``, the account's name, ``login`` and ``password`` are those of an IAM
-    user: requests then carry a token, which is asked of ``iam_endpoint`` or of the region's IAM.
+    user: requests then carry a token, which is requested from ``iam_endpoint`` or the region's IAM.
     """
 
     conn_type = "huawei_modelarts"
@@ -115,13 +115,13 @@ class HuaweiHook(ApiHook):
     def _exchange(self, account: Account, call: ApiCall[T]) -> T:
         if not isinstance(account, TokenAccount):
             return super()._exchange(account, call)
-        token, kept = self._token(account)
+        token, cached = self._token(account)
         try:
             return super()._exchange(account.bearing(token), call)
         except AuthenticationFailed:
             TOKENS.forget(account, token)
             # A token that IAM has just given is not refused for its age.
-            if not kept:
+            if not cached:
                 raise
         token, _ = self._token(account)
         return super()._exchange(account.bearing(token), call)
@@ -129,35 +129,35 @@ class HuaweiHook(ApiHook):
     async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
         if not isinstance(account, TokenAccount):
             return await super()._aexchange(account, call)
-        token, kept = await self._atoken(account)
+        token, cached = await self._atoken(account)
         try:
             return await super()._aexchange(account.bearing(token), call)
         except AuthenticationFailed:
             TOKENS.forget(account, token)
-            if not kept:
+            if not cached:
                 raise
         token, _ = await self._atoken(account)
         return await super()._aexchange(account.bearing(token), call)
 
     def _token(self, account: TokenAccount) -> tuple[IamToken, bool]:
-        """Return a token, and whether it was there already."""
+        """Return a token, and True if it was cached."""
         with TOKENS.lock:
             token = TOKENS.get(account)
             if token:
                 return token, True
             with token_trouble():
                 token = super()._exchange(account.iam, create_token(account.user))
-            return TOKENS.keep(account, token), False
+            return TOKENS.save(account, token), False
 
     async def _atoken(self, account: TokenAccount) -> tuple[IamToken, bool]:
-        """Return a token, and whether it was there already."""
+        """Return a token, and True if it was cached."""
         async with TOKENS.alock:
             token = TOKENS.get(account)
             if token:
                 return token, True
             with token_trouble():
                 token = await super()._aexchange(account.iam, create_token(account.user))
-            return TOKENS.keep(account, token), False
+            return TOKENS.save(account, token), False
 
     # ------------------------------------------------------------------ Airflow's connection test
 
@@ -266,7 +266,7 @@ class ModelArtsHook(HuaweiHook):
 
 
 class ModelArtsV1Hook(HuaweiHook):
-    """ModelArts API v1: job versions, where an endpoint still has them.
+    """ModelArts API v1: job versions, on endpoints that still have them.
 
     Every operation is there twice, ``show_job_version`` and, for a running event loop,
     ``ashow_job_version``. A version is addressed by ``self.job_ref(job_id, version_id=…)``.

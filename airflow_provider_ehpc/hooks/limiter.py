@@ -1,9 +1,9 @@
-"""How fast an account is asked: one limiter an account in a process, shared by everything in it.
+"""The rate of requests to an account: one limiter for each account in a process, shared by everything in it.
 
-The clouds count requests by account and do not say how many they take, so the limiter learns it: a refusal
-halves the rate, answers raise it again little by little (the way TCP finds the width of a path), and a pause
-that the cloud asks for is kept by all. Processes do not know of each other: on a worker, each task has its
-own limiter; in the triggerer, all triggers share one.
+The clouds limit requests by account and do not document the limit, so the limiter learns it: a refusal halves
+the rate, responses raise it again gradually (as TCP finds the width of a path), and every request observes a
+pause that the cloud asks for. Processes do not coordinate: on a worker, each task has its own limiter; in the
+triggerer, all triggers share one.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from airflow_provider_ehpc.hooks.account import Account
 from airflow_provider_ehpc.hooks.retry import LONGEST_PAUSE
 
 DEFAULT_CEILING = 20.0
-"""Requests a second, where Airflow's configuration says nothing else."""
+"""Requests a second, unless Airflow's configuration sets another number."""
 BURST = 5.0
 """Requests that may follow each other at once after a pause."""
 SLOWEST = 0.5
 """Requests a second below which the rate is never lowered."""
 LONGEST_WAIT = 5 * LONGEST_PAUSE
-"""Seconds of pauses that the cloud asks for, one after the other, in which a request may wait to be sent."""
+"""Seconds that a request may wait to be sent, if the cloud asks for one pause after the other."""
 _RECOVERY = 60.0
-"""Seconds of answers without a refusal in which the rate rises from nothing to its ceiling."""
+"""Seconds without a refusal in which the rate rises from nothing to its ceiling."""
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Turn:
 
 
 class RateLimiter:
-    """Gives out turns to ask, in the order of asking; safe to use from any thread and any event loop.
+    """Give out turns to send, first come, first served; safe to use from any thread and any event loop.
 
     :param ceiling: requests a second that are never exceeded.
     :param clock: monotonic seconds.
@@ -51,9 +51,9 @@ class RateLimiter:
     def __init__(self, ceiling: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.ceiling = ceiling
         self.rate = ceiling
-        """Requests a second that the account seems to take."""
+        """Requests a second that the account seems to allow."""
         self.refusals = 0
-        """Requests that were refused for coming too fast."""
+        """Requests that were throttled."""
         self._clock = clock
         self._lock = threading.Lock()
         self._next = clock()
@@ -96,17 +96,17 @@ class RateLimiter:
             return max(0.0, turn.at - now)
 
     def answered(self) -> None:
-        """Learn that a request was not refused for coming too fast."""
+        """Take in that a request was not throttled."""
         with self._lock:
             now = self._clock()
             if self.rate < self.ceiling:
-                # By time, not by answer: a busy account would run into the next refusal at once.
+                # By time, not by response: a busy account would run into the next refusal at once.
                 step = self.ceiling * min(1.0, (now - self._risen) / _RECOVERY)
                 self.rate = min(self.ceiling, self.rate + step)
             self._risen = now
 
     def failed(self, error: ApiError, turn: Turn) -> None:
-        """Learn from a failure: a refusal lowers the rate, and a pause that was asked for is kept."""
+        """Take in a failure: a refusal lowers the rate, and a pause that the cloud asked for is observed."""
         if not error.transient:
             return
         with self._lock:
@@ -132,7 +132,7 @@ class RateLimiter:
         return at
 
     def _begin_anew(self, at: float) -> None:
-        """Give no turn before ``at``, and none of those given out already without queueing again."""
+        """Give no turn before ``at``; turns given out already queue again."""
         self._next = at + (BURST - 1) / self.rate
         self._quiet_until = at
         self._era += 1
@@ -143,7 +143,7 @@ _making = threading.Lock()
 
 
 def limiter_of(account: Account) -> RateLimiter:
-    """Return the limiter of an account, one a process; its ceiling is Airflow's configuration's."""
+    """Return the limiter of an account, one for each process; Airflow's configuration sets its ceiling."""
     key = (account.conn_id, account.base_url)
     with _making:
         if key not in _limiters:

@@ -40,7 +40,7 @@ _DAMAGED = re.compile(r"[^\x00-\x7f?]*\?*[^\x00-\x7f]+[^\x00-\x7f?]*\?*|\?+")
 
 
 class _Form(NamedTuple):
-    """A text in another form, and for each of its characters where the original stands."""
+    """A text in another form, and for each of its characters the position of the original."""
 
     text: str
     spans: list[tuple[int, int]]
@@ -145,7 +145,7 @@ def _decoded(match: re.Match[str]) -> str:
 
 
 def _long(text: str) -> bool:
-    """Whether a form of a secret is enough to recognize it by. Of a secret in Chinese, little is left."""
+    """Return True if a form of a secret is long enough to recognize it. Of Chinese text, little is left."""
     return len(text.replace("?", "")) >= SHORTEST - 1
 
 

@@ -1,7 +1,7 @@
-"""When a call is sent again, and after how long: one policy for both transports.
+"""Which calls are retried, and when: one policy for both transports.
 
-tenacity (which the http provider brings) drives it. Only what may pass is repeated, and a write only where
-the request was certainly never received, for none of these clouds takes an idempotency token.
+tenacity (a dependency of the HTTP provider) drives it. Only transient errors are retried, and a write only if
+the request was certainly never received, because none of these clouds takes an idempotency token.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from airflow_provider_ehpc.apis.call import ApiCall, ApiError, AuthenticationFai
 
 ATTEMPTS = 5
 LONGEST_RETRY = 90.0
-"""Seconds from the first attempt after which no other begins. A wait has its own patience."""
+"""Seconds from the first attempt after which no other begins. A wait tolerates longer outages."""
 LONGEST_PAUSE = 60.0
 """Seconds. A cloud that asks for a longer pause gets no retry; the wait polls again when it is due."""
 
@@ -27,12 +27,12 @@ _backoff = wait_random_exponential(multiplier=0.5, max=20)
 
 
 def repeatable(call: ApiCall[Any], error: BaseException) -> bool:
-    """Whether sending ``call`` again after ``error`` is safe and may help."""
+    """Return True if a retry of ``call`` after ``error`` is safe and may help."""
     if isinstance(error, AuthenticationFailed) or not isinstance(error, ApiError) or not error.transient:
         return False
     if error.retry_after is not None and error.retry_after > LONGEST_PAUSE:
         return False
-    # Throttled calls were refused at the gateway, before anything was done.
+    # Throttled calls are refused at the gateway, before anything is done.
     return not call.writes or isinstance(error, NotReached | Throttled)
 
 
@@ -42,7 +42,7 @@ def retry_arguments(call: ApiCall[Any]) -> dict[str, Any]:
         "retry": retry_if_exception(lambda error: repeatable(call, error)),
         "stop": stop_after_attempt(ATTEMPTS) | stop_before_delay(LONGEST_RETRY),
         "wait": _wait,
-        "before_sleep": _tell,
+        "before_sleep": _log_retry,
         "reraise": True,
     }
 
@@ -53,7 +53,7 @@ def _wait(state: RetryCallState) -> float:
     return max(asked or 0.0, _backoff(state))
 
 
-def _tell(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     pause = state.next_action.sleep if state.next_action else 0.0
-    log.debug("%s; attempt %d of %d, again in %.1f s", error, state.attempt_number, ATTEMPTS, pause)
+    log.debug("%s; attempt %d of %d, retrying in %.1f s", error, state.attempt_number, ATTEMPTS, pause)

@@ -1,7 +1,7 @@
-"""A hook for all who ask an API of an account in an event loop.
+"""One hook for everything in an event loop that uses an API of an account.
 
-Reading a connection costs the triggerer's supervisor 20 ms, and each hook has connections of its own to the
-cloud: what is nothing for one log is much for five hundred.
+Reading a connection costs the triggerer's supervisor 20 ms, and each hook has its own connections to the
+cloud: little for one log, much for five hundred.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from airflow_provider_ehpc.hooks import ajob_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
 
 LIFETIME = 300.0
-"""Seconds after which a newcomer gets a new hook, for the connection may have changed; others keep theirs."""
+"""Seconds after which new users get a new hook, as the connection may have changed; others use theirs on."""
 
 _Key: TypeAlias = tuple[asyncio.AbstractEventLoop, str, str]
 
@@ -34,12 +34,12 @@ _hooks: dict[_Key, _Shared] = {}
 
 @contextlib.asynccontextmanager
 async def shared_hook(conn_id: str, api: str) -> AsyncIterator[ApiHook]:
-    """Use the hook that others of this event loop use; the last one closes it."""
+    """Use the hook that this event loop shares; its last user closes it."""
     loop = asyncio.get_running_loop()
     key = (loop, conn_id, api)
     shared = _hooks.get(key)
     if shared is None or loop.time() - shared.made_at >= LIFETIME:
-        # A loop that was closed with its tasks still pending took no leave.
+        # A loop that was closed with tasks still pending removed nothing.
         for old in [old for old in _hooks if old[0].is_closed()]:
             del _hooks[old]
         shared = _hooks[key] = _Shared(loop.time())

@@ -1,10 +1,10 @@
-"""IAM's tokens, kept for all hooks of a process: IAM throttles whoever asks for one each time.
+"""IAM's tokens, cached for all hooks of a process: IAM throttles clients that request one for each call.
 
 Invariants:
 
 * A token is used until a tenth of its life is left, ten minutes at most; the next call gets a new one.
-* For one IAM user, one token is asked for at a time: who comes meanwhile waits for it and shares it.
-* A refused token is forgotten only if it is still the one that is kept: another thread may have a new one.
+* For one IAM user, one token is requested at a time: other calls wait for it and share it.
+* A refused token is forgotten only if it is still the cached one: another thread may have a new one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LONGEST_MARGIN = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """Sends a request as it is: IAM knows the user by what the body says."""
+    """Sends a request as it is: the body authenticates the user."""
 
     def sign(self, request: ApiRequest, *, host: str, now: datetime, nonce: str) -> ApiRequest:
         """See :class:`~airflow_provider_ehpc.apis.call.Signer`."""
@@ -65,30 +65,30 @@ class TokenCache:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        """Held by a thread that looks for a token and asks for one."""
+        """Held by a thread that reads or requests a token."""
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._tokens: dict[tuple[str, IamUser], tuple[IamToken, datetime]] = {}
 
     @property
     def alock(self) -> asyncio.Lock:
-        """Held by a task of the running loop that looks for a token and asks for one."""
+        """Held by a task of the running loop that reads or requests a token."""
         return self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
     def get(self, account: TokenAccount) -> IamToken | None:
-        """Return the token that is kept, unless its life is nearly over."""
+        """Return the cached token, unless it is about to expire."""
         token, until = self._tokens.get(_key(account), (None, None))
         return token if until and _now() < until else None
 
-    def keep(self, account: TokenAccount, token: IamToken) -> IamToken:
-        """Keep a new token and return it."""
+    def save(self, account: TokenAccount, token: IamToken) -> IamToken:
+        """Cache a new token and return it."""
         life = token.expires_at - _now()
         self._tokens[_key(account)] = token, token.expires_at - min(life / 10, LONGEST_MARGIN)
         return token
 
     def forget(self, account: TokenAccount, token: IamToken) -> None:
         """Forget a token that was refused."""
-        kept, _ = self._tokens.get(_key(account), (None, None))
-        if kept == token:
+        cached, _ = self._tokens.get(_key(account), (None, None))
+        if cached == token:
             self._tokens.pop(_key(account), None)
 
 
@@ -97,7 +97,7 @@ TOKENS = TokenCache()
 
 @contextmanager
 def token_trouble() -> Iterator[None]:
-    """Say of a failure to get a token what it means for the call that wants one."""
+    """Convert the error of a failure to get a token for the call that needs it."""
     try:
         yield
     except AuthenticationFailed as error:

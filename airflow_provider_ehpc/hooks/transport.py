@@ -1,8 +1,8 @@
-"""Sending one signed request and bringing back its answer, with requests and with aiohttp.
+"""Send one signed request and return its response, with requests and with aiohttp.
 
 What the two libraries raise becomes one of two errors, and the difference matters: ``NotReached`` means
 that nothing was sent, ``AnswerLost`` that the request may have taken effect. Their own messages hold the
-URL, and with it every parameter (passwords too), so no text and no chained exception of theirs is kept.
+URL, and with it every parameter (passwords too), so their texts and exceptions are dropped.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def send(session: requests.Session, account: Account, request: ApiRequest) -> Ap
     :raises AnswerLost: if it broke off, or the response did not come in time.
     :raises InvalidArgument: if the environment's proxy is not one.
     """
-    # Raised here, where nothing of the library's exception and no proxy's password is in reach.
+    # Raised here, out of reach of the library's exception and the proxy's password.
     result = _send(session, account, request, proxy_of(account))
     if isinstance(result, ApiError):
         raise result
@@ -61,7 +61,7 @@ def _send(
     attempt = WatchedAttempt()
     try:
         prepared = requests.Request(request.method, account.base_url, headers=dict(request.headers)).prepare()
-        # As signed: requests' own preparation of a URL would decode and encode it anew.
+        # As signed: requests' own preparation of a URL would decode and encode it again.
         prepared.url = account.base_url + request.target
         prepared.body = request.body or None
         # "Making an API Request" of Huawei Cloud: it "must be left blank" for a GET.
@@ -151,13 +151,13 @@ def new_async_session(options: TransportOptions) -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(
             total=None, sock_connect=options.connect_timeout, sock_read=options.read_timeout
         ),
-        # The environment's proxy is found by proxy_of; aiohttp would also look for the host in ~/.netrc, and
+        # The environment's proxy is found by proxy_of; aiohttp would also search the host in ~/.netrc, and
         # refuse to send a signed request if it is there.
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         trace_configs=[tracing],
     )
-    # aiohttp sends a GET again whose answer was lost, with a nonce that is used up; and E-HPC 2018-04-12
+    # aiohttp retries a GET whose response was lost, with a nonce that is used up; and E-HPC 2018-04-12
     # submits jobs by GET. There is no public name for this switch (3.14).
     session._retry_connection = False
     return session
@@ -168,7 +168,7 @@ def configure_session(session: requests.Session, options: TransportOptions) -> N
 
     :raises InvalidArgument: if the CA certificates cannot be read.
     """
-    # Proxies and certificates of the environment are found here, as for aiohttp; ~/.netrc has no say.
+    # Proxies and certificates of the environment are found here, as for aiohttp; ~/.netrc is ignored.
     session.trust_env = False
     adapter = Adapter(tls_context(options))
     session.mount("https://", adapter)
@@ -186,7 +186,7 @@ def proxy_of(account: Account) -> str | None:
 
 @functools.lru_cache
 def environment_proxy(base_url: str) -> str | None:
-    """Return the proxy that the environment has for an endpoint. It is looked up once a process: requests
+    """Return the proxy that the environment has for an endpoint. It is read once in a process: requests
     goes through the whole environment for it, a twentieth of what a waiting trigger's requests cost.
     """
     proxy = select_proxy(base_url, get_environ_proxies(base_url))
@@ -195,7 +195,7 @@ def environment_proxy(base_url: str) -> str | None:
 
 def _too_long(status: int) -> UnexpectedResponse:
     return UnexpectedResponse(
-        f"the response is longer than {MAX_BODY // 1024 // 1024} MiB; reading was given up", status=status
+        f"the response is longer than {MAX_BODY // 1024 // 1024} MiB; the rest was not read", status=status
     )
 
 

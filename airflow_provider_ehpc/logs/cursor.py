@@ -34,7 +34,7 @@ class StreamMark:
     digest: str
 
     def fits(self, data: bytes | bytearray) -> bool:
-        """Whether ``data``, read from the position, begins with what was written."""
+        """Return True if ``data``, read from the position, begins with what was written."""
         return _digest(bytes(data[: self.written])) == self.digest
 
     def told(self, stream: str) -> str:

@@ -112,7 +112,7 @@ class LogFollower:
         self._encoding = "utf-8" if api.log_limits.text else encoding
         self._reruns = RerunWatch()
         self._rerun = False
-        """Whether the job was rerun, and nothing of the new run was read yet."""
+        """True if the job was rerun, and nothing of the new run was read yet."""
         marks = start.streams if start else {}
         for name, mark in marks.items():
             self._streams[name] = LogStream(mark, self._encoding)
@@ -319,7 +319,7 @@ class LogFollower:
             yield Checkpoint(cursor)
 
     def _overdue(self, ahead: float = 0.0) -> bool:
-        """Whether a line that no checkpoint counts is older than was promised, or will be ``ahead``."""
+        """Return True if a line that no checkpoint counts is too old, or will be in ``ahead`` seconds."""
         if self._unnoted is None or self._checked is None:
             return False
         return self._clock() + ahead > self._unnoted + (self._checked.cursor.turn or 0.0) * _LATE

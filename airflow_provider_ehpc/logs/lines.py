@@ -143,7 +143,7 @@ def line_encoding(name: str) -> str:
 
 
 def _leaves_newline(byte: int, encoding: str) -> bool:
-    """Whether an LF behind ``byte`` is never a part of the same character."""
+    """Return True if an LF behind ``byte`` is never a part of the same character."""
     try:
         return bytes((byte, 0x0A)).decode(encoding).endswith("\n")
     except UnicodeDecodeError:

@@ -126,12 +126,12 @@ class LogReader:
         self._size = api.log_limits.largest
         self._places: dict[str, _Place] = {}
         self.one_file: bool | None = False
-        """Whether stdout and stderr are one file, of which only stdout is returned. None to find out by their
+        """True if stdout and stderr are one file, of which only stdout is returned. None to find out by their
         content: True as long as both have begun with the same bytes and gone on with the same."""
         self._ahead = b""
         """What stderr has more than stdout, while both are taken for one file."""
         self.paths_agree = False
-        """Whether the job's two paths are the same: the content does not matter then."""
+        """True if the job's two paths are the same: the content does not matter then."""
 
     def start(self, stream: str, position: LogPosition) -> None:
         """Begin reading a stream at ``position``."""
@@ -230,7 +230,7 @@ class LogReader:
         return False
 
     def _is_suspicious(self, chunk: LogChunk, overlap: bytes) -> bool:
-        """Whether the response looks like the beginning of the file, or the file seems to end earlier."""
+        """Return True if the response resembles the file's beginning, or the file seems to end earlier."""
         place = self._places[chunk.stream]
         if place.honours_offset is not None or not isinstance(place.position, int) or not chunk.data:
             return False

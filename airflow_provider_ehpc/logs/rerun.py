@@ -16,9 +16,9 @@ class RerunWatch:
 
     def __init__(self) -> None:
         self.has_run = False
-        """Whether the job was seen in a state in which it may have written a log."""
+        """True if the job was seen in a state in which it may have written a log."""
         self.waiting = True
-        """Whether the job waits for its first run, or for the next one."""
+        """True if the job waits for its first run, or for the next one."""
         self._last: JobState | None = None
         self._started: datetime | None = None
 

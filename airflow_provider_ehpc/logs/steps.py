@@ -27,7 +27,7 @@ class Emit:
     stream: str
     lines: list[str]
     behind: bool = False
-    """Whether writing them one by one took longer than the job takes to write more."""
+    """True if writing them one by one took longer than the job takes to write more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class WorkerStore(_Store):
         self._state = task_state_store(context)
         self._kept: dict[str, Any] | None = None
         self.outdated = False
-        """Whether another try has begun, which writes the log from the last place on that was kept."""
+        """True if another try has begun, which writes the log from the last place on that was kept."""
 
     def every(self) -> float:
         """Return how many seconds should lie between two writings."""

@@ -46,10 +46,10 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
 
     :param path: a folder, of any kind that ``ObjectStoragePath`` understands.
     :param conn_id: the connection to the cloud account.
-    :param api: the API to ask; the connection's type decides where left out.
+    :param api: the API to ask; the connection's type decides if left out.
     :param cluster_id: only what was done to this cluster or other resource; everything in the connection's
-        zone or region where left out, whatever default cluster the connection has.
-    :param start: an aware datetime or ISO 8601; the beginning of the run's data interval where left out.
+        zone or region if left out, whatever default cluster the connection has.
+    :param start: an aware datetime or ISO 8601; the beginning of the run's data interval if left out.
     :param end: likewise. Not included.
     :param formats: ``jsonl``, ``ocsf`` or both; a file each.
     :param rules: who may do what; see :class:`~airflow_provider_ehpc.audit.rules.Rule`. Operations that break

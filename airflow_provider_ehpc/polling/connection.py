@@ -1,4 +1,4 @@
-"""A hook that lives for long, over changes of its connection."""
+"""A long-lived hook that follows changes of its connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.hooks.base import ApiHook
 
 CONNECTION_LIFETIME = 300.0
-"""Seconds after which a connection is read anew. Each reading costs the triggerer's supervisor 20 ms."""
+"""Seconds after which a connection is read again. Each reading costs the triggerer's supervisor 20 ms."""
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ OpenHook: TypeAlias = Callable[[], Awaitable[ApiHook]]
 
 
 class HookKeeper:
-    """Keeps a hook, with its session, and reads its connection anew now and then.
+    """Holds a hook, with its session, and reads its connection anew now and then.
 
     :param open_hook: reads the connection and makes a hook.
     """
@@ -33,8 +33,8 @@ class HookKeeper:
     async def get(self) -> ApiHook:
         """Return the hook.
 
-        :raises AirflowNotFoundException: where the connection is gone.
-        :raises InvalidArgument: where it is spoilt.
+        :raises AirflowNotFoundException: if the connection is gone.
+        :raises InvalidArgument: if it is invalid.
         """
         now = asyncio.get_running_loop().time()
         if self._hook is None or now - self._read_at >= CONNECTION_LIFETIME:
@@ -45,7 +45,7 @@ class HookKeeper:
             except Exception:
                 if self._hook is None:
                     raise
-                log.warning("the connection could not be read anew; the old one is used on", exc_info=True)
+                log.warning("cannot read the connection again; the previous one stays in use", exc_info=True)
             else:
                 await self.aclose()
                 self._hook = hook
@@ -53,7 +53,7 @@ class HookKeeper:
         return self._hook
 
     async def has_new_key(self, refused: ApiHook) -> bool:
-        """Read the connection anew; whether its key is another than the one that was refused.
+        """Read the connection again; return True if its key differs from the one that was refused.
 
         The same is not sent again: refused keys can be locked.
         """

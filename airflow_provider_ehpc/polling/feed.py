@@ -46,13 +46,13 @@ from airflow_provider_ehpc.polling.positions import PositionStore
 from airflow_provider_ehpc.polling.watch import GONE_GRACE, is_provisional
 
 GATHER = 1.0
-"""Seconds that a turn waits for further watchers when the first of several has come."""
+"""Seconds that a turn waits for further watchers after the first one."""
 SAVE_EVERY = 600.0
-"""Seconds after which a position is kept anew although nothing was told: it shortens the first reading after
-a restart. Each writing costs the triggerer's supervisor some 20 ms."""
+"""Seconds after which a position is saved again although nothing was reported: it shortens the first reading
+after a restart. Each write costs the triggerer's supervisor some 20 ms."""
 _LONGEST_PAUSE = 300.0
 _REMIND = 3600.0
-"""Seconds after which a fault that lasts is said again."""
+"""Seconds after which a lasting fault is logged again."""
 _LOCKED = 1800.0
 """Seconds after which a refused key is tried again, unless the connection has another meanwhile. Huawei locks
 a key for 15 minutes after five refusals."""
@@ -61,7 +61,7 @@ log = logging.getLogger(__name__)
 
 
 class Watcher:
-    """One trigger's share of a feed: what it wants, how far it is, and what it has to tell."""
+    """One trigger's share of a feed: the jobs it wants, its position, and the ends it has to report."""
 
     def __init__(self, wanted: Wanted, store: PositionStore) -> None:
         self.wanted = wanted
@@ -75,13 +75,13 @@ class Watcher:
         self._doubtful: frozenset[str] = frozenset()
 
     async def load(self) -> None:
-        """Find out how far an earlier triggerer came."""
-        told = await self.store.load()
-        self._doubtful = told.sent
-        self.position = self._kept = started(replace(told, sent=frozenset()), self.wanted)
+        """Load the position that an earlier triggerer saved."""
+        saved = await self.store.load()
+        self._doubtful = saved.sent
+        self.position = self._kept = started(replace(saved, sent=frozenset()), self.wanted)
 
     async def payload(self, ends: Ends) -> dict[str, Any] | None:
-        """Return what to send, None for nothing. Before, it is noted that it may have been sent."""
+        """Return the payload to send, None for nothing. The jobs in it are saved as possibly sent first."""
         if not ends.jobs:
             if not self._pending:
                 self._kept = ends.position
@@ -99,7 +99,7 @@ class Watcher:
         }
 
     async def stored(self, ends: Ends) -> None:
-        """Take note that Airflow has stored the events of a turn, and with them those of the turns before."""
+        """Take in that Airflow has stored the events of a turn, and with them those of the turns before."""
         while self._pending:
             done = self._pending.pop(0)
             self._doubtful -= done.jobs.keys()
@@ -116,20 +116,20 @@ class Watcher:
 
 @dataclass(eq=False, slots=True)
 class Turn:
-    """What one look told each of the watchers that took part."""
+    """The result of one poll for each of the watchers that took part."""
 
     ends: Mapping[Watcher, Ends]
     on_stored: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-    """What is to be done when Airflow has stored the events of this turn."""
+    """To be called when Airflow has stored the events of this turn."""
 
     async def stored(self) -> None:
-        """Do it."""
+        """Call them."""
         for note in self.on_stored:
             await note()
 
 
 class JobFeed:
-    """Looks for ended jobs, turn by turn, for the watchers that have joined.
+    """Polls for ended jobs, turn by turn, for the watchers that have joined.
 
     :param interval: seconds between two turns.
     """
@@ -157,7 +157,7 @@ class JobFeed:
     def join(self, watcher: Watcher) -> None:
         """Let a watcher take part, in a turn at once and then together with the others.
 
-        The others are left out of that turn, so that no one's events follow each other too soon.
+        The others are left out of that turn, so that no watcher's events follow each other too soon.
         """
         self._watchers[watcher] = None
         self._new.add(watcher)
@@ -169,7 +169,7 @@ class JobFeed:
         self._new.discard(watcher)
 
     async def turns(self) -> AsyncIterator[Turn]:
-        """Look again and again, for ever. Who asks while another still has turns waits for its end."""
+        """Poll without end. A second caller waits until the first one stops."""
         due = time.monotonic()
         async with self._one_at_a_time, contextlib.aclosing(self._keeper):
             while True:
@@ -216,7 +216,7 @@ class JobFeed:
         return Turn(ends)
 
     async def _allowed_hook(self) -> ApiHook:
-        """Return the hook; not for a key that was refused a while ago, as each refusal counts."""
+        """Return the hook, unless its key was refused a while ago: each refusal counts."""
         if self._refused:
             hook, until, error = self._refused
             if time.monotonic() < until and not await self._keeper.has_new_key(hook):
@@ -260,8 +260,8 @@ class JobFeed:
         return now - self._missing_since.setdefault(job, now) >= GONE_GRACE
 
     async def _ask(self, hook: ApiHook, jobs: set[str]) -> dict[str, JobStatus | None]:
-        """Ask for jobs; None for one that the cloud does not know. What ended is not asked for again where
-        the turn fails later.
+        """Return the statuses of jobs, None for an unknown one. If the turn fails later, ended jobs are not
+        polled again.
         """
         refs = {}
         for job in sorted(jobs - self._known.keys()):
@@ -284,7 +284,7 @@ class JobFeed:
                 except UnexpectedResponse as unexpected:
                     if unexpected.transient:
                         raise
-                    # It says nothing about the job, so the job is not gone either.
+                    # It is not about the job, so the job is not gone either.
                     self._report(job, unexpected)
         self._spoilt.difference_update(refs[ref] for ref in statuses)
         answers = {refs[ref]: status for ref, status in statuses.items()}

@@ -1,6 +1,6 @@
-"""Which jobs have ended since a watcher last looked: pure judgement over readings of a cluster's jobs.
+"""Find the jobs that ended since a watcher's last poll. Pure: no I/O, no clock.
 
-No cloud can be asked for the jobs that ended since a moment. An end is seen in one of two ways:
+No cloud lists the jobs that ended since a moment. An end is seen in one of two ways:
 
 * a job that was unfinished at an earlier reading is not so any more, or
 * a job was submitted since the earlier reading, and has ended already.
@@ -9,9 +9,9 @@ A :class:`Position` holds what both need, and is all that has to outlive a trigg
 with the jobs that wait or run now, and with those that ended and were submitted lately, not with time.
 
 * Every reading begins :data:`OVERLAP` before the one before it. So rows that are shown late, rows that moved
-  between two pages and clocks that disagree cost nothing; the ids told already are left out.
+  between two pages and clocks that disagree cost nothing; the IDs that were reported already are left out.
 * An id is forgotten by the same measure by which a row counts as new, so no row is new twice.
-* A job that is shown as unfinished shortly after its end was told is not followed again: lists lag behind.
+* A job that is listed as unfinished shortly after its end was reported is not followed again: lists lag.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from airflow_provider_ehpc.apis.listing import earliest_submission, latest_submi
 OVERLAP = 900.0
 """Seconds by which a reading reaches back behind the one before it."""
 MOST_AT_ONCE = 1000
-"""Jobs that a turn tells at most; the others wait for the next. They travel in one event of about 1 MB."""
+"""Jobs that a turn reports at most; the others wait for the next. They travel in one event of about 1 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Whose end a watcher wants to know.
+    """The jobs whose end a watcher reports.
 
-    :param jobs: certain jobs; any that fits the rest where it is empty.
+    :param jobs: certain jobs; if empty, any that fits the rest.
     :param name: a pattern such as ``train-*``; case matters.
-    :param states: the ends that are wanted; any where it is empty.
+    :param states: the terminal states that are wanted; all if empty.
     """
 
     jobs: frozenset[str] = frozenset()
@@ -46,15 +46,15 @@ class Wanted:
     states: tuple[JobState, ...] = ()
 
     def follows(self, status: JobStatus) -> bool:
-        """Whether the job may be wanted when it ends. Its queue may be another by then."""
+        """Return True if the job may be wanted when it ends. Its queue may be another by then."""
         return self._named_so(status) and self.user in (None, status.user or self.user)
 
     def may_fit(self, status: JobStatus) -> bool:
-        """Whether what a list tells of an ended job does not rule it out."""
+        """Return True if the list's row of an ended job does not rule it out."""
         return self.follows(status) and self.queue in (None, status.queue or self.queue)
 
     def fits(self, status: JobStatus) -> bool:
-        """Whether this end is wanted."""
+        """Return True if this end is wanted."""
         return (
             (self.name is None or fnmatchcase(status.name or "", self.name))
             and self.user in (None, status.user)
@@ -68,14 +68,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a watcher has seen jobs end. Plain data, of jobs' ids and times alone."""
+    """The position of a watcher. Plain data: only jobs' IDs and times."""
 
     since: float | None = None
     """Epoch seconds at which the last reading began; None before the first."""
     open: frozenset[str] = frozenset()
     """The jobs that are wanted and had not ended then."""
     seen: Mapping[str, float] = field(default_factory=dict)
-    """Ended jobs that are not to be told, or told again, and the time by which each is forgotten."""
+    """Ended jobs that are not to be reported (again), and the time by which each is forgotten."""
     sent: frozenset[str] = frozenset()
     """Jobs whose end was handed to Airflow, and of which it was not known yet that it had stored it."""
 
@@ -89,30 +89,30 @@ class Position:
         }
 
     @classmethod
-    def read(cls, told: Any) -> Position:
+    def read(cls, data: Any) -> Position:
         """Rebuild what :meth:`as_dict` described.
 
-        :raises ValueError: where it is something else.
+        :raises ValueError: if it is something else.
         """
         try:
             return cls(
-                since=None if told["since"] is None else float(told["since"]),
-                open=frozenset(map(str, told["open"])),
-                seen={str(job): float(at) for job, at in told["seen"].items()},
-                sent=frozenset(map(str, told["sent"])),
+                since=None if data["since"] is None else float(data["since"]),
+                open=frozenset(map(str, data["open"])),
+                seen={str(job): float(at) for job, at in data["seen"].items()},
+                sent=frozenset(map(str, data["sent"])),
             )
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"this is no position of a watcher: {told!r:.200}") from error
+            raise ValueError(f"not the position of a watcher: {data!r:.200}") from error
 
     @property
     def edge(self) -> float:
-        """Epoch seconds of the earliest submission that the next reading asks for."""
+        """Return the epoch seconds of the earliest submission that the next reading covers."""
         return (self.since or 0.0) - OVERLAP
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a turn found out of a cluster's jobs."""
+    """A cluster's jobs as a turn found them."""
 
     began: float
     unfinished: Mapping[str, JobStatus] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What a watcher is to tell after a turn, and where it stands then."""
+    """The jobs that a watcher reports after a turn, and its position then."""
 
     jobs: Mapping[str, JobStatus]
     position: Position
@@ -149,7 +149,7 @@ def _was_seen(seen: Mapping[str, float], job: str, status: JobStatus) -> bool:
 
 
 def is_new(position: Position, wanted: Wanted, job: str, status: JobStatus) -> bool:
-    """Whether an ended job's end was not told yet."""
+    """Return True if the end of a job was not reported yet."""
     if job in position.open:
         return True
     if wanted.jobs or position.since is None or not wanted.follows(status):
@@ -161,7 +161,7 @@ def is_new(position: Position, wanted: Wanted, job: str, status: JobStatus) -> b
 
 
 def questions(position: Position, wanted: Wanted, listed: Mapping[str, ClusterJob]) -> set[str]:
-    """Return the jobs that have to be asked for: a list does not show them, or not how they ended."""
+    """Return the jobs that have to be polled one by one: the list lacks them, or how they ended."""
     ended = {
         job
         for job, row in listed.items()
@@ -174,7 +174,7 @@ def questions(position: Position, wanted: Wanted, listed: Mapping[str, ClusterJo
 
 
 def after(position: Position, wanted: Wanted, reading: Reading) -> Ends:
-    """Return what a reading tells a watcher. The first one only tells it what there is."""
+    """Return the ends that a reading shows a watcher; the first one only shows what exists."""
     ended = dict(reading.ended) if wanted.jobs else {**reading.lost, **reading.ended}
     since = max(reading.began, position.since or 0.0)
     if position.since is None and not wanted.jobs:
@@ -199,9 +199,9 @@ def after(position: Position, wanted: Wanted, reading: Reading) -> Ends:
             open_now |= {
                 job for job, status in reading.unconfirmed.items() if is_new(position, wanted, job, status)
             }
-    told = {job: status for job, status in news.items() if wanted.fits(status)}
-    for job in list(told)[MOST_AT_ONCE:]:
-        del told[job]
+    reported = {job: status for job, status in news.items() if wanted.fits(status)}
+    for job in list(reported)[MOST_AT_ONCE:]:
+        del reported[job]
         seen.pop(job, None)
         open_now |= {job}
-    return Ends(told, Position(since, frozenset(open_now), seen))
+    return Ends(reported, Position(since, frozenset(open_now), seen))

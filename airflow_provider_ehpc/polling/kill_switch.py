@@ -1,4 +1,4 @@
-"""How a task that waits learns that it is to end."""
+"""Ending the wait of a task that Airflow kills."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from queue import Empty, SimpleQueue
 
 
 class KillSwitch:
-    """Ends a wait. ``on_kill`` pulls it, in a signal handler, amid whatever the task does.
+    """End a wait. ``on_kill`` pulls it, in a signal handler, at any point of the task's code.
 
     An ``Event`` would do neither: its lock is not reentrant, so that a signal in the wrong moment blocks the
     task for ever, and an operator that has one cannot be copied, as ``DAG.partial_subset`` does.
@@ -24,10 +24,10 @@ class KillSwitch:
             self._wake.put(None)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for so many seconds at most; return whether the task is to end."""
+        """Wait for at most ``seconds``; return True if the task has to end."""
         wake = self._wake = SimpleQueue()
         try:
-            # Looked at when a pull would be heard: one before it is seen here.
+            # Checked after the queue exists: a pull before that is seen here.
             if not self._pulled and seconds > 0:
                 wake.get(timeout=seconds)
         except Empty:

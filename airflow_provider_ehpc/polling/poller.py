@@ -44,12 +44,12 @@ from airflow_provider_ehpc.polling.connection import HookKeeper, OpenHook
 from airflow_provider_ehpc.polling.subscription import Answer, Pace, Subscription, Turn
 
 _SHORTEST_PAUSE = 1.0
-"""Seconds between two turns, at most: subscribers who come one by one are gathered into one turn. A fifth of
-the shortest interval where that is less."""
+"""Seconds between two turns, at most: subscribers that come one by one share one turn. A fifth of the
+shortest interval if that is less."""
 _AT_ONCE = 10
 """Subscribers that get their results before the event loop runs something else."""
 _SEARCH = 40
-"""Failures in a turn after which the jobs that cause them are searched no further: all jobs do."""
+"""Failures in a turn after which the search for the jobs that cause them stops: all jobs do."""
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class JobPoller:
         self._subscriptions: dict[Subscription, None] = {}
         self._sooner = asyncio.Event()
         self._asleep_until = -math.inf
-        """When the task wakes of itself; while it is awake it sees for itself who has come."""
+        """When the sleeping task wakes by itself; awake, it sees new subscribers anyway."""
         self._rest_until = 0.0
         self._spread = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -91,7 +91,7 @@ class JobPoller:
     def subscribe(self, subscription: Subscription) -> None:
         """Take in a subscriber; the first one starts the task."""
         self._subscriptions[subscription] = None
-        # Only where it cannot wait: a thousand who come at once would else look a thousand times at all.
+        # Only if it cannot wait: else, a thousand that come at once would each check all subscriptions.
         if subscription.due < self._asleep_until:
             self._sooner.set()
         if self._task is None:
@@ -110,7 +110,7 @@ class JobPoller:
             if not self._ending:
                 self._ending = True
                 self._task.cancel()
-            # Not awaited itself: its cancellation is not that of whoever leaves.
+            # Not awaited itself: its cancellation is not that of the caller.
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
@@ -184,13 +184,13 @@ class JobPoller:
                 left = _common(group, turn.unanswered)
                 passes = isinstance(error, ApiError) and error.transient
                 if len(left) > 1 and failures <= _SEARCH and not passes:
-                    # It may be one job's alone. Its waiter ends by it, so it is looked for only once.
+                    # One job alone may cause it. Its wait ends by it, so the search happens only once.
                     half = len(left) // 2
                     groups += [left[:half], left[half:]]
                 else:
                     await tell(dict.fromkeys(left, error))
             except Exception as error:
-                # Whatever it is, it is the subscribers' to judge, and the next turn comes.
+                # The subscribers judge it, and the next turn comes.
                 await tell(dict.fromkeys(_common(group, turn.unanswered), error))
 
 
@@ -253,7 +253,7 @@ class _Subscribed:
 
 def _poller(key: _Key) -> JobPoller:
     if key not in _pollers:
-        # A loop that was closed with its tasks still pending took no leave.
+        # A loop that was closed with tasks still pending removed nothing.
         for old in [old for old in _pollers if old[0].is_closed()]:
             _pollers.pop(old, None)
         poller = JobPoller(

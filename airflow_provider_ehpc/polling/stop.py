@@ -13,7 +13,7 @@ from airflow_provider_ehpc.polling.verdict import Note
 def stop_jobs(api: JobApi, refs: Iterable[JobRef]) -> Generator[ApiCall[Any] | Note, Any, list[JobRef]]:
     """Ask for each job to be stopped and note the response; return the jobs for which the cloud agreed.
 
-    An error for one job does not keep the others from being stopped.
+    An error for one job does not prevent the others from being stopped.
     """
     stopped = []
     for ref in refs:

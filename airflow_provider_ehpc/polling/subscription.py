@@ -89,7 +89,7 @@ class Turn:
 
 
 class Subscription:
-    """One wait's share of a poller. Its jobs may become fewer, down to none: set :attr:`refs` anew.
+    """One wait's share of a poller. Its jobs may become fewer, down to none: assign :attr:`refs`.
 
     :param interval: seconds between two polls.
     :param earliest: loop time before which no poll is wanted.
@@ -114,7 +114,7 @@ class Subscription:
         self.earliest = earliest
         self._last = last
         self.new = True
-        """Whether it was not polled for yet."""
+        """True until it was polled for the first time."""
         self._told_at = float("-inf")
         self._told: dict[JobRef, Answer] = {}
         self._news: dict[JobRef, JobStatus | None] = {}
@@ -206,7 +206,7 @@ class Subscription:
         self.tell(mine)
 
     def tell(self, answers: Mapping[JobRef, Answer]) -> None:
-        """Put results where :meth:`look` finds them."""
+        """Hand over results to :meth:`look`."""
         states = {ref: answer for ref, answer in answers.items() if not isinstance(answer, Exception)}
         self._news = {**self._news, **states} if self._news else states
         errors = [answer for answer in answers.values() if isinstance(answer, Exception)]

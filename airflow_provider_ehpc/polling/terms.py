@@ -1,4 +1,4 @@
-"""What a wait is for, and how its arguments are read."""
+"""The conditions of a wait, and the checks of its arguments."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ FinishedPolicy = Literal["success", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class WaitTerms:
-    """What is waited for, and for how long. Plain data, so that a trigger can carry it."""
+    """The conditions of a wait. Plain data, so that a trigger can carry it."""
 
     target_states: tuple[JobState, ...] = (JobState.SUCCEEDED,)
     finished_without_exit_code: FinishedPolicy = "success"
-    """What an end without a word on its outcome counts as (PBS says FINISHED of any job that is over)."""
+    """What an end without an outcome counts as (PBS reports FINISHED for every job that is over)."""
     not_found_grace: float = 60.0
     """Seconds from the beginning of the wait in which a job may not be known yet."""
     deadline: float | None = None
@@ -29,19 +29,19 @@ class WaitTerms:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the terms as JSON-ready data, without the defaults; :meth:`from_dict` is the way back."""
-        told = {
+        fields = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
             if getattr(self, f.name) != f.default
         }
-        if "target_states" in told:
-            told["target_states"] = [state.value for state in self.target_states]
-        return told
+        if "target_states" in fields:
+            fields["target_states"] = [state.value for state in self.target_states]
+        return fields
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> WaitTerms:
+    def from_dict(cls, data: Mapping[str, Any]) -> WaitTerms:
         """Rebuild the terms that :meth:`as_dict` described."""
-        fields = dict(told)
+        fields = dict(data)
         if "target_states" in fields:
             fields["target_states"] = tuple(JobState(state) for state in fields["target_states"])
         return cls(**fields)

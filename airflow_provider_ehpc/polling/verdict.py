@@ -1,4 +1,4 @@
-"""How a wait ended, and what to log of it. Plain data."""
+"""The end of a wait and the lines to log about it. Plain data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_ehpc.text import unfold
 
 
 class Outcome(StrEnum):
-    """How a wait ended."""
+    """The outcome of a wait."""
 
     REACHED = "reached"
     """Every job is in one of the wanted states."""
@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     NOT_FOUND = "not_found"
     TIMED_OUT = "timed_out"
     ERROR = "error"
-    """The cloud could not be polled, for a reason that waiting does not cure, or for too long."""
+    """The cloud could not be polled for too long, or for a reason that does not pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Note:
     warning: bool = False
 
     def tell(self, log: Any) -> None:
-        """Write it to a task's log."""
+        """Write the line to a task's log."""
         (log.warning if self.warning else log.info)("%s", unfold(self.text))
 
 
@@ -43,34 +43,34 @@ class Verdict:
     outcome: Outcome
     message: str = ""
     jobs: tuple[dict[str, Any], ...] = ()
-    """What was last known of each job, in the order asked for."""
+    """The last status of each job, in the order of the request."""
     job_id: str | None = None
-    """The job that decided, where one did."""
+    """The job that decided, if one did."""
     error: dict[str, Any] | None = None
     news: tuple[Note, ...] = ()
-    """What the worker that ends the task is to tell. A trigger's own way to the log is narrow: where a
-    thousand jobs end together, its event would else come seconds later, behind a thousand lines."""
+    """Lines that the worker logs. A trigger's own channel to the log is narrow: if a thousand jobs end
+    together, its event would come seconds later, behind a thousand lines."""
 
     def as_event(self) -> dict[str, Any]:
         """Return the verdict as the payload of a trigger's event, without the empty fields: a thousand may
         end at once.
         """
-        told = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        told |= {
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        fields |= {
             "outcome": self.outcome.value,
             "jobs": list(self.jobs),
             "news": [[note.text, note.warning] for note in self.news],
         }
-        return {name: value for name, value in told.items() if value}
+        return {name: value for name, value in fields.items() if value}
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any] | None) -> Verdict:
         """Read a trigger's event.
 
-        :raises ValueError: where it is not one of ours.
+        :raises ValueError: if it is not one of ours.
         """
         if not event or "outcome" not in event:
-            raise ValueError(f"the trigger sent no verdict but {event!r}")
+            raise ValueError(f"the trigger sent {event!r} instead of a verdict")
         fields = {f.name: event[f.name] for f in dataclasses.fields(cls) if f.name in event}
         news = tuple(Note(text, warning) for text, warning in event.get("news") or ())
         jobs = tuple(event.get("jobs") or ())

@@ -33,17 +33,17 @@ __all__ = [
 ]
 
 OUTAGE_GRACE = 1800.0
-"""Seconds of nothing but transient errors after which a wait ends: an outage of the API says nothing about
-the job, which most often goes on."""
+"""Seconds of nothing but transient errors after which a wait ends: the API's outage does not affect the job,
+which usually continues."""
 GONE_GRACE = 300.0
 """Seconds for which a job that was seen before is polled although the cloud does not know it any more. A
 scheduler that restarts forgets its jobs for a while."""
 SIGN_OF_LIFE = 600.0
-"""Seconds without a change after which a line says that the wait goes on."""
+"""Seconds without a change after which a line reports that the wait continues."""
 LATE = 10.0
 """Seconds by which a poll may be late before that is logged."""
 OLD_RECORD = 86400.0
-"""Seconds. If a job ended longer than that before the wait began, the log says so: IDs can be reused."""
+"""Seconds. If a job ended longer than that before the wait began, a warning is logged: IDs can be reused."""
 _RERUN = frozenset(JobState) - {JobState.UNKNOWN} - {state for state in JobState if state.terminal}
 _NONE: frozenset[str] = frozenset()
 
@@ -85,7 +85,7 @@ class JobWatch:
 
     @property
     def settled(self) -> bool:
-        """Whether the job was seen, and nothing about its last status awaits another poll."""
+        """Return True if the job was seen, and nothing about its last status awaits another poll."""
         return self.status is not None and self._missing_since is None and not is_provisional(self.status)
 
     def saw(self, status: JobStatus | None, now: float) -> tuple[Verdict | None, list[Note]]:
@@ -126,7 +126,7 @@ class JobWatch:
         return None
 
     def sign_of_life(self, now: float, more: str = "") -> list[Note]:
-        """Return a line that says that the wait goes on, if none was logged for long."""
+        """Return a line that reports that the wait continues, if none was logged for long."""
         if self.status is None or now - self._reported < SIGN_OF_LIFE:
             return []
         self._reported = now
@@ -158,7 +158,7 @@ class JobWatch:
         if self.status is None and not self._seen_before:
             grace = self.terms.not_found_grace
             if now - self._started < grace:
-                text = f"{self.ref} is not known yet; asking again for up to {grace:g} s"
+                text = f"{self.ref} is not known yet; polling again for up to {grace:g} s"
                 return None, [Note(text)] if first else []
             text = f"{self.ref} does not exist, or no longer: check job_id, cluster_id and the region"
             return self._verdict(Outcome.NOT_FOUND, text), []
@@ -231,7 +231,7 @@ class JobWatch:
         text = f"{self.ref} is {status.state}"
         if before is not None and before.state.terminal and status.state in _RERUN:
             text = f"{self.ref} runs again after {before.raw_state}; it is {status.state}"
-        # An array's word is its parent's, and says nothing of the whole.
+        # An array's word is its parent's, not that of the whole.
         if status.raw_state.casefold() != status.state.casefold() and not status.array:
             text += f" ({status.raw_state!r})"
         if before is not None and not before.state.terminal:
@@ -246,9 +246,9 @@ class JobWatch:
 
     def _failure(self, status: JobStatus) -> str:
         parts = [f"{self.ref} ended {status.state}"]
-        # An array's word is its parent's, and the reason tells of a job that this task cancelled.
+        # An array's word is its parent's, and the reason explains a job that this task cancelled.
         if not status.array and not self.cancelled_by_us:
-            parts[0] += f" (the cloud says {status.raw_state!r})"
+            parts[0] += f" (the cloud reports {status.raw_state!r})"
         if status.exit_code is not None:
             parts.append(f"exit code {status.exit_code}")
         if status.reason:
@@ -267,11 +267,11 @@ class JobWatch:
 
 
 class Patience:
-    """Bear an API that fails: transient errors up to :data:`OUTAGE_GRACE`, any other ends the wait."""
+    """Tolerate transient errors for :data:`OUTAGE_GRACE`; any other error ends the wait."""
 
     def __init__(self) -> None:
         self.error: ApiError | None = None
-        """The last error of the outage that lasts; None if the API answered since."""
+        """The last error of the current outage; None if the API has responded since."""
         self._since = 0.0
 
     def failed(self, error: ApiError, now: float) -> tuple[Verdict | None, list[Note]]:
@@ -279,7 +279,7 @@ class Patience:
         first, self.error = self.error is None, error
         self._since = now if first else self._since
         if error.transient and now - self._since < OUTAGE_GRACE:
-            text = f"{error} The wait goes on; this says nothing of the job."
+            text = f"{error} The wait continues; the job is not affected."
             return None, [Note(text, warning=True)] if first else []
         outage = "" if first else f" The API has failed for {lasted(now - self._since)}."
         return Verdict(Outcome.ERROR, f"{error}{outage}", error=error.as_dict()), []
@@ -289,7 +289,7 @@ class Patience:
         if self.error is None:
             return []
         self.error = None
-        return [Note(f"the API answers again, after {lasted(now - self._since)}")]
+        return [Note(f"the API responds again, after {lasted(now - self._since)}")]
 
 
 class Lateness:
@@ -335,8 +335,8 @@ class JobSetWatch:
 
     @property
     def settled(self) -> bool:
-        """Whether another process could continue the wait from its beginning alone: the API answers, and each
-        job was seen in a state that needs no confirmation.
+        """Return True if another process could continue the wait with its start time alone: the API responds,
+        and each job was seen in a state that needs no confirmation.
         """
         return self._patience.error is None and all(self._watches[ref].settled for ref in self.waiting)
 

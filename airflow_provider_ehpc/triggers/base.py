@@ -186,7 +186,7 @@ class JobTrigger(BaseTrigger):
 
     @property
     def takes_over(self) -> bool:
-        """Whether another triggerer may have polled the jobs before."""
+        """Return True if another triggerer may have polled the jobs before."""
         return not self._is_recent()
 
     def _is_recent(self) -> bool:

@@ -36,15 +36,15 @@ class JobFinishedTrigger(BaseEventTrigger):
     ``job_id`` names them. To change its arguments (but for ``poll_interval``) makes a new watcher of it.
 
     :param conn_id: the connection to the cloud account.
-    :param job_id: the job, or a list of jobs; any job that fits the rest where left out.
+    :param job_id: the job, or a list of jobs; any job that fits the rest if left out.
     :param name: a pattern of the job's name, such as ``train-*``; upper and lower case differ.
     :param queue: the queue that the job is in when it ends.
     :param user: the user of the cluster who submitted it.
-    :param states: the ends that are wanted, such as ``["FAILED"]``; all where left out. UNKNOWN is that of
+    :param states: the ends that are wanted, such as ``["FAILED"]``; all if left out. UNKNOWN is that of
         a job which the cloud forgot before its end was seen.
-    :param cluster_id: the cluster; the connection's default where left out.
+    :param cluster_id: the cluster; the connection's default if left out.
     :param version_id: the version of a ModelArts v1 job.
-    :param api: the API to ask; the connection's type decides where left out.
+    :param api: the API to ask; the connection's type decides if left out.
     :param poll_interval: seconds between two looks, at least 5, which Airflow's scheduler needs between two
         events. Watchers that differ only in what they want share their looks (Airflow 3.3).
     :raises InvalidArgument: naming the argument that is missing, unknown or contradicts another.

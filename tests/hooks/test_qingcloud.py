@@ -147,7 +147,7 @@ def test_a_wrong_clock_is_named(ehpc_emulator: Emulator, hook: QingCloudHpcHook)
         ({"extra": {}}, "extra field zone"),
         ({"login": ""}, "login"),
         ({"password": ""}, "password"),
-        ({"host": "https://hpc.example.com/other"}, "no endpoint"),
+        ({"host": "https://hpc.example.com/other"}, "not an endpoint"),
         ({"extra": {"zone": "jinan1a", "security_token": "t"}}, "security_token"),
     ],
 )
@@ -204,7 +204,7 @@ def test_each_hook_says_where_its_operations_are_told(
     assert source.scope == f"qingcloud-jinan1a-{CLUSTER}"
     monkeypatch.setenv("AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT", ehpc_emulator.connection_json)
     assert EhpcHook().operation_source().scope == "aliyun-cn-hangzhou"
-    with pytest.raises(NotSupported, match="keeps no log of operations"):
+    with pytest.raises(NotSupported, match="has no log of operations"):
         ApiHook.operation_source(hook)
     without = {**ehpc_emulator.connection, "extra": {}}
     monkeypatch.setenv("AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT", json.dumps(without))

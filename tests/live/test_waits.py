@@ -125,7 +125,7 @@ def test_slurm_job_with_exit_code_3(mode: str, slurm_waits: dict[str, Wait]) -> 
     """An exit code other than 0 is Slurm's FAILED, with the log's last lines in the message."""
     wait = slurm_waits[f"{mode} fails"]
     assert wait.end() == ("failed", 1)
-    assert "ended FAILED (the cloud says 'Failed')" in wait.log
+    assert "ended FAILED (the cloud reports 'Failed')" in wait.log
     assert "the solver diverged" in wait.log
 
 
@@ -135,7 +135,7 @@ def test_slurm_job_that_is_cancelled(mode: str, slurm_waits: dict[str, Wait]) ->
     """Nobody should read "failed" where a colleague pressed scancel."""
     wait = slurm_waits[f"{mode} is cancelled"]
     assert wait.end() == ("failed", 1)
-    assert "ended CANCELLED (the cloud says 'Cancelled')" in wait.log
+    assert "ended CANCELLED (the cloud reports 'Cancelled')" in wait.log
 
 
 @pytest.mark.slurm

@@ -326,7 +326,7 @@ def test_a_job_not_known_yet_is_waited_for() -> None:
     seen = follow(cloud, not_found_grace=60)
     assert seen.verdict.outcome is Outcome.REACHED
     assert seen.lines() == ["line"]
-    assert seen.notes()[0] == "job 7 in cluster c1 is not known yet; asking again for up to 60 s"
+    assert seen.notes()[0] == "job 7 in cluster c1 is not known yet; polling again for up to 60 s"
     assert seen.notes(warning=True) == []
 
 
@@ -376,7 +376,7 @@ def test_an_api_that_is_away_for_a_while_is_borne() -> None:
     assert seen.verdict.outcome is Outcome.REACHED
     assert seen.lines() == ["meanwhile"]
     assert len([note for note in seen.notes() if "gateway down" in note]) == 1
-    assert "the API answers again, after 0:09:40" in seen.notes()
+    assert "the API responds again, after 0:09:40" in seen.notes()
 
 
 def test_a_word_that_nobody_documents_is_no_end() -> None:

@@ -77,8 +77,8 @@ def test_an_outage_is_waited_out_in_one_process(
     job_id = ehpc_emulator.submit("sleep 60")
     ehpc_emulator.fault("error", operation="GetJob", status=503, times=12)
     assert_rescheduled(rescheduled(job_id))
-    assert len([line for line in task_log.warnings if "The wait goes on" in line]) == 1
-    assert any(line.startswith("the API answers again, after") for line in task_log.lines)
+    assert len([line for line in task_log.warnings if "The wait continues" in line]) == 1
+    assert any(line.startswith("the API responds again, after") for line in task_log.lines)
 
 
 def test_an_outage_ends_a_rescheduled_wait_at_its_deadline(

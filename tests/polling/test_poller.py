@@ -387,7 +387,7 @@ def test_a_passing_error_is_told_and_the_next_look_comes(cloud: Cloud) -> None:
     run(main())
     assert isinstance(seen[1], ServiceUnavailable)
     assert not isinstance(seen[2], ApiError), (
-        "that the API answers again is news, though the job is as it was"
+        "that the API responds again is news, though the job is as it was"
     )
 
 

@@ -31,4 +31,4 @@ def test_a_failed_array_shows_its_first_failed_sub_job(
     assert f"), {second} (FAILED{code}" in head
     assert head.endswith(f"Last lines of the log of {first}:")
     assert tail == ["stdout:", "  part 2"]
-    assert "the cloud says" not in head
+    assert "the cloud reports" not in head
