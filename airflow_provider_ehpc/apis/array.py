@@ -21,6 +21,8 @@ _UNFINISHED = (
 )
 _ENDED = (JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED)
 """The first of these that any sub-job ended in is how the array ended."""
+_MOST = 100_000
+"""Sub-jobs whose states are counted one by one. An entry for more of them counts as the parent's state."""
 _NAMED = 10
 """Failed sub-jobs that a status names; the others are counted."""
 
@@ -73,7 +75,9 @@ def with_members(parent: JobStatus, members: Mapping[str, JobStatus], size: int 
     states: dict[str, JobState] = {}
     for job_id, member in members.items():
         # Several that wait together are one entry.
-        states |= dict.fromkeys(map(str, member_indexes(job_id)), member.state)
+        indexes = member_indexes(job_id)
+        if len(states) + len(indexes) <= _MOST:
+            states |= dict.fromkeys(map(str, indexes), member.state)
     # The first to be named is the one whose log explains the failure.
     blamed = [
         job_id

@@ -27,8 +27,10 @@ from airflow_provider_ehpc.apis.schedulers.slurm import SlurmJob, read_fields, s
 DescribedJob: TypeAlias = PbsJob | SlurmJob
 
 _PIECE = re.compile(
-    r'"(?:[^"\\]|\\.)*"'  # a text
-    r"|'(?:[^'\\]|\\.)*'"  # a text of Python
+    # A text, and one of Python. One that does not end is matched too: to search from each of its quotes anew
+    # takes minutes.
+    r'"(?:[^"\\]++|\\.)*+\\?+(?:"|(?P<open>\Z))'
+    r"|'(?:[^'\\]++|\\.)*+\\?+(?:'|(?P<open_too>\Z))"
     r"|,(?=\s*[}\]])"  # a comma with nothing behind it
     r"""|[^\s,:{}\[\]"']+(?::[^\s,:{}\[\]"']+)*""",  # a number, a word, a clock time
     re.DOTALL,
@@ -57,6 +59,8 @@ def _repaired(match: re.Match[str]) -> str:
     piece = match[0]
     if piece == ",":
         return ""
+    if match["open"] is not None or match["open_too"] is not None:
+        raise ValueError("a text does not end")
     if piece[0] == '"':
         return f'"{_ESCAPES.sub(_escape, piece[1:-1])}"'
     if piece[0] == "'":

@@ -68,7 +68,9 @@ class PbsJob(Answer):
         """The numbers of an array's sub-jobs that have not ended, by state; how the others ended is not
         reported here.
         """
-        found = {word: int(n) for word, n in re.findall(r"(\w+):(\d+)", self.array_state_count)}
+        found = {
+            word: int(n) for word, n in re.findall(r"\b([A-Za-z]+):([0-9]{1,9})\b", self.array_state_count)
+        }
         counts = {
             JobState.QUEUED: found.get("Queued", 0),
             JobState.RUNNING: found.get("Running", 0) + found.get("Exiting", 0),

@@ -18,6 +18,7 @@ from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.schedulers.ids import member_id
 from airflow_provider_ehpc.apis.schedulers.words import Dialect, meaning
 
+_USER = re.compile(r"(?<!\s)\s+UserId=")
 _NOTHING = frozenset({"", "none", "(null)", "unknown", "n/a"})
 
 
@@ -73,11 +74,15 @@ def read_fields(text: str) -> list[Mapping[str, str]]:
     """
     jobs: list[Mapping[str, str]] = []
     for part in re.split(r"\n\s*\n", text):
-        # A name may look like a field.
-        name = re.search(r"\bJobName=(.*?)\s+UserId=", part)
-        fields = re.findall(r"(?:^|\s)(\w+)=(\S*)", part.replace(name[0], " UserId=") if name else part)
+        # A name may look like a field. Two searches: one expression for both takes minutes for a long text.
+        name = re.search(r"\bJobName=", part)
+        user = _USER.search(part, name.end()) if name else None
+        others = part[: name.start()] + part[user.start() :] if name and user else part
+        fields = re.findall(r"(?:^|\s)(\w+)=(\S*)", others)
         # The first counts: a command may look like fields, too, and comes after those that matter.
-        job = dict(reversed(fields)) | ({"JobName": name[1]} if name else {})
+        job = dict(reversed(fields))
+        if name and user:
+            job["JobName"] = part[name.end() : user.start()]
         if job.get("JobState"):
             jobs.append(job)
     return jobs
@@ -90,7 +95,7 @@ def exit_code(text: str) -> tuple[int | None, str]:
     Slurm puts numbers of its own in the place of the signal: 53 if a job's output file cannot be opened, 125
     if memory ran out. Then there is no exit code.
     """
-    match = re.fullmatch(r"(\d+)(?::(\d+))?", text.strip())
+    match = re.fullmatch(r"([0-9]{1,9})(?::([0-9]{1,9}))?", text.strip())
     if not match:
         return None, ""
     code, number = int(match[1]), int(match[2] or 0)

@@ -100,6 +100,8 @@ _PBS: dict[str, tuple[Meaning, str]] = {
 _OTHERS = {"CANCELED": _CANCELLED, "CANCELLING": _C, "CANCELING": _C, "FAILED": _FAILED}
 _IGNORED = frozenset({"EXPEDITING", "UPDATE_DB"})
 """Flags beside a state that say nothing of the job's course."""
+_LONGEST = 200
+"""Characters of a state that are read."""
 _CUT_AT = 8
 """Width of the state column of ``squeue --long``, which cuts words without a mark (sacct: ``+``)."""
 
@@ -123,14 +125,18 @@ _WORDS = {
 }
 
 
-@functools.lru_cache(maxsize=1024)
 def meaning(raw_state: str, dialect: Dialect = Dialect.ANY) -> Meaning:
     """Return the meaning of a scheduler's state; UNKNOWN for a word that nobody documents.
 
     Words may be truncated (``OUT_OF_ME+``), have a suffix (``CANCELLED by 1000``), be compact (``CD``), or
     be several (``RUNNING,COMPLETING``; ``["CANCELLED", "COMPLETING"]`` of newer versions of slurmrestd).
     """
-    words = re.split(r"[,;|]|\+(?=\w)", raw_state.strip().strip("[](){}"))
+    return _meaning(raw_state.strip()[:_LONGEST], dialect)
+
+
+@functools.lru_cache(maxsize=1024)
+def _meaning(raw_state: str, dialect: Dialect) -> Meaning:
+    words = re.split(r"[,;|]|\+(?=\w)", raw_state.strip("[](){}"))
     found = [_word(word, dialect) for word in words if _key(word) not in _IGNORED_KEYS | {""}]
     if len(found) < 2:
         return found[0] if found else _UNKNOWN

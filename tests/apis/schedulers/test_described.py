@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from airflow_provider_ehpc.apis.answer import parse_json
 from airflow_provider_ehpc.apis.call import UnexpectedResponse
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.apis.schedulers.described import describe, lenient_json, read_jobs
+from airflow_provider_ehpc.apis.schedulers.slurm import SlurmJob
 
 QSTAT = (Path(__file__).parents[2] / "samples" / "openpbs-23.06-qstat.json").read_text()
 
@@ -115,3 +117,55 @@ def test_a_whole_answer_of_qstat_with_all_faults():
     assert cancelled is not None
     assert cancelled.status.state == "CANCELLED"
     assert "ended by SIGTERM" in cancelled.status.failed_members["18[4].vm"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('\\"' * 200_000, '"' + '\\"' * 200_000, "'\\" * 200_000, '{"a": "\\' + '"\\' * 200_000),
+        *("JobState=R " + "JobName=" * 50_000, "JobState=R JobName=" + " " * 400_000 + "x"),
+        *("JobState=a" + " " * 400_000 + "b", '{"1": {"job_state": "a' + " " * 400_000 + 'b"}}'),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_long_text_is_read_in_no_time(text: str) -> None:
+    """Read for minutes, one description holds up all deferred tasks of a triggerer."""
+    started = time.monotonic()
+    jobs = read_jobs(text)
+    describe(JobRef("1", "c"), jobs or {})
+    assert time.monotonic() - started < 3
+
+
+def test_a_name_that_looks_like_fields() -> None:
+    text = "JobId=1 JobName=a UserId b=c  JobState=FAILED\n   UserId=alice(1000) JobState=RUNNING"
+    (job,) = (read_jobs(text) or {}).values()
+    assert isinstance(job, SlurmJob)
+    assert (job.job_name, job.job_state, job.user_id) == (
+        "a UserId b=c  JobState=FAILED",
+        "RUNNING",
+        "alice(1000)",
+    )
+
+
+_DIGITS = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("asked", "job"),
+    [
+        ("1", {"JobState": "FAILED", "JobId": "1", "ExitCode": _DIGITS}),
+        ("1", {"JobState": "FAILED", "JobId": "1", "ExitCode": f"0:{_DIGITS}"}),
+        ("1[].m", {"job_state": "B", "array": "True", "array_state_count": f"Queued:{_DIGITS}"}),
+        ("1[].m", {"job_state": "B", "array": "True", "array_state_count": "Q" * 400_000}),
+        ("1[].m", {"job_state": "B", "array": "True", "array_indices_submitted": "0-999999999"}),
+        ("1", {"JobState": "PENDING", "JobId": "1", "ArrayJobId": "1", "ArrayTaskId": "0-999999999"}),
+    ],
+    ids=lambda value: str(value)[-40:],
+)
+def test_numbers_without_measure(asked: str, job: dict[str, str]) -> None:
+    """Python refuses to read 4,301 digits, outside of the code that reads responses."""
+    started = time.monotonic()
+    description = describe(JobRef(asked, "c"), read_jobs({asked: job}) or {})
+    assert description
+    assert json.dumps(description.status.as_dict())
+    assert time.monotonic() - started < 3
