@@ -58,3 +58,9 @@ def test_sub_jobs_that_wait_together_count_each() -> None:
     waiting = {"7_[3-6%2]": JobStatus("7_[3-6%2]", JobState.QUEUED, "Pending")}
     whole = with_members(parent("QUEUED"), waiting | members(i1="SUCCEEDED"), 5)
     assert whole.array == {"QUEUED": 4, "SUCCEEDED": 1}
+
+
+def test_an_entry_for_too_many_sub_jobs_is_not_written_out() -> None:
+    """A cloud can name a thousand million sub-jobs in one ID."""
+    waiting = {f"7_[{n}00000000-999999999]": JobStatus("7", JobState.QUEUED, "PENDING") for n in range(3)}
+    assert with_members(parent("RUNNING"), waiting | members(i1="RUNNING")).array == {"RUNNING": 1}
