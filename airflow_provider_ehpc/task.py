@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.apis.job import JobRef
     from airflow_provider_ehpc.hooks.base import ApiHook
     from airflow_provider_ehpc.polling.terms import WaitTerms
-    from airflow_provider_ehpc.polling.watch import Verdict
+    from airflow_provider_ehpc.polling.verdict import Verdict
 
 DEFER_SLACK = timedelta(minutes=5)
 """The trigger has the deadline itself and can report what it saw; Airflow's own timeout comes after it."""
@@ -80,9 +80,9 @@ class JobTask(TextTemplates):
 
         :param event: the trigger's event, which may be too small for all jobs; empty on the worker.
         """
-        from airflow_provider_ehpc.polling.ending import all_jobs, end_of_wait, failed_jobs
+        from airflow_provider_ehpc.ending import all_jobs, end_of_wait, failed_jobs
         from airflow_provider_ehpc.polling.event import reached_states
-        from airflow_provider_ehpc.polling.watch import Outcome
+        from airflow_provider_ehpc.polling.verdict import Outcome
 
         reached = reached_states(event, refs)
         if verdict.outcome is Outcome.REACHED and JobState.CANCELLED not in terms.target_states:

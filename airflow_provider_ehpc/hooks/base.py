@@ -6,31 +6,22 @@ Each operation exists twice, ``get_job`` and ``aget_job``, but only as two one-l
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
-import uuid
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from airflow.providers.http.hooks.http import HttpHook
 from tenacity import AsyncRetrying, Retrying
 
-from airflow_provider_ehpc import __version__, metrics
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
-    ApiRequest,
     AuthenticationFailed,
     Credentials,
     InvalidArgument,
     NotSupported,
-    ServiceUnavailable,
-    Throttled,
-    Together,
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.job import (
@@ -49,25 +40,18 @@ from airflow_provider_ehpc.apis.moments import aware
 from airflow_provider_ehpc.apis.operation import OperationSource
 from airflow_provider_ehpc.compat import AirflowNotFoundException, aread_connection, read_connection
 from airflow_provider_ehpc.hooks.account import Account, key_text
-from airflow_provider_ehpc.hooks.exchange import Exchange
-from airflow_provider_ehpc.hooks.limiter import RateLimiter, limiter_of
+from airflow_provider_ehpc.hooks.client import Client
 from airflow_provider_ehpc.hooks.redaction import Redactor
 from airflow_provider_ehpc.hooks.retry import retry_arguments
-from airflow_provider_ehpc.hooks.transport import asend, configure_session, new_async_session, send
 
 if TYPE_CHECKING:
-    import aiohttp
-    import requests
     from airflow.providers.common.compat.sdk import Connection
 
 T = TypeVar("T")
 
 
-class ApiHook(HttpHook):
-    """A hook for one API of one cloud; the http provider's hook supplies the session.
-
-    Of that hook only the session is used: it would send every unknown extra field as a header, the key
-    pair as Basic auth, and log answers whole.
+class ApiHook(Client):
+    """A hook for one API of one cloud.
 
     :param conn_id: the connection, one an account.
     """
@@ -77,14 +61,8 @@ class ApiHook(HttpHook):
     """Connection types that this hook understands."""
 
     def __init__(self, conn_id: str) -> None:
-        super().__init__(http_conn_id=conn_id)
-        self.conn_id = conn_id
-        self.requests: Counter[str] = Counter()
-        """Requests sent so far, by operation."""
+        super().__init__(conn_id)
         self._account: Account | None = None
-        self._session: requests.Session | None = None
-        self._async_session: aiohttp.ClientSession | None = None
-        self._async_loop: asyncio.AbstractEventLoop | None = None
 
     # ------------------------------------------------------------------ the connection
 
@@ -147,50 +125,6 @@ class ApiHook(HttpHook):
                 raise InvalidArgument(f"connection {self.conn_id!r} has no {what}: set its {name}")
         return key
 
-    def get_conn(self, headers: Any = None, extra_options: Any = None) -> requests.Session:
-        """Return the session for synchronous calls, made once."""
-        if self._session is None:
-            self._session = super().get_conn(headers, extra_options)
-        return self._session
-
-    def _set_base_url(self, connection: Connection) -> None:
-        self.base_url = self.account.base_url
-        self._base_url_initialized = True
-
-    def _configure_session_from_auth(
-        self, session: requests.Session, connection: Connection
-    ) -> requests.Session:
-        return session
-
-    def _configure_session_from_extra(
-        self, session: requests.Session, connection: Connection, extra_options: dict[str, Any]
-    ) -> requests.Session:
-        return session
-
-    def _configure_session_from_mount_adapters(self, session: requests.Session) -> requests.Session:
-        configure_session(session, self.account.transport)
-        return session
-
-    def _get_async_session(self, account: Account) -> aiohttp.ClientSession:
-        # dag.test() makes a new loop at every deferral; a session belongs to the loop it was made in.
-        loop = asyncio.get_running_loop()
-        if self._async_session is None or self._async_loop is not loop or self._async_session.closed:
-            self._async_session = new_async_session(account.transport)
-            self._async_loop = loop
-        return self._async_session
-
-    def close(self) -> None:
-        """Close the connections that synchronous calls hold."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
-
-    async def aclose(self) -> None:
-        """Close the connections that asynchronous calls hold."""
-        if self._async_session is not None and self._async_loop is asyncio.get_running_loop():
-            await self._async_session.close()
-        self._async_session = None
-
     # ------------------------------------------------------------------ calls
 
     def call(self, call: ApiCall[T]) -> T:
@@ -235,152 +169,6 @@ class ApiHook(HttpHook):
     async def _atry(self, account: Account, call: ApiCall[T]) -> T:
         result: T = await AsyncRetrying(**retry_arguments(call))(self._aexchange, account, call)
         return result
-
-    def drive(
-        self,
-        flow: Generator[Any, Any, T],
-        handle: Callable[[Any], Any] | None = None,
-        deadline: float | None = None,
-    ) -> T:
-        """Run logic of several calls to its end.
-
-        :param handle: does what the logic yields besides calls, and answers it
-            (:mod:`airflow_provider_ehpc.logs.follow`).
-        :param deadline: epoch seconds after which no other call is sent.
-        :raises ServiceUnavailable: if the logic has not ended by the deadline.
-        """
-        try:
-            step = next(flow)
-            while True:
-                _check(deadline, step)
-                if not isinstance(step, ApiCall | Together):
-                    step = flow.send(handle(step) if handle else None)
-                    continue
-                try:
-                    if isinstance(step, ApiCall):
-                        answer = self.call(step)
-                    else:
-                        answer = self._all(step, handle, deadline)
-                except ApiError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(answer)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        except ApiError as error:
-            # One that the logic itself raised, about what the calls returned.
-            error.where = error.where or f"connection {self.conn_id!r}"
-            raise
-
-    async def adrive(
-        self,
-        flow: Generator[Any, Any, T],
-        handle: Callable[[Any], Awaitable[Any]] | None = None,
-        deadline: float | None = None,
-    ) -> T:
-        """Run logic of several calls to its end, without blocking the event loop. See :meth:`drive`."""
-        try:
-            step = next(flow)
-            while True:
-                _check(deadline, step)
-                if not isinstance(step, ApiCall | Together):
-                    step = flow.send(await handle(step) if handle else None)
-                    continue
-                try:
-                    if isinstance(step, ApiCall):
-                        answer = await self.acall(step)
-                    else:
-                        answer = await self._aall(step, handle, deadline)
-                except ApiError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(answer)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        except ApiError as error:
-            # One that the logic itself raised, about what the calls returned.
-            error.where = error.where or f"connection {self.conn_id!r}"
-            raise
-
-    def _all(self, step: Together[T], handle: Callable[[Any], Any] | None, deadline: float | None) -> list[T]:
-        return [self.drive(flow, handle, deadline) for flow in step.flows]
-
-    async def _aall(
-        self,
-        step: Together[T],
-        handle: Callable[[Any], Awaitable[Any]] | None,
-        deadline: float | None,
-    ) -> list[T]:
-        if len(step.flows) == 1:
-            return [await self.adrive(step.flows[0], handle, deadline)]
-        results = await asyncio.gather(
-            *(self.adrive(flow, handle, deadline) for flow in step.flows), return_exceptions=True
-        )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return [result for result in results if not isinstance(result, BaseException)]
-
-    def _exchange(self, account: Account, call: ApiCall[T]) -> T:
-        session = self.get_conn()
-        limiter = limiter_of(account)
-        with self._reported(account, call, limiter) as exchange:
-            exchange.turn = limiter.wait()
-            exchange.request = self._sign(account, call)
-            exchange.response = send(session, account, exchange.request)
-            return exchange.read()
-
-    async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
-        session = self._get_async_session(account)
-        limiter = limiter_of(account)
-        with self._reported(account, call, limiter) as exchange:
-            exchange.turn = await limiter.await_turn()
-            exchange.request = self._sign(account, call)
-            exchange.response = await asend(session, account, exchange.request)
-            return exchange.read()
-
-    def _sign(self, account: Account, call: ApiCall[Any]) -> ApiRequest:
-        """Sign an attempt: each has its own time and nonce, for a nonce is accepted only once.
-
-        :raises InvalidArgument: for a header that cannot be sent.
-        """
-        signed = account.signer.sign(
-            call.request, host=account.host, now=datetime.now(UTC), nonce=uuid.uuid4().hex
-        )
-        headers = {**signed.headers, "user-agent": f"airflow-provider-ehpc/{__version__}"}
-        for name, value in headers.items():
-            # Beyond ASCII, requests sends Latin-1 and aiohttp UTF-8.
-            if not (value.isascii() and value.isprintable()):
-                raise InvalidArgument(f"{call.operation}: the value of the header {name} cannot be sent")
-        self.requests[call.operation] += 1
-        return ApiRequest(signed.method, signed.path, signed.query, headers, signed.body)
-
-    @contextlib.contextmanager
-    def _reported(self, account: Account, call: ApiCall[T], limiter: RateLimiter) -> Iterator[Exchange[T]]:
-        """Learn from an attempt, count it, and complete its error."""
-        exchange = Exchange(account, call)
-        try:
-            yield exchange
-        except ApiError as error:
-            exchange.redactor.error(error)
-            if exchange.turn:
-                limiter.failed(error, exchange.turn)
-            self._count(call, account, error)
-            subject = f" of {call.subject}" if call.subject else ""
-            error.where = f"{call.operation}{subject} (connection {self.conn_id!r}, {account.base_url})"
-            error.hint = exchange.hint(error)
-            raise
-        limiter.answered()
-        self._count(call, account)
-
-    def _count(self, call: ApiCall[Any], account: Account, error: ApiError | None = None) -> None:
-        if metrics.enabled():
-            api = self.api.name
-            metrics.request(api, call.operation, type(error).__name__ if error else "ok")
-            if isinstance(error, Throttled):
-                metrics.throttled(api, account.conn_id)
 
     # ------------------------------------------------------------------ the common surface
 
@@ -504,9 +292,3 @@ class ApiHook(HttpHook):
             self.close()
         took = time.monotonic() - started
         return True, f"{self.account.base_url} accepts the key; it answered in {took:.2f} s."
-
-
-def _check(deadline: float | None, step: Any) -> None:
-    if deadline is not None and time.time() >= deadline and isinstance(step, ApiCall | Together):
-        what = f"before {step.operation} was sent" if isinstance(step, ApiCall) else "before all was read"
-        raise ServiceUnavailable(f"the deadline of the wait passed {what}")

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from airflow_provider_ehpc.apis.call import ApiCall
 from airflow_provider_ehpc.logs.cursor import SavedCursor
-from airflow_provider_ehpc.polling.watch import Note, Verdict
+from airflow_provider_ehpc.polling.verdict import Note, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,7 @@ class JobLogOperator(JobTask, BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """End the task as the trigger saw the job end."""
-        from airflow_provider_ehpc.polling.watch import Verdict
+        from airflow_provider_ehpc.polling.verdict import Verdict
 
         verdict, told = Verdict.from_event(event), event or {}
         return self._result(verdict, told, told.get("log") or {})
@@ -268,7 +268,7 @@ class JobLogOperator(JobTask, BaseOperator):
         from airflow_provider_ehpc.logs.emission import records
         from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Look, Pause
         from airflow_provider_ehpc.logs.lines import stream_prefix
-        from airflow_provider_ehpc.polling.watch import Note
+        from airflow_provider_ehpc.polling.verdict import Note
 
         if isinstance(step, Look):
             try:
@@ -304,7 +304,7 @@ class JobLogOperator(JobTask, BaseOperator):
         deadline: float | None = None,
     ) -> dict[str, Any]:
         from airflow_provider_ehpc.logs.keep import keep_log
-        from airflow_provider_ehpc.polling.watch import Outcome
+        from airflow_provider_ehpc.polling.verdict import Outcome
 
         if self._store and verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
             self._store.forget()

@@ -25,7 +25,7 @@ from airflow_provider_ehpc.polling.poller import subscribed
 from airflow_provider_ehpc.polling.stop import stop_jobs
 from airflow_provider_ehpc.polling.subscription import Subscription
 from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
+from airflow_provider_ehpc.polling.verdict import Note, Outcome, Verdict
 
 FIRST_POLL = 5.0
 """Seconds from a new trigger's start to its first request: the worker has just looked."""

@@ -23,7 +23,7 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.server import Emulator
-from airflow_provider_ehpc.hooks import base, retry
+from airflow_provider_ehpc.hooks import client, retry
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 from tests.conftest import Ask, Connect, Pauses
 from tests.hooks.conftest import Endpoint, send_json
@@ -156,9 +156,9 @@ def test_a_write_that_was_never_sent_is_repeated(
     away = EhpcHook(connect(ehpc_emulator.connection, "away", host="http://127.0.0.1:1")).account
     accounts = itertools.chain([away, away], itertools.repeat(here.account))
     for name in ("send", "asend"):
-        original = getattr(base, name)
+        original = getattr(client, name)
         monkeypatch.setattr(
-            base, name, lambda session, _, request, send=original: send(session, next(accounts), request)
+            client, name, lambda session, _, request, send=original: send(session, next(accounts), request)
         )
     ask(here, "create_job", ehpc_emulator.cluster_id, ONCE)
     assert len(pauses) == 2

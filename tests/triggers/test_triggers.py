@@ -430,15 +430,15 @@ async def test_the_connections_are_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ten thousand triggers that leave a socket each use up the process's files."""
-    from airflow_provider_ehpc.hooks import base as hooks_base
+    from airflow_provider_ehpc.hooks import client
 
     sessions = []
 
-    def kept(options: Any, original: Any = hooks_base.new_async_session) -> Any:
+    def kept(options: Any, original: Any = client.new_async_session) -> Any:
         sessions.append(original(options))
         return sessions[-1]
 
-    monkeypatch.setattr(hooks_base, "new_async_session", kept)
+    monkeypatch.setattr(client, "new_async_session", kept)
     trigger = make(kind, ehpc_emulator.submit("true"))
     await fire(trigger)
     assert {session.closed for session in sessions} == {True}
