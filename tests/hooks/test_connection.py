@@ -77,6 +77,8 @@ def test_a_connection_that_lacks_something(
         "host:port",
         "ftp://host",
         "http://[::1",
+        "e.exam\nple.com",
+        "e.exam\tple.com",
         "a..b",
         "http://.example.com",
         "http://" + "a" * 64,
@@ -89,7 +91,7 @@ def test_an_endpoint_that_is_no_address(
 ) -> None:
     """requests and aiohttp fail on these in six different ways, one of them without an error of ours."""
     hook = EhpcHook(connect(ehpc_emulator.connection, host=host))
-    with pytest.raises(InvalidArgument, match="is no endpoint; write a host name such as") as caught:
+    with pytest.raises(InvalidArgument, match="is not an endpoint; write a host name such as") as caught:
         ask(hook, *GetJob)
     assert repr(host) in str(caught.value)
     assert pauses == []
