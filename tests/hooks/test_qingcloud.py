@@ -147,7 +147,7 @@ def test_a_wrong_clock_is_named(ehpc_emulator: Emulator, hook: QingCloudHpcHook)
         ({"extra": {}}, "extra field zone"),
         ({"login": ""}, "login"),
         ({"password": ""}, "password"),
-        ({"host": "https://hpc.example.com/other"}, "no endpoint"),
+        ({"host": "https://hpc.example.com/other"}, "not an endpoint"),
         ({"extra": {"zone": "jinan1a", "security_token": "t"}}, "security_token"),
     ],
 )
