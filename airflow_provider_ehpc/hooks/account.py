@@ -106,21 +106,19 @@ def is_host(text: str) -> bool:
     return ":" in text or _HOST_NAME.fullmatch(text) is not None
 
 
-def key_text(
-    conn_id: str, name: str, value: Any, *, ascii_only: bool = False, strip: str | None = None
-) -> str:
+def key_text(conn_id: str, name: str, value: Any, *, ascii_only: bool = False, chosen: bool = False) -> str:
     """Return a part of a key without the white space around it; a key from a file ends with a newline.
 
     :param name: the field of the connection, for the error; the value is not shown.
     :param ascii_only: for what is sent in a header.
-    :param strip: the characters to remove from both ends; white space by default.
+    :param chosen: a person chose it: it may contain any space, and only line ends are removed around it.
     :raises InvalidArgument: if the value contains characters that no request can carry.
     """
-    text = str(value or "").strip(strip)
+    text = str(value or "").strip("\r\n" if chosen else None)
     for position, character in enumerate(text, 1):
         bad = not character.isprintable() or (ascii_only and not character.isascii())
-        # Other spaces and marks are not printable either, but may be part of a password.
-        if bad and (ascii_only or unicodedata.category(character) in ("Cc", "Cs")):
+        # Other spaces and marks are not printable either, but may be part of a password that a person chose.
+        if bad and (not chosen or unicodedata.category(character) in ("Cc", "Cs")):
             raise InvalidArgument(
                 f"connection {conn_id!r}: {name} contains U+{ord(character):04X} at position {position}, "
                 "which cannot be sent; copy it again"
@@ -169,7 +167,8 @@ def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: in
         port = parts.port or port
         host = parts.hostname or ""
         valid = parts.scheme in ("http", "https") and not parts.query and not parts.path
-        valid = valid and is_host(host)
+        # urlsplit removes line breaks and tabs.
+        valid = valid and is_host(host) and text.isprintable()
     except ValueError:
         valid = False
     if not valid:

@@ -41,7 +41,7 @@ class AliyunHook(ApiHook):
             connection.password or extra.get("access_key_secret"),
             extra,
         )
-        region = (extra.get("region") or extra.get("region_id") or "").strip()
+        region = self._id("region", extra.get("region") or extra.get("region_id")) or ""
         if connection.host:
             url = base_url(
                 self.conn_id, connection.host, scheme=connection.schema or None, port=connection.port
@@ -59,7 +59,7 @@ class AliyunHook(ApiHook):
             signer=Acs3Signer(key),
             confidential=key.confidential,
             transport=TransportOptions.from_extra(self.conn_id, extra, url.split(":", 1)[0]),
-            cluster_id=extra.get("cluster_id") or None,
+            cluster_id=self._id("cluster_id", extra.get("cluster_id")),
             zone=region or None,
         )
 

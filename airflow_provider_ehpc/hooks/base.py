@@ -114,7 +114,7 @@ class ApiHook(Client):
         key = Credentials(
             key_text(self.conn_id, "login", login, ascii_only=not user),
             # A password that a person chose may begin or end with a space.
-            key_text(self.conn_id, "password", password, strip="\r\n" if user else None),
+            key_text(self.conn_id, "password", password, chosen=user),
             key_text(self.conn_id, "security_token", extra.get("security_token"), ascii_only=True) or None,
         )
         names = ("IAM user", "password") if user else ("access key id", "secret")
@@ -124,6 +124,13 @@ class ApiHook(Client):
             if not value:
                 raise InvalidArgument(f"connection {self.conn_id!r} has no {what}: set its {name}")
         return key
+
+    def _id(self, name: str, value: Any) -> str | None:
+        """Return the ID in a connection's extra field; None if there is none.
+
+        :raises InvalidArgument: naming the field, if it contains characters that no ID has.
+        """
+        return key_text(self.conn_id, name, value, ascii_only=True) or None
 
     # ------------------------------------------------------------------ calls
 

@@ -102,7 +102,7 @@ class HuaweiHook(ApiHook):
         return (await self.aaccount()).project_id or ""
 
     def _regional(self, service: str, extra: dict[str, Any], instead: str) -> str:
-        region = _text(extra, "region")
+        region = self._id("region", extra.get("region"))
         if not region:
             raise InvalidArgument(
                 f"connection {self.conn_id!r} names neither a region nor an endpoint: set its extra field "

@@ -37,7 +37,7 @@ class QingCloudHpcHook(ApiHook):
 
     def _understand(self, connection: Connection, extra: dict[str, Any]) -> Account:
         key = self._key(connection.login, connection.password, extra)
-        zone = str(extra.get("zone") or "").strip()
+        zone = self._id("zone", extra.get("zone"))
         if not zone:
             raise InvalidArgument(
                 f"connection {self.conn_id!r} names no zone: set its extra field zone, such as jinan1a"
@@ -50,7 +50,7 @@ class QingCloudHpcHook(ApiHook):
             signer=HpcSigner(key),
             confidential=key.confidential,
             transport=TransportOptions.from_extra(self.conn_id, extra, url.split(":", 1)[0]),
-            cluster_id=extra.get("cluster_id") or None,
+            cluster_id=self._id("cluster_id", extra.get("cluster_id")),
             zone=zone,
         )
 

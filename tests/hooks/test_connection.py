@@ -77,6 +77,8 @@ def test_a_connection_that_lacks_something(
         "host:port",
         "ftp://host",
         "http://[::1",
+        "e.exam\nple.com",
+        "e.exam\tple.com",
         "a..b",
         "http://.example.com",
         "http://" + "a" * 64,
@@ -388,5 +390,36 @@ def test_a_password_of_a_proxy_is_not_shown(
 def test_a_lone_surrogate_in_a_key() -> None:
     with pytest.raises(InvalidArgument, match=r"password contains U\+D800 at position 2"):
         key_text("c", "password", "x\ud800")
-    assert key_text("c", "password", "p\u00e4ss w\u00a0rd") == "p\u00e4ss w\u00a0rd"
-    assert key_text("c", "password", " of a person \n", strip="\r\n") == " of a person "
+    assert key_text("c", "password", "p\u00e4ss w\u00a0rd", chosen=True) == "p\u00e4ss w\u00a0rd"
+    assert key_text("c", "password", " of a person \n", chosen=True) == " of a person "
+
+
+@pytest.mark.parametrize("odd", ["\n", "\t", "\0", "\u200b", "\ufeff", "\u00a0"])
+@pytest.mark.parametrize(
+    ("api", "conn_type", "field"),
+    [
+        *(("ehpc", "aliyun_ehpc", name) for name in ("password", "region", "cluster_id")),
+        *(("modelarts", "huawei_modelarts", name) for name in ("password", "project_id", "region")),
+        *(("qingcloud", "qingcloud_hpc", name) for name in ("password", "zone", "cluster_id")),
+    ],
+)
+def test_a_character_that_nobody_sees_is_named(
+    monkeypatch: pytest.MonkeyPatch, api: str, conn_type: str, field: str, odd: str
+) -> None:
+    """Copied from a web page or read from a file, it makes a wrong key, or a cluster that nobody knows."""
+    extra = {"project_id": "p", "region": "cn-north-4", "zone": "jn1a", "cluster_id": "c"}
+    connection: dict[str, Any] = {"conn_type": conn_type, "login": "AKID", "password": "SECRET"}
+    if field == "password":
+        connection["password"] = f"SEC{odd}RET"
+    else:
+        extra[field] += f"{odd}x"
+    monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps({**connection, "extra": extra}))
+    with pytest.raises(InvalidArgument, match=rf"{field} contains U\+{ord(odd):04X}"):
+        _ = job_hook("odd", api).account
+
+
+def test_an_id_may_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"region": "cn-hangzhou", "cluster_id": 5}
+    connection = {"conn_type": "aliyun_ehpc", "login": "AKID", "password": "SECRET", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps(connection))
+    assert job_hook("odd", "ehpc").account.cluster_id == "5"

@@ -202,11 +202,12 @@ class EhpcClassicApi:
                 break
             if described:
                 members[member.job_id] = described.status
-        if len(members) == len(indexes) > 0:
-            # All outcomes are reported, unless that of a sub-job is assumed.
-            return with_members(dataclasses.replace(status, outcome_assumed=False), members)
-        # The numbers of some are not those of all.
-        return dataclasses.replace(with_members(status, members), array={})
+        if len(members) < len(indexes):
+            # The numbers of some are not those of all.
+            return dataclasses.replace(with_members(status, members), array={})
+        # The outcomes of all sub-jobs are known; one of them may be assumed.
+        assumed = status.outcome_assumed and not members
+        return with_members(dataclasses.replace(status, outcome_assumed=assumed), members)
 
     def _listed_status(self, ref: JobRef) -> Flow[JobStatus]:
         def page(number: int) -> Flow[tuple[list[ListedJob], int | None]]:

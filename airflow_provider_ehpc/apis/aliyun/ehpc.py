@@ -103,7 +103,7 @@ class EhpcApi:
         """Ask GetJob; for an array job, count its sub-jobs by ListJobs."""
         answer = yield get_job(cluster_of(ref), ref.job_id)
         job = answer.job_info
-        if job is None or not job.job_id:
+        if job is None or not (job.job_id or job.state):
             raise NotFound(f"the cluster knows no {ref}", request_id=answer.request_id)
         status = _from_get_job(ref, job)
         if job.array_request and not job.array_job_sub_id:

@@ -215,6 +215,13 @@ def test_an_answer_without_a_job(drive, reply, told):
         drive(API.job_status(REF), lambda _: reply(told))
 
 
+@pytest.mark.parametrize("odd", [None, "", [], 1.5])
+def test_a_job_without_an_id_is_known(drive, reply, odd):
+    """An unreadable field must not make a running job an unknown one."""
+    told = {"JobInfo": {"JobId": odd, "State": "RUNNING"}}
+    assert drive(API.job_status(REF), lambda _: reply(told)).result.state is JobState.RUNNING
+
+
 @pytest.mark.parametrize(
     ("word", "state", "assumed"),
     [
