@@ -13,6 +13,7 @@ import uuid
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -44,6 +45,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
     Told,
+    in_zone,
 )
 from airflow_provider_ehpc.apis.moments import aware
 from airflow_provider_ehpc.apis.operation import OperationSource
@@ -396,11 +398,11 @@ class ApiHook(HttpHook):
 
         :raises NotFound: where it does not know the job.
         """
-        return self.drive(self.api.job_status(ref))
+        return self._zoned(self.drive(self.api.job_status(ref)))
 
     async def ajob_status(self, ref: JobRef) -> JobStatus:
         """Return what the cloud says of a job. See :meth:`job_status`."""
-        return await self.adrive((await self._aapi()).job_status(ref))
+        return self._zoned(await self.adrive((await self._aapi()).job_status(ref)))
 
     def job_statuses(
         self, refs: Iterable[JobRef], deadline: float | None = None
@@ -410,7 +412,7 @@ class ApiHook(HttpHook):
         :param deadline: epoch seconds after which no other request is sent.
         :raises ServiceUnavailable: if they are not read by the deadline.
         """
-        return self.drive(self.api.job_statuses(list(refs)), deadline=deadline)
+        return self._all_zoned(self.drive(self.api.job_statuses(list(refs)), deadline=deadline))
 
     async def ajob_statuses(
         self, refs: Iterable[JobRef], tell: Callable[[Told], Awaitable[None]] | None = None
@@ -419,7 +421,12 @@ class ApiHook(HttpHook):
 
         :param tell: is told of some jobs while others are still asked for, each time an answer has come.
         """
-        return await self.adrive((await self._aapi()).job_statuses(list(refs)), tell)
+
+        async def zoned(step: Told) -> None:
+            if tell:
+                await tell(Told(self._all_zoned(step.statuses)))
+
+        return self._all_zoned(await self.adrive((await self._aapi()).job_statuses(list(refs)), zoned))
 
     def cluster_jobs(self, since: datetime, cluster_id: str | None = None) -> Mapping[str, ClusterJob]:
         """Return by their ids all unfinished jobs of a cluster, and the ended ones submitted at or after
@@ -427,12 +434,23 @@ class ApiHook(HttpHook):
 
         :raises NotSupported: where the API cannot tell.
         """
-        return self.drive(self.api.cluster_jobs(cluster_id or self.account.cluster_id, aware("since", since)))
+        flow = self.api.cluster_jobs(cluster_id or self.account.cluster_id, aware("since", since))
+        return self._jobs_zoned(self.drive(flow))
 
     async def acluster_jobs(self, since: datetime, cluster_id: str | None = None) -> Mapping[str, ClusterJob]:
         """Return a cluster's jobs. See :meth:`cluster_jobs`."""
         account, since = await self.aaccount(), aware("since", since)
-        return await self.adrive(self.api.cluster_jobs(cluster_id or account.cluster_id, since))
+        flow = self.api.cluster_jobs(cluster_id or account.cluster_id, since)
+        return self._jobs_zoned(await self.adrive(flow))
+
+    def _zoned(self, status: JobStatus) -> JobStatus:
+        return in_zone(status, self.account.local_zone, assumed=self.account.zone_assumed)
+
+    def _all_zoned(self, statuses: Mapping[JobRef, JobStatus | None]) -> dict[JobRef, JobStatus | None]:
+        return {ref: status and self._zoned(status) for ref, status in statuses.items()}
+
+    def _jobs_zoned(self, jobs: Mapping[str, ClusterJob]) -> dict[str, ClusterJob]:
+        return {job_id: replace(job, status=self._zoned(job.status)) for job_id, job in jobs.items()}
 
     @property
     def log_limits(self) -> LogLimits:
