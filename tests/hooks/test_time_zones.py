@@ -39,13 +39,18 @@ def test_every_operation_reports_the_same_moment(
         hook = job_hook(connect(cloud.connection), api)
         refs = [hook.job_ref(job) for job in jobs]
         since = datetime.now().astimezone() - timedelta(hours=1)
+
+        async def asked() -> list[JobStatus | None]:
+            one, all_of_them = await hook.ajob_status(refs[0]), await hook.ajob_statuses(refs)
+            listed = await hook.acluster_jobs(since)
+            await hook.aclose()
+            return [one, *all_of_them.values(), *(job.status for job in listed.values())]
+
         reported = [
             hook.job_status(refs[0]),
-            hook.job_statuses(refs)[refs[0]],
-            asyncio.run(hook.ajob_status(refs[0])),
-            asyncio.run(hook.ajob_statuses(refs))[refs[0]],
+            *hook.job_statuses(refs).values(),
             *(job.status for job in hook.cluster_jobs(since).values()),
-            *(job.status for job in asyncio.run(hook.acluster_jobs(since)).values()),
+            *asyncio.run(asked()),
         ]
     for status in reported:
         assert times(status)
