@@ -95,7 +95,7 @@ class JobTrigger(BaseTrigger):
         cluster_id: str | None = None,
         version_id: str | None = None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]  # typed from 3.4 on
         self.conn_id = conn_id
         self.api = api
         if job_ids is not None:

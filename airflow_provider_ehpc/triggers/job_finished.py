@@ -64,7 +64,7 @@ class JobFinishedTrigger(BaseEventTrigger):
         api: str | None = None,
         poll_interval: timedelta | float = 60.0,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]  # typed from 3.4 on
         self.conn_id = arguments.text("conn_id", conn_id)
         self.job_id = _job_ids(job_id)
         self.name = _filter("name", name, self.job_id)
