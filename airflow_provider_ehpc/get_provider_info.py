@@ -118,6 +118,11 @@ _ALIYUN_EHPC: dict[str, Any] = {
             "description": "Only for temporary keys of the Security Token Service.",
             "schema": {"type": ["string", "null"], "format": "password"},
         },
+        "time_zone": {
+            "label": "Time Zone",
+            "description": "The zone of the cluster's clocks, such as Asia/Shanghai. Default: UTC+8.",
+            "schema": {"type": ["string", "null"]},
+        },
         "cluster_id": {
             "label": "Default Cluster ID",
             "description": "The cluster of tasks that do not name one.",
@@ -194,6 +199,11 @@ _QINGCLOUD_HPC: dict[str, Any] = {
         "zone": {
             "label": "Zone",
             "description": "The clusters' zone, such as jinan1a. Required.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "time_zone": {
+            "label": "Time Zone",
+            "description": "The zone of the cluster's clocks, such as Asia/Shanghai. Default: UTC.",
             "schema": {"type": ["string", "null"]},
         },
         "cluster_id": {

@@ -307,13 +307,13 @@ def test_everything_that_exists_is_named() -> None:
 @pytest.mark.parametrize(
     ("connection_type", "hook", "fields"),
     [
-        ("aliyun_ehpc", "aliyun", {"region", "security_token", "cluster_id"}),
+        ("aliyun_ehpc", "aliyun", {"region", "security_token", "cluster_id", "time_zone"}),
         (
             "huawei_modelarts",
             "huawei",
             {"region", "project_id", "security_token", "iam_domain", "iam_endpoint"},
         ),
-        ("qingcloud_hpc", "qingcloud", {"zone", "cluster_id"}),
+        ("qingcloud_hpc", "qingcloud", {"zone", "cluster_id", "time_zone"}),
     ],
 )
 def test_the_form_names_what_the_hook_reads(connection_type: str, hook: str, fields: set[str]) -> None:

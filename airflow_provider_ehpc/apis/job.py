@@ -6,14 +6,15 @@ Plain dataclasses, so that a DAG file which names a state imports neither pydant
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, Together
 from airflow_provider_ehpc.apis.json_text import clean_text
 
+_TIMES = ("submitted_at", "started_at", "ended_at", "modified_at")
 _TEXTS = ("raw_state", "name", "user", "queue", "reason", "stdout_path", "stderr_path")
 """The fields of a status that a cloud's text goes into unchanged."""
 
@@ -84,7 +85,7 @@ class JobRef(NamedTuple):
 class JobStatus:
     """What the cloud says of a job at one moment.
 
-    A time without a zone is as the cloud gave it: some of these APIs do not tell their zone.
+    An API may return times without a zone (:func:`in_zone`); a hook returns none.
     """
 
     job_id: str
@@ -105,6 +106,8 @@ class JobStatus:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     modified_at: datetime | None = None
+    zone_assumed: bool = False
+    """The cloud reports its local times without a zone, and the connection names none: it is a guess."""
     nodes: tuple[str, ...] = ()
     resources: Mapping[str, str] = field(default_factory=dict)
     """What was asked for, per node: ``nodes``, ``cores``, ``gpus``, ``memory``."""
@@ -129,18 +132,28 @@ class JobStatus:
         for name in self.__slots__:
             value = getattr(self, name)
             # An exit code of 0 is no empty field.
-            if value is None or value is False or value in ((), {}):
+            if value is None or value is False or value in ((), {}) or name == "zone_assumed":
                 continue
             if isinstance(value, JobState):
                 value = value.value
             elif isinstance(value, datetime):
-                value = value.isoformat()
+                value = (value.astimezone(UTC) if value.tzinfo else value).isoformat()
             elif isinstance(value, tuple):
                 value = list(value)
             elif not isinstance(value, str | int):
                 value = dict(value)
             told[name] = value
         return told
+
+
+def in_zone(status: JobStatus, zone: tzinfo, *, assumed: bool) -> JobStatus:
+    """Return a status whose times without a zone are times of ``zone``.
+
+    :param assumed: the zone is a guess.
+    """
+    times = {name: getattr(status, name) for name in _TIMES}
+    local = {name: time.replace(tzinfo=zone) for name, time in times.items() if time and not time.tzinfo}
+    return replace(status, **local, zone_assumed=assumed) if local else status
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ _FURTHEST_ZONE = timedelta(hours=12)
 """How far behind UTC a clock on Earth can be."""
 _FIRST_ZONE = timedelta(hours=14)
 """How far ahead of UTC."""
+_ZONE_STEP = 900.0
+"""Seconds by which time zones differ, or a multiple of it."""
 
 
 class PageGuard:
@@ -151,17 +153,36 @@ def latest_submission(status: JobStatus) -> float | None:
     """Return the latest moment at which a job can have been submitted, in epoch seconds; None if the cloud
     does not report it.
     """
-    return None if status.submitted_at is None else latest_moment(status.submitted_at)
+    return None if status.submitted_at is None else latest_moment(_reported(status, status.submitted_at))
 
 
 def earliest_submission(status: JobStatus) -> float | None:
     """Return the earliest moment at which a job can have been submitted, in epoch seconds; None if the cloud
     does not report it.
     """
-    at = status.submitted_at
-    if at is None:
+    if status.submitted_at is None:
         return None
+    at = _reported(status, status.submitted_at)
     return (at if at.tzinfo else at.replace(tzinfo=UTC) - _FIRST_ZONE).timestamp()
+
+
+def _reported(status: JobStatus, time: datetime) -> datetime:
+    """Return a time of a job as the cloud reports it: without a zone that is only a guess."""
+    return time.replace(tzinfo=None) if status.zone_assumed else time
+
+
+def started_later(status: JobStatus, before: datetime | None) -> bool:
+    """Return True if a job's start is later than the one that was reported before: it runs again."""
+    start = status.started_at
+    if start is None or before is None or (start.tzinfo is None) != (before.tzinfo is None):
+        return False
+    later = (start - before).total_seconds()
+    if start.utcoffset() != before.utcoffset():
+        # Two operations of an API report one start in two zones, of which one may be a wrong guess.
+        later %= _ZONE_STEP
+        later = min(later, _ZONE_STEP - later)
+    # Their times may be rounded differently, too.
+    return later > 1.0
 
 
 def latest_moment(time: datetime) -> float:

@@ -7,8 +7,10 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_provider_ehpc.apis.call import InvalidArgument, Signer
 
@@ -86,6 +88,10 @@ class Account:
     project_id: str | None = None
     zone: str | None = None
     """Zone or region."""
+    local_zone: tzinfo = UTC
+    """The time zone of times that the API reports without one."""
+    zone_assumed: bool = True
+    """The connection does not name ``local_zone``."""
 
     @property
     def key(self) -> object:
@@ -99,6 +105,22 @@ class Account:
         own = {"https": 443, "http": 80}[parts.scheme]
         name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
         return name if parts.port in (None, own) else f"{name}:{parts.port}"
+
+
+def time_zone(conn_id: str, value: Any) -> tzinfo | None:
+    """Return the zone that a connection's extra field ``time_zone`` names; None if it is not set.
+
+    :raises InvalidArgument: for an unknown zone.
+    """
+    name = str(value or "").strip()
+    if not name:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidArgument(
+            f"connection {conn_id!r}: time_zone: there is no {name!r}; name a zone such as Asia/Shanghai"
+        ) from None
 
 
 def is_host(text: str) -> bool:

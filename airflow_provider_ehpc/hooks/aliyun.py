@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_ehpc.apis.aliyun import classic, common_logs, ehpc, serverless, window
@@ -11,20 +11,25 @@ from airflow_provider_ehpc.apis.aliyun.filters import ClassicFilters, JobFilters
 from airflow_provider_ehpc.apis.aliyun.signing import Acs3Signer
 from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url
+from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url, time_zone
 from airflow_provider_ehpc.hooks.base import ApiHook
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 
+BEIJING = timezone(timedelta(hours=8))
+"""The time zone of ECS instances in all regions, unless somebody changes it. E-HPC does not document the zone
+of its times."""
+
+
 class AliyunHook(ApiHook):
     """What the hooks of all E-HPC APIs share: the connection.
 
     ``login`` is the access key id, ``password`` the secret, ``host`` an endpoint in place of the region's
-    own. Extra fields: ``region``, ``security_token``, ``cluster_id``, and the http provider's ``proxy``,
-    ``verify``, ``timeout``, ``trust_env``. A connection of the official ``alibaba_cloud`` type has the
-    key in its extra fields, as ``access_key_id`` and ``access_key_secret``.
+    own. Extra fields: ``region``, ``security_token``, ``cluster_id``, ``time_zone``, and the http
+    provider's ``proxy``, ``verify``, ``timeout``, ``trust_env``. A connection of the official
+    ``alibaba_cloud`` type has the key in its extra fields, as ``access_key_id`` and ``access_key_secret``.
     """
 
     conn_type = "aliyun_ehpc"
@@ -41,6 +46,7 @@ class AliyunHook(ApiHook):
             connection.password or extra.get("access_key_secret"),
             extra,
         )
+        zone = time_zone(self.conn_id, extra.get("time_zone"))
         region = self._id("region", extra.get("region") or extra.get("region_id")) or ""
         if connection.host:
             url = base_url(
@@ -61,6 +67,8 @@ class AliyunHook(ApiHook):
             transport=TransportOptions.from_extra(self.conn_id, extra, url.split(":", 1)[0]),
             cluster_id=self._id("cluster_id", extra.get("cluster_id")),
             zone=region or None,
+            local_zone=zone or BEIJING,
+            zone_assumed=zone is None,
         )
 
     def _probe(self, account: Account) -> ApiCall[Any]:

@@ -10,6 +10,7 @@ import contextlib
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -35,6 +36,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
     LogLimits,
     Told,
+    in_zone,
 )
 from airflow_provider_ehpc.apis.moments import aware
 from airflow_provider_ehpc.apis.operation import OperationSource
@@ -191,11 +193,11 @@ class ApiHook(Client):
 
         :raises NotFound: if the job is unknown.
         """
-        return self.drive(self.api.job_status(ref))
+        return self._zoned(self.drive(self.api.job_status(ref)))
 
     async def ajob_status(self, ref: JobRef) -> JobStatus:
         """Return the status of a job. See :meth:`job_status`."""
-        return await self.adrive((await self._aapi()).job_status(ref))
+        return self._zoned(await self.adrive((await self._aapi()).job_status(ref)))
 
     def job_statuses(
         self, refs: Iterable[JobRef], deadline: float | None = None
@@ -205,7 +207,7 @@ class ApiHook(Client):
         :param deadline: epoch seconds after which no other request is sent.
         :raises ServiceUnavailable: if they are not read by the deadline.
         """
-        return self.drive(self.api.job_statuses(list(refs)), deadline=deadline)
+        return self._all_zoned(self.drive(self.api.job_statuses(list(refs)), deadline=deadline))
 
     async def ajob_statuses(
         self, refs: Iterable[JobRef], tell: Callable[[Told], Awaitable[None]] | None = None
@@ -214,7 +216,12 @@ class ApiHook(Client):
 
         :param tell: receives the statuses of each response, while others are still requested.
         """
-        return await self.adrive((await self._aapi()).job_statuses(list(refs)), tell)
+
+        async def zoned(step: Told) -> None:
+            if tell:
+                await tell(Told(self._all_zoned(step.statuses)))
+
+        return self._all_zoned(await self.adrive((await self._aapi()).job_statuses(list(refs)), zoned))
 
     def cluster_jobs(self, since: datetime, cluster_id: str | None = None) -> Mapping[str, ClusterJob]:
         """Return by their ids all unfinished jobs of a cluster, and the ended ones submitted at or after
@@ -222,12 +229,23 @@ class ApiHook(Client):
 
         :raises NotSupported: if the API does not list jobs.
         """
-        return self.drive(self.api.cluster_jobs(cluster_id or self.account.cluster_id, aware("since", since)))
+        flow = self.api.cluster_jobs(cluster_id or self.account.cluster_id, aware("since", since))
+        return self._jobs_zoned(self.drive(flow))
 
     async def acluster_jobs(self, since: datetime, cluster_id: str | None = None) -> Mapping[str, ClusterJob]:
         """Return a cluster's jobs. See :meth:`cluster_jobs`."""
         account, since = await self.aaccount(), aware("since", since)
-        return await self.adrive(self.api.cluster_jobs(cluster_id or account.cluster_id, since))
+        flow = self.api.cluster_jobs(cluster_id or account.cluster_id, since)
+        return self._jobs_zoned(await self.adrive(flow))
+
+    def _zoned(self, status: JobStatus) -> JobStatus:
+        return in_zone(status, self.account.local_zone, assumed=self.account.zone_assumed)
+
+    def _all_zoned(self, statuses: Mapping[JobRef, JobStatus | None]) -> dict[JobRef, JobStatus | None]:
+        return {ref: status and self._zoned(status) for ref, status in statuses.items()}
+
+    def _jobs_zoned(self, jobs: Mapping[str, ClusterJob]) -> dict[str, ClusterJob]:
+        return {job_id: replace(job, status=self._zoned(job.status)) for job_id, job in jobs.items()}
 
     @property
     def log_limits(self) -> LogLimits:

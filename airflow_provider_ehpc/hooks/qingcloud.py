@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
 from airflow_provider_ehpc.apis.qingcloud import hpc, operations
 from airflow_provider_ehpc.apis.qingcloud.signing import HpcSigner
-from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url
+from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url, time_zone
 from airflow_provider_ehpc.hooks.base import ApiHook
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class QingCloudHpcHook(ApiHook):
 
     def _understand(self, connection: Connection, extra: dict[str, Any]) -> Account:
         key = self._key(connection.login, connection.password, extra)
+        local_zone = time_zone(self.conn_id, extra.get("time_zone"))
         zone = self._id("zone", extra.get("zone"))
         if not zone:
             raise InvalidArgument(
@@ -52,6 +54,8 @@ class QingCloudHpcHook(ApiHook):
             transport=TransportOptions.from_extra(self.conn_id, extra, url.split(":", 1)[0]),
             cluster_id=self._id("cluster_id", extra.get("cluster_id")),
             zone=zone,
+            local_zone=local_zone or UTC,
+            zone_assumed=local_zone is None,
         )
 
     def _api(self, account: Account) -> hpc.QingCloudHpcApi:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from airflow_provider_ehpc.apis.job import JobState, JobStatus
+from airflow_provider_ehpc.apis.listing import started_later
 
 WAITING = frozenset({JobState.PENDING, JobState.QUEUED})
-_SAME_START = timedelta(seconds=1)
-"""Times of two operations of an API may be rounded differently."""
 
 
 class RerunWatch:
@@ -41,8 +40,6 @@ class RerunWatch:
         # The members of an array start one after the other.
         if status.array or before is None or status.started_at is None:
             return ""
-        if (before.tzinfo is None) != (status.started_at.tzinfo is None):
-            return ""
-        if status.started_at - before > _SAME_START:
+        if started_later(status, before):
             return f"it started at {before:%H:%M:%S}, and again at {status.started_at:%H:%M:%S}"
         return ""

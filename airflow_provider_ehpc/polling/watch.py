@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
-from airflow_provider_ehpc.apis.listing import latest_moment
+from airflow_provider_ehpc.apis.listing import latest_moment, started_later
 from airflow_provider_ehpc.apis.schedulers.words import may_rerun
 from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.verdict import Note, Outcome, Verdict
@@ -53,14 +53,6 @@ def is_provisional(status: JobStatus) -> bool:
     NODE_FAIL): it counts only if a second poll confirms it.
     """
     return status.state.terminal and (status.may_rerun or may_rerun(status.raw_state))
-
-
-def _ran_again(before: JobStatus, status: JobStatus) -> bool:
-    """Return True if a job started again between two polls: its second end is not the first one's."""
-    if before.started_at is None or status.started_at is None:
-        return False
-    # Times of two operations of an API may be rounded differently.
-    return latest_moment(status.started_at) - latest_moment(before.started_at) > 1.0
 
 
 class JobWatch:
@@ -111,7 +103,7 @@ class JobWatch:
                 )
             )
         if is_provisional(status) and not self.cancelled_by_us:
-            if before is None or not before.state.terminal or _ran_again(before, status):
+            if before is None or not before.state.terminal or started_later(status, before.started_at):
                 word = status.raw_state
                 text = f"{self.ref}: the scheduler may run it again after {word}; polling once more"
                 return None, [*notes, Note(text)]

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from airflow_provider_ehpc.apis.job import JobState, JobStatus
-from airflow_provider_ehpc.apis.listing import all_pages, latest_submission, newest_pages, submitted_since
+from airflow_provider_ehpc.apis.job import JobState, JobStatus, in_zone
+from airflow_provider_ehpc.apis.listing import (
+    all_pages,
+    earliest_submission,
+    latest_submission,
+    newest_pages,
+    started_later,
+    submitted_since,
+)
 from airflow_provider_ehpc.apis.schedulers.ids import whole_array_id
 
 SIZE = 5
+BEIJING = timezone(timedelta(hours=8))
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 class List:
@@ -107,6 +116,36 @@ def test_a_time_without_a_zone_may_be_any_zones() -> None:
     assert not submitted_since(submitted(naive - timedelta(hours=12, seconds=1)), moment)
     assert submitted_since(submitted(None), moment)
     assert latest_submission(submitted(None)) is None
+
+
+def test_a_zone_that_is_a_guess_counts_as_none() -> None:
+    """An event watcher would else lose the jobs of a cluster whose clocks are in another zone."""
+    naive = datetime(2026, 5, 1, 12)  # noqa: DTZ001
+    local = in_zone(submitted(naive), BEIJING, assumed=True)
+    assert latest_submission(local) == latest_submission(submitted(naive))
+    assert earliest_submission(local) == earliest_submission(submitted(naive))
+    known = in_zone(submitted(naive), BEIJING, assumed=False)
+    assert latest_submission(known) == earliest_submission(known) == naive.replace(tzinfo=BEIJING).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("before", "start", "later"),
+    [
+        (NOON, NOON + timedelta(seconds=2), True),
+        (NOON, NOON + timedelta(seconds=1), False),
+        (NOON, NOON - timedelta(hours=1), False),
+        (NOON, NOON + timedelta(hours=8), True),
+        # The same start by two operations, of which one reports it in a zone that is a wrong guess.
+        (NOON, NOON.replace(tzinfo=BEIJING), False),
+        (NOON.replace(tzinfo=BEIJING), NOON, False),
+        (NOON.replace(tzinfo=BEIJING), NOON + timedelta(seconds=100), True),
+        (NOON, None, False),
+        (None, NOON, False),
+        (NOON.replace(tzinfo=None), NOON + timedelta(hours=1), False),
+    ],
+)
+def test_a_later_start(before: datetime | None, start: datetime | None, later: bool) -> None:
+    assert started_later(JobStatus("1", JobState.RUNNING, "", started_at=start), before) is later
 
 
 @pytest.mark.parametrize(

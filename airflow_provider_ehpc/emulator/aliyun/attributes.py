@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from airflow_provider_ehpc.emulator.aliyun.classic_requests import rerunable
 from airflow_provider_ehpc.emulator.aliyun.spelling import PBS, SLURM
-from airflow_provider_ehpc.emulator.aliyun.view import local_time
+from airflow_provider_ehpc.emulator.aliyun.view import BEIJING, local_time
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.dependencies import OPTION, TYPES
 from airflow_provider_ehpc.emulator.jobs import Job, Phase
@@ -130,7 +131,7 @@ def _comment(job: Job, where: str) -> str:
         return "Not Running: Insufficient amount of resource: ncpus"
     if job.started_at is None:
         return ""
-    start = time.strftime("%a %b %d at %H:%M", time.gmtime(job.started_at))
+    start = datetime.fromtimestamp(job.started_at, BEIJING).strftime("%a %b %d at %H:%M")
     text = f"Job Array Began at {start}" if job.whole_array else f"Job run at {start} on {where}"
     if not job.phase.ended:
         return text
@@ -163,7 +164,7 @@ def _exit_status(job: Job) -> int:
 
 
 def _ctime(at: float) -> str:
-    return time.asctime(time.gmtime(at))
+    return datetime.fromtimestamp(at, BEIJING).ctime()
 
 
 def _slurm(cluster: Cluster, job: Job) -> Attributes:

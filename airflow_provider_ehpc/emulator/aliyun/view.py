@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
@@ -18,6 +18,9 @@ from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 
 CLUSTER_ID = "ehpc-hz-emulator"
 USER = "testuser"
+
+BEIJING = timezone(timedelta(hours=8))
+"""The zone of the cluster's clocks."""
 
 
 class ClusterView:
@@ -106,8 +109,8 @@ def agent_error(message: str, family: str = "") -> Refused:
 
 
 def local_time(at: float | None) -> str:
-    """Write a time as the pages of jobs do: without its zone."""
-    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    """Write a time as the pages of jobs do: without its zone, which is that of the cluster's nodes."""
+    return "" if at is None else datetime.fromtimestamp(at, BEIJING).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def read_piece(path: Path, offset: int, size: int) -> tuple[bytes, int]:
