@@ -1,6 +1,6 @@
 """The only place that knows the versions of Airflow apart.
 
-``apache-airflow-providers-common-compat`` (which the http provider brings) already hides where a name
+``apache-airflow-providers-common-compat`` (which the HTTP provider requires) already hides where a name
 lives and how a connection is read inside an event loop; what it does not hide is here.
 """
 
@@ -60,7 +60,7 @@ def read_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
 async def aread_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
     """Return a connection and its extra fields without blocking the event loop.
 
-    ``dag.test()`` runs a trigger in a process that answers only synchronous look-ups of connections in
+    ``dag.test()`` runs a trigger in a process that answers only synchronous requests for connections in
     the metadata database, hence the second try in a thread.
     """
     import asyncio
@@ -77,13 +77,13 @@ async def aread_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
 def task_state_store(context: Context) -> Any | None:
     """Return the store that a task's tries share (Airflow 3.3), on the worker; None if there is none.
 
-    A trigger must not ask for it: its supervisor never answers.
+    A trigger must not request it: its supervisor never responds.
     """
     return context.get("task_state_store")
 
 
 def no_longer_ours(error: Exception) -> bool:
-    """Return True if Airflow has refused to keep something because the task instance is another one by now.
+    """Return True if Airflow refused to save something because the task instance has been replaced.
 
     Clearing a task that runs gives the instance a new id at once; the process of the old one is ended with
     its next heartbeat, seconds later.
@@ -93,7 +93,7 @@ def no_longer_ours(error: Exception) -> bool:
 
 
 def async_xcom() -> Any | None:
-    """Return the XCom class where a trigger can use it (Airflow 3.3)."""
+    """Return the XCom class if a trigger can use it (Airflow 3.3)."""
     from airflow.sdk.execution_time.xcom import XCom
 
     return XCom if hasattr(XCom, "aset") and hasattr(XCom, "aget_one") else None
@@ -102,11 +102,11 @@ def async_xcom() -> Any | None:
 def asset_states(accessors: Any | None) -> list[Any]:
     """Return the state store of each asset that an event trigger watches for (Airflow 3.3); none before.
 
-    :param accessors: the trigger's ``asset_state_store``, which Airflow sets where it has one.
+    :param accessors: the trigger's ``asset_state_store``, which Airflow sets if it has one.
     """
     if accessors is None:
         return []
-    # They are asked for by their assets, and a trigger is not told which these are.
+    # Accessors are found by asset, and a trigger does not know its assets.
     found = [*getattr(accessors, "_by_name", {}).values(), *getattr(accessors, "_by_uri", {}).values()]
     return found or [accessors]
 
@@ -155,7 +155,7 @@ class TriggerVariables:
     """Airflow variables that hold JSON, from a trigger."""
 
     async def aget(self, key: str) -> Any:
-        """Return a variable's value, None where there is no such variable."""
+        """Return a variable's value, None if there is no such variable."""
         from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
         from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
 

@@ -1,4 +1,4 @@
-"""From the end of a wait to the end of a task."""
+"""Convert the end of a wait into the end of a task."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def end_of_wait(
     *,
     encoding: str = "utf-8",
 ) -> list[dict[str, Any]]:
-    """Return what is known of each job where the wait had its end, or raise what the verdict means.
+    """Return what is known of each job, or raise what the verdict means.
 
     :param timed_out: the exception for a deadline that has passed.
     :param encoding: of the jobs' output, if the API returns bytes.

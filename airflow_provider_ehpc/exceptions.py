@@ -1,4 +1,4 @@
-"""How a task ends when the job did not end as wanted."""
+"""The exceptions of tasks."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from airflow_provider_ehpc.compat import AirflowException, AirflowFailException
 
 
 class JobFailed(AirflowFailException):
-    """The job reached an end that was not asked for. No retry is used: waiting again changes nothing."""
+    """The job did not end in a target state. No retry is used: waiting again changes nothing."""
 
 
 class JobNotFound(AirflowFailException):
-    """The cloud knows no such job, and the grace after a submission is over."""
+    """The job is unknown, and the grace period after a submission is over."""
 
 
 class JobTimedOut(AirflowException):
-    """The job had not ended when the time for waiting was over. It goes on; a retry takes up the wait."""
+    """The wait timed out before the job ended. The job continues; a retry resumes the wait."""
 
 
 class TaskKilled(AirflowException):
-    """Airflow told the task to end while it was waiting."""
+    """Airflow ended the task while it was waiting."""
 
 
 class OperationsForbidden(AirflowFailException):
-    """Operations broke a rule of the audit. They are written down; no retry is used, for they stay done."""
+    """Operations violated a rule of the audit. The records are written, and a retry would find the same."""
 
 
 class AuthenticationFailed(call.AuthenticationFailed, AirflowFailException):
@@ -35,7 +35,7 @@ class AuthenticationFailed(call.AuthenticationFailed, AirflowFailException):
 
 
 class PermissionDenied(call.PermissionDenied, AirflowFailException):
-    """The key may not do this. No retry is used: asking again changes nothing."""
+    """The key may not do this. No retry is used: another request changes nothing."""
 
 
 _WITHOUT_RETRIES: tuple[type[ApiError], ...] = (AuthenticationFailed, PermissionDenied)

@@ -1,9 +1,9 @@
-"""What is counted and timed, for Airflow's metrics: StatsD, Datadog or OpenTelemetry. See docs/metrics.md.
+"""Counters and timers for Airflow's metrics: StatsD, Datadog or OpenTelemetry. See docs/metrics.md.
 
 Invariants:
 
-* Where Airflow's metrics are off, as they are by default, a call looks at one variable and returns.
-* No call raises. What goes wrong is logged once.
+* If Airflow's metrics are off, as they are by default, a call checks one variable and returns.
+* No call raises. The first failure is logged.
 * No call blocks an event loop: there, a thread sends. The first sending resolves a host's name, a stream
   socket may be full, and Airflow 3.3 reads a registry of 300 names from a file first.
 * Tags have few values: no job, no DAG, no cluster.
@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from airflow_provider_ehpc.compat import conf, stats
 
 _WAITING = 10_000
-"""Metrics that may wait for the thread; what comes on top is dropped."""
+"""Metrics that may wait for the thread; others are dropped."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 """Airflow drops a name with another character, with a traceback each time (``metrics.validators``); a dot in
 a value would begin a new level of the name."""
@@ -33,24 +33,24 @@ _Metric: TypeAlias = tuple[Literal["incr", "gauge", "timing"], str, float, dict[
 
 
 class Totals(Protocol):
-    """What was read of a log so far."""
+    """The amounts read of a log so far."""
 
     bytes: int
     lines: int
 
 
 def request(api: str, operation: str, outcome: str) -> None:
-    """Count a request that came to an end: ``ok`` or the kind of its error."""
+    """Count a finished request: ``ok`` or the kind of its error."""
     _send("incr", "ehpc.requests", 1, api=api, operation=operation, outcome=outcome)
 
 
 def throttled(api: str, conn_id: str) -> None:
-    """Count a request that was refused for coming too fast."""
+    """Count a throttled request."""
     _send("incr", "ehpc.throttled", 1, api=api, conn_id=conn_id)
 
 
 def jobs_watched(api: str, conn_id: str, jobs: int) -> None:
-    """Say for how many jobs the deferred sensors of this process wait."""
+    """Report the number of jobs that the deferred sensors of this process wait for."""
     _send("gauge", "ehpc.jobs_watched", jobs, api=api, conn_id=conn_id, hostname=socket.gethostname())
 
 
@@ -64,7 +64,7 @@ class LogMeter:
 
     :param where: ``worker`` or ``triggerer``.
     :param totals: how much was read of the log; it grows.
-    :param resumed: whether an earlier process wrote the beginning.
+    :param resumed: an earlier process wrote the beginning.
     """
 
     def __init__(self, api: str, where: str, totals: Totals, *, resumed: bool) -> None:
@@ -101,7 +101,7 @@ class _Sender:
         )
 
     def take(self, metric: _Metric) -> None:
-        """Send a metric, or have the thread send it where an event loop is running."""
+        """Send a metric, by a thread if an event loop is running."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -114,7 +114,7 @@ class _Sender:
         try:
             self._queue.put_nowait(metric)
         except queue.Full:
-            self._failed("they come faster than they can be sent")
+            self._failed("the queue is full")
 
     def settle(self) -> None:
         """Return when the thread has sent all there was."""
@@ -143,11 +143,11 @@ class _Sender:
     def _failed(self, why: str) -> None:
         if not self._warned:
             self._warned = True
-            log.warning("metrics could not be sent, and are lost without further notice: %s", why)
+            log.warning("metrics could not be sent and are lost, without further warnings: %s", why)
 
 
 _sender: _Sender | Literal[False] | None = None
-"""None before the first metric, False where Airflow's metrics are off."""
+"""None before the first metric, False if Airflow's metrics are off."""
 
 
 def enabled() -> bool:

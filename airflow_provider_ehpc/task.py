@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DEFER_SLACK = timedelta(minutes=5)
 """The trigger has the deadline itself and can report what it saw; Airflow's own timeout comes after it."""
 STOPPED_KEY = "ehpc:stopped_jobs"
-"""Where the task state store has the IDs of the jobs that the task stopped."""
+"""Key of the task state store for the IDs of the jobs that the task stopped."""
 
 
 class JobTask(TextTemplates):

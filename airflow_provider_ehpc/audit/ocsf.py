@@ -58,7 +58,7 @@ _RESOURCE_TYPES = {
 
 
 def api_activity(record: OperationRecord) -> dict[str, Any]:
-    """Return the event that tells of ``record``."""
+    """Return the event for ``record``."""
     cloud = _CLOUDS[record.cloud]
     activity, activity_name = _activity(record.action)
     event: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """Operations that had not ended when their window was read, and what became of them.
 
-A window's manifest names them. The run of the window that follows asks for each again and writes those that
-have ended beside its own records; a reader of the files keeps, of each (zone, uid), the record that changed
+A window's manifest names them. The run of the next window reads each again and writes those that have
+ended beside its own records; a reader of the files uses, of each (zone, uid), the record that changed
 last.
 """
 
@@ -17,7 +17,7 @@ from airflow_provider_ehpc.apis.operation import OperationRecord, OperationSourc
 from airflow_provider_ehpc.audit.window import Meter
 
 CARRIED_FOR = timedelta(days=7)
-"""After this an operation that never ended is no longer asked for: each costs a request a window."""
+"""After this, an operation that never ended is not read any more: each costs a request in every window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class PendingOperation:
         return {"uid": self.uid, "operation_id": self.operation_id, "time": self.time.isoformat()}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> PendingOperation:
+    def from_dict(cls, data: Mapping[str, Any]) -> PendingOperation:
         """Read what :meth:`as_dict` wrote."""
-        return cls(told["uid"], told["operation_id"], datetime.fromisoformat(told["time"]))
+        return cls(data["uid"], data["operation_id"], datetime.fromisoformat(data["time"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Who may do what: rules that operations are held against, written as plain data in a DAG file."""
+"""Rules for operations, written as plain data in a DAG file."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Rule:
     effect: Effect = Effect.FAIL
 
     @classmethod
-    def parse(cls, told: Mapping[str, Any]) -> Rule:
+    def parse(cls, fields: Mapping[str, Any]) -> Rule:
         """Read a rule from plain data.
 
         ``name``; ``action``, ``resource``, ``operator``: a glob or a list of them; ``status``: one or a list
@@ -102,23 +102,23 @@ class Rule:
         :raises InvalidArgument: naming the key that is missing, unknown or unreadable.
         """
         known = {"name", "action", "resource", "status", "operator", "hours", "time_zone", "effect"}
-        unknown = sorted(told.keys() - known)
+        unknown = sorted(fields.keys() - known)
         if unknown:
             raise InvalidArgument(
                 f"rules: there is no {unknown[0]!r} in a rule, only {', '.join(sorted(known))}"
             )
-        name = str(told.get("name") or "")
+        name = str(fields.get("name") or "")
         if not name:
             raise InvalidArgument("rules: a rule needs a name, for its messages")
         return cls(
             name=name,
-            actions=_globs(told, "action") or _ANY,
-            resources=_globs(told, "resource") or _ANY,
-            statuses=frozenset(_word(OperationStatus, "status", word) for word in _globs(told, "status"))
+            actions=_globs(fields, "action") or _ANY,
+            resources=_globs(fields, "resource") or _ANY,
+            statuses=frozenset(_word(OperationStatus, "status", word) for word in _globs(fields, "status"))
             or frozenset(OperationStatus),
-            operators=_globs(told, "operator") if "operator" in told else None,
-            hours=Hours.parse(str(told["hours"]), _zone(told)) if told.get("hours") else None,
-            effect=_word(Effect, "effect", told.get("effect", Effect.FAIL)),
+            operators=_globs(fields, "operator") if "operator" in fields else None,
+            hours=Hours.parse(str(fields["hours"]), _zone(fields)) if fields.get("hours") else None,
+            effect=_word(Effect, "effect", fields.get("effect", Effect.FAIL)),
         )
 
     def selects(self, record: OperationRecord) -> bool:
@@ -131,14 +131,14 @@ class Rule:
         )
 
     def breach(self, record: OperationRecord) -> str:
-        """Return in words how an operation breaks the rule; empty where it does not."""
+        """Return in words how an operation violates the rule; empty if it does not."""
         if not self.selects(record):
             return ""
         who = record.operator or "somebody unnamed"
         if self.operators is None and self.hours is None:
-            return f"{who} did what nobody may"
+            return f"{who}: action is not allowed for anyone"
         if self.operators is not None and not _matches(record.operator, self.operators):
-            return f"{who} may not do it"
+            return f"{who}: action is not allowed for this user"
         if self.hours is not None and record.time not in self.hours:
             return f"{who} did it at {record.time.astimezone(self.hours.zone).isoformat()}, out of hours"
         return ""
@@ -184,8 +184,8 @@ def _matches(text: str, globs: tuple[str, ...]) -> bool:
     return any(fnmatchcase(text, glob) for glob in globs)
 
 
-def _globs(told: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = told.get(key) or ()
+def _globs(fields: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = fields.get(key) or ()
     return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
 
 
@@ -197,8 +197,8 @@ def _word(kind: type[E], key: str, word: Any) -> E:
     raise InvalidArgument(f"{key}: there is no {word!r}, only {words}")
 
 
-def _zone(told: Mapping[str, Any]) -> tzinfo:
-    name = str(told.get("time_zone") or "UTC")
+def _zone(fields: Mapping[str, Any]) -> tzinfo:
+    name = str(fields.get("time_zone") or "UTC")
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):

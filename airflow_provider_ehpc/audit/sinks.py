@@ -61,7 +61,7 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class AuditSummary:
-    """What an audit found and where it wrote it. The counts are of the window's own operations."""
+    """The result of an audit and its files. The counts are of the window's own operations."""
 
     scope: str
     window: Window
@@ -69,7 +69,7 @@ class AuditSummary:
     completed: int
     """Operations of earlier windows that have ended since; written to the same files."""
     pending: int
-    """Operations, of this window and earlier ones, that the next window's run asks for again."""
+    """Operations, of this window and earlier ones, that the next window's run reads again."""
     lost: int
     """Operations of earlier windows whose end will not be known."""
     by_status: Mapping[str, int] = field(default_factory=dict)
@@ -83,10 +83,10 @@ class AuditSummary:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
-        told = asdict(self)
-        told["window"] = {"start": self.window.start.isoformat(), "end": self.window.end.isoformat()}
-        told["files"] = list(told["files"])
-        return told
+        fields = asdict(self)
+        fields["window"] = {"start": self.window.start.isoformat(), "end": self.window.end.isoformat()}
+        fields["files"] = list(fields["files"])
+        return fields
 
 
 def carried_operations(directory: StorePath, scope: str, window: Window) -> tuple[PendingOperation, ...]:
@@ -96,10 +96,10 @@ def carried_operations(directory: StorePath, scope: str, window: Window) -> tupl
     """
     found: dict[str, PendingOperation] = {}
     for path in directory.glob(f"{file_name(scope)}_*_{stamp(window.start)}{_MANIFEST}"):
-        told = json.loads(path.read_bytes())
-        if told["scope"] != scope:  # another one, whose name goes on behind this one's
+        fields = json.loads(path.read_bytes())
+        if fields["scope"] != scope:  # another one, whose name goes on behind this one's
             continue
-        for operation in map(PendingOperation.from_dict, told["pending_operations"]):
+        for operation in map(PendingOperation.from_dict, fields["pending_operations"]):
             found[operation.uid] = operation
     return tuple(sorted(found.values(), key=lambda operation: (operation.time, operation.uid)))
 
@@ -113,7 +113,7 @@ def write_audit(
     violations: Sequence[Violation] = (),
     formats: Sequence[str] = ("jsonl",),
 ) -> AuditSummary:
-    """Write what was read to ``directory``, and say what it was.
+    """Write what was read to ``directory``, and return a summary.
 
     :param scope: the source's.
     :param formats: of :data:`FORMATS`; one data file each.
@@ -147,13 +147,13 @@ def write_audit(
         files=tuple(files),
         manifest=str(manifest),
     )
-    told = {
+    fields = {
         **summary.as_dict(),
         "pending_operations": [operation.as_dict() for operation in pending],
         "lost_operations": [operation.as_dict() for operation in completion.lost],
         "violation_messages": [str(violation) for violation in violations],
     }
-    write_whole(manifest, json.dumps(told, ensure_ascii=False, indent=1).encode())
+    write_whole(manifest, json.dumps(fields, ensure_ascii=False, indent=1).encode())
     return summary
 
 

@@ -4,14 +4,14 @@ The logs of these clouds offer pages and a total, but no cursor, no snapshot and
 second. Rows appear late and change. What holds here in spite of that:
 
 * A pass over the pages of a stretch counts only if its unique ids are as many as its rows and as the total
-  that every page told. Pages alone would lose a row for each one they repeat, and removing the repeated ones
-  would only hide the loss.
+  that every page reported. Pages alone would lose a row for each one they repeat, and removing the repeated
+  ones would only hide the loss.
 * A stretch for which that does not hold is read again until the ids of all its passes are as many as the
-  total, and halved if they do not become so. A window that was not read in one pass is asked for its total
+  total, and halved if they do not become so. A window that was not read in one pass has its total requested
   once more at the end, so that a row which came meanwhile is noticed.
-* Every question reaches a second beyond its stretch on both sides, because no cloud says whether its bounds
-  belong to it. What lies beyond the window is dropped at the end, by the records' own times.
-* A record from outside of the question means that the server understood another one: that is an error.
+* Every request reaches a second beyond its stretch on both sides, because no cloud documents whether its
+  bounds belong to it. What lies beyond the window is dropped at the end, by the records' own times.
+* A record from outside of the request's bounds is an error: the server understood another request.
 * Rows that come later than the settle time, after the reading, cannot be seen by any reader.
 """
 
@@ -133,7 +133,7 @@ class _Reader:
         )
 
     def _stretch(self, start: int, end: int) -> Flow[bool]:
-        """Gather what began from ``start`` until before ``end``; return whether one pass was enough."""
+        """Gather what began from ``start`` until before ``end``; return True if one pass was enough."""
         first = yield from self._page(start, end, 0)
         pages = -(-first.total // self._source.page_size)
         # What stands on one page cannot be put in disorder by paging.
@@ -177,7 +177,7 @@ class _Reader:
     def _pass(
         self, start: int, end: int, first: OperationPage, found: dict[str, OperationRecord]
     ) -> Flow[bool]:
-        """Add the rows of all pages to ``found``; return whether they are provably all there are."""
+        """Add the rows of all pages to ``found``; return True if they are provably complete."""
         page, number, rows = first, 0, 0
         ids: set[str] = set()
         while True:
@@ -205,7 +205,7 @@ class _Reader:
 
 
 def _newer(one: OperationRecord, other: OperationRecord) -> OperationRecord:
-    """Return the one of two records of an operation that tells more: the later changed, else ``other``."""
+    """Return the newer of two records of an operation: the later changed, else ``other``."""
     return one if (one.changed_at or one.time) > (other.changed_at or other.time) else other
 
 

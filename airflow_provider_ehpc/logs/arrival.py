@@ -2,8 +2,8 @@
 
 Airflow carries a process's lines and its requests to its supervisor in two channels, and the supervisor takes
 4 KiB of lines between two requests (Airflow 3.3.2, ``make_buffered_socket_reader``). So a cursor that is sent
-right behind some hundred lines is in the database before they are in a file, and whoever kills the supervisor
-then (a triggerer's, a node's) would lose them: nobody reads them again. A trigger's event is a request, too.
+right behind some hundred lines is in the database before they are in a file, and if the supervisor is killed
+then (a triggerer's, a node's), they are lost: nobody reads them again. A trigger's event is a request, too.
 """
 
 from __future__ import annotations

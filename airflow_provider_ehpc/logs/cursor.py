@@ -1,4 +1,4 @@
-"""How far a log was written: what outlives the process that wrote it.
+"""The position of a log that outlives the process that wrote it.
 
 A cursor names, for each stream, a place before the last piece of it that completed a line, and of how many
 bytes behind that place lines were made. The byte behind these is the first that is not yet in a whole line.
@@ -7,7 +7,7 @@ end of what was written once more, by whose digest a file that was cut or replac
 
 It holds no text of the log and nothing of the connection: it lies open in Airflow's database.
 
-With it stands how soon its writer was to keep the next one: as much may have been written behind it.
+It also has the seconds until its writer would save the next one: as much may have been written behind it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RECOGNISED = 64
 
 @dataclass(frozen=True, slots=True)
 class StreamMark:
-    """How far one stream was written: ``written`` bytes behind ``position``, which end as ``digest`` says."""
+    """The position of one stream: ``written`` bytes behind ``position``, the last ones with ``digest``."""
 
     position: LogPosition
     written: int
@@ -37,16 +37,16 @@ class StreamMark:
         """Return True if ``data``, read from the position, begins with what was written."""
         return _digest(bytes(data[: self.written])) == self.digest
 
-    def told(self, stream: str) -> str:
-        """Say where it is."""
+    def describe(self, stream: str) -> str:
+        """Return the position in words."""
         if isinstance(self.position, int):
             return f"byte {self.position + self.written:,} of {stream}"
-        return f"the last line of {stream} that was noted"
+        return f"the last saved line of {stream}"
 
 
 @dataclass(slots=True)
 class LogTotals:
-    """What was written of a log, over all processes that wrote it."""
+    """The amounts written of a log, by all processes that wrote it."""
 
     bytes: int = 0
     lines: int = 0
@@ -62,7 +62,7 @@ class LogTotals:
 
 @dataclass(frozen=True, slots=True)
 class SavedCursor:
-    """How far a job's log was written. A stream that is not named has no line yet.
+    """The position of a job's log. A stream that is not named has no line yet.
 
     Two that name the same place are equal.
     """
@@ -71,7 +71,7 @@ class SavedCursor:
     job: Mapping[str, str]
     streams: Mapping[str, StreamMark] = field(default_factory=dict)
     turn: float | None = field(default=None, compare=False)
-    """Seconds after which, at the latest, the next one was to be kept; None where that is not known."""
+    """Seconds after which, at the latest, the next one was to be saved; None if unknown."""
     totals: LogTotals = field(default_factory=LogTotals, compare=False)
     """What was written up to here."""
 
@@ -97,13 +97,16 @@ class SavedCursor:
         return cursor if (cursor.api, cursor.job) == (api, ref.as_dict()) else None
 
     def __str__(self) -> str:
-        return ", ".join(mark.told(name) for name, mark in self.streams.items()) or "the beginning of the log"
+        return (
+            ", ".join(mark.describe(name) for name, mark in self.streams.items())
+            or "the beginning of the log"
+        )
 
 
 class LogStream:
     """One stream: its lines, and how far they are written.
 
-    :param mark: where an earlier process stopped.
+    :param mark: the position at which an earlier process stopped.
     :param encoding: of the stream's text.
     """
 
@@ -125,7 +128,7 @@ class LogStream:
     def feed(self, data: bytes, position: LogPosition, behind: int = 0, written: int = 0) -> list[str]:
         """Take a piece and return the lines that it completes.
 
-        :param position: where what it is of was read.
+        :param position: the position of the reading that it is a part of.
         :param behind: how many bytes behind that position it begins.
         :param written: how many bytes at its beginning need no line any more.
         """
@@ -144,7 +147,7 @@ class LogStream:
         return self.assembler.feed(data[written:])
 
     def fits(self, mark: StreamMark, data: bytes) -> bool | None:
-        """Take a piece of the stream that is not proved yet; None where it does not tell.
+        """Take in a piece of an unverified stream; return None as long as it is too short to decide.
 
         Less than was there before is believed the second time: a file system on the network may show an old
         end for a moment.

@@ -1,4 +1,4 @@
-"""How fast triggers may write to the task log.
+"""The rate at which triggers write to the task log.
 
 Every record of every trigger of a process goes through one pipe to the triggerer's supervisor, which handles
 it in one thread beside heartbeats, connections and events; the write blocks the event loop while the pipe is
@@ -28,7 +28,7 @@ SHARE = 0.5
 BURST = 0.25
 """Seconds of that time that may be taken at once after a quiet spell."""
 FULL = 0.01
-"""Seconds after which a pipe that was full is looked at again."""
+"""Seconds after which a pipe that was full is checked again."""
 RECORD_BYTES = 16 * 1024
 RECORD_LINES = 200
 FEW = 10
@@ -51,8 +51,8 @@ class EmissionBudget:
     async def take(self, size: int) -> None:
         """Wait until a record of ``size`` bytes may be written.
 
-        The lock serves in the order of asking, so a stream with much to say gets one record in before each
-        of the others gets its own.
+        The lock is fair, so a stream with many lines writes one record before each of the others writes its
+        own.
         """
         async with self._turn:
             now = self._clock()
@@ -76,10 +76,10 @@ class EmissionBudget:
 
 
 def supervisor_reads() -> bool:
-    """Return whether what is logged now is taken at once, as far as can be told.
+    """Return True if a record that is logged now is read at once, as far as this can be known.
 
     Airflow gives every process that runs triggers a socket to log to, which the root logger has as well.
-    Linux calls a Unix socket writable where at most a quarter of its buffer of 200 KiB is used
+    Linux calls a Unix socket writable if at most a quarter of its buffer of 200 KiB is used
     (``unix_writable`` in ``net/unix/af_unix.c``), so that a record has room.
     """
     for handler in logging.getLogger().handlers:
@@ -107,7 +107,7 @@ def emission_budget() -> EmissionBudget:
 
 
 def records(lines: list[str], prefix: str = "", *, together: bool = True) -> Iterator[str]:
-    """Put lines into records: one each where they are few, else as many as fit, a line on a line.
+    """Put lines into records: one each if they are few, else as many as fit, one below the other.
 
     :param together: False for one each, however many they are.
     """

@@ -6,18 +6,18 @@ Nothing here waits, sends or logs, so each driver is a few lines, and the trigge
 
 Invariants:
 
-* In a turn the state is looked at before the log is read: a turn that saw the end has read the log after it.
-* Bytes are passed on in order, each once; a cursor moves by the bytes received, never by those asked for.
-* After the end the log is read until nothing came for ``settle`` seconds: what a node wrote last takes a
-  while to arrive where the cloud reads it.
+* A turn polls the state before it reads the log: a turn that saw the end has read the log after it.
+* Bytes are passed on in order, each once; a cursor moves by the bytes received, never by those requested.
+* After the end the log is read until nothing came for ``settle`` seconds: a node's last lines take a while to
+  reach the place where the cloud reads them.
 * The deadline of the wait holds for the log as well, with :data:`AFTER_DEADLINE` for the lines of the end.
 * A turn reads on only while it gets something new, so no response makes it endless.
 * A checkpoint comes after the lines that it counts as written, and once before any line. So a follower that
   starts from the last checkpoint of another writes every line that the other did not, and repeats at most
-  what the other wrote behind it; it says so first.
-* With each checkpoint goes the time after which the next one comes, where there are lines to count; that time
-  is kept to, also in the middle of a backlog, and when other streams have slowed down checkpoints meanwhile.
-* A fault in reading the log never ends the wait. It is counted, and said when it begins and when it is over.
+  what the other wrote behind it; it logs that first.
+* A checkpoint has the time after which the next one comes, if there are lines to count. That time holds in
+  the middle of a backlog as well, and if other streams have slowed down checkpoints meanwhile.
+* An error in reading the log never ends the wait. It is counted, and logged when it begins and is over.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome, Patienc
 __all__ = ["LOG_OUTAGE", "Checkpoint", "Emit", "LogFollower", "Look", "Pace", "Pause", "Step", "Steps"]
 
 LOG_OUTAGE = 300.0
-"""Seconds for which an ended job's log is asked for in vain before its end is given up."""
+"""Seconds for which reading an ended job's log may fail before its last lines are given up."""
 AFTER_DEADLINE = 30.0
 """Seconds that are left for the last lines of a job that ends just before the wait's deadline."""
 PROGRESS_EVERY = 10.0
@@ -67,7 +67,7 @@ class Pace:
         return 0.0
 
     def free(self) -> bool:
-        """Return whether one can be made now that could wait for the next occasion."""
+        """Return True if an optional checkpoint can be made now."""
         return True
 
 
@@ -79,8 +79,8 @@ class LogFollower:
     :param clock: epoch seconds.
     :param interval: seconds between two turns.
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
-    :param start: where an earlier follower of the job stopped.
-    :param pace: of the checkpoints; asked at each.
+    :param start: the position at which an earlier follower of the job stopped.
+    :param pace: of the checkpoints; read at each.
     :param encoding: of the job's output, if the API returns bytes.
     """
 
@@ -182,25 +182,25 @@ class LogFollower:
         return verdict
 
     def _look(self) -> Generator[Step, Any, tuple[Verdict | None, list[Note]]]:
-        told: JobStatus | ApiError | None = yield Look()
+        result: JobStatus | ApiError | None = yield Look()
         now = self._clock()
-        if isinstance(told, ApiError):
-            return self._patience.failed(told, now)
+        if isinstance(result, ApiError):
+            return self._patience.failed(result, now)
         news = self._patience.answered(now)
-        if told is not None:
-            self._reader.paths_agree = same_path(told.stdout_path, told.stderr_path) is True
-            if same_path(told.stdout_path, told.stderr_path) is not None:
+        if result is not None:
+            self._reader.paths_agree = same_path(result.stdout_path, result.stderr_path) is True
+            if same_path(result.stdout_path, result.stderr_path) is not None:
                 self._reader.one_file = self._reader.paths_agree
-            if why := self._reruns.saw(told):
+            if why := self._reruns.saw(result):
                 self._rerun = True
                 news.append(Note(f"{self._ref} was rerun: {why}", warning=True))
-        verdict, notes = self._watch.saw(told, now)
+        verdict, notes = self._watch.saw(result, now)
         if verdict is None:
             notes += self._watch.sign_of_life(now, f"; log so far: {self.totals}")
         return verdict, news + notes
 
     def _read_log(self, until: float) -> Generator[Step, Any, bool]:
-        """Pass on what is new; return whether the turn's time was over before all of it was read.
+        """Pass on new lines; return True if the turn's time was over before all of it was read.
 
         :param until: epoch seconds at which the wait is over.
         """
@@ -384,7 +384,7 @@ class LogFollower:
         self.totals.errors += 1
         if not self._log_fault:
             self._log_fault = True
-            yield Note(f"{error} The job goes on; its log is asked for again.", warning=True)
+            yield Note(f"{error} The job continues; reading its log is retried.", warning=True)
 
     def _until_next_turn(self) -> float:
         deadline = self._watch.terms.deadline
@@ -394,7 +394,7 @@ class LogFollower:
 
 
 def _resumed(start: SavedCursor) -> str:
-    """Return the line that tells where a follower goes on, and how much may stand twice around it."""
+    """Return the line that reports where a follower resumes, and how much may be repeated around it."""
     if start.turn is None:
         return f"--- resumed at {start}; all that was written behind it may be repeated ---"
     return f"--- resumed at {start}; up to one turn (about {start.turn:g} s) may be repeated ---"

@@ -1,4 +1,4 @@
-"""Archiving the raw bytes of a log in a storage of the user's."""
+"""Archive the raw bytes of a log in a storage of the user."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def keep_log(
     try:
         stopped = _copy(hook, LogReader(hook.api, ref), base, paths, followed, until)
     except Exception:
-        # What was written so far would look like the whole log.
+        # The part that was written would pass for the whole log.
         for path in paths.values():
             path.unlink(missing_ok=True)
         raise
-    kept = [str(path) for path in paths.values()]
+    saved = [str(path) for path in paths.values()]
     if stopped:
         log.warning("the copy of the log of %s in %s is not complete: %s", ref, folder, unfold(stopped))
-    log.info("saved the log of %s at %s", ref, ", ".join(kept) or "no file: it is empty")
-    return kept
+    log.info("saved the log of %s at %s", ref, ", ".join(saved) or "no file: it is empty")
+    return saved
 
 
 def _copy(

@@ -111,7 +111,7 @@ class LineAssembler:
         if self._encoding == "utf-8":
             begun = next((n for n, byte in enumerate(data[:3]) if byte & 0xC0 != 0x80), 3)
             return data[begun:]
-        # In other encodings no byte shows whether it is a character's first.
+        # In other encodings, no byte is known to be a character's first.
         for begun in range(min(4, len(data))):
             with contextlib.suppress(UnicodeDecodeError):
                 data[begun:].decode(self._encoding)

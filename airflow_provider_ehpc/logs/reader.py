@@ -1,4 +1,4 @@
-"""Reading a job's log on from where reading stopped, and noticing if it is no longer the same log.
+"""Read a job's log on from the last position, and detect if it is no longer the same log.
 
 If positions are byte offsets, each reading begins up to 64 bytes before the position. These bytes must be
 those that were read before: a file that was truncated or replaced (Slurm truncates the output of a requeued
@@ -82,7 +82,7 @@ class _Place:
             return b""
         overlap = self.tail[-min(OVERLAP, size // 2) :] if size > 1 else b""
         if text:
-            # What stands for half a character depends on where reading began.
+            # The replacement of half a character depends on the first byte read.
             if _REPLACEMENT in overlap:
                 return b""
             while overlap and overlap[0] & 0xC0 == 0x80:

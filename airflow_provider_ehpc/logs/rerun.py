@@ -1,4 +1,4 @@
-"""Noticing that a scheduler runs a job again: after a requeue, a preemption, or the loss of a node."""
+"""Detect that a scheduler runs a job again: after a requeue, a preemption, or the loss of a node."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RerunWatch:
         """Take in a status; return what shows that the job was rerun, in words, if something does."""
         state, last = status.state, self._last
         if state is JobState.UNKNOWN:
-            # It says nothing of a rerun, but there may be a log.
+            # It does not show a rerun, but there may be a log.
             self.has_run, self.waiting = True, False
             return ""
         self._last = state

@@ -1,4 +1,4 @@
-"""Where a log's cursor outlives the process that writes the log.
+"""Saving a log's cursor beyond the process that writes the log.
 
 A worker saves it in the task state store, which lives as long as the task instance, over its retries. A
 trigger cannot reach that store (Airflow 3.3 never answers it), so it saves the cursor as an XCom of its task,
@@ -7,7 +7,7 @@ for one that does not exist, and copies it when the task resumes. If that worker
 XCom is cleared before any code of ours runs, and the next try begins where the deferral did.
 Airflow 3.1 and 3.2 have neither store.
 
-A cursor that cannot be saved or read is warned of once. It never fails the wait: at worst, lines come again.
+If a cursor cannot be saved or read, one warning is logged and the wait continues: at worst, lines come again.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ STATE_KEY = "ehpc:log_cursor"
 XCOM_KEY = "ehpc_log_cursor"
 ENDED_KEY = "ended_with_max_tries"
 WORKER_EVERY = 1.0
-"""Seconds between two writings, at least; each is a request to Airflow's API server."""
+"""Seconds between two writes, at least; each is a request to Airflow's API server."""
 TRIGGER_EVERY = 10.0
 """The same in the triggerer."""
 WRITES = 5.0
 READS = 20.0
-"""Writings and readings a second for all streams of a triggerer, where one thread does them beside all else,
-logs too. The streams share them: where there are many, each writes less often."""
+"""Writes and reads a second for all streams of a triggerer, in which one thread does them beside everything
+else, logs too. The streams share them: if there are many, each writes less often."""
 PARTING = 0.02
-"""Seconds for each stream's last writing when the triggerer ends; one takes about half of that."""
+"""Seconds for each stream's last write when the triggerer ends; one takes about half of that."""
 SHORTEST_PARTING = 1.0
 LONGEST_PARTING = 8.0
-"""Seconds for them all. Airflow waits ten before it becomes impatient."""
+"""Seconds for them all. Airflow waits for ten."""
 PATIENCE = 20.0
-"""Seconds in which the triggerer's supervisor has to answer; to what it does not know it never does."""
+"""Seconds in which the triggerer's supervisor has to respond; it never responds to unknown requests."""
 
 
 class _Store(Pace):
@@ -57,8 +57,8 @@ class _Store(Pace):
         if not self._warned:
             self._warned = True
             self._log.warning(
-                "how far the log was written could not be %s: %s %s. The wait goes on; after a crash, lines "
-                "may come again.",
+                "the log position could not be %s: %s %s. The wait continues; after a crash, lines may come "
+                "again.",
                 what,
                 type(error).__name__,
                 error,
@@ -66,8 +66,8 @@ class _Store(Pace):
 
     def _missing(self, ref: JobRef) -> None:
         self._log.info(
-            "log of %s: reading begins here, at its beginning. This Airflow keeps no place in a log over a "
-            "restart: after a crash or in a retry, lines come again.",
+            "log of %s: reading starts at its beginning. This Airflow cannot save the log position: after a "
+            "crash or in a retry, lines come again.",
             ref,
         )
 
@@ -81,16 +81,16 @@ class WorkerStore(_Store):
         self._state = task_state_store(context)
         self._kept: dict[str, Any] | None = None
         self.outdated = False
-        """True if another try has begun, which writes the log from the last place on that was kept."""
+        """True if another try has begun, which writes the log on from the last saved cursor."""
 
     def every(self) -> float:
         """Return how many seconds should lie between two writings."""
         return WORKER_EVERY
 
     def load(self, api: str, ref: JobRef, *, tell: bool = True) -> SavedCursor | None:
-        """Return how far an earlier try wrote the log of this job; say so where that cannot be known.
+        """Return the cursor of an earlier try for this job; log if Airflow cannot save one.
 
-        :param tell: whether to say it; not where the trigger will.
+        :param tell: False if the trigger will log that.
         """
         if self._state is None:
             if tell:
@@ -108,11 +108,11 @@ class WorkerStore(_Store):
             return None
 
     def save(self, cursor: SavedCursor) -> None:
-        """Keep the cursor."""
+        """Save the cursor."""
         self._set(cursor.as_dict())
 
     def take_over(self) -> None:
-        """Keep the cursor of the trigger from whose deferral the task has just come back."""
+        """Save the cursor of the trigger from whose deferral the task has just resumed."""
         if self._state is None or (xcom := async_xcom()) is None:
             return
         try:
@@ -138,9 +138,9 @@ class WorkerStore(_Store):
             self._failed("saved", error)
 
     def forget(self) -> None:
-        """Keep the cursor only for a crash in the task's last moments, when all is written.
+        """Use the cursor only after a crash in the task's last moments, now that everything is written.
 
-        Who clears the task then wants to see the whole log again.
+        A user who clears the task wants to see the whole log again.
         """
         if self._kept:
             self._set({**self._kept, ENDED_KEY: self._context["ti"].max_tries})
@@ -157,7 +157,7 @@ class WorkerStore(_Store):
 
 
 class Turns:
-    """Gives out turns to ask the triggerer's supervisor, at an even pace.
+    """Gives out turns for requests to the triggerer's supervisor, at an even pace.
 
     :param rate: turns a second.
     """
@@ -168,7 +168,7 @@ class Turns:
         self._next = clock()
 
     def free(self) -> bool:
-        """Return whether there is a turn now."""
+        """Return True if there is a turn now."""
         return self._clock() >= self._next
 
     async def take(self) -> None:
@@ -182,7 +182,7 @@ class Turns:
 class TriggerStore(_Store):
     """A deferred task's cursor, in the triggerer.
 
-    :param task_instance: the task's address; None in ``dag.test()``, where nothing is restarted.
+    :param task_instance: the task's address; None in ``dag.test()``, which restarts nothing.
     """
 
     _open: ClassVar[WeakSet[TriggerStore]] = WeakSet()
@@ -197,7 +197,7 @@ class TriggerStore(_Store):
         self._open.add(self)
 
     async def load(self, api: str, ref: JobRef) -> SavedCursor | None:
-        """Return how far the log was written before the triggerer restarted."""
+        """Return the cursor from before the triggerer restarted."""
         if self._xcom is None:
             if self._ti is not None:
                 self._missing(ref)
@@ -209,13 +209,13 @@ class TriggerStore(_Store):
         except Exception as error:
             self._failed("read", error)
             return None
-        # Airflow clears XComs when a worker begins a try, but not where a trigger begins it.
+        # Airflow clears XComs when a worker begins a try, but not if a trigger begins it.
         if not isinstance(saved, dict) or saved.get("try_number") != self._ti.try_number:
             return None
         return SavedCursor.read(saved.get("cursor"), api, ref)
 
     async def save(self, cursor: SavedCursor) -> None:
-        """Keep the cursor."""
+        """Save the cursor."""
         if self._xcom is None:
             return
         await self._writes.take()
@@ -226,11 +226,11 @@ class TriggerStore(_Store):
             self._failed("saved", error)
 
     async def save_in_parting(self, cursor: SavedCursor) -> None:
-        """Keep the cursor when the trigger is cancelled; what went wrong can no longer be told.
+        """Save the cursor when the trigger is cancelled; a failure can no longer be reported.
 
-        A triggerer that ends leaves off reading answers before it cancels its triggers (Airflow 3.3), but its
-        supervisor still does what it is asked for. So the request is sent, and its answer is waited for only
-        as long as the supervisor may take.
+        A triggerer that ends stops reading responses before it cancels its triggers (Airflow 3.3), but its
+        supervisor still handles requests. So the request is sent, and waits only for as long as the
+        supervisor may take.
         """
         last = min(LONGEST_PARTING, max(SHORTEST_PARTING, len(self._open) * PARTING))
         with contextlib.suppress(Exception):
@@ -242,11 +242,11 @@ class TriggerStore(_Store):
         return max(TRIGGER_EVERY, len(self._open) / WRITES)
 
     def free(self) -> bool:
-        """Return whether this stream can write now, without waiting for others to have written."""
+        """Return True if this stream can write now, without waiting for others."""
         return self._writes.free()
 
     def close(self) -> None:
-        """Leave its share of the writings to the other streams."""
+        """Leave this stream's share of the writes to the others."""
         self._open.discard(self)
 
     async def _aset(self, cursor: SavedCursor) -> None:

@@ -1,4 +1,4 @@
-"""Streaming a job's log into the task log."""
+"""Stream a job's log into the task log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.polling.watch import JobWatch, Verdict
 
 HEARTBEATS = 60.0
-"""Seconds in which Airflow tells a process that it is no longer wanted; by default it asks every five."""
+"""Seconds in which Airflow ends a process that is no longer wanted; by default it checks every five."""
 
 
 class JobLogOperator(JobTask, BaseOperator):
@@ -175,8 +175,8 @@ class JobLogOperator(JobTask, BaseOperator):
         store = self._store = WorkerStore(context, self.log)
         cursor = store.load(self.hook.api.name, self.ref, tell=not deferred)
         if deferred:
-            # Should what the trigger keeps be lost, a retry knows at least that there was a try before it,
-            # and that nobody can tell how much that wrote.
+            # If the trigger's cursor is lost, a retry knows at least that an earlier try wrote some part of
+            # the log.
             begun = cursor or SavedCursor(self.hook.api.name, self.ref.as_dict())
             store.save(dataclasses.replace(begun, turn=None))
             store.defer(cursor)
@@ -214,8 +214,8 @@ class JobLogOperator(JobTask, BaseOperator):
         """End the task as the trigger saw the job end."""
         from airflow_provider_ehpc.polling.verdict import Verdict
 
-        verdict, told = Verdict.from_event(event), event or {}
-        return self._result(verdict, told, told.get("log") or {})
+        verdict, event = Verdict.from_event(event), event or {}
+        return self._result(verdict, event, event.get("log") or {})
 
     def on_kill(self) -> None:
         """End the wait, and stop the job if ``stop_job_on_kill`` asks for it."""
@@ -287,13 +287,13 @@ class JobLogOperator(JobTask, BaseOperator):
         elif isinstance(step, Checkpoint) and self._store:
             self._store.save(step.cursor)
             if self._store.outdated:
-                # Airflow ends this process with its next heartbeat; what it wrote till then would come twice.
+                # Airflow ends this process with its next heartbeat; until then, its lines would come twice.
                 self._killed.wait(HEARTBEATS)
-                raise TaskKilled(f"another try of the task follows {self.ref} by now")
+                raise TaskKilled(f"another try of the task follows {self.ref} now")
         # A backlog has no pauses. Between its pieces, all lines that the cursor counts are written.
         wait = step.seconds if isinstance(step, Pause) else 0.0
         if isinstance(step, Pause | Emit) and self._killed.wait(wait):
-            raise TaskKilled(f"the task was told to end while it followed {self.ref}")
+            raise TaskKilled(f"Airflow ended the task while it followed {self.ref}")
         return None
 
     def _result(
@@ -317,7 +317,7 @@ class JobLogOperator(JobTask, BaseOperator):
             except Exception as error:
                 # Each storage's library has errors of its own; none of them must hide how the job ended.
                 self.log.warning(
-                    "the log of %s could not be kept at %s: %s", self.ref, self.keep_log_at, error
+                    "the log of %s could not be saved at %s: %s", self.ref, self.keep_log_at, error
                 )
         (job,) = self._jobs(verdict, event, [self.ref], self._terms(time.time()), JobTimedOut)
         return {**job, "log": {**totals, **kept}}

@@ -37,8 +37,8 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
 
     All operations that began from ``start`` until before ``end`` are written, or the task fails and writes
     nothing. The file's name comes from the log and the window, so a rerun replaces it; a manifest beside it
-    has counts and checksums. Operations that had not ended when their window was read are asked for again by
-    the run of the window that follows, and written to its file when they have.
+    has counts and checksums. Operations that had not ended when their window was read are read again by
+    the run of the next window, and written to its file once they have ended.
 
     Returns a summary as a dict: counts by status, action and operator, violations by rule, the files with
     their SHA-256, the window, and how many requests it took. Assets among the task's outlets get it as
@@ -46,14 +46,14 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
 
     :param path: a folder, of any kind that ``ObjectStoragePath`` understands.
     :param conn_id: the connection to the cloud account.
-    :param api: the API to ask; the connection's type decides if left out.
+    :param api: the API to use; default: that of the connection's type.
     :param cluster_id: only what was done to this cluster or other resource; everything in the connection's
-        zone or region if left out, whatever default cluster the connection has.
+        zone or region if left out, even if the connection has a default cluster.
     :param start: an aware datetime or ISO 8601; the beginning of the run's data interval if left out.
     :param end: likewise. Not included.
     :param formats: ``jsonl``, ``ocsf`` or both; a file each.
-    :param rules: who may do what; see :class:`~airflow_provider_ehpc.audit.rules.Rule`. Operations that break
-        one are written first; then the task fails, without using retries, if the rule's effect is ``fail``.
+    :param rules: the permitted operations; see :class:`~airflow_provider_ehpc.audit.rules.Rule`. Violations
+        are written first; then the task fails, without using retries, if the rule's effect is ``fail``.
     :param settle: seconds, or a ``timedelta``, after the window's end in which rows may still appear in the
         log; the task waits until they are over.
     :param max_age: seconds, or a ``timedelta``, for which the cloud stores its log. A window that began
@@ -72,7 +72,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         conn_id: str = "qingcloud_hpc_default",
         api: str | None = None,
         cluster_id: str | None = None,
-        # Filled in where a run has no data interval (one triggered by an asset), so that the error is ours.
+        # Filled in if a run has no data interval (one triggered by an asset), so that the error is ours.
         start: datetime | str = "{{ data_interval_start | default('', true) }}",
         end: datetime | str = "{{ data_interval_end | default('', true) }}",
         formats: Sequence[str] = ("jsonl",),
@@ -109,7 +109,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
 
     @cached_property
     def hook(self) -> ApiHook:
-        """The hook of the API that is asked."""
+        """Return the hook of the API."""
         from airflow_provider_ehpc.hooks import job_hook
 
         return job_hook(arguments.text("conn_id", self.conn_id), arguments.api(self.api))
@@ -129,8 +129,8 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
             self.log.info("%s", _line(record))
         for violation in violations:
             self.log.warning("%s", violation)
-        told = summary.as_dict()
-        self._tell_assets(context, told)
+        result = summary.as_dict()
+        self._report_to_assets(context, result)
         self.log.info(
             "the records of %s of %s, read with %s, are in %s",
             _counted(summary.records, "operation"),
@@ -139,7 +139,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
             ", ".join(file.path for file in summary.files),
         )
         _fail_for(violations, summary)
-        return told
+        return result
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on now that the window has settled."""
@@ -156,7 +156,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         if now - window.start > self.max_age:
             raise InvalidArgument(
                 f"start: the window {window} begins more than {self.max_age.days} days ago; the cloud may "
-                "have forgotten a part of it; give a longer max_age if yours keeps its log for longer"
+                "have deleted a part of it; set a longer max_age if yours stores its log for longer"
             )
         return window
 
@@ -170,7 +170,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
 
             self.defer(trigger=DateTimeTrigger(moment=moment), method_name="execute_complete")
         if self._killed.wait(left.total_seconds()):
-            raise TaskKilled("the task was told to end while it waited for the window to settle")
+            raise TaskKilled("Airflow ended the task while it waited for the window to settle")
 
     def _audit(
         self, source: OperationSource, window: Window, rules: Sequence[Rule]
@@ -195,12 +195,12 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         )
         return summary, (*done.ended, *reading.records), violations
 
-    def _tell_assets(self, context: Context, told: dict[str, Any]) -> None:
+    def _report_to_assets(self, context: Context, result: dict[str, Any]) -> None:
         from airflow.sdk import Asset
 
         for outlet in self.outlets or ():
             if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra = told
+                context["outlet_events"][outlet].extra = result
 
 
 def _moment(name: str, value: Any) -> datetime:

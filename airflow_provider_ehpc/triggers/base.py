@@ -1,4 +1,4 @@
-"""What the triggers of this provider share: how they travel, when they poll, how they stop a job."""
+"""The common part of this provider's triggers: their serialization, the time of polls, stopping jobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.polling.verdict import Note, Outcome, Verdict
 
 FIRST_POLL = 5.0
-"""Seconds from a new trigger's start to its first request: the worker has just looked."""
+"""Seconds from a new trigger's start to its first request: the worker has just polled."""
 EARLIEST_EVENT = 10.0
 """Seconds from a new trigger's start to its event. The scheduler can take the executor's "done" of the
 process that deferred for the end of the one that resumes, and then marks the task as failed (GH-71580; seen
@@ -48,9 +48,9 @@ LARGEST_ROW = 65_535
 class JobEvent(TriggerEvent):
     """The event of a wait for jobs, which a log shows by its outcome and the jobs' states.
 
-    Airflow writes each event into the task's log. Whole, ours are 800 bytes of what the task then says in
-    words, and where a thousand fire at once, the last waits until the supervisor has read them all, 4 KiB
-    between two rounds of its work (Airflow 3.3).
+    Airflow writes each event into the task's log. A whole one repeats in 800 bytes what the task then logs in
+    words. If a thousand fire at once, the last waits until the supervisor has read them all, 4 KiB between
+    two rounds of its work (Airflow 3.3).
     """
 
     def __repr__(self) -> str:
@@ -157,11 +157,11 @@ class JobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire once, when the wait is over, and not too soon for Airflow's scheduler.
 
-        A connection that is gone or spoilt since the deferral is told in the event: what a trigger raises,
-        Airflow does not pass on to the task.
+        If the connection was removed or broken since the deferral, the event reports it: Airflow does not
+        pass on to the task what a trigger raises.
         """
-        # The class's logger serves all: each of a thousand has else some seven objects of its own, which the
-        # garbage collector walks through while the event loop waits.
+        # All share the class's logger: a thousand loggers are some seven thousand objects, which the garbage
+        # collector visits while the event loop waits.
         self.logger()
         earliest = time.time() + EARLIEST_EVENT if self._is_recent() else 0.0
         try:
@@ -178,8 +178,8 @@ class JobTrigger(BaseTrigger):
         return self._hook
 
     def first_pauses(self) -> tuple[float, float]:
-        """Return the seconds in which no look is wanted, and those until the first one: triggers that begin
-        together do not ask together. Where a triggerer takes over a wait that is older, it looks at once.
+        """Return the seconds in which no poll is wanted, and those until the first one: triggers that start
+        together do not poll together. A triggerer that takes over an older wait polls at once.
         """
         grace = FIRST_POLL if self._is_recent() else 0.0
         return grace, grace + random.uniform(0, min(self.poll_interval, 10.0))
@@ -192,8 +192,8 @@ class JobTrigger(BaseTrigger):
     def _is_recent(self) -> bool:
         return time.time() < self.started + _RECENT
 
-    def looking(self) -> AbstractAsyncContextManager[Subscription]:
-        """Look at the jobs together with all other triggers of this process."""
+    def polling(self) -> AbstractAsyncContextManager[Subscription]:
+        """Poll the jobs together with all other triggers of this process."""
         (earliest, first), last = self.first_pauses(), None
         deadline = self.wait_terms.deadline
         if deadline is not None:
@@ -241,7 +241,7 @@ class JobTrigger(BaseTrigger):
             self.log.warning("not all jobs of this task were stopped within %g s", STOP_TIMEOUT)
 
     async def _is_still_deferred(self) -> bool:
-        """Return True if the task still waits, or if Airflow does not report whether it does."""
+        """Return True if the task is still deferred, or if Airflow does not report its state."""
         if (task_instance := getattr(self, "task_instance", None)) is None:
             # dag.test(), and callers outside of Airflow: nobody else can have the trigger.
             return False
@@ -262,7 +262,7 @@ class JobTrigger(BaseTrigger):
         return False
 
     async def tell(self, *notes: Note) -> None:
-        """Write notes to the task log, when that holds up no other trigger."""
+        """Write notes to the task log, as soon as that delays no other trigger."""
         for note in notes:
             await emission_budget().room()
             note.tell(self.log)

@@ -1,4 +1,4 @@
-"""Starting a DAG when a job ends: the trigger of an ``AssetWatcher``."""
+"""Start a DAG when a job ends: the trigger of an ``AssetWatcher``."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.polling.feed import JobFeed, Turn, Watcher
 
 _SHARED = ("conn_id", "api", "cluster_id", "version_id", "poll_interval")
-"""The arguments by which watchers share one look at the cloud."""
+"""The arguments that watchers which share their polls have in common."""
 
 
 class JobFinishedTrigger(BaseEventTrigger):
-    """Tells of every job that ends: a certain one, or any that fits.
+    """Fires for every job that ends: certain jobs, or any that fits.
 
     The event's payload is ``{"jobs": [...]}``, each job's status a dict as ``JobStateSensor`` returns it.
-    Jobs whose ends are seen at one look come in one event: Airflow passes a second event, that comes before
-    its scheduler has made a run of the first, to a DAG only together with the event after it.
+    Jobs whose ends are seen in one poll come in one event: if a second event comes before Airflow's scheduler
+    has created a run for the first, a DAG gets it only together with the event after it.
 
-    Each ended job is told once, also where it ended while no triggerer ran; if a triggerer is killed in the
-    moment in which Airflow stores an event, its jobs are told again, with ``may_be_repeated``.
+    Each ended job is reported once, even if it ended while no triggerer ran. If a triggerer is killed in the
+    moment in which Airflow stores an event, its jobs are reported again, with ``may_be_repeated``.
 
-    A watcher begins with what it sees at its first look: jobs that ended before are not told, unless
-    ``job_id`` names them. To change its arguments (but for ``poll_interval``) makes a new watcher of it.
+    A watcher starts with its first poll: jobs that ended before are not reported, unless ``job_id`` names
+    them. With changed arguments (except ``poll_interval``) it is a new watcher.
 
     :param conn_id: the connection to the cloud account.
-    :param job_id: the job, or a list of jobs; any job that fits the rest if left out.
+    :param job_id: the job, or a list of jobs; if left out, any job that fits the rest.
     :param name: a pattern of the job's name, such as ``train-*``; upper and lower case differ.
     :param queue: the queue that the job is in when it ends.
-    :param user: the user of the cluster who submitted it.
-    :param states: the ends that are wanted, such as ``["FAILED"]``; all if left out. UNKNOWN is that of
-        a job which the cloud forgot before its end was seen.
-    :param cluster_id: the cluster; the connection's default if left out.
+    :param user: the cluster's user that submitted it.
+    :param states: the terminal states that are wanted, such as ``["FAILED"]``; default: all. UNKNOWN
+        stands for a job that the cloud forgot before its end was seen.
+    :param cluster_id: the cluster; default: the connection's.
     :param version_id: the version of a ModelArts v1 job.
-    :param api: the API to ask; the connection's type decides if left out.
-    :param poll_interval: seconds between two looks, at least 5, which Airflow's scheduler needs between two
-        events. Watchers that differ only in what they want share their looks (Airflow 3.3).
+    :param api: the API to use; default: that of the connection's type.
+    :param poll_interval: seconds between two polls, at least 5, which Airflow's scheduler needs between two
+        events. Watchers that differ only in the wanted jobs share their polls (Airflow 3.3).
     :raises InvalidArgument: naming the argument that is missing, unknown or contradicts another.
     """
 
@@ -79,7 +79,7 @@ class JobFinishedTrigger(BaseEventTrigger):
         self._feed: JobFeed | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what rebuilds the trigger, without what was left out."""
+        """Return what rebuilds the trigger, without arguments that were left out."""
         names = (
             "conn_id",
             "job_id",
@@ -97,27 +97,27 @@ class JobFinishedTrigger(BaseEventTrigger):
 
     @property
     def identity(self) -> str:
-        """What tells this watcher from all others: a digest of all its arguments but ``poll_interval``."""
+        """Return the watcher's identity: a digest of all its arguments except ``poll_interval``."""
         kwargs = {name: value for name, value in self.serialize()[1].items() if name != "poll_interval"}
         return hashlib.sha256(json.dumps(kwargs, sort_keys=True).encode()).hexdigest()[:16]
 
-    # ------------------------------------------------------------------ Airflow 3.3: one look for many
+    # ------------------------------------------------------------------ Airflow 3.3: one poll for many
 
     def shared_stream_key(self) -> Hashable | None:
-        """Return what watchers that share their looks have in common."""
+        """Return what watchers that share their polls have in common."""
         return (type(self).__qualname__, *(getattr(self, name) for name in _SHARED))
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> Any:
-        """Return what looks for all watchers with one key.
+        """Return what polls for all watchers with one key.
 
-        With a producer, Airflow tells when it has stored the events of a turn; before, nothing may be noted
-        as told.
+        With a producer, Airflow reports when it has stored the events of a turn; until then, they must not
+        count as sent.
         """
         return TurnProducer(kwargs)
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
-        """Send what each turn tells this watcher."""
+        """Send the events of each turn for this watcher."""
         watcher = await self._join(_feed(self.serialize()[1]))
         try:
             async for turn in shared_stream:
@@ -129,7 +129,7 @@ class JobFinishedTrigger(BaseEventTrigger):
     # ------------------------------------------------------------------ before 3.3: each by itself
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look and send, where Airflow has no shared streams."""
+        """Poll and send, if Airflow has no shared streams."""
         from airflow_provider_ehpc.polling.feed import JobFeed
 
         feed = JobFeed(*_shared(self.serialize()[1]))
@@ -145,7 +145,7 @@ class JobFinishedTrigger(BaseEventTrigger):
             self._leave()
 
     async def cleanup(self) -> None:
-        """Take no part in looks any more."""
+        """Take no part in polls any more."""
         self._leave()
 
     async def _join(self, feed: JobFeed) -> Watcher:
@@ -173,37 +173,37 @@ class JobFinishedTrigger(BaseEventTrigger):
 
 
 class TurnProducer:
-    """What Airflow's shared stream asks for turns (a ``SharedStreamProducer``, which 3.1 does not have)."""
+    """The source of turns for Airflow's shared stream (a ``SharedStreamProducer``; 3.1 has none)."""
 
     def __init__(self, kwargs: dict[str, Any]) -> None:
         self._kwargs = kwargs
 
     async def open_stream(self) -> AsyncIterator[tuple[Turn, Turn]]:
-        """Give every turn, to the watchers and to be acknowledged."""
+        """Yield every turn, for the watchers and for the acknowledgement."""
         feed = _feed(self._kwargs)
         async for turn in feed.turns():
             yield turn, turn
 
     async def advance(self, batch: Sequence[Any]) -> None:
-        """Note what was told in turns whose events Airflow has stored.
+        """Take in that Airflow has stored the events of turns.
 
-        Where one of the watchers was ended instead, nothing is noted: which one is not said, and it will
-        begin again where its position stands. What the others were told is noted with their next turn.
+        If a watcher was ended instead, nothing is saved: Airflow does not report which one, and it resumes at
+        its position. The positions of the others are saved with their next turn.
         """
         for item in batch:
             if item.outcome.is_clean:
                 await item.broker_payload.stored()
 
     def get_advance_lane(self, broker_payload: Any) -> Hashable:
-        """Keep the turns in their order."""
+        """Return one lane for all turns, which preserves their order."""
         return None
 
     async def aclose(self) -> None:
-        """Leave it to the feed, which closes its connections when its turns end."""
+        """Do nothing: the feed closes its connections when its turns end."""
 
 
 async def _events(watcher: Watcher, turn: Turn) -> AsyncIterator[TriggerEvent]:
-    # A turn that began before the watcher joined says nothing to it.
+    # A turn that began before the watcher joined has nothing for it.
     if (ends := turn.ends.get(watcher)) and (payload := await watcher.payload(ends)):
         yield TriggerEvent(payload)
         # Not sooner: to Airflow, a watcher that is ended before it has queued the event accepted the turn.

@@ -27,7 +27,7 @@ from airflow_provider_ehpc.triggers.base import JobTrigger
 
 
 class SharedView:
-    """A job as the poller sees it that all triggers share, for one who looks and pauses when it likes."""
+    """A view of a job in the poller that all triggers share, for one trigger with its own pace."""
 
     def __init__(self, subscription: Subscription, ref: JobRef) -> None:
         self._subscription = subscription
@@ -36,9 +36,9 @@ class SharedView:
         self._status: JobStatus | None = None
 
     async def look(self) -> JobStatus | ApiError | None:
-        """Return what was told last; of a job not known, or not to be asked for, what is told next."""
+        """Return the last result, or wait for the next one after an error or an unknown job."""
         if self._news is None:
-            # What lies ready is taken even in no time.
+            # A timeout of 0 still takes a result that is ready.
             await self.pause(0.0 if self._status else None)
         news, self._news = self._news, None
         if isinstance(news, ApiError):
@@ -56,7 +56,7 @@ class SharedView:
         return self._status
 
     async def pause(self, seconds: float | None) -> None:
-        """Wait for so many seconds, or until something is told."""
+        """Wait for ``seconds``, or until a result arrives."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 self._news = await self._subscription.look()
@@ -68,7 +68,7 @@ class JobLogTrigger(JobTrigger):
     The whole life of the job is one deferral: Airflow truncates a trigger's log at every new one.
 
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
-    :param cursor: where an earlier try stopped,
+    :param cursor: the place where an earlier try stopped,
         a :class:`~airflow_provider_ehpc.logs.cursor.SavedCursor` as a dict.
     :param encoding: of the job's output.
     """
@@ -112,7 +112,7 @@ class JobLogTrigger(JobTrigger):
             encoding=self.encoding,
         )
         meter = LogMeter(hook.api.name, "triggerer", follower.totals, resumed=start is not None)
-        async with self.looking() as subscription:
+        async with self.polling() as subscription:
             view = SharedView(subscription, ref)
 
             async def do(step: Step) -> JobStatus | ApiError | None:
@@ -139,7 +139,7 @@ class JobLogTrigger(JobTrigger):
         return {**event, "log": dataclasses.asdict(follower.totals)}
 
     async def cleanup(self) -> None:
-        """Close the connections, and make way for other streams."""
+        """Close the connections, and leave the log's bandwidth to other streams."""
         if self._store:
             self._store.close()
         await super().cleanup()

@@ -1,4 +1,4 @@
-"""Waiting for the state of jobs, in the triggerer."""
+"""Wait for the state of jobs, in the triggerer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from airflow_provider_ehpc.polling.watch import JobSetWatch, Lateness, Verdict
 from airflow_provider_ehpc.triggers.base import JobTrigger
 
 _CARRIED = 10
-"""News that the event takes along to the worker, at most; it is kept in Airflow's database."""
+"""Lines for the log that the event carries to the worker, at most; Airflow's database stores them."""
 
 
 class JobStateTrigger(JobTrigger):
-    """Fires once, when every job is in one of the wanted states, or one never will be."""
+    """Fires once: when every job is in a target state, or one can never be."""
 
     _watch: JobSetWatch | None = None
 
@@ -31,7 +31,7 @@ class JobStateTrigger(JobTrigger):
         seen = self.seen or self.takes_over
         watch = self._watch = JobSetWatch(self.refs, self.wait_terms, self.started, seen_before=seen)
         lateness = Lateness(self.poll_interval)
-        async with self.looking() as subscription:
+        async with self.polling() as subscription:
             while True:
                 look = await subscription.look()
                 if isinstance(look, ApiError):
@@ -45,7 +45,7 @@ class JobStateTrigger(JobTrigger):
                 if verdict is not None:
                     return self._event(verdict)
                 subscription.refs = watch.waiting
-                # What thousands hold while they wait, the garbage collector walks through.
+                # The garbage collector visits what thousands hold while they wait.
                 del look, notes
 
     def _event(self, verdict: Verdict) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def test_a_violation_says_who_did_what_to_what_and_when() -> None:
     first, second = judge(rules, [REMOVAL])
     assert str(first) == (
         "rule 'removals': HpcQueueRemoveEhpcQueueNodes (j-000001) on ehpc-czkekzfz, cln-w1xufnk9 at "
-        "2026-03-01T00:00:00+00:00, successful: usr-GxkSGFDs may not do it"
+        "2026-03-01T00:00:00+00:00, successful: usr-GxkSGFDs: action is not allowed for this user"
     )
     assert (first.effect, second.effect) == (Effect.FAIL, Effect.WARN)
     assert "out of hours" in str(second)

@@ -96,7 +96,7 @@ def test_a_broken_store_is_told_once_and_fails_nothing(logger: logging.Logger, l
     kept.forget()
     assert not kept.outdated
     (warning,) = log.warnings
-    assert "could not be read: RuntimeError the database is away. The wait goes on" in warning
+    assert "could not be read: RuntimeError the database is away. The wait continues" in warning
 
 
 def test_an_airflow_without_a_store_is_told(logger: logging.Logger, log: TaskLog) -> None:
@@ -106,7 +106,7 @@ def test_an_airflow_without_a_store_is_told(logger: logging.Logger, log: TaskLog
     kept.take_over()
     kept.forget()
     (line,) = log.lines
-    assert line.startswith("log of job 7 in cluster c1: reading begins here")
+    assert line.startswith("log of job 7 in cluster c1: reading starts at its beginning")
     assert "after a crash or in a retry, lines come again" in line
 
 

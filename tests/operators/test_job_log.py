@@ -128,7 +128,7 @@ def test_a_log_that_cannot_be_read_does_not_fail_the_task(
         *(str(n) for n in range(1, 7)),
     ]
     assert job["log"]["errors"] > 0
-    assert len([line for line in task_log.warnings if "its log is asked for again" in line]) == 1
+    assert len([line for line in task_log.warnings if "reading its log is retried" in line]) == 1
 
 
 def test_a_rotated_log_is_followed(
@@ -192,7 +192,7 @@ def test_a_killed_task_ends_at_once(ehpc_emulator: Emulator, make: Make, asked: 
 
     killing = threading.Thread(target=kill, daemon=True)
     killing.start()
-    with pytest.raises(TaskKilled, match=f"told to end while it followed job {job_id}"):
+    with pytest.raises(TaskKilled, match=f"Airflow ended the task while it followed job {job_id}"):
         operator.execute({})
     killing.join()
     assert ehpc_emulator.requests.count("StopJobs", "ok") == asked
@@ -233,7 +233,7 @@ def test_a_storage_that_cannot_be_written_does_not_fail_the_task(
     """The job has succeeded, perhaps after days: its result must not be lost for a wrong address."""
     job_id = ehpc_emulator.submit("echo line")
     assert make(job_id, keep_log_at=where).execute({})["state"] == "SUCCEEDED"
-    assert f"could not be kept at {where}" in task_log.warnings[-1]
+    assert f"could not be saved at {where}" in task_log.warnings[-1]
 
 
 # Deferring

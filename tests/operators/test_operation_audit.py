@@ -353,7 +353,7 @@ def test_a_failing_rule_fails_the_task_and_names_what_broke_it(
     assert isinstance(forbidden.value, AirflowFailException)
     text = str(forbidden.value)
     assert text.count("rule 'removals'") == 20
-    assert "usr-b may not do it" in text
+    assert "usr-b: action is not allowed for this user" in text
     assert "failures" not in text
     (manifest,) = (path for path in (tmp_path / "audit").iterdir() if "manifest" in path.name)
     told = json.loads(manifest.read_text())
