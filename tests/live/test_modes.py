@@ -46,7 +46,16 @@ class Ended:
         self._rows = self._read("SELECT task_id, state, try_number FROM task_instance")
         self.states = {task: state for task, state, _ in self._rows}
         self.tries = {task: tries for task, _, tries in self._rows}
-        self.results = dict(self._read("SELECT task_id, value FROM xcom WHERE key = 'return_value'"))
+        self.results = dict(self._read(self._results_query()))
+
+    def _results_query(self) -> str:
+        if self._read("SELECT name FROM sqlite_master WHERE name = 'xcom'"):
+            return "SELECT task_id, value FROM xcom WHERE key = 'return_value'"
+        # Airflow 3.4
+        return (
+            "SELECT task_id, value FROM xcom_v2 JOIN task_instance ON task_instance.id = task_instance_id "
+            "WHERE key = 'return_value'"
+        )
 
     def _read(self, query: str) -> list[Any]:
         from sqlalchemy import create_engine, text
