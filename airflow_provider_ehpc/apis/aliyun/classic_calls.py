@@ -34,7 +34,7 @@ VERSION = "2018-04-12"
 
 
 class ListedJob(PascalAnswer):
-    """A job as ListJobs tells it. Times have no zone; ``state`` is FINISHED, RUNNING or QUEUED."""
+    """A job as ListJobs reports it. Times have no zone; ``state`` is FINISHED, RUNNING or QUEUED."""
 
     id: Id = ""
     name: Text = ""
@@ -99,7 +99,7 @@ def list_jobs(
 
 
 class FilteredJob(ListedJob):
-    """A job as ListJobsWithFilters tells it."""
+    """A job as ListJobsWithFilters reports it."""
 
     queue: Text = ""
 
@@ -182,7 +182,7 @@ def _is_id(key: str) -> bool:
 
 
 class GetJobLogAnswer(PascalAnswer):
-    """Answer of GetJobLog: pieces of both files in Base64. Neither file's length is told."""
+    """Answer of GetJobLog: pieces of both files in Base64. Neither has the length of its file."""
 
     request_id: Text = ""
     job_id: Id = ""

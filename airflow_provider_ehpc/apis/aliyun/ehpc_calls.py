@@ -43,7 +43,7 @@ class Resources(PascalAnswer):
 
 
 class JobInfo(PascalAnswer):
-    """A job as GetJob tells it. Times have no zone; there is neither an exit code nor an end time."""
+    """A job as GetJob reports it. Times have no zone; there is neither an exit code nor an end time."""
 
     job_id: Id = ""
     job_name: Text = ""
@@ -100,7 +100,7 @@ def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
 
 
 class ListedJobSpec(PascalAnswer):
-    """A job as ListJobs tells it: other names than GetJob's, and times in epoch seconds."""
+    """A job as ListJobs reports it: other names than GetJob's, and times in epoch seconds."""
 
     id: Id = ""
     state: Text = ""

@@ -31,7 +31,7 @@ PAGE_SIZE = 100
 
 
 class ListedJob(PascalAnswer):
-    """A serverless job, or a sub-task of an array job, as ListServerlessJobs tells it."""
+    """A serverless job, or a sub-task of an array job, as ListServerlessJobs reports it."""
 
     # Id, Name and Owner are what an earlier SDK called the first three.
     job_id: Id = Field("", validation_alias=AliasChoices("JobId", "Id", "job_id"))
@@ -57,7 +57,7 @@ class ArrayProperties(PascalAnswer):
 
 
 class ServerlessJob(ListedJob):
-    """A serverless job, or a sub-task of an array job, as DescribeServerlessJobs tells it."""
+    """A serverless job, or a sub-task of an array job, as DescribeServerlessJobs reports it."""
 
     last_modify_time: Time = None
     """In milliseconds, beside the other times' seconds."""

@@ -13,7 +13,7 @@ from airflow_provider_ehpc.apis.call import Flow
 from airflow_provider_ehpc.apis.job import LogBatch, LogChunk
 
 LARGEST = 400 * 1024
-"""Bytes that one window may hold (only the Chinese page tells it: "400 * 1024")."""
+"""Bytes that one window may hold (only the Chinese page reports it: "400 * 1024")."""
 SMALLEST = 1024
 """Bytes that a window holds by default."""
 _PEEK = 4096
