@@ -17,7 +17,8 @@ SHOWN = 16 * 1024
 _NUMBERED = re.compile(r"(?:stderr \| )?(out|err) (\d+) of the run ")
 _TURN = re.compile(r"--- resumed at .+; up to one turn \(about ([\d.]+) s\) may be repeated ---")
 _ANEW = re.compile(
-    r"--- resumed at .+; all that was written behind it may be repeated ---|log of .+ begins here,"
+    r"--- resumed at .+; all that was written behind it may be repeated ---"
+    r"|log of .+: reading starts at its beginning\."
 )
 
 

@@ -157,8 +157,9 @@ def test_an_unknown_job(make: Make) -> None:
 
 def test_the_time_is_over(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
     job_id = ehpc_emulator.submit("echo line; sleep 60")
+    ehpc_emulator.wait_for(job_id, "RUNNING")
     with pytest.raises(JobTimedOut, match=r"timed out after .* the job was not stopped"):
-        make(job_id, timeout=0.5).execute({})
+        make(job_id, timeout=5).execute({})
     assert written(task_log) == ["line"]
     assert ehpc_emulator.job(job_id).phase == "RUNNING"
 
