@@ -30,15 +30,15 @@ class OperationsForbidden(AirflowFailException):
     """Operations violated a rule of the audit. The records are written, and a retry would find the same."""
 
 
-class AuthenticationFailed(call.AuthenticationFailed, AirflowFailException):
+class KeyRejected(call.AuthenticationFailed, AirflowFailException):
     """The cloud rejects the key. No retry is used: clouds lock a key that is rejected again and again."""
 
 
-class PermissionDenied(call.PermissionDenied, AirflowFailException):
+class ActionDenied(call.PermissionDenied, AirflowFailException):
     """The key may not do this. No retry is used: another request changes nothing."""
 
 
-_WITHOUT_RETRIES: tuple[type[ApiError], ...] = (AuthenticationFailed, PermissionDenied)
+_WITHOUT_RETRIES: tuple[type[ApiError], ...] = (KeyRejected, ActionDenied)
 
 
 def for_airflow(error: ApiError) -> ApiError:

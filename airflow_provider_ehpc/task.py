@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_ehpc.apis.job import JobRef
     from airflow_provider_ehpc.hooks.base import ApiHook
-    from airflow_provider_ehpc.polling.terms import WaitTerms
-    from airflow_provider_ehpc.polling.verdict import Verdict
+    from airflow_provider_ehpc.waiting.conditions import WaitConditions
+    from airflow_provider_ehpc.waiting.verdict import Verdict
 
 DEFER_SLACK = timedelta(minutes=5)
 """The trigger has the deadline itself and can report what it saw; Airflow's own timeout comes after it."""
@@ -73,16 +73,16 @@ class JobTask(TextTemplates):
         verdict: Verdict,
         event: Mapping[str, Any],
         refs: list[JobRef],
-        terms: WaitTerms,
+        terms: WaitConditions,
         timed_out: type[Exception],
     ) -> list[dict[str, Any]]:
         """Return what is known of each job, or raise what the verdict means.
 
         :param event: the trigger's event, which may be too small for all jobs; empty on the worker.
         """
-        from airflow_provider_ehpc.ending import all_jobs, end_of_wait, failed_jobs
-        from airflow_provider_ehpc.polling.event import reached_states
-        from airflow_provider_ehpc.polling.verdict import Outcome
+        from airflow_provider_ehpc.outcome import all_jobs, end_of_wait, failed_jobs
+        from airflow_provider_ehpc.waiting.event import reached_states
+        from airflow_provider_ehpc.waiting.verdict import Outcome
 
         reached = reached_states(event, refs)
         if verdict.outcome is Outcome.REACHED and JobState.CANCELLED not in terms.target_states:
@@ -112,14 +112,14 @@ class JobTask(TextTemplates):
 
     def _stop(self, refs: Iterable[JobRef]) -> None:
         """Stop the jobs, if ``stop_job_on_kill`` asks for it; each once."""
-        from airflow_provider_ehpc.polling.stop import stop_jobs
+        from airflow_provider_ehpc.waiting.stop import stop_jobs
 
         if self.stop_job_on_kill and (left := [ref for ref in refs if ref not in self._stopped]):
             stopped = self.hook.drive(stop_jobs(self.hook.api, left), lambda note: note.tell(self.log))
             self._stopped.update(stopped)
 
     def _load_stopped(self, context: Context, refs: Iterable[JobRef]) -> None:
-        from airflow_provider_ehpc.polling.event import unpack
+        from airflow_provider_ehpc.waiting.event import unpack
 
         if not self.stop_job_on_kill or (store := task_state_store(context)) is None:
             return
@@ -133,7 +133,7 @@ class JobTask(TextTemplates):
 
     def _save_stopped(self, context: Context) -> None:
         """Save which jobs were stopped, so that a retry does not take their end for a success."""
-        from airflow_provider_ehpc.polling.event import pack
+        from airflow_provider_ehpc.waiting.event import pack
 
         if not self._stopped or (store := task_state_store(context)) is None:
             return

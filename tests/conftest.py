@@ -27,7 +27,7 @@ import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 from airflow_provider_ehpc.logs import arrival  # noqa: E402
-from tests.waiting import Gate, eventually  # noqa: E402
+from tests.gates import Gate, eventually  # noqa: E402
 
 # How long an example takes says more of the machine than of what is tested.
 hypothesis.settings.register_profile("patient", deadline=None)

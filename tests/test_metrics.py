@@ -18,7 +18,7 @@ import pytest
 from airflow_provider_ehpc import metrics
 from airflow_provider_ehpc.apis.call import NotFound
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
-from airflow_provider_ehpc.apis.job import Told as ToldStates
+from airflow_provider_ehpc.apis.job import Reported as ToldStates
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobTimedOut
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
@@ -26,12 +26,12 @@ from airflow_provider_ehpc.operators.job_log import JobLogOperator
 from airflow_provider_ehpc.polling import poller
 from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 from tests.conftest import Ask, Pauses
+from tests.gates import eventually
 from tests.logs.stores import TI, States
 from tests.statsd import StatsdServer
-from tests.waiting import eventually
 
 
-class Told(list[Any]):
+class Reported(list[Any]):
     """Metrics that were handed over."""
 
     take = list.append
@@ -42,9 +42,9 @@ class Told(list[Any]):
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+def told(monkeypatch: pytest.MonkeyPatch) -> Reported:
     """Collect the metrics instead of sending them."""
-    collected = Told()
+    collected = Reported()
     monkeypatch.setattr(metrics, "_sender", collected)
     return collected
 
@@ -81,7 +81,7 @@ def fail() -> None:
 
 
 def test_requests_are_counted_by_outcome(
-    ehpc_emulator: Emulator, hook: EhpcHook, ask: Ask, pauses: Pauses, told: Told
+    ehpc_emulator: Emulator, hook: EhpcHook, ask: Ask, pauses: Pauses, told: Reported
 ) -> None:
     """Otherwise nobody sees that half of what is asked fails and is asked again."""
     job = ("get_job", ehpc_emulator.cluster_id, ehpc_emulator.submit("true"))
@@ -96,7 +96,7 @@ def test_requests_are_counted_by_outcome(
     assert told.values("ehpc.throttled", api="ehpc", conn_id=hook.conn_id) == [1, 1]
 
 
-def test_the_log_is_counted_on_the_worker(ehpc_emulator: Emulator, conn_id: str, told: Told) -> None:
+def test_the_log_is_counted_on_the_worker(ehpc_emulator: Emulator, conn_id: str, told: Reported) -> None:
     job_id = ehpc_emulator.submit("seq 1 1000; sleep 0.3; echo 数据; printf 'no end'")
     operator = JobLogOperator(
         task_id="log", conn_id=conn_id, job_id=job_id, poll_interval=0.05, log_settle_time=0.1
@@ -107,7 +107,7 @@ def test_the_log_is_counted_on_the_worker(ehpc_emulator: Emulator, conn_id: str,
     assert not told.values("ehpc.log_resumes")
 
 
-def test_a_resumed_log_is_counted(ehpc_emulator: Emulator, conn_id: str, told: Told) -> None:
+def test_a_resumed_log_is_counted(ehpc_emulator: Emulator, conn_id: str, told: Reported) -> None:
     """A triggerer that is killed again and again shows here, and only what is new counts as written."""
     job_id = ehpc_emulator.submit("echo before; sleep 30")
     path = ehpc_emulator.job(job_id).stdout_path
@@ -125,7 +125,7 @@ def test_a_resumed_log_is_counted(ehpc_emulator: Emulator, conn_id: str, told: T
 
 
 async def test_the_log_is_counted_in_the_triggerer(
-    ehpc_emulator: Emulator, conn_id: str, quick_triggers: None, told: Told
+    ehpc_emulator: Emulator, conn_id: str, quick_triggers: None, told: Reported
 ) -> None:
     job = {"job_id": ehpc_emulator.submit("seq 1 300"), "cluster_id": ehpc_emulator.cluster_id}
     trigger = JobLogTrigger(
@@ -154,7 +154,7 @@ class SlowHook:
 
 
 async def test_waiting_jobs_and_the_lag_of_their_looks_are_told(
-    monkeypatch: pytest.MonkeyPatch, told: Told
+    monkeypatch: pytest.MonkeyPatch, told: Reported
 ) -> None:
     """A gauge that stays up when nobody waits any more would keep somebody awake."""
 

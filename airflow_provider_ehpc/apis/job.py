@@ -31,7 +31,7 @@ class JobState(StrEnum):
     SUSPENDED = "SUSPENDED"
     """Stopped for a while by the scheduler or a person; it can go on."""
     CANCELLING = "CANCELLING"
-    """Told to stop, not yet stopped."""
+    """Asked to stop, not yet stopped."""
     SUCCEEDED = "SUCCEEDED"
     """Ended, and as far as the cloud tells (``JobStatus.outcome_assumed``) without an error."""
     FAILED = "FAILED"
@@ -279,7 +279,7 @@ class JobSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PartialResult:
     """States of some of the jobs that are asked for, while others are still to be asked for: with many
     thousands, that takes seconds. It wants no answer, and the states are in the flow's result as well.
     """
@@ -313,7 +313,7 @@ class JobApi(Protocol):
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
         """Ask for many jobs in as few requests as the API allows; None for a job it does not know.
 
-        What an answer has told already is yielded behind its call, as :class:`Told`.
+        What an answer has told already is yielded behind its call, as :class:`PartialResult`.
         """
 
     def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:

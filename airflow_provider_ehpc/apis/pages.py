@@ -17,7 +17,7 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
     some_at_once,
 )
-from airflow_provider_ehpc.apis.job import JobRef, JobStatus, StatusesFlow, Told
+from airflow_provider_ehpc.apis.job import JobRef, JobStatus, PartialResult, StatusesFlow
 from airflow_provider_ehpc.apis.listing import PageGuard
 
 _WORTH_A_PAGE = 3
@@ -82,14 +82,14 @@ def statuses_by_page_or_job(
             # A key may be allowed to ask for a job and not for all of them.
             pass
 
-    def ask(ref: JobRef) -> Generator[ApiCall[Any] | Told, Any, None]:
+    def ask(ref: JobRef) -> Generator[ApiCall[Any] | PartialResult, Any, None]:
         try:
             found[ref] = yield from job_status(ref)
         except NotFound as error:
             if not unknown(error):
                 raise
             found[ref] = None
-        yield Told({ref: found[ref]})
+        yield PartialResult({ref: found[ref]})
 
     yield from some_at_once(ask(ref) for ref in refs if ref not in found)
     return found
@@ -105,13 +105,13 @@ def _read(
     in it, for most orders are undocumented.
     """
 
-    def ask(number: int) -> Generator[ApiCall[Any] | Told, Any, JobsPage]:
+    def ask(number: int) -> Generator[ApiCall[Any] | PartialResult, Any, JobsPage]:
         page = yield from jobs.ask(number)
         told = {ref: status for ref, status in page.statuses.items() if ref in wanted}
         found.update(told)
         wanted.difference_update(told)
         if told:
-            yield Told(told)
+            yield PartialResult(told)
         return page
 
     credit = max(1, len(wanted) // 4)

@@ -20,7 +20,7 @@ from airflow_provider_ehpc.apis.operation import OperationRecord, Window, stamp
 from airflow_provider_ehpc.audit.ocsf import api_activity
 from airflow_provider_ehpc.audit.pending import Completion, PendingOperation, pending_of
 from airflow_provider_ehpc.audit.rules import Violation
-from airflow_provider_ehpc.audit.window import Reading
+from airflow_provider_ehpc.audit.window import AuditReading
 from airflow_provider_ehpc.text import file_name
 
 FORMATS: dict[str, Callable[[OperationRecord], dict[str, Any]]] = {
@@ -107,7 +107,7 @@ def carried_operations(directory: StorePath, scope: str, window: Window) -> tupl
 def write_audit(
     directory: StorePath,
     scope: str,
-    reading: Reading,
+    reading: AuditReading,
     *,
     completion: Completion | None = None,
     violations: Sequence[Violation] = (),

@@ -1,4 +1,4 @@
-"""Reading the operations of a window completely, or failing.
+"""Read the operations of a window completely, or failing.
 
 The logs of these clouds offer pages and a total, but no cursor, no snapshot and no order among rows of one
 second. Rows appear late and change. What holds here in spite of that:
@@ -48,7 +48,7 @@ class WindowIncomplete(ApiError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class AuditReading:
     """All operations of a window, oldest first, and how many requests it took to read them."""
 
     window: Window
@@ -63,7 +63,7 @@ def read_window(
     now: datetime,
     settle: timedelta = SETTLE,
     request_limit: int = REQUEST_LIMIT,
-) -> Flow[Reading]:
+) -> Flow[AuditReading]:
     """Read every operation that began in ``window``.
 
     :param now: the time, aware.
@@ -81,7 +81,7 @@ def read_window(
     records = sorted(
         (record for record in found if record.time in window), key=lambda record: (record.time, record.uid)
     )
-    return Reading(window, tuple(records), meter.requests)
+    return AuditReading(window, tuple(records), meter.requests)
 
 
 class Meter:

@@ -17,7 +17,7 @@ _FACT = "accounts"
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class CloudAccount:
     """An access key and what it is not allowed to do."""
 
     access_key_id: str
@@ -44,34 +44,34 @@ class Accounts:
         self._store = store
         self._accounts = {}
         for record in store.fact(_FACT) or []:
-            account = read_record(Account, record)
+            account = read_record(CloudAccount, record)
             self._accounts[account.access_key_id] = account
         if not self._accounts:
             self.add()
 
     @property
-    def first(self) -> Account:
+    def first(self) -> CloudAccount:
         """The account that a connection gets."""
         return next(iter(self._accounts.values()))
 
-    def find(self, access_key_id: str) -> Account | None:
+    def find(self, access_key_id: str) -> CloudAccount | None:
         """Return the account of a key."""
         return self._accounts.get(access_key_id)
 
-    def add(self, *, denied: tuple[str, ...] = ()) -> Account:
+    def add(self, *, denied: tuple[str, ...] = ()) -> CloudAccount:
         """Make an account that may do everything but ``denied``."""
-        return self._keep(Account("LTAI5t" + _draw(18), _draw(30), denied=denied))
+        return self._keep(CloudAccount("LTAI5t" + _draw(18), _draw(30), denied=denied))
 
-    def issue_token(self, *, seconds: float = 3600, denied: tuple[str, ...] = ()) -> Account:
+    def issue_token(self, *, seconds: float = 3600, denied: tuple[str, ...] = ()) -> CloudAccount:
         """Make a temporary key, as the token service does; negative ``seconds`` make an expired one."""
-        account = Account("STS." + _draw(25), _draw(44), _draw(96), time.time() + seconds, denied)
+        account = CloudAccount("STS." + _draw(25), _draw(44), _draw(96), time.time() + seconds, denied)
         return self._keep(account)
 
     def deny(self, *operations: str) -> None:
         """Take from the first account the right to ``operations`` and give back all others."""
         self._keep(dataclasses.replace(self.first, denied=operations))
 
-    def _keep(self, account: Account) -> Account:
+    def _keep(self, account: CloudAccount) -> CloudAccount:
         self._accounts[account.access_key_id] = account
         self._store.set_fact(_FACT, [dataclasses.asdict(kept) for kept in self._accounts.values()])
         return account

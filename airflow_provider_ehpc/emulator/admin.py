@@ -13,11 +13,11 @@ from typing import Any
 
 from aiohttp import web
 
-from airflow_provider_ehpc.emulator.accounts import Account, Accounts
+from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.faults import Fault, Faults
 from airflow_provider_ehpc.emulator.journal import Journal
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
-from airflow_provider_ehpc.emulator.operations import CLOUDS, Operation
+from airflow_provider_ehpc.emulator.operations import CLOUDS, EmulatedOperation
 from airflow_provider_ehpc.emulator.records import read_record, read_value
 
 PREFIX = "/_emulator"
@@ -125,7 +125,7 @@ class Admin:
         :class:`~airflow_provider_ehpc.emulator.operations.Operation`.
         """
         _only(body, {"operations"})
-        rows = [read_record(Operation, fields) for fields in read_value(list, body, "operations", [])]
+        rows = [read_record(EmulatedOperation, fields) for fields in read_value(list, body, "operations", [])]
         return 201, [row.id for row in self._operation_log.add(rows)]
 
     def _guarded(
@@ -155,7 +155,7 @@ class Admin:
         return handle
 
 
-def _key(account: Account) -> dict[str, str | None]:
+def _key(account: CloudAccount) -> dict[str, str | None]:
     return {
         "access_key_id": account.access_key_id,
         "secret": account.secret,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.dependencies import OPTION, may_start
-from airflow_provider_ehpc.emulator.jobs import Job, Phase, Submission, output_paths
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase, Submission, output_paths
 from airflow_provider_ehpc.emulator.schedulers import Scheduler
 from airflow_provider_ehpc.emulator.store import Store
 
@@ -34,8 +34,8 @@ class Cluster:
         self._scheduler = scheduler
         self._store = store
         self._turn = asyncio.Lock()
-        self._jobs: dict[int, dict[int | None, Job]] = {}
-        self._unfinished: dict[tuple[int, int | None], Job] = {}
+        self._jobs: dict[int, dict[int | None, EmulatedJob]] = {}
+        self._unfinished: dict[tuple[int, int | None], EmulatedJob] = {}
         self._watch: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
@@ -55,7 +55,7 @@ class Cluster:
             if kill_jobs:
                 await asyncio.to_thread(self._scheduler.kill, list(self._unfinished.values()))
 
-    async def submit(self, spec: JobSpec, post_command: str = "") -> Job:
+    async def submit(self, spec: JobSpec, post_command: str = "") -> EmulatedJob:
         """Take a job, or an array of jobs, and return it.
 
         :raises SubmissionRefused: where the scheduler does not take it.
@@ -70,13 +70,13 @@ class Cluster:
             jobs = []
             for index in submission.indexes:
                 paths = output_paths(self.home, spec, str(number), None if index is None else str(index))
-                jobs.append(Job(submission, index, *paths, modified_at=now))
+                jobs.append(EmulatedJob(submission, index, *paths, modified_at=now))
             await asyncio.to_thread(self._store.add, submission, jobs)
             for job in jobs:
                 self._keep(job)
         return self._jobs[number].get(None) or self._whole(number)
 
-    async def stop(self, job: Job) -> None:
+    async def stop(self, job: EmulatedJob) -> None:
         """Ask for the end of a job, or of all sub-jobs of an array."""
         async with self._turn:
             keys = [part.key for part in self._jobs[job.number].values()] if job.whole_array else [job.key]
@@ -91,7 +91,7 @@ class Cluster:
                 self._keep(part)
             await asyncio.to_thread(self._scheduler.stop, stopping)
 
-    def get(self, number: int, index: int | None = None) -> Job | None:
+    def get(self, number: int, index: int | None = None) -> EmulatedJob | None:
         """Return a job, a sub-job, or under an array's number the whole array; None where there is none."""
         parts = self._jobs.get(number)
         if parts is None:
@@ -100,7 +100,7 @@ class Cluster:
             return self._whole(number)
         return parts.get(index)
 
-    def jobs(self) -> Iterator[Job]:
+    def jobs(self) -> Iterator[EmulatedJob]:
         """Go through all jobs in the order of submission, an array before its sub-jobs."""
         for number, parts in self._jobs.items():
             if None not in parts:
@@ -140,7 +140,7 @@ class Cluster:
             for job in changed:
                 self._keep(job)
 
-    def _dependent(self) -> list[Job]:
+    def _dependent(self) -> list[EmulatedJob]:
         """Return the jobs that may have to wait for others."""
         return [
             job
@@ -148,10 +148,10 @@ class Cluster:
             if job.phase is Phase.PENDING and job.stopped_at is None and OPTION in job.spec.options
         ]
 
-    def _parts(self, number: int) -> list[Job]:
+    def _parts(self, number: int) -> list[EmulatedJob]:
         return list(self._jobs[number].values())
 
-    def _keep(self, job: Job) -> None:
+    def _keep(self, job: EmulatedJob) -> None:
         self.changes += 1
         self._jobs.setdefault(job.number, {})[job.index] = job
         if job.phase.ended:
@@ -159,7 +159,7 @@ class Cluster:
         else:
             self._unfinished[job.key] = job
 
-    def _whole(self, number: int) -> Job:
+    def _whole(self, number: int) -> EmulatedJob:
         """Return an array as one job: begun with its first sub-job, ended with its last."""
         parts = list(self._jobs[number].values())
         starts = [part.started_at for part in parts if part.started_at is not None]
@@ -167,7 +167,7 @@ class Cluster:
         phase = _whole_phase([part.phase for part in parts])
         submission = parts[0].submission
         stdout, stderr = output_paths(self.home, submission.spec, str(number), None)
-        return Job(
+        return EmulatedJob(
             submission,
             None,
             stdout,

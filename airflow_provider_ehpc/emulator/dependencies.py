@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
 OPTION = "emulator.depends_on"
 """Name in :attr:`JobSpec.options` of a list of ``[type, number, index]``; only sub-tasks have an index."""
@@ -20,11 +20,11 @@ TYPES = {
     "AfterAny": "afterany",
     "AfterCorresponding": "aftercorr",
 }
-Parts = Callable[[int], Sequence[Job]]
+Parts = Callable[[int], Sequence[EmulatedJob]]
 """Returns the sub-tasks of a job's number, or the job alone if it is no array."""
 
 
-def may_start(job: Job, parts: Parts) -> bool | None:
+def may_start(job: EmulatedJob, parts: Parts) -> bool | None:
     """Return True if all dependencies are satisfied, False if one never will be, and None while it waits."""
     verdicts = [
         _satisfied(kind, _meant(job, kind, parts(number), index))
@@ -42,7 +42,7 @@ def sbatch_dependency(spec: JobSpec) -> str | None:
     return ",".join(words) or None
 
 
-def _meant(job: Job, kind: str, parts: Iterable[Job], index: int | None) -> list[Job]:
+def _meant(job: EmulatedJob, kind: str, parts: Iterable[EmulatedJob], index: int | None) -> list[EmulatedJob]:
     parts = list(parts)
     if kind == "AfterCorresponding" and index is None and job.index is not None:
         # Of a job that is no array, the whole job corresponds to each sub-task.
@@ -50,7 +50,7 @@ def _meant(job: Job, kind: str, parts: Iterable[Job], index: int | None) -> list
     return [part for part in parts if index is None or part.index == index]
 
 
-def _satisfied(kind: str, parts: Sequence[Job]) -> bool | None:
+def _satisfied(kind: str, parts: Sequence[EmulatedJob]) -> bool | None:
     ended = [part.phase for part in parts if part.phase.ended]
     wanted = {
         "AfterFailed": lambda phase: phase is not Phase.COMPLETED,

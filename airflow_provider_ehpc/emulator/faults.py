@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from airflow_provider_ehpc.emulator.operations import OperationStatus
+from airflow_provider_ehpc.emulator.operations import EmulatedStatus
 
 
 class FaultKind(StrEnum):
@@ -113,7 +113,7 @@ class Fault:
             ("size", self.size >= 0),
             ("rows", 0 <= self.rows <= _MOST_ROWS),
             ("rate", self.rate > 0),
-            ("word", self.kind is not FaultKind.CHANGE or self.word in ("", *OperationStatus)),
+            ("word", self.kind is not FaultKind.CHANGE or self.word in ("", *EmulatedStatus)),
         ):
             if not good:
                 raise ValueError(f"{name}: {getattr(self, name)!r} is out of range for the fault {self.kind}")

@@ -56,7 +56,7 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class EmulatedJob:
     """One job, or one sub-job of an array, or (:attr:`whole_array`) an array as a whole."""
 
     submission: Submission

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
-from airflow_provider_ehpc.emulator.operations import CLOUDS, Operation, OperationStatus
+from airflow_provider_ehpc.emulator.operations import CLOUDS, EmulatedOperation, EmulatedStatus
 from airflow_provider_ehpc.emulator.store import Store
 
 
@@ -25,18 +25,18 @@ class OperationLog:
         """Brings the operations up to date that wait for something; called before each reading."""
         self._store = store
         self._faults = faults
-        self._rows: dict[str, dict[str, Operation]] = {cloud: {} for cloud in CLOUDS}
+        self._rows: dict[str, dict[str, EmulatedOperation]] = {cloud: {} for cloud in CLOUDS}
         self._order: dict[str, list[tuple[int, int, str]]] = {cloud: [] for cloud in CLOUDS}
         self._take(store.operations())
 
-    def add(self, operations: Iterable[Operation]) -> list[Operation]:
+    def add(self, operations: Iterable[EmulatedOperation]) -> list[EmulatedOperation]:
         """Keep operations and return them."""
         added = list(operations)
         self._store.save_operations(added)
         self._take(added)
         return added
 
-    def change(self, operation: Operation) -> Operation:
+    def change(self, operation: EmulatedOperation) -> EmulatedOperation:
         """Keep what has become of an operation, and return it."""
         self._store.save_operations([operation])
         self._rows[operation.cloud][operation.id] = operation
@@ -44,13 +44,13 @@ class OperationLog:
 
     def end(
         self,
-        operation: Operation,
-        status: OperationStatus,
+        operation: EmulatedOperation,
+        status: EmulatedStatus,
         *,
         at: float | None = None,
         error: str = "",
         job_ids: Sequence[str] = (),
-    ) -> Operation:
+    ) -> EmulatedOperation:
         """Keep how an operation ended."""
         return self.change(
             dataclasses.replace(
@@ -62,7 +62,7 @@ class OperationLog:
             )
         )
 
-    def unfinished(self, cloud: str) -> list[Operation]:
+    def unfinished(self, cloud: str) -> list[EmulatedOperation]:
         """Return a cloud's operations that have not ended and do not end by themselves."""
         return [row for row in self._rows[cloud].values() if not row.status.ended and row.ends_at is None]
 
@@ -73,7 +73,7 @@ class OperationLog:
         began_from: int | None = None,
         began_to: int | None = None,
         newest_first: bool = False,
-    ) -> list[Operation]:
+    ) -> list[EmulatedOperation]:
         """Return what the log shows now of the operations that began in a stretch of seconds, both included.
 
         Rows of one second come in the order in which they were added, unless a fault shuffles them.
@@ -99,13 +99,14 @@ class OperationLog:
         now = time.time()
         for fault in self._faults.strike(FaultKind.ARRIVAL):
             self.add(
-                Operation(now - fault.seconds, "HpcClusterStartCluster", cloud) for _ in range(fault.rows)
+                EmulatedOperation(now - fault.seconds, "HpcClusterStartCluster", cloud)
+                for _ in range(fault.rows)
             )
         for fault in self._faults.strike(FaultKind.CHANGE):
             for row in self.unfinished(cloud)[: fault.rows]:
-                self.end(row, OperationStatus(fault.word or OperationStatus.SUCCESSFUL))
+                self.end(row, EmulatedStatus(fault.word or EmulatedStatus.SUCCESSFUL))
 
-    def _take(self, operations: Iterable[Operation]) -> None:
+    def _take(self, operations: Iterable[EmulatedOperation]) -> None:
         for operation in operations:
             rows, order = self._rows[operation.cloud], self._order[operation.cloud]
             if operation.id not in rows:

@@ -17,7 +17,7 @@ _END_OF_TIME = 253_370_764_800
 _LETTERS = string.ascii_lowercase + string.digits
 
 
-class OperationStatus(StrEnum):
+class EmulatedStatus(StrEnum):
     """How far an operation is."""
 
     PENDING = "pending"
@@ -28,11 +28,11 @@ class OperationStatus(StrEnum):
     @property
     def ended(self) -> bool:
         """Whether the operation can never change again."""
-        return self in (OperationStatus.SUCCESSFUL, OperationStatus.FAILED)
+        return self in (EmulatedStatus.SUCCESSFUL, EmulatedStatus.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class EmulatedOperation:
     """One operation. Times are epoch seconds."""
 
     began_at: float
@@ -40,7 +40,7 @@ class Operation:
     cloud: str = "qingcloud"
     id: str = ""
     """As the cloud writes it; drawn where it is left out."""
-    status: OperationStatus = OperationStatus.SUCCESSFUL
+    status: EmulatedStatus = EmulatedStatus.SUCCESSFUL
     changed_at: float = 0.0
     """When the status came about; with the beginning where it is left out."""
     actor: str = ""
@@ -56,7 +56,7 @@ class Operation:
     """When the log shows it; a row that is late begins before."""
     ends_at: float | None = None
     """When it ends by itself, where that is known beforehand."""
-    ends: OperationStatus = OperationStatus.SUCCESSFUL
+    ends: EmulatedStatus = EmulatedStatus.SUCCESSFUL
     """How it ends then."""
 
     def __post_init__(self) -> None:
@@ -69,8 +69,8 @@ class Operation:
                 )
         # What comes out of JSON: lists, and the words of the statuses.
         for name, kind in (
-            ("status", OperationStatus),
-            ("ends", OperationStatus),
+            ("status", EmulatedStatus),
+            ("ends", EmulatedStatus),
             ("resources", tuple),
             ("job_ids", tuple),
         ):
@@ -85,7 +85,7 @@ class Operation:
         """When it began, as exactly as any cloud tells."""
         return int(self.began_at)
 
-    def seen_at(self, now: float) -> Operation:
+    def seen_at(self, now: float) -> EmulatedOperation:
         """Return the operation as it is at a moment."""
         if self.ends_at is None or self.status.ended:
             return self
@@ -93,13 +93,11 @@ class Operation:
             return dataclasses.replace(self, status=self.ends, changed_at=self.ends_at, ends_at=None)
         return self.worked_on(now)
 
-    def worked_on(self, now: float) -> Operation:
+    def worked_on(self, now: float) -> EmulatedOperation:
         """Return an operation that has not ended as it is at a moment: accepted, or being worked on."""
-        if self.status is not OperationStatus.PENDING or now < self.began_at + _ACCEPTING:
+        if self.status is not EmulatedStatus.PENDING or now < self.began_at + _ACCEPTING:
             return self
-        return dataclasses.replace(
-            self, status=OperationStatus.WORKING, changed_at=self.began_at + _ACCEPTING
-        )
+        return dataclasses.replace(self, status=EmulatedStatus.WORKING, changed_at=self.began_at + _ACCEPTING)
 
 
 def new_id(cloud: str) -> str:

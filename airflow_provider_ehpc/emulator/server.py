@@ -20,7 +20,7 @@ from typing import IO, Any, TypeVar
 from aiohttp import web
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.accounts import Account, Accounts
+from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.admin import Admin
 from airflow_provider_ehpc.emulator.aliyun.cloud import connection as aliyun_connection
 from airflow_provider_ehpc.emulator.aliyun.spelling import SERVERLESS, SPELLINGS
@@ -32,10 +32,10 @@ from airflow_provider_ehpc.emulator.guard import check_loopback, only_this_machi
 from airflow_provider_ehpc.emulator.guard import log as http_log
 from airflow_provider_ehpc.emulator.huawei.cloud import user_connection
 from airflow_provider_ehpc.emulator.huawei.training import read_job_id
-from airflow_provider_ehpc.emulator.jobs import Job
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 from airflow_provider_ehpc.emulator.journal import Journal
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
-from airflow_provider_ehpc.emulator.operations import Operation
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation
 from airflow_provider_ehpc.emulator.platform import Platform
 from airflow_provider_ehpc.emulator.schedulers import Scheduler
 from airflow_provider_ehpc.emulator.schedulers.local import LocalScheduler
@@ -198,18 +198,18 @@ class Emulator:
         """An Airflow connection to ModelArts as an IAM user, by tokens in place of a key."""
         return user_connection(self.url, self.accounts.first)
 
-    def connection_of(self, account: Account) -> dict[str, Any]:
+    def connection_of(self, account: CloudAccount) -> dict[str, Any]:
         """Return the Airflow connection to E-HPC that uses another account."""
         return aliyun_connection(self.url, account)
 
     # Operations
 
-    def add_operations(self, operations: Iterable[Operation]) -> list[str]:
+    def add_operations(self, operations: Iterable[EmulatedOperation]) -> list[str]:
         """Write operations into the log as if they had been done, and return their ids."""
         rows = list(operations)
         return [row.id for row in self._call(_done(lambda: self.operation_log.add(rows)))]
 
-    def operations(self, cloud: str = "qingcloud") -> list[Operation]:
+    def operations(self, cloud: str = "qingcloud") -> list[EmulatedOperation]:
         """Return what the operation log of a cloud shows now, oldest first."""
         return self._call(_done(lambda: self.operation_log.read(cloud)))
 
@@ -240,7 +240,7 @@ class Emulator:
         spec = JobSpec(name="sample", command=command, queue=self._default_queue, user=USER, priority=0)
         return self._spelling.job_id(await self._cluster.submit(spec))
 
-    def job(self, job_id: str, *, serverless: bool = False) -> Job:
+    def job(self, job_id: str, *, serverless: bool = False) -> EmulatedJob:
         """Return a job as the cluster knows it, whatever faults make the API say.
 
         :param job_id: as any of the clouds' APIs spells it.
@@ -260,7 +260,9 @@ class Emulator:
         """Ask for a job's end past the API."""
         self._call(self._cluster.stop(self.job(job_id)))
 
-    def wait_for(self, job_id: str, *phases: str, timeout: float = 30.0, serverless: bool = False) -> Job:
+    def wait_for(
+        self, job_id: str, *phases: str, timeout: float = 30.0, serverless: bool = False
+    ) -> EmulatedJob:
         """Wait until a job is in one of ``phases`` (of no phase named: until it has ended) and return it.
 
         :param timeout: seconds.
@@ -309,7 +311,7 @@ class Emulator:
         """Let something go wrong; see :class:`~airflow_provider_ehpc.emulator.faults.FaultKind`."""
         self.faults.add(Fault(FaultKind(kind), **settings))
 
-    def issue_token(self, *, seconds: float = 3600, denied: tuple[str, ...] = ()) -> Account:
+    def issue_token(self, *, seconds: float = 3600, denied: tuple[str, ...] = ()) -> CloudAccount:
         """Make a temporary key with a security token; negative ``seconds`` make an expired one."""
         return self._call(_done(lambda: self.accounts.issue_token(seconds=seconds, denied=denied)))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.aliyun import cloud as aliyun
 from airflow_provider_ehpc.emulator.gateway import Service
 from airflow_provider_ehpc.emulator.huawei import cloud as huawei
@@ -21,7 +21,7 @@ class Cloud:
     conn_type: str
     paths: tuple[str, ...]
     service: Callable[[Platform], Service]
-    connection: Callable[[str, Account], dict[str, Any]]
+    connection: Callable[[str, CloudAccount], dict[str, Any]]
     """Returns the Airflow connection to a URL with the key of an account."""
 
 

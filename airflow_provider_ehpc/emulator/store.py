@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ehpc.emulator.jobs import Job, Submission
-from airflow_provider_ehpc.emulator.operations import Operation
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Submission
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation
 from airflow_provider_ehpc.emulator.records import read_record
 
 _SCHEMA = """
@@ -31,7 +31,7 @@ _NOT_A_SUB_JOB = -1
 """Stands for the index None, which SQLite would not hold unique in a primary key."""
 
 _JOB_FIELDS = tuple(
-    field.name for field in dataclasses.fields(Job) if field.name not in ("submission", "index")
+    field.name for field in dataclasses.fields(EmulatedJob) if field.name not in ("submission", "index")
 )
 
 
@@ -80,7 +80,7 @@ class Store:
         """Close the file."""
         self._db.close()
 
-    def add(self, submission: Submission, jobs: Iterable[Job]) -> None:
+    def add(self, submission: Submission, jobs: Iterable[EmulatedJob]) -> None:
         """Keep a submission together with its jobs."""
         record = dataclasses.asdict(submission)
         with self._lock, self._db:
@@ -89,12 +89,12 @@ class Store:
             )
             self._write(jobs)
 
-    def save(self, jobs: Iterable[Job]) -> None:
+    def save(self, jobs: Iterable[EmulatedJob]) -> None:
         """Keep what has become of jobs."""
         with self._lock, self._db:
             self._write(jobs)
 
-    def load(self) -> list[Job]:
+    def load(self) -> list[EmulatedJob]:
         """Return every job, in the order of submission."""
         submissions = {
             number: read_record(Submission, json.loads(text))
@@ -103,7 +103,7 @@ class Store:
         rows = self._db.execute("SELECT number, sub_job, record FROM jobs ORDER BY number, sub_job")
         return [
             read_record(
-                Job,
+                EmulatedJob,
                 {
                     "submission": submissions[number],
                     "index": None if sub_job == _NOT_A_SUB_JOB else sub_job,
@@ -113,7 +113,7 @@ class Store:
             for number, sub_job, text in rows
         ]
 
-    def save_operations(self, operations: Iterable[Operation]) -> None:
+    def save_operations(self, operations: Iterable[EmulatedOperation]) -> None:
         """Keep operations, or what has become of them."""
         rows = [(operation.id, json.dumps(dataclasses.asdict(operation))) for operation in operations]
         # Not INSERT OR REPLACE: it would give a changed operation another place in the order.
@@ -121,10 +121,10 @@ class Store:
         with self._lock, self._db:
             self._db.executemany(query, rows)
 
-    def operations(self) -> list[Operation]:
+    def operations(self) -> list[EmulatedOperation]:
         """Return every operation, in the order in which they were added."""
         rows = self._db.execute("SELECT record FROM operations ORDER BY rowid")
-        return [read_record(Operation, json.loads(text)) for (text,) in rows]
+        return [read_record(EmulatedOperation, json.loads(text)) for (text,) in rows]
 
     def fact(self, name: str) -> Any:
         """Return what :meth:`set_fact` kept, or None."""
@@ -136,11 +136,11 @@ class Store:
         with self._lock, self._db:
             self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 
-    def _write(self, jobs: Iterable[Job]) -> None:
+    def _write(self, jobs: Iterable[EmulatedJob]) -> None:
         self._db.executemany("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", map(_row, jobs))
 
 
-def _row(job: Job) -> tuple[int, int, str]:
+def _row(job: EmulatedJob) -> tuple[int, int, str]:
     record = {name: getattr(job, name) for name in _JOB_FIELDS}
     sub_job = _NOT_A_SUB_JOB if job.index is None else job.index
     return job.number, sub_job, json.dumps(record, default=str)

@@ -83,11 +83,11 @@ class EhpcHook(AliyunHook):
 
     api = ehpc.EhpcApi()
 
-    def get_job(self, cluster_id: str, job_id: str) -> ehpc.GetJobAnswer:
+    def get_job(self, cluster_id: str, job_id: str) -> ehpc.GetJobResponse:
         """GetJob: the details of one job."""
         return self.call(ehpc.get_job(cluster_id, job_id))
 
-    async def aget_job(self, cluster_id: str, job_id: str) -> ehpc.GetJobAnswer:
+    async def aget_job(self, cluster_id: str, job_id: str) -> ehpc.GetJobResponse:
         """GetJob. See :meth:`get_job`."""
         return await self.acall(ehpc.get_job(cluster_id, job_id))
 
@@ -98,7 +98,7 @@ class EhpcHook(AliyunHook):
         page_number: int = 1,
         page_size: int = PAGE_SIZE,
         **filters: Unpack[JobFilters],
-    ) -> ehpc.ListJobsAnswer:
+    ) -> ehpc.ListJobsResponse:
         """ListJobs: one page. See :func:`.ehpc.list_jobs`."""
         call = ehpc.list_jobs(cluster_id, page_number=page_number, page_size=page_size, **filters)
         return self.call(call)
@@ -110,37 +110,37 @@ class EhpcHook(AliyunHook):
         page_number: int = 1,
         page_size: int = PAGE_SIZE,
         **filters: Unpack[JobFilters],
-    ) -> ehpc.ListJobsAnswer:
+    ) -> ehpc.ListJobsResponse:
         """ListJobs. See :meth:`list_jobs`."""
         call = ehpc.list_jobs(cluster_id, page_number=page_number, page_size=page_size, **filters)
         return await self.acall(call)
 
     def get_job_log(
         self, cluster_id: str, job_id: str, *, log_type: str = "all", offset: int = 0, size: int = 10240
-    ) -> ehpc.GetJobLogAnswer:
+    ) -> ehpc.GetJobLogResponse:
         """GetJobLog: bytes of a job's output files, in Base64; see :meth:`read_log` for a typed way."""
         return self.call(ehpc.get_job_log(cluster_id, job_id, log_type=log_type, offset=offset, size=size))
 
     async def aget_job_log(
         self, cluster_id: str, job_id: str, *, log_type: str = "all", offset: int = 0, size: int = 10240
-    ) -> ehpc.GetJobLogAnswer:
+    ) -> ehpc.GetJobLogResponse:
         """GetJobLog. See :meth:`get_job_log`."""
         call = ehpc.get_job_log(cluster_id, job_id, log_type=log_type, offset=offset, size=size)
         return await self.acall(call)
 
-    def create_job(self, cluster_id: str, spec: JobSpec) -> ehpc.CreateJobAnswer:
+    def create_job(self, cluster_id: str, spec: JobSpec) -> ehpc.CreateJobResponse:
         """CreateJob: submit a job. Never sent twice by itself."""
         return self.call(ehpc.create_job(cluster_id, spec))
 
-    async def acreate_job(self, cluster_id: str, spec: JobSpec) -> ehpc.CreateJobAnswer:
+    async def acreate_job(self, cluster_id: str, spec: JobSpec) -> ehpc.CreateJobResponse:
         """CreateJob. See :meth:`create_job`."""
         return await self.acall(ehpc.create_job(cluster_id, spec))
 
-    def stop_jobs(self, cluster_id: str, job_ids: list[str]) -> ehpc.StopJobsAnswer:
+    def stop_jobs(self, cluster_id: str, job_ids: list[str]) -> ehpc.StopJobsResponse:
         """StopJobs: stop jobs that are queued or running."""
         return self.call(ehpc.stop_jobs(cluster_id, job_ids))
 
-    async def astop_jobs(self, cluster_id: str, job_ids: list[str]) -> ehpc.StopJobsAnswer:
+    async def astop_jobs(self, cluster_id: str, job_ids: list[str]) -> ehpc.StopJobsResponse:
         """StopJobs. See :meth:`stop_jobs`."""
         return await self.acall(ehpc.stop_jobs(cluster_id, job_ids))
 
@@ -153,7 +153,7 @@ class EhpcHook(AliyunHook):
         page_size: int = common_logs.PAGE_SIZE,
         is_reverse: bool = False,
         **filters: Unpack[common_logs.LogFilters],
-    ) -> common_logs.ListCommonLogsAnswer:
+    ) -> common_logs.ListCommonLogsResponse:
         """ListCommonLogs: one page. See :func:`.common_logs.list_common_logs`."""
         return self.call(
             common_logs.list_common_logs(
@@ -175,7 +175,7 @@ class EhpcHook(AliyunHook):
         page_size: int = common_logs.PAGE_SIZE,
         is_reverse: bool = False,
         **filters: Unpack[common_logs.LogFilters],
-    ) -> common_logs.ListCommonLogsAnswer:
+    ) -> common_logs.ListCommonLogsResponse:
         """ListCommonLogs. See :meth:`list_common_logs`."""
         return await self.acall(
             common_logs.list_common_logs(
@@ -207,11 +207,11 @@ class EhpcClassicHook(AliyunHook):
 
     api = classic.EhpcClassicApi()
 
-    def list_jobs(self, cluster_id: str, **filters: Any) -> classic.ListJobsAnswer:
+    def list_jobs(self, cluster_id: str, **filters: Any) -> classic.ClassicListJobsResponse:
         """ListJobs: one page; the filters are those of :func:`.classic.list_jobs`."""
         return self.call(classic.list_jobs(cluster_id, **filters))
 
-    async def alist_jobs(self, cluster_id: str, **filters: Any) -> classic.ListJobsAnswer:
+    async def alist_jobs(self, cluster_id: str, **filters: Any) -> classic.ClassicListJobsResponse:
         """ListJobs. See :meth:`list_jobs`."""
         return await self.acall(classic.list_jobs(cluster_id, **filters))
 
@@ -222,7 +222,7 @@ class EhpcClassicHook(AliyunHook):
         page_number: int = 1,
         page_size: int = PAGE_SIZE,
         **filters: Unpack[ClassicFilters],
-    ) -> classic.ListJobsWithFiltersAnswer:
+    ) -> classic.ListJobsWithFiltersResponse:
         """ListJobsWithFilters: one page. See :func:`.classic.list_jobs_with_filters`."""
         return self.call(
             classic.list_jobs_with_filters(
@@ -237,7 +237,7 @@ class EhpcClassicHook(AliyunHook):
         page_number: int = 1,
         page_size: int = PAGE_SIZE,
         **filters: Unpack[ClassicFilters],
-    ) -> classic.ListJobsWithFiltersAnswer:
+    ) -> classic.ListJobsWithFiltersResponse:
         """ListJobsWithFilters. See :meth:`list_jobs_with_filters`."""
         return await self.acall(
             classic.list_jobs_with_filters(
@@ -245,11 +245,11 @@ class EhpcClassicHook(AliyunHook):
             )
         )
 
-    def describe_job(self, cluster_id: str, job_id: str) -> classic.DescribeJobAnswer:
+    def describe_job(self, cluster_id: str, job_id: str) -> classic.DescribeJobResponse:
         """DescribeJob: a job in its scheduler's own words."""
         return self.call(classic.describe_job(cluster_id, job_id))
 
-    async def adescribe_job(self, cluster_id: str, job_id: str) -> classic.DescribeJobAnswer:
+    async def adescribe_job(self, cluster_id: str, job_id: str) -> classic.DescribeJobResponse:
         """DescribeJob. See :meth:`describe_job`."""
         return await self.acall(classic.describe_job(cluster_id, job_id))
 
@@ -261,7 +261,7 @@ class EhpcClassicHook(AliyunHook):
         exec_host: str | None = None,
         offset: int = 0,
         size: int = window.SMALLEST,
-    ) -> classic.GetJobLogAnswer:
+    ) -> classic.ClassicGetJobLogResponse:
         """GetJobLog: bytes of a job's two output files, in Base64; see :meth:`read_log` for a typed way.
 
         :param exec_host: the node that the job runs on: needed while it runs, not afterwards.
@@ -277,24 +277,24 @@ class EhpcClassicHook(AliyunHook):
         exec_host: str | None = None,
         offset: int = 0,
         size: int = window.SMALLEST,
-    ) -> classic.GetJobLogAnswer:
+    ) -> classic.ClassicGetJobLogResponse:
         """GetJobLog. See :meth:`get_job_log`."""
         call = classic.get_job_log(cluster_id, job_id, exec_host=exec_host, offset=offset, size=size)
         return await self.acall(call)
 
-    def submit_job(self, cluster_id: str, spec: JobSpec) -> classic.SubmitJobAnswer:
+    def submit_job(self, cluster_id: str, spec: JobSpec) -> classic.ClassicSubmitJobResponse:
         """SubmitJob: submit a job. Never sent twice by itself."""
         return self.call(classic.submit_job(cluster_id, spec))
 
-    async def asubmit_job(self, cluster_id: str, spec: JobSpec) -> classic.SubmitJobAnswer:
+    async def asubmit_job(self, cluster_id: str, spec: JobSpec) -> classic.ClassicSubmitJobResponse:
         """SubmitJob. See :meth:`submit_job`."""
         return await self.acall(classic.submit_job(cluster_id, spec))
 
-    def stop_jobs(self, cluster_id: str, job_ids: list[str]) -> classic.StopJobsAnswer:
+    def stop_jobs(self, cluster_id: str, job_ids: list[str]) -> classic.ClassicStopJobsResponse:
         """StopJobs: stop jobs that are queued or running."""
         return self.call(classic.stop_jobs(cluster_id, job_ids))
 
-    async def astop_jobs(self, cluster_id: str, job_ids: list[str]) -> classic.StopJobsAnswer:
+    async def astop_jobs(self, cluster_id: str, job_ids: list[str]) -> classic.ClassicStopJobsResponse:
         """StopJobs. See :meth:`stop_jobs`."""
         return await self.acall(classic.stop_jobs(cluster_id, job_ids))
 
@@ -310,44 +310,44 @@ class EhpcServerlessHook(AliyunHook):
 
     def describe_serverless_jobs(
         self, cluster_id: str, job_ids: list[str]
-    ) -> serverless.DescribeServerlessJobsAnswer:
+    ) -> serverless.DescribeServerlessJobsResponse:
         """DescribeServerlessJobs: the details of one job, with its containers."""
         return self.call(serverless.describe_serverless_jobs(cluster_id, job_ids))
 
     async def adescribe_serverless_jobs(
         self, cluster_id: str, job_ids: list[str]
-    ) -> serverless.DescribeServerlessJobsAnswer:
+    ) -> serverless.DescribeServerlessJobsResponse:
         """DescribeServerlessJobs. See :meth:`describe_serverless_jobs`."""
         return await self.acall(serverless.describe_serverless_jobs(cluster_id, job_ids))
 
-    def list_serverless_jobs(self, cluster_id: str, **filters: Any) -> serverless.ListServerlessJobsAnswer:
+    def list_serverless_jobs(self, cluster_id: str, **filters: Any) -> serverless.ListServerlessJobsResponse:
         """ListServerlessJobs: one page; the filters are those of :func:`.serverless.list_serverless_jobs`."""
         return self.call(serverless.list_serverless_jobs(cluster_id, **filters))
 
     async def alist_serverless_jobs(
         self, cluster_id: str, **filters: Any
-    ) -> serverless.ListServerlessJobsAnswer:
+    ) -> serverless.ListServerlessJobsResponse:
         """ListServerlessJobs. See :meth:`list_serverless_jobs`."""
         return await self.acall(serverless.list_serverless_jobs(cluster_id, **filters))
 
-    def submit_serverless_job(self, cluster_id: str, spec: JobSpec) -> serverless.SubmitServerlessJobAnswer:
+    def submit_serverless_job(self, cluster_id: str, spec: JobSpec) -> serverless.SubmitServerlessJobResponse:
         """SubmitServerlessJob: submit a job. Never sent twice by itself."""
         return self.call(serverless.submit_serverless_job(cluster_id, spec))
 
     async def asubmit_serverless_job(
         self, cluster_id: str, spec: JobSpec
-    ) -> serverless.SubmitServerlessJobAnswer:
+    ) -> serverless.SubmitServerlessJobResponse:
         """SubmitServerlessJob. See :meth:`submit_serverless_job`."""
         return await self.acall(serverless.submit_serverless_job(cluster_id, spec))
 
     def stop_serverless_jobs(
         self, cluster_id: str, job_ids: list[str]
-    ) -> serverless.StopServerlessJobsAnswer:
+    ) -> serverless.StopServerlessJobsResponse:
         """StopServerlessJobs: stop jobs or sub-tasks; the id of an array job stops all its sub-tasks."""
         return self.call(serverless.stop_serverless_jobs(cluster_id, job_ids))
 
     async def astop_serverless_jobs(
         self, cluster_id: str, job_ids: list[str]
-    ) -> serverless.StopServerlessJobsAnswer:
+    ) -> serverless.StopServerlessJobsResponse:
         """StopServerlessJobs. See :meth:`stop_serverless_jobs`."""
         return await self.acall(serverless.stop_serverless_jobs(cluster_id, job_ids))

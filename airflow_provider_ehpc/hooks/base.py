@@ -35,7 +35,7 @@ from airflow_provider_ehpc.apis.job import (
     LogChunk,
     LogCursor,
     LogLimits,
-    Told,
+    PartialResult,
     in_zone,
 )
 from airflow_provider_ehpc.apis.moments import aware
@@ -210,16 +210,16 @@ class ApiHook(Client):
         return self._all_zoned(self.drive(self.api.job_statuses(list(refs)), deadline=deadline))
 
     async def ajob_statuses(
-        self, refs: Iterable[JobRef], tell: Callable[[Told], Awaitable[None]] | None = None
+        self, refs: Iterable[JobRef], tell: Callable[[PartialResult], Awaitable[None]] | None = None
     ) -> dict[JobRef, JobStatus | None]:
         """Return the statuses of many jobs. See :meth:`job_statuses`.
 
         :param tell: receives the statuses of each response, while others are still requested.
         """
 
-        async def zoned(step: Told) -> None:
+        async def zoned(step: PartialResult) -> None:
             if tell:
-                await tell(Told(self._all_zoned(step.statuses)))
+                await tell(PartialResult(self._all_zoned(step.statuses)))
 
         return self._all_zoned(await self.adrive((await self._aapi()).job_statuses(list(refs)), zoned))
 

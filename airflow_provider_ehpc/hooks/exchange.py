@@ -19,7 +19,7 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.headers import clock_skew
 from airflow_provider_ehpc.hooks.account import Account
-from airflow_provider_ehpc.hooks.limiter import Turn
+from airflow_provider_ehpc.hooks.limiter import Ticket
 from airflow_provider_ehpc.hooks.redaction import Redactor
 from airflow_provider_ehpc.hooks.transport import proxy_of
 
@@ -35,7 +35,7 @@ class Exchange(Generic[T]):
 
     account: Account
     call: ApiCall[T]
-    turn: Turn | None = None
+    turn: Ticket | None = None
     request: ApiRequest | None = None
     response: ApiResponse | None = None
 

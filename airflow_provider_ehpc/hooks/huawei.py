@@ -185,14 +185,14 @@ class ModelArtsHook(HuaweiHook):
 
     def search_training_jobs(
         self, *, page: int = 0, page_size: int = modelarts.PAGE_SIZE, **search: Unpack[Search]
-    ) -> modelarts.SearchAnswer:
+    ) -> modelarts.SearchResponse:
         """ListTrainingJobs: one page. See :func:`.modelarts.search_training_jobs`."""
         call = modelarts.search_training_jobs(self._project, page=page, page_size=page_size, **search)
         return self.call(call)
 
     async def asearch_training_jobs(
         self, *, page: int = 0, page_size: int = modelarts.PAGE_SIZE, **search: Unpack[Search]
-    ) -> modelarts.SearchAnswer:
+    ) -> modelarts.SearchResponse:
         """ListTrainingJobs. See :meth:`search_training_jobs`."""
         project = await self._aproject()
         call = modelarts.search_training_jobs(project, page=page, page_size=page_size, **search)
@@ -214,24 +214,24 @@ class ModelArtsHook(HuaweiHook):
         """StopTrainingJob. See :meth:`terminate_training_job`."""
         return await self.acall(modelarts.terminate_training_job(await self._aproject(), job_id))
 
-    def list_training_job_events(self, job_id: str, **filters: Any) -> modelarts.EventsAnswer:
+    def list_training_job_events(self, job_id: str, **filters: Any) -> modelarts.EventsResponse:
         """ListTrainingJobEvents; the filters are those of :func:`.modelarts.list_training_job_events`."""
         return self.call(modelarts.list_training_job_events(self._project, job_id, **filters))
 
-    async def alist_training_job_events(self, job_id: str, **filters: Any) -> modelarts.EventsAnswer:
+    async def alist_training_job_events(self, job_id: str, **filters: Any) -> modelarts.EventsResponse:
         """ListTrainingJobEvents. See :meth:`list_training_job_events`."""
         return await self.acall(modelarts.list_training_job_events(await self._aproject(), job_id, **filters))
 
     def list_training_job_tasks(
         self, job_id: str, *, schedule_count: int | None = None
-    ) -> modelarts.TasksAnswer:
+    ) -> modelarts.TasksResponse:
         """ListTrainingJobTasks: on which node each task was placed."""
         call = modelarts.list_training_job_tasks(self._project, job_id, schedule_count=schedule_count)
         return self.call(call)
 
     async def alist_training_job_tasks(
         self, job_id: str, *, schedule_count: int | None = None
-    ) -> modelarts.TasksAnswer:
+    ) -> modelarts.TasksResponse:
         """ListTrainingJobTasks. See :meth:`list_training_job_tasks`."""
         project_id = await self._aproject()
         call = modelarts.list_training_job_tasks(project_id, job_id, schedule_count=schedule_count)
@@ -283,23 +283,25 @@ class ModelArtsV1Hook(HuaweiHook):
         """The details of a job version. See :meth:`show_job_version`."""
         return await self.acall(modelarts_v1.show_job_version(await self._aproject(), ref))
 
-    def list_jobs(self, *, page: int = 1, page_size: int = modelarts_v1.PAGE_SIZE) -> modelarts_v1.ListAnswer:
+    def list_jobs(
+        self, *, page: int = 1, page_size: int = modelarts_v1.PAGE_SIZE
+    ) -> modelarts_v1.ListResponse:
         """One page of the jobs, newest first."""
         return self.call(modelarts_v1.list_jobs(self._project, page=page, page_size=page_size))
 
     async def alist_jobs(
         self, *, page: int = 1, page_size: int = modelarts_v1.PAGE_SIZE
-    ) -> modelarts_v1.ListAnswer:
+    ) -> modelarts_v1.ListResponse:
         """One page of the jobs. See :meth:`list_jobs`."""
         return await self.acall(
             modelarts_v1.list_jobs(await self._aproject(), page=page, page_size=page_size)
         )
 
-    def list_log_files(self, ref: JobRef) -> modelarts_v1.LogFilesAnswer:
+    def list_log_files(self, ref: JobRef) -> modelarts_v1.LogFilesResponse:
         """The names of a version's log files."""
         return self.call(modelarts_v1.list_log_files(self._project, ref))
 
-    async def alist_log_files(self, ref: JobRef) -> modelarts_v1.LogFilesAnswer:
+    async def alist_log_files(self, ref: JobRef) -> modelarts_v1.LogFilesResponse:
         """The names of a version's log files. See :meth:`list_log_files`."""
         return await self.acall(modelarts_v1.list_log_files(await self._aproject(), ref))
 
@@ -326,7 +328,7 @@ class ModelArtsV1Hook(HuaweiHook):
         base_line: str | None = None,
         lines: int = 50,
         order: str = "desc",
-    ) -> modelarts_v1.AomLogAnswer:
+    ) -> modelarts_v1.AomLogResponse:
         """Lines of a log file; here ``desc`` gives newer lines and ``asc`` older ones."""
         call = modelarts_v1.show_log_lines(
             self._project, ref, log_file, base_line=base_line, lines=lines, order=order
@@ -341,7 +343,7 @@ class ModelArtsV1Hook(HuaweiHook):
         base_line: str | None = None,
         lines: int = 50,
         order: str = "desc",
-    ) -> modelarts_v1.AomLogAnswer:
+    ) -> modelarts_v1.AomLogResponse:
         """Lines of a log file. See :meth:`show_log_lines`."""
         project_id = await self._aproject()
         call = modelarts_v1.show_log_lines(
@@ -349,11 +351,11 @@ class ModelArtsV1Hook(HuaweiHook):
         )
         return await self.acall(call)
 
-    def stop_job_version(self, ref: JobRef) -> modelarts_v1.StopAnswer:
+    def stop_job_version(self, ref: JobRef) -> modelarts_v1.StopResponse:
         """Stop a job version."""
         return self.call(modelarts_v1.stop_job_version(self._project, ref))
 
-    async def astop_job_version(self, ref: JobRef) -> modelarts_v1.StopAnswer:
+    async def astop_job_version(self, ref: JobRef) -> modelarts_v1.StopResponse:
         """Stop a job version. See :meth:`stop_job_version`."""
         return await self.acall(modelarts_v1.stop_job_version(await self._aproject(), ref))
 

@@ -32,7 +32,7 @@ _RECOVERY = 60.0
 
 
 @dataclass(slots=True)
-class Turn:
+class Ticket:
     """A place in the queue: when it comes up, and under which rate it was given."""
 
     at: float
@@ -61,27 +61,27 @@ class RateLimiter:
         self._quiet_until = clock()
         self._era = 0
 
-    def wait(self) -> Turn:
+    def wait(self) -> Ticket:
         """Wait for a turn, blocking the thread."""
         turn = self.book()
         while (pause := self.pause(turn)) > 0:
             time.sleep(pause)
         return turn
 
-    async def await_turn(self) -> Turn:
+    async def await_turn(self) -> Ticket:
         """Wait for a turn, without blocking the event loop."""
         turn = self.book()
         while (pause := self.pause(turn)) > 0:  # noqa: ASYNC110 - the turn is a time, not an event
             await asyncio.sleep(pause)
         return turn
 
-    def book(self) -> Turn:
+    def book(self) -> Ticket:
         """Return the next free turn."""
         with self._lock:
             now = self._clock()
-            return Turn(self._book(now), self._era, now)
+            return Ticket(self._book(now), self._era, now)
 
-    def pause(self, turn: Turn) -> float:
+    def pause(self, turn: Ticket) -> float:
         """Return the seconds until a turn comes up; 0 if it has. It may have been put off meanwhile.
 
         :raises Throttled: if it has been put off for :data:`LONGEST_WAIT`; nothing was sent then.
@@ -105,7 +105,7 @@ class RateLimiter:
                 self.rate = min(self.ceiling, self.rate + step)
             self._risen = now
 
-    def failed(self, error: ApiError, turn: Turn) -> None:
+    def failed(self, error: ApiError, turn: Ticket) -> None:
         """Take in a failure: a refusal lowers the rate, and a pause that the cloud asked for is observed."""
         if not error.transient:
             return

@@ -76,42 +76,42 @@ class QingCloudHpcHook(ApiHook):
         """Return the operation log for the audit: of a cluster, or of the zone."""
         return operations.QingCloudOperations(self.zone, cluster_id)
 
-    def list_operations(self, **filters: Any) -> operations.ListOperationsAnswer:
+    def list_operations(self, **filters: Any) -> operations.ListOperationsResponse:
         """Operation: one page; the filters are those of :func:`.operations.list_operations`."""
         return self.call(operations.list_operations(self.zone, **filters))
 
-    async def alist_operations(self, **filters: Any) -> operations.ListOperationsAnswer:
+    async def alist_operations(self, **filters: Any) -> operations.ListOperationsResponse:
         """Operation. See :meth:`list_operations`."""
         return await self.acall(operations.list_operations(await self._azone(), **filters))
 
-    def list_jobs(self, cluster_id: str, **filters: Any) -> hpc.ListJobsAnswer:
+    def list_jobs(self, cluster_id: str, **filters: Any) -> hpc.HpcListJobsResponse:
         """job/list: one page; the filters are those of :func:`.hpc.list_jobs`."""
         return self.call(hpc.list_jobs(self.zone, cluster_id, **filters))
 
-    async def alist_jobs(self, cluster_id: str, **filters: Any) -> hpc.ListJobsAnswer:
+    async def alist_jobs(self, cluster_id: str, **filters: Any) -> hpc.HpcListJobsResponse:
         """job/list. See :meth:`list_jobs`."""
         return await self.acall(hpc.list_jobs(await self._azone(), cluster_id, **filters))
 
-    def job_detail(self, cluster_id: str, job_uuid: str) -> hpc.JobDetailAnswer:
+    def job_detail(self, cluster_id: str, job_uuid: str) -> hpc.JobDetailResponse:
         """job/jobdetail: the details of one job."""
         return self.call(hpc.job_detail(self.zone, cluster_id, job_uuid))
 
-    async def ajob_detail(self, cluster_id: str, job_uuid: str) -> hpc.JobDetailAnswer:
+    async def ajob_detail(self, cluster_id: str, job_uuid: str) -> hpc.JobDetailResponse:
         """job/jobdetail. See :meth:`job_detail`."""
         return await self.acall(hpc.job_detail(await self._azone(), cluster_id, job_uuid))
 
-    def submit_job(self, cluster_id: str, **job: Any) -> hpc.SubmitJobAnswer:
+    def submit_job(self, cluster_id: str, **job: Any) -> hpc.HpcSubmitJobResponse:
         """job/submitJob: the job is what :func:`.hpc.submit_job` takes. Never sent twice by itself."""
         return self.call(hpc.submit_job(self.zone, cluster_id, **job))
 
-    async def asubmit_job(self, cluster_id: str, **job: Any) -> hpc.SubmitJobAnswer:
+    async def asubmit_job(self, cluster_id: str, **job: Any) -> hpc.HpcSubmitJobResponse:
         """job/submitJob. See :meth:`submit_job`."""
         return await self.acall(hpc.submit_job(await self._azone(), cluster_id, **job))
 
-    def stop_jobs(self, cluster_id: str, job_ids: list[str]) -> hpc.StopJobsAnswer:
+    def stop_jobs(self, cluster_id: str, job_ids: list[str]) -> hpc.HpcStopJobsResponse:
         """job/stopJobs: the answer names the operation (``j-…``) that stops them."""
         return self.call(hpc.stop_jobs(self.zone, cluster_id, job_ids))
 
-    async def astop_jobs(self, cluster_id: str, job_ids: list[str]) -> hpc.StopJobsAnswer:
+    async def astop_jobs(self, cluster_id: str, job_ids: list[str]) -> hpc.HpcStopJobsResponse:
         """job/stopJobs. See :meth:`stop_jobs`."""
         return await self.acall(hpc.stop_jobs(await self._azone(), cluster_id, job_ids))

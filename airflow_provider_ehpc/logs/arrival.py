@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Pause, Step, Steps
-from airflow_provider_ehpc.polling.verdict import Verdict
+from airflow_provider_ehpc.waiting.verdict import Verdict
 
 ARRIVAL = 3.0
 """Seconds from writing lines to their being in the log. The channel holds 208 KiB, some fifty turns of the

@@ -31,12 +31,22 @@ from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobApi, JobRef, JobStatus, LogPosition
 from airflow_provider_ehpc.logs.cursor import LogStream, LogTotals, SavedCursor, StreamMark
 from airflow_provider_ehpc.logs.lines import stream_prefix
-from airflow_provider_ehpc.logs.reader import LogReader, Piece, Reading, same_path
+from airflow_provider_ehpc.logs.reader import LogReader, LogReading, Piece, same_path
 from airflow_provider_ehpc.logs.rerun import RerunWatch
-from airflow_provider_ehpc.logs.steps import Checkpoint, Emit, Look, Pause, Step, Steps
-from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome, Patience, Verdict
+from airflow_provider_ehpc.logs.steps import Checkpoint, Emit, GetStatus, Pause, Step, Steps
+from airflow_provider_ehpc.waiting.watch import JobWatch, Note, Outcome, Patience, Verdict
 
-__all__ = ["LOG_OUTAGE", "Checkpoint", "Emit", "LogFollower", "Look", "Pace", "Pause", "Step", "Steps"]
+__all__ = [
+    "LOG_OUTAGE",
+    "Checkpoint",
+    "CheckpointPolicy",
+    "Emit",
+    "GetStatus",
+    "LogFollower",
+    "Pause",
+    "Step",
+    "Steps",
+]
 
 LOG_OUTAGE = 300.0
 """Seconds for which reading an ended job's log may fail before its last lines are given up."""
@@ -59,7 +69,7 @@ class _Checked:
     cursor: SavedCursor
 
 
-class Pace:
+class CheckpointPolicy:
     """How often checkpoints are made: as often as there is an occasion."""
 
     def every(self) -> float:
@@ -94,7 +104,7 @@ class LogFollower:
         interval: float,
         settle: float,
         start: SavedCursor | None = None,
-        pace: Pace | None = None,
+        pace: CheckpointPolicy | None = None,
         encoding: str = "utf-8",
     ) -> None:
         self.totals = replace(start.totals) if start else LogTotals()
@@ -121,7 +131,7 @@ class LogFollower:
         # What is known of an earlier process is that it read both streams, or one file under both names.
         self._reader.one_file = twins if marks else None
         self._last_notes: tuple[str, ...] = ()
-        self._pace = pace or Pace()
+        self._pace = pace or CheckpointPolicy()
         self._checked: _Checked | None = None
         self._unnoted: float | None = None
         """When the first line was written that no checkpoint counts yet."""
@@ -182,7 +192,7 @@ class LogFollower:
         return verdict
 
     def _look(self) -> Generator[Step, Any, tuple[Verdict | None, list[Note]]]:
-        result: JobStatus | ApiError | None = yield Look()
+        result: JobStatus | ApiError | None = yield GetStatus()
         now = self._clock()
         if isinstance(result, ApiError):
             return self._patience.failed(result, now)
@@ -214,7 +224,7 @@ class LogFollower:
                 self._behind = True
                 return True
 
-    def _read_batch(self) -> Generator[Step, Any, Reading | None]:
+    def _read_batch(self) -> Generator[Step, Any, LogReading | None]:
         waiting = self._reruns.waiting
         try:
             reading = yield from self._reader.read(rerun=self._rerun, waiting=waiting)

@@ -50,7 +50,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LogReading:
     """What one reading gave; ``more`` if the next one is likely to give more at once."""
 
     pieces: tuple[Piece, ...]
@@ -141,7 +141,7 @@ class LogReader:
         """Read a stream from its beginning."""
         self._places[stream].begin()
 
-    def read(self, *, rerun: bool = False, waiting: bool = False) -> Flow[Reading]:
+    def read(self, *, rerun: bool = False, waiting: bool = False) -> Flow[LogReading]:
         """Read on. If it raises, nothing was moved.
 
         :param rerun: the scheduler has run the job again since the last reading: a difference is believed at
@@ -172,7 +172,7 @@ class LogReader:
             pieces += (Piece("stderr", b"", 0, unsettled=True),)
         begun = split or any(piece.changed for piece in pieces)
         more = batch.more and any(piece.data for piece in pieces)
-        return Reading(pieces, begun or more, batch.notes)
+        return LogReading(pieces, begun or more, batch.notes)
 
     def _batch(self) -> Flow[tuple[LogBatch, dict[str, bytes]]]:
         while True:

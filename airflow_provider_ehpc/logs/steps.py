@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 
 from airflow_provider_ehpc.apis.call import ApiCall
 from airflow_provider_ehpc.logs.cursor import SavedCursor
-from airflow_provider_ehpc.polling.verdict import Note, Verdict
+from airflow_provider_ehpc.waiting.verdict import Note, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class GetStatus:
     """Send back the job's status, None if the cloud does not know the job, or the :class:`ApiError` that
     prevented the request.
 
@@ -44,5 +44,5 @@ class Checkpoint:
     cursor: SavedCursor
 
 
-Step: TypeAlias = ApiCall[Any] | Look | Emit | Note | Checkpoint | Pause
+Step: TypeAlias = ApiCall[Any] | GetStatus | Emit | Note | Checkpoint | Pause
 Steps: TypeAlias = Generator[Step, Any, Verdict]

@@ -21,7 +21,7 @@ from weakref import WeakSet
 
 from airflow_provider_ehpc.compat import async_xcom, no_longer_ours, task_state_store
 from airflow_provider_ehpc.logs.cursor import SavedCursor
-from airflow_provider_ehpc.logs.follow import Pace
+from airflow_provider_ehpc.logs.follow import CheckpointPolicy
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -48,7 +48,7 @@ PATIENCE = 20.0
 """Seconds in which the triggerer's supervisor has to respond; it never responds to unknown requests."""
 
 
-class _Store(Pace):
+class _Store(CheckpointPolicy):
     def __init__(self, log: Any) -> None:
         self._log = log
         self._warned = False
@@ -156,7 +156,7 @@ class WorkerStore(_Store):
                     self._failed("saved", error)
 
 
-class Turns:
+class WriteThrottle:
     """Gives out turns for requests to the triggerer's supervisor, at an even pace.
 
     :param rate: turns a second.
@@ -187,8 +187,8 @@ class TriggerStore(_Store):
 
     _open: ClassVar[WeakSet[TriggerStore]] = WeakSet()
     """Those of all streams of this process."""
-    _writes: ClassVar[Turns] = Turns(WRITES)
-    _reads: ClassVar[Turns] = Turns(READS)
+    _writes: ClassVar[WriteThrottle] = WriteThrottle(WRITES)
+    _reads: ClassVar[WriteThrottle] = WriteThrottle(READS)
 
     def __init__(self, task_instance: Any, log: Any) -> None:
         super().__init__(log)

@@ -16,9 +16,14 @@ from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import AirflowTaskTimeout, BaseOperator, conf
 from airflow_provider_ehpc.exceptions import JobTimedOut, TaskKilled, without_useless_retries
 from airflow_provider_ehpc.logs.lines import line_encoding
-from airflow_provider_ehpc.polling.kill_switch import KillSwitch
-from airflow_provider_ehpc.polling.terms import FinishedPolicy, WaitTerms, parse_policy, parse_states
 from airflow_provider_ehpc.task import DEFER_SLACK, JobTask
+from airflow_provider_ehpc.waiting.conditions import (
+    FinishedPolicy,
+    WaitConditions,
+    parse_policy,
+    parse_states,
+)
+from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.logs.follow import Step
     from airflow_provider_ehpc.logs.store import WorkerStore
     from airflow_provider_ehpc.metrics import LogMeter
-    from airflow_provider_ehpc.polling.watch import JobWatch, Verdict
+    from airflow_provider_ehpc.waiting.watch import JobWatch, Verdict
 
 HEARTBEATS = 60.0
 """Seconds in which Airflow ends a process that is no longer wanted; by default it checks every five."""
@@ -132,7 +137,7 @@ class JobLogOperator(JobTask, BaseOperator):
             timeout = conf.getfloat("sensors", "default_timeout")
         self.timeout = arguments.seconds("timeout", timeout)
         self._stopped: set[JobRef] = set()
-        self._killed = KillSwitch()
+        self._killed = InterruptibleWait()
         self._store: WorkerStore | None = None
         self._meter: LogMeter | None = None
         self._watch: JobWatch | None = None
@@ -166,7 +171,7 @@ class JobLogOperator(JobTask, BaseOperator):
         from airflow_provider_ehpc.logs.follow import LogFollower
         from airflow_provider_ehpc.logs.store import WorkerStore
         from airflow_provider_ehpc.metrics import LogMeter
-        from airflow_provider_ehpc.polling.watch import JobWatch
+        from airflow_provider_ehpc.waiting.watch import JobWatch
 
         started = time.time()
         terms = self._terms(started)
@@ -212,7 +217,7 @@ class JobLogOperator(JobTask, BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """End the task as the trigger saw the job end."""
-        from airflow_provider_ehpc.polling.verdict import Verdict
+        from airflow_provider_ehpc.waiting.verdict import Verdict
 
         verdict, event = Verdict.from_event(event), event or {}
         return self._result(verdict, event, event.get("log") or {})
@@ -234,15 +239,17 @@ class JobLogOperator(JobTask, BaseOperator):
                 return None
             raise
 
-    def _terms(self, started: float) -> WaitTerms:
-        return WaitTerms(
+    def _terms(self, started: float) -> WaitConditions:
+        return WaitConditions(
             target_states=self.target_states,
             finished_without_exit_code=self.finished_without_exit_code,
             not_found_grace=self.not_found_grace,
             deadline=started + self._limit,
         )
 
-    def _defer(self, terms: WaitTerms, started: float, cursor: SavedCursor | None, *, seen: bool) -> None:
+    def _defer(
+        self, terms: WaitConditions, started: float, cursor: SavedCursor | None, *, seen: bool
+    ) -> None:
         from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 
         self.log.info("streaming the log of %s from the triggerer", self.ref)
@@ -266,11 +273,11 @@ class JobLogOperator(JobTask, BaseOperator):
 
     def _do(self, step: Step) -> JobStatus | ApiError | None:
         from airflow_provider_ehpc.logs.emission import records
-        from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Look, Pause
+        from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, GetStatus, Pause
         from airflow_provider_ehpc.logs.lines import stream_prefix
-        from airflow_provider_ehpc.polling.verdict import Note
+        from airflow_provider_ehpc.waiting.verdict import Note
 
-        if isinstance(step, Look):
+        if isinstance(step, GetStatus):
             try:
                 if self._watch and self.ref in self._stopped:
                     self._watch.cancelled_by_us = True
@@ -303,8 +310,8 @@ class JobLogOperator(JobTask, BaseOperator):
         totals: dict[str, Any],
         deadline: float | None = None,
     ) -> dict[str, Any]:
-        from airflow_provider_ehpc.logs.keep import keep_log
-        from airflow_provider_ehpc.polling.verdict import Outcome
+        from airflow_provider_ehpc.logs.archive import keep_log
+        from airflow_provider_ehpc.waiting.verdict import Outcome
 
         if self._store and verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
             self._store.forget()

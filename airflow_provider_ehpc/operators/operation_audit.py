@@ -16,8 +16,8 @@ from airflow_provider_ehpc.audit.sinks import FORMATS, AuditSummary, carried_ope
 from airflow_provider_ehpc.audit.window import REQUEST_LIMIT, SETTLE, read_window
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import OperationsForbidden, TaskKilled, without_useless_retries
-from airflow_provider_ehpc.polling.kill_switch import KillSwitch
 from airflow_provider_ehpc.templates import TextTemplates
+from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -105,7 +105,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
             )
         self.request_limit = request_limit
         self.deferrable = deferrable
-        self._killed = KillSwitch()
+        self._killed = InterruptibleWait()
 
     @cached_property
     def hook(self) -> ApiHook:

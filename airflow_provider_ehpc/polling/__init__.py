@@ -1,1 +1,1 @@
-"""Wait for jobs: what to poll, how often, and what the results mean for a wait."""
+"""Poll jobs once for all triggers that wait for them."""

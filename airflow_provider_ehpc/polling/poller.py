@@ -15,7 +15,7 @@ Invariants:
 * First polls wait for each other for some seconds, and never beyond a deadline.
 * A deadline is the subscriber's own: it wakes then, even if a request hangs.
 * An error about one job is reported to the waits for that job, not to the others.
-* It decides nothing: :mod:`airflow_provider_ehpc.polling.watch` does.
+* It decides nothing: :mod:`airflow_provider_ehpc.waiting.watch` does.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from airflow_provider_ehpc.apis.call import (
     InvalidRequest,
     UnexpectedResponse,
 )
-from airflow_provider_ehpc.apis.job import JobRef, Told
+from airflow_provider_ehpc.apis.job import JobRef, PartialResult
 from airflow_provider_ehpc.hooks import ajob_hook
-from airflow_provider_ehpc.polling.connection import HookKeeper, OpenHook
-from airflow_provider_ehpc.polling.subscription import Answer, Pace, Subscription, Turn
+from airflow_provider_ehpc.hooks.pool import HookKeeper, OpenHook
+from airflow_provider_ehpc.polling.subscription import JobResult, PollCycle, PollSchedule, Subscription
 
 _SHORTEST_PAUSE = 1.0
 """Seconds between two turns, at most: subscribers that come one by one share one turn. A fifth of the
@@ -149,11 +149,11 @@ class JobPoller:
         takers = [s for s in self._subscriptions if s.wants(began)]
         due = min(s.due for s in takers)
         shortest = min(s.interval for s in takers)
-        pace = Pace(began, self._spread, random.uniform(0.9, 1.0))
-        turn = Turn(takers)
+        pace = PollSchedule(began, self._spread, random.uniform(0.9, 1.0))
+        turn = PollCycle(takers)
         first: float | None = None
 
-        async def tell(answers: Mapping[JobRef, Answer]) -> None:
+        async def tell(answers: Mapping[JobRef, JobResult]) -> None:
             nonlocal first
             now = self._loop.time()
             first = now if first is None else first
@@ -168,8 +168,10 @@ class JobPoller:
         self._on_turn(now - due)
         self._rest_until = now + min(_SHORTEST_PAUSE, shortest / 5)
 
-    async def _ask(self, turn: Turn, tell: Callable[[Mapping[JobRef, Answer]], Awaitable[None]]) -> None:
-        async def told(step: Told) -> None:
+    async def _ask(
+        self, turn: PollCycle, tell: Callable[[Mapping[JobRef, JobResult]], Awaitable[None]]
+    ) -> None:
+        async def told(step: PartialResult) -> None:
             await tell(step.statuses)
 
         groups = [turn.unanswered]

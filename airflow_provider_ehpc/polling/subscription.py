@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from airflow_provider_ehpc.apis.call import ApiError, ServiceUnavailable
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
-from airflow_provider_ehpc.polling.watch import is_provisional
+from airflow_provider_ehpc.waiting.watch import is_provisional
 
 HEARTBEAT = 60.0
 """Seconds after which a subscriber gets a result that has not changed, too."""
@@ -28,14 +28,14 @@ _LAST_ANSWER = 2.0
 """Seconds after its deadline for which a subscriber waits for the answer to its last poll. It wakes then by
 itself: a request that hangs, or a pause of the rate limit, must not hold it."""
 
-Look: TypeAlias = Mapping[JobRef, JobStatus | None] | ApiError
+PollResult: TypeAlias = Mapping[JobRef, JobStatus | None] | ApiError
 """The result of a poll: the jobs' states, None for an unknown job, or the error."""
-Answer: TypeAlias = JobStatus | Exception | None
+JobResult: TypeAlias = JobStatus | Exception | None
 """What came of asking for a job."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PollSchedule:
     """When the subscribers of a turn want the next one.
 
     One factor for all: they stay in step with each other, and out of step with other pollers. It is never
@@ -54,14 +54,14 @@ class Pace:
         return self.began + max(interval / 2, interval * self.factor - self.spread)
 
 
-class Turn:
+class PollCycle:
     """Collect the results of one turn by subscriber."""
 
     def __init__(self, takers: Iterable[Subscription]) -> None:
         self._takers: dict[JobRef, list[Subscription]] = {}
         self._wanted: dict[Subscription, int] = {}
         """The number of results that each subscriber with several jobs waits for."""
-        self._told: dict[Subscription, dict[JobRef, Answer]] = {}
+        self._told: dict[Subscription, dict[JobRef, JobResult]] = {}
         for taker in takers:
             if len(taker.refs) > 1:
                 self._wanted[taker] = len(taker.refs)
@@ -74,8 +74,8 @@ class Turn:
         return list(self._takers)
 
     def answered(
-        self, answers: Mapping[JobRef, Answer]
-    ) -> Iterator[tuple[Subscription, dict[JobRef, Answer]]]:
+        self, answers: Mapping[JobRef, JobResult]
+    ) -> Iterator[tuple[Subscription, dict[JobRef, JobResult]]]:
         """Take in results; yield the subscribers whose results are complete now, with them."""
         for ref, answer in answers.items():
             for taker in self._takers.pop(ref, ()):
@@ -116,7 +116,7 @@ class Subscription:
         self.new = True
         """True until it was polled for the first time."""
         self._told_at = float("-inf")
-        self._told: dict[JobRef, Answer] = {}
+        self._told: dict[JobRef, JobResult] = {}
         self._news: dict[JobRef, JobStatus | None] = {}
         self._error: Exception | None = None
         self._outage: ApiError | None = None
@@ -125,7 +125,7 @@ class Subscription:
         self._expired = False
         """True if :meth:`look` returned because of the deadline."""
 
-    async def look(self) -> Look:
+    async def look(self) -> PollResult:
         """Wait for the next poll and return its result; at the deadline, the error of a poll without one.
 
         :raises AirflowNotFoundException: if the connection is gone.
@@ -186,7 +186,7 @@ class Subscription:
             return True
         return now >= self.earliest and (self.new or self.due - now <= self.interval / 2)
 
-    def looked(self, pace: Pace, now: float, mine: dict[JobRef, Answer]) -> None:
+    def looked(self, pace: PollSchedule, now: float, mine: dict[JobRef, JobResult]) -> None:
         """Take in the results of a turn and plan the next poll."""
         self.new = False
         self.late = max(0.0, now - self.due)
@@ -205,7 +205,7 @@ class Subscription:
         self._told, self._told_at = mine, now
         self.tell(mine)
 
-    def tell(self, answers: Mapping[JobRef, Answer]) -> None:
+    def tell(self, answers: Mapping[JobRef, JobResult]) -> None:
         """Hand over results to :meth:`look`."""
         states = {ref: answer for ref, answer in answers.items() if not isinstance(answer, Exception)}
         self._news = {**self._news, **states} if self._news else states

@@ -21,10 +21,15 @@ from airflow_provider_ehpc.compat import (
     conf,
 )
 from airflow_provider_ehpc.exceptions import without_useless_retries
-from airflow_provider_ehpc.polling.deadline import by_deadline
-from airflow_provider_ehpc.polling.terms import FinishedPolicy, WaitTerms, parse_policy, parse_states
-from airflow_provider_ehpc.polling.watch import JobSetWatch, Verdict
 from airflow_provider_ehpc.task import DEFER_SLACK, JobTask
+from airflow_provider_ehpc.waiting.conditions import (
+    FinishedPolicy,
+    WaitConditions,
+    parse_policy,
+    parse_states,
+)
+from airflow_provider_ehpc.waiting.deadline import by_deadline
+from airflow_provider_ehpc.waiting.watch import JobSetWatch, Verdict
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -170,7 +175,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """End the task as the trigger saw the jobs end."""
-        from airflow_provider_ehpc.polling.event import not_reached
+        from airflow_provider_ehpc.waiting.event import not_reached
 
         verdict = Verdict.from_event(event)
         for note in verdict.news:
@@ -213,8 +218,8 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             self.log.warning("skipped: %s", error)
             raise AirflowSkipException("Skipping due to soft_fail or never_fail.") from error
 
-    def _terms(self, started: float) -> WaitTerms:
-        return WaitTerms(
+    def _terms(self, started: float) -> WaitConditions:
+        return WaitConditions(
             target_states=self.target_states,
             finished_without_exit_code=self.finished_without_exit_code,
             not_found_grace=self.not_found_grace,

@@ -20,12 +20,12 @@ from airflow_provider_ehpc.compat import AirflowNotFoundException, task_state
 from airflow_provider_ehpc.hooks import ajob_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.logs.emission import emission_budget
-from airflow_provider_ehpc.polling.event import pack, unpack
 from airflow_provider_ehpc.polling.poller import subscribed
-from airflow_provider_ehpc.polling.stop import stop_jobs
 from airflow_provider_ehpc.polling.subscription import Subscription
-from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.verdict import Note, Outcome, Verdict
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.event import pack, unpack
+from airflow_provider_ehpc.waiting.stop import stop_jobs
+from airflow_provider_ehpc.waiting.verdict import Note, Outcome, Verdict
 
 FIRST_POLL = 5.0
 """Seconds from a new trigger's start to its first request: the worker has just polled."""
@@ -71,7 +71,7 @@ class JobTrigger(BaseTrigger):
     :param jobs: the jobs' addresses, as the fields of :class:`~airflow_provider_ehpc.apis.job.JobRef`.
     :param started: epoch seconds at which the wait began; the same after a restart of the triggerer.
     :param poll_interval: seconds between two polls.
-    :param terms: :class:`~airflow_provider_ehpc.polling.watch.WaitTerms` as a dict.
+    :param terms: :class:`~airflow_provider_ehpc.waiting.watch.WaitConditions` as a dict.
     :param stop_job_on_kill: stop the jobs when a user ends the task.
     :param seen: the worker has seen all jobs, so that one that is unknown is not a new one.
     :param job_ids: instead of ``jobs``, the IDs of many jobs of one cluster, packed as :meth:`serialize`
@@ -146,9 +146,9 @@ class JobTrigger(BaseTrigger):
         return self.refs
 
     @property
-    def wait_terms(self) -> WaitTerms:
+    def wait_terms(self) -> WaitConditions:
         """What is waited for."""
-        return WaitTerms.from_dict(self.terms)
+        return WaitConditions.from_dict(self.terms)
 
     @abstractmethod
     async def watch(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobState
 
 if TYPE_CHECKING:
-    from airflow_provider_ehpc.polling.feed import JobFeed, Turn, Watcher
+    from airflow_provider_ehpc.events.watch_loop import Batch, JobFeed, Watcher
 
 _SHARED = ("conn_id", "api", "cluster_id", "version_id", "poll_interval")
 """The arguments that watchers which share their polls have in common."""
@@ -114,7 +114,7 @@ class JobFinishedTrigger(BaseEventTrigger):
         With a producer, Airflow reports when it has stored the events of a turn; until then, they must not
         count as sent.
         """
-        return TurnProducer(kwargs)
+        return BatchProducer(kwargs)
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
         """Send the events of each turn for this watcher."""
@@ -130,7 +130,7 @@ class JobFinishedTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll and send, if Airflow has no shared streams."""
-        from airflow_provider_ehpc.polling.feed import JobFeed
+        from airflow_provider_ehpc.events.watch_loop import JobFeed
 
         feed = JobFeed(*_shared(self.serialize()[1]))
         watcher = await self._join(feed)
@@ -149,9 +149,9 @@ class JobFinishedTrigger(BaseEventTrigger):
         self._leave()
 
     async def _join(self, feed: JobFeed) -> Watcher:
-        from airflow_provider_ehpc.polling.feed import Watcher
-        from airflow_provider_ehpc.polling.finished import Wanted
-        from airflow_provider_ehpc.polling.positions import PositionStore
+        from airflow_provider_ehpc.events.job_diff import Wanted
+        from airflow_provider_ehpc.events.position_store import PositionStore
+        from airflow_provider_ehpc.events.watch_loop import Watcher
 
         wanted = Wanted(
             jobs=frozenset(self.job_id or ()),
@@ -172,13 +172,13 @@ class JobFinishedTrigger(BaseEventTrigger):
             self._feed.leave(self._watcher)
 
 
-class TurnProducer:
+class BatchProducer:
     """The source of turns for Airflow's shared stream (a ``SharedStreamProducer``; 3.1 has none)."""
 
     def __init__(self, kwargs: dict[str, Any]) -> None:
         self._kwargs = kwargs
 
-    async def open_stream(self) -> AsyncIterator[tuple[Turn, Turn]]:
+    async def open_stream(self) -> AsyncIterator[tuple[Batch, Batch]]:
         """Yield every turn, for the watchers and for the acknowledgement."""
         feed = _feed(self._kwargs)
         async for turn in feed.turns():
@@ -202,7 +202,7 @@ class TurnProducer:
         """Do nothing: the feed closes its connections when its turns end."""
 
 
-async def _events(watcher: Watcher, turn: Turn) -> AsyncIterator[TriggerEvent]:
+async def _events(watcher: Watcher, turn: Batch) -> AsyncIterator[TriggerEvent]:
     # A turn that began before the watcher joined has nothing for it.
     if (ends := turn.ends.get(watcher)) and (payload := await watcher.payload(ends)):
         yield TriggerEvent(payload)
@@ -215,7 +215,7 @@ def _shared(kwargs: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _feed(kwargs: dict[str, Any]) -> JobFeed:
-    from airflow_provider_ehpc.polling.feed import feed_of
+    from airflow_provider_ehpc.events.watch_loop import feed_of
 
     conn_id, api, cluster_id, version_id, interval = _shared(kwargs)
     return feed_of(conn_id, api, cluster_id, version_id, interval)

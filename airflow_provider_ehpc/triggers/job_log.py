@@ -15,24 +15,23 @@ from airflow_provider_ehpc.hooks.shared import shared_hook
 from airflow_provider_ehpc.logs.arrival import arrived
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.emission import emission_budget, records
-from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pause, Step
+from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, GetStatus, LogFollower, Pause, Step
 from airflow_provider_ehpc.logs.lines import stream_prefix
 from airflow_provider_ehpc.logs.store import TriggerStore
 from airflow_provider_ehpc.metrics import LogMeter
-from airflow_provider_ehpc.polling.event import bounded_event
-from airflow_provider_ehpc.polling.subscription import Look as Looked
-from airflow_provider_ehpc.polling.subscription import Subscription
-from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome, is_provisional
+from airflow_provider_ehpc.polling.subscription import PollResult, Subscription
 from airflow_provider_ehpc.triggers.base import JobTrigger
+from airflow_provider_ehpc.waiting.event import bounded_event
+from airflow_provider_ehpc.waiting.watch import JobWatch, Note, Outcome, is_provisional
 
 
-class SharedView:
+class SubscriptionView:
     """A view of a job in the poller that all triggers share, for one trigger with its own pace."""
 
     def __init__(self, subscription: Subscription, ref: JobRef) -> None:
         self._subscription = subscription
         self._ref = ref
-        self._news: Looked | None = None
+        self._news: PollResult | None = None
         self._status: JobStatus | None = None
 
     async def look(self) -> JobStatus | ApiError | None:
@@ -113,10 +112,10 @@ class JobLogTrigger(JobTrigger):
         )
         meter = LogMeter(hook.api.name, "triggerer", follower.totals, resumed=start is not None)
         async with self.polling() as subscription:
-            view = SharedView(subscription, ref)
+            view = SubscriptionView(subscription, ref)
 
             async def do(step: Step) -> JobStatus | ApiError | None:
-                if isinstance(step, Look):
+                if isinstance(step, GetStatus):
                     return await view.look()
                 if isinstance(step, Emit):
                     await self._write(step)

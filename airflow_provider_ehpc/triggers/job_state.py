@@ -8,9 +8,9 @@ from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobRef
-from airflow_provider_ehpc.polling.event import bounded_event
-from airflow_provider_ehpc.polling.watch import JobSetWatch, Lateness, Verdict
 from airflow_provider_ehpc.triggers.base import JobTrigger
+from airflow_provider_ehpc.waiting.event import bounded_event
+from airflow_provider_ehpc.waiting.watch import JobSetWatch, Lateness, Verdict
 
 _CARRIED = 10
 """Lines for the log that the event carries to the worker, at most; Airflow's database stores them."""

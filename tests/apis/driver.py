@@ -6,13 +6,13 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiCall, ApiError, Together
-from airflow_provider_ehpc.apis.job import Told
+from airflow_provider_ehpc.apis.job import PartialResult
 
 
 def run_flow(
     flow: Generator[Any, Any, Any],
     answer: Callable[[ApiCall[Any]], Any],
-    told: Callable[[Told], None] = lambda step: None,
+    told: Callable[[PartialResult], None] = lambda step: None,
     together: Callable[[int], None] = lambda flows: None,
 ) -> Any:
     """Run a flow and return its result; of flows that go together, the last comes first.
@@ -23,7 +23,7 @@ def run_flow(
     """
 
     def take(step: Any) -> Any:
-        if isinstance(step, Told):
+        if isinstance(step, PartialResult):
             return told(step)
         if isinstance(step, Together):
             together(len(step.flows))

@@ -17,13 +17,13 @@ from airflow_provider_ehpc.apis.aliyun.classic import EhpcClassicApi
 from airflow_provider_ehpc.apis.aliyun.common_logs import EhpcOperations
 from airflow_provider_ehpc.apis.aliyun.ehpc import EhpcApi
 from airflow_provider_ehpc.apis.aliyun.serverless import EhpcServerlessApi
-from airflow_provider_ehpc.apis.answer import Answer
 from airflow_provider_ehpc.apis.call import ApiCall, ApiError, ApiResponse, ServiceUnavailable
 from airflow_provider_ehpc.apis.huawei.modelarts import ModelArtsApi
 from airflow_provider_ehpc.apis.huawei.modelarts_v1 import ModelArtsV1Api
 from airflow_provider_ehpc.apis.job import JobRef, LogCursor
 from airflow_provider_ehpc.apis.qingcloud.hpc import QingCloudHpcApi
 from airflow_provider_ehpc.apis.qingcloud.operations import QingCloudOperations
+from airflow_provider_ehpc.apis.response import ResponseModel
 from tests.apis.driver import run_flow
 from tests.apis.every_call import CALLS, CLUSTER, SINCE, functions_that_make_calls, name_of, sample_of
 
@@ -118,7 +118,7 @@ def check(value: Any, depth: int = 0) -> None:
         for name, item in value:
             check(name, depth + 1)
             # A log may contain NUL.
-            logged = isinstance(value, Answer) and name in value.log_fields
+            logged = isinstance(value, ResponseModel) and name in value.log_fields
             check(item.replace("\0", "") if logged else item, depth + 1)
         check(value.model_extra, depth + 1)
 

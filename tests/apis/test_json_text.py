@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_ehpc.apis.answer import parse_json
+from airflow_provider_ehpc.apis.response import parse_json
 
 
 @pytest.mark.parametrize(

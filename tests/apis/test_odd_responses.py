@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 import pytest
 
 from airflow_provider_ehpc.apis.aliyun import classic, ehpc, serverless
-from airflow_provider_ehpc.apis.answer import Answer, Number, PascalAnswer, Time
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -25,6 +24,7 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.huawei.modelarts import ModelArtsApi
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.qingcloud.hpc import QingCloudHpcApi
+from airflow_provider_ehpc.apis.response import Number, PascalResponseModel, ResponseModel, Time
 from airflow_provider_ehpc.apis.schedulers.ids import same_job
 from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 from tests.apis.driver import run_flow
@@ -39,18 +39,18 @@ ODD: list[Any] = [
 ]
 
 
-def models() -> dict[str, type[Answer]]:
+def models() -> dict[str, type[ResponseModel]]:
     """Return every model of a response."""
     list(modules())
 
-    def below(model: type[Answer]) -> Iterator[type[Answer]]:
+    def below(model: type[ResponseModel]) -> Iterator[type[ResponseModel]]:
         for child in model.__subclasses__():
             yield child
             yield from below(child)
 
     return {
         f"{model.__module__.rpartition('.')[2]}.{model.__name__}": model
-        for model in below(Answer)
+        for model in below(ResponseModel)
         if model.__module__.startswith("airflow_provider_ehpc.")
     }
 
@@ -65,7 +65,7 @@ MODELS = models()
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
-def test_an_odd_value_is_an_absent_one(model: type[Answer]) -> None:
+def test_an_odd_value_is_an_absent_one(model: type[ResponseModel]) -> None:
     """One field that nobody reads was another thing than documented, and every wait on the cluster ended."""
     default = model()
     for name, field in model.model_fields.items():
@@ -78,10 +78,10 @@ def test_an_odd_value_is_an_absent_one(model: type[Answer]) -> None:
             if isinstance(absent, list):
                 assert isinstance(value, list)
                 assert value == [] or odd not in (None, "", {}, [], 0)
-            elif isinstance(absent, Answer):
+            elif isinstance(absent, ResponseModel):
                 assert isinstance(value, type(absent))
-            elif any(issubclass(part, Answer) for part in _classes(field.annotation)):
-                assert value is None or isinstance(value, Answer)
+            elif any(issubclass(part, ResponseModel) for part in _classes(field.annotation)):
+                assert value is None or isinstance(value, ResponseModel)
 
 
 def _classes(annotation: Any) -> list[type]:
@@ -90,7 +90,7 @@ def _classes(annotation: Any) -> list[type]:
     return [part for argument in get_args(annotation) for part in _classes(argument)]
 
 
-class Row(PascalAnswer):
+class Row(PascalResponseModel):
     count: Number = None
     at: Time = None
 

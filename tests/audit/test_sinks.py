@@ -19,7 +19,7 @@ from airflow_provider_ehpc.apis.operation import OperationRecord, OperationStatu
 from airflow_provider_ehpc.audit.pending import complete
 from airflow_provider_ehpc.audit.rules import Rule, judge
 from airflow_provider_ehpc.audit.sinks import AuditSummary, carried_operations, write_audit, write_whole
-from airflow_provider_ehpc.audit.window import Reading, read_window
+from airflow_provider_ehpc.audit.window import AuditReading, read_window
 from tests.audit.simulated import DAY, LogServer, LogSource, drive, operation
 
 SCOPE = LogSource.scope
@@ -33,7 +33,7 @@ RECORDS = (
 
 
 def _write(directory: Any, *records: OperationRecord, **options: Any) -> AuditSummary:
-    return write_audit(directory, SCOPE, Reading(DAY, records or RECORDS, 4), **options)
+    return write_audit(directory, SCOPE, AuditReading(DAY, records or RECORDS, 4), **options)
 
 
 def _lines(path: Path) -> list[Any]:
@@ -78,7 +78,7 @@ def test_a_rerun_replaces_what_it_wrote(tmp_path: Path) -> None:
 
 
 def test_logs_of_different_scope_do_not_overwrite_one_another(tmp_path: Path) -> None:
-    reading = Reading(DAY, RECORDS, 1)
+    reading = AuditReading(DAY, RECORDS, 1)
     for scope in ("qingcloud-jinan1a", "qingcloud-jinan1a-ehpc-1", "qingcloud-../../etc"):
         write_audit(tmp_path, scope, reading)
     assert len(list(tmp_path.iterdir())) == 6
@@ -87,7 +87,7 @@ def test_logs_of_different_scope_do_not_overwrite_one_another(tmp_path: Path) ->
 
 def test_scopes_that_look_alike_have_files_of_their_own(tmp_path: Path) -> None:
     """An id from a connection or a response may hold anything; none leaves the folder or shares a file."""
-    reading = Reading(DAY, RECORDS, 1)
+    reading = AuditReading(DAY, RECORDS, 1)
     folder = tmp_path / "audit"
     scopes = ["a/b", "a-b", "a b", "a_b", "a", "../../evil", "/etc/x", "a\0b", "", "x" * 3000, "a*", "a\\b"]
     for scope in scopes:
@@ -100,7 +100,7 @@ def test_scopes_that_look_alike_have_files_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_scope_that_goes_on_behind_another_is_not_carried(tmp_path: Path) -> None:
-    write_audit(tmp_path, "a_b", Reading(DAY, RECORDS, 1))
+    write_audit(tmp_path, "a_b", AuditReading(DAY, RECORDS, 1))
     assert carried_operations(tmp_path, "a", NEXT_DAY) == ()
 
 
@@ -136,7 +136,7 @@ def test_an_operation_that_still_runs_is_carried_further(tmp_path: Path) -> None
     _write(tmp_path)
     carried = carried_operations(tmp_path, SCOPE, NEXT_DAY)
     done = drive(complete(source, carried, now=now))
-    write_audit(tmp_path, SCOPE, Reading(NEXT_DAY, (), 1), completion=done)
+    write_audit(tmp_path, SCOPE, AuditReading(NEXT_DAY, (), 1), completion=done)
     third = Window(NEXT_DAY.end, NEXT_DAY.end + timedelta(days=1))
     assert carried_operations(tmp_path, SCOPE, third) == carried
 

@@ -1,4 +1,4 @@
-"""Reading a window: nothing lost, nothing doubled, or a failure; against a server that does its worst."""
+"""Read a window: nothing lost, nothing doubled, or a failure; against a server that does its worst."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 
 from airflow_provider_ehpc.apis.call import InvalidArgument, ServiceUnavailable, UnexpectedResponse
 from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord, OperationStatus, Window
-from airflow_provider_ehpc.audit.window import Meter, Reading, WindowIncomplete, read_window
+from airflow_provider_ehpc.audit.window import AuditReading, Meter, WindowIncomplete, read_window
 from tests.audit.simulated import DAY, START, LogServer, LogSource, drive, operation
 
 NOW = DAY.end + timedelta(minutes=5)
 
 
-def _read(server: LogServer, window: Window = DAY, **options: Any) -> Reading:
+def _read(server: LogServer, window: Window = DAY, **options: Any) -> AuditReading:
     reading = drive(read_window(LogSource(server), window, now=NOW, **options))
-    assert isinstance(reading, Reading)
+    assert isinstance(reading, AuditReading)
     return reading
 
 
@@ -165,7 +165,7 @@ def test_the_limit_of_requests_ends_a_reading() -> None:
 
 def test_a_quiet_window_takes_one_request() -> None:
     chance = random.Random(0)
-    assert _read(LogServer([], chance)) == Reading(DAY, (), 1)
+    assert _read(LogServer([], chance)) == AuditReading(DAY, (), 1)
 
 
 def test_counting_passes_errors_on_to_the_flow() -> None:

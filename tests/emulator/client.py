@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_ehpc.apis.aliyun.signing import Acs3Signer
 from airflow_provider_ehpc.apis.call import ApiRequest
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.server import Emulator
 
 Change = Callable[[ApiRequest], ApiRequest]
@@ -38,7 +38,7 @@ class Answer:
 class Client:
     """Sends requests signed for an account, the emulator's first unless another is given."""
 
-    def __init__(self, emulator: Emulator, account: Account | None = None) -> None:
+    def __init__(self, emulator: Emulator, account: CloudAccount | None = None) -> None:
         self.emulator = emulator
         self.account = account or emulator.accounts.first
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_ehpc.apis.call import ApiRequest
 from airflow_provider_ehpc.apis.huawei.signing import SdkHmacSigner
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.huawei.protocol import PROJECT_ID
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Answer, Change, Client
@@ -23,7 +23,7 @@ SEARCH = f"/v2/{PROJECT_ID}/training-job-searches"
 class HuaweiClient:
     """Sends requests signed for an account, the emulator's first unless another is given."""
 
-    def __init__(self, emulator: Emulator, account: Account | None = None) -> None:
+    def __init__(self, emulator: Emulator, account: CloudAccount | None = None) -> None:
         self.emulator = emulator
         self.account = account or emulator.accounts.first
         self._wire = Client(emulator)

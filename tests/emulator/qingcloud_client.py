@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.server import Emulator
 
 CLUSTER_ID = "ehpc-emulator"
@@ -32,7 +32,7 @@ def documented_signature(secret: str, method: str, path: str, query: str, body: 
 class QingCloudClient:
     """Sends signed requests; every rule can be broken."""
 
-    def __init__(self, emulator: Emulator, account: Account | None = None) -> None:
+    def __init__(self, emulator: Emulator, account: CloudAccount | None = None) -> None:
         self.emulator = emulator
         self.account = account or emulator.accounts.first
 

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_ehpc.emulator.dependencies import OPTION
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Answer, Client
-from tests.waiting import eventually
+from tests.gates import eventually
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _HOST = {"ExecHost": "compute000"}

@@ -13,7 +13,7 @@ from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.dependencies import OPTION, sbatch_dependency
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Client
-from tests.waiting import Gate, eventually
+from tests.gates import Gate, eventually
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from airflow_provider_ehpc.emulator.aliyun.spelling import PBS, SLURM
 from airflow_provider_ehpc.emulator.jobs import Phase
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Client
-from tests.waiting import eventually
+from tests.gates import eventually
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 

@@ -18,7 +18,7 @@ import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Client
-from tests.waiting import eventually
+from tests.gates import eventually
 
 
 def test_an_error_strikes_as_often_as_asked_and_only_its_operation(client: Client) -> None:

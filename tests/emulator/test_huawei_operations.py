@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.huawei import SEARCH, V1, V2, HuaweiClient
-from tests.waiting import eventually
+from tests.gates import eventually
 
 
 @pytest.fixture

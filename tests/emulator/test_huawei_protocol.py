@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_ehpc.apis.call import ApiRequest
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.huawei.protocol import PROJECT_ID
 from airflow_provider_ehpc.emulator.huawei.tokens import IAM_DOMAIN, IAM_USER
 from airflow_provider_ehpc.emulator.server import Emulator
@@ -81,7 +81,7 @@ def test_a_clock_may_be_a_quarter_of_an_hour_off(huawei: HuaweiClient, skew: int
 
 
 def test_an_unknown_key_is_refused(ehpc_emulator: Emulator) -> None:
-    stranger = HuaweiClient(ehpc_emulator, Account("NOBODY", "secret"))
+    stranger = HuaweiClient(ehpc_emulator, CloudAccount("NOBODY", "secret"))
     assert "ak not exist" in refused(stranger.send("GET", f"{V2}/x"))[2]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Client
-from tests.waiting import eventually
+from tests.gates import eventually
 
 
 def _stdout(emulator: Emulator, job_id: str) -> str:

@@ -12,7 +12,7 @@ from alibabacloud_ehpc20240730.client import Client as Sdk
 from alibabacloud_tea_openapi.models import Config
 from Tea.exceptions import TeaException
 
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.server import Emulator
 
 Call = Callable[[str, Any], Awaitable[Any]]
@@ -21,7 +21,7 @@ Call = Callable[[str, Any], Awaitable[Any]]
 _AWKWARD = "a b+c*d:e,f'g&h=i/j?k#l%m~n世"
 
 
-def _sdk(emulator: Emulator, account: Account) -> Sdk:
+def _sdk(emulator: Emulator, account: CloudAccount) -> Sdk:
     config = Config(
         access_key_id=account.access_key_id,
         access_key_secret=account.secret,
@@ -33,11 +33,11 @@ def _sdk(emulator: Emulator, account: Account) -> Sdk:
 
 
 @pytest.fixture(params=["key", "token"])
-def account(request: pytest.FixtureRequest, ehpc_emulator: Emulator) -> Account:
+def account(request: pytest.FixtureRequest, ehpc_emulator: Emulator) -> CloudAccount:
     return ehpc_emulator.accounts.first if request.param == "key" else ehpc_emulator.issue_token()
 
 
-def _caller(emulator: Emulator, account: Account, way: str) -> Call:
+def _caller(emulator: Emulator, account: CloudAccount, way: str) -> Call:
     sdk = _sdk(emulator, account)
 
     async def call(operation: str, request: Any) -> Any:
@@ -55,7 +55,7 @@ def way(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def call(ehpc_emulator: Emulator, account: Account, way: str) -> Call:
+def call(ehpc_emulator: Emulator, account: CloudAccount, way: str) -> Call:
     return _caller(ehpc_emulator, account, way)
 
 
@@ -127,7 +127,7 @@ async def test_errors_are_told_with_their_code(ehpc_emulator: Emulator, call: Ca
 
 async def test_a_wrong_secret_is_a_wrong_signature(ehpc_emulator: Emulator, way: str) -> None:
     first = ehpc_emulator.accounts.first
-    call = _caller(ehpc_emulator, Account(first.access_key_id, "wrong"), way)
+    call = _caller(ehpc_emulator, CloudAccount(first.access_key_id, "wrong"), way)
 
     with pytest.raises(TeaException) as refused:
         await call("list_jobs", models.ListJobsRequest(cluster_id=ehpc_emulator.cluster_id))

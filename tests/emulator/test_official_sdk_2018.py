@@ -13,7 +13,7 @@ from alibabacloud_tea_openapi.models import Config
 from Tea.exceptions import TeaException
 
 from airflow_provider_ehpc.emulator.server import Emulator
-from tests.waiting import eventually
+from tests.gates import eventually
 
 Call = Callable[..., Awaitable[Any]]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.huawei.protocol import PROJECT_ID
 from airflow_provider_ehpc.emulator.server import Emulator
 
-MakeSdk = Callable[[Account], Any]
+MakeSdk = Callable[[CloudAccount], Any]
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def make_sdk(ehpc_emulator: Emulator, tmp_path: Path, monkeypatch: pytest.Monkey
     from huaweicloudsdkcore.auth.credentials import BasicCredentials
     from huaweicloudsdkmodelarts.v1 import ModelArtsClient
 
-    def make(account: Account) -> Any:
+    def make(account: CloudAccount) -> Any:
         credentials = BasicCredentials(account.access_key_id, account.secret, PROJECT_ID)
         if account.security_token:
             credentials = credentials.with_security_token(account.security_token)
@@ -151,7 +151,7 @@ def test_a_wrong_key_is_refused(ehpc_emulator: Emulator, make_sdk: MakeSdk) -> N
     from huaweicloudsdkmodelarts.v1 import ShowTrainingJobDetailsRequest
 
     first = ehpc_emulator.accounts.first
-    sdk = make_sdk(Account(first.access_key_id, "wrong"))
+    sdk = make_sdk(CloudAccount(first.access_key_id, "wrong"))
 
     with pytest.raises(ClientRequestException) as refused:
         sdk.show_training_job_details(ShowTrainingJobDetailsRequest(training_job_id="x"))

@@ -14,7 +14,7 @@ from qingcloud_hpc.sdk_api.HpcApiConnection import HpcApiConnection
 
 from airflow_provider_ehpc.apis.call import ApiRequest, Credentials
 from airflow_provider_ehpc.apis.qingcloud.signing import HpcSigner, sent_signature
-from airflow_provider_ehpc.emulator.operations import Operation
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks.qingcloud import QingCloudHpcHook
 from tests.emulator.qingcloud_client import QingCloudClient
@@ -83,7 +83,7 @@ def test_both_names_of_the_filter_work(ehpc_emulator: Emulator, name: str) -> No
 def test_any_text_is_signed_alike(recording: RecordingEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page contradicts itself about a space, so the client decides: ``%20``, and a slash as it is."""
     sdk = connect(recording)
-    recording.add_operations([Operation(time.time(), "X", description=f"before {AWKWARD} after")])
+    recording.add_operations([EmulatedOperation(time.time(), "X", description=f"before {AWKWARD} after")])
     words = {"action_describe": AWKWARD, "limit": 10, "reverse": 1}
 
     theirs = sdk.send_request("HpcOperationListOperation", **words)

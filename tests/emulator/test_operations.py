@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_ehpc.emulator.operations import Operation
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Client
 from tests.emulator.qingcloud_client import QingCloudClient
@@ -82,11 +82,11 @@ def test_what_was_never_done_is_not_told(client: Client) -> None:
 
 def _ehpc_rows(emulator: Emulator) -> None:
     rows = [
-        Operation(DAY, "CreateCluster", "aliyun", "R-1", actor="1", resources=("ehpc-hz-1", "i-1")),
-        Operation(
+        EmulatedOperation(DAY, "CreateCluster", "aliyun", "R-1", actor="1", resources=("ehpc-hz-1", "i-1")),
+        EmulatedOperation(
             DAY + 1, "DeleteNodes", "aliyun", "R-2", "failed", actor="2", resources=("ehpc-hz-1", "i-2")
         ),  # type: ignore[arg-type]
-        Operation(DAY + 2, "CreateNodes", "aliyun", "R-3", "pending", resources=("ehpc-hz-2",)),  # type: ignore[arg-type]
+        EmulatedOperation(DAY + 2, "CreateNodes", "aliyun", "R-3", "pending", resources=("ehpc-hz-2",)),  # type: ignore[arg-type]
     ]
     emulator.add_operations(rows)
 
@@ -143,7 +143,7 @@ def test_the_log_survives_the_emulator(tmp_path: Path) -> None:
     with Emulator(tmp_path) as emulator:
         client = QingCloudClient(emulator)
         job_id = client.submit("sleep 60")
-        added = emulator.add_operations(Operation(DAY, f"A{n}") for n in range(50))
+        added = emulator.add_operations(EmulatedOperation(DAY, f"A{n}") for n in range(50))
         operation_id = client.post("job/stopJobs", job_ids=[job_id])["job_uuid"]
         before = client.ids()
         emulator.close(kill_jobs=False)
@@ -158,7 +158,7 @@ def test_the_log_survives_the_emulator(tmp_path: Path) -> None:
 
 
 def test_ties_come_in_ever_new_order_and_nothing_else_does(qingcloud: QingCloudClient) -> None:
-    added = qingcloud.emulator.add_operations(Operation(DAY + n // 20, "X") for n in range(60))
+    added = qingcloud.emulator.add_operations(EmulatedOperation(DAY + n // 20, "X") for n in range(60))
     assert qingcloud.ids() == qingcloud.ids() == added
     qingcloud.emulator.fault("ties")
     orders = [qingcloud.ids() for _ in range(3)]
@@ -170,7 +170,7 @@ def test_ties_come_in_ever_new_order_and_nothing_else_does(qingcloud: QingCloudC
 def test_rows_are_late_one_by_one_or_all(qingcloud: QingCloudClient) -> None:
     now = time.time()
     soon, later = qingcloud.emulator.add_operations(
-        [Operation(now - 50, "X"), Operation(now - 50, "X", visible_at=now + 600)]
+        [EmulatedOperation(now - 50, "X"), EmulatedOperation(now - 50, "X", visible_at=now + 600)]
     )
     assert qingcloud.ids() == [soon]
     qingcloud.emulator.fault("late_rows", seconds=600)
@@ -181,7 +181,7 @@ def test_rows_are_late_one_by_one_or_all(qingcloud: QingCloudClient) -> None:
 
 def test_rows_arrive_and_change_while_the_log_is_paged(qingcloud: QingCloudClient) -> None:
     emulator = qingcloud.emulator
-    emulator.add_operations(Operation(DAY, "X", status="pending") for _ in range(3))  # type: ignore[arg-type]
+    emulator.add_operations(EmulatedOperation(DAY, "X", status="pending") for _ in range(3))  # type: ignore[arg-type]
     emulator.fault("arrival", rows=2, times=2, seconds=1000)
     emulator.fault("change", rows=1, times=2, word="failed")
 
@@ -193,5 +193,5 @@ def test_rows_arrive_and_change_while_the_log_is_paged(qingcloud: QingCloudClien
 
 
 def test_ten_thousand_operations_are_there_at_once(qingcloud: QingCloudClient) -> None:
-    qingcloud.emulator.add_operations(Operation(DAY + n, "X") for n in range(10_000))
+    qingcloud.emulator.add_operations(EmulatedOperation(DAY + n, "X") for n in range(10_000))
     assert qingcloud.get("operation", offset=9_995, reverse=0)["total_count"] == 10_000

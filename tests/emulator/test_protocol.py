@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_ehpc.apis.aliyun import signing
 from airflow_provider_ehpc.apis.call import ApiRequest
-from airflow_provider_ehpc.emulator.accounts import Account, Accounts
+from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.emulator.store import Store
 from tests.emulator.client import Change, Client, with_header, without_header
@@ -64,7 +64,7 @@ def test_what_was_altered_after_signing_is_refused(client: Client, change: Chang
 
 def test_a_wrong_secret_is_refused(ehpc_emulator: Emulator) -> None:
     first = ehpc_emulator.accounts.first
-    thief = Client(ehpc_emulator, Account(first.access_key_id, first.secret + "x"))
+    thief = Client(ehpc_emulator, CloudAccount(first.access_key_id, first.secret + "x"))
 
     assert thief.refusal("ListJobs") == (400, "SignatureDoesNotMatch")
 
@@ -76,7 +76,7 @@ def test_the_secret_is_not_in_the_refusal(client: Client) -> None:
 
 
 def test_an_unknown_key_is_refused(ehpc_emulator: Emulator) -> None:
-    stranger = Client(ehpc_emulator, Account("LTAI5tNobody", "secret"))
+    stranger = Client(ehpc_emulator, CloudAccount("LTAI5tNobody", "secret"))
 
     assert stranger.refusal("ListJobs") == (404, "InvalidAccessKeyId.NotFound")
 

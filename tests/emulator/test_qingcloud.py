@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation, EmulatedStatus
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.qingcloud_client import CLUSTER_ID, QingCloudClient
-from tests.waiting import eventually
+from tests.gates import eventually
 
 DAY = 1_772_323_200  # 2026-03-01T00:00:00Z
 WITHOUT_ZONE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
@@ -146,14 +146,14 @@ def test_what_is_done_is_in_the_log_with_who_did_it_and_how_it_ended(client: Qin
 
 def _rows(emulator: Emulator) -> dict[str, str]:
     rows = [
-        Operation(
+        EmulatedOperation(
             DAY, "HpcClusterStartCluster", actor="usr-a", resources=("ehpc-1",), description="启动集群"
         ),
-        Operation(
+        EmulatedOperation(
             DAY + 1, "HpcClusterStopCluster", actor="usr-b", resources=("ehpc-1", "cln-1"), request="x"
         ),
-        Operation(DAY + 1, "HpcUserAddUser", status=OperationStatus.FAILED, error="2110"),
-        Operation(DAY + 9, "HpcUserAddUser", status=OperationStatus.PENDING, resources=("ehpc-2",)),
+        EmulatedOperation(DAY + 1, "HpcUserAddUser", status=EmulatedStatus.FAILED, error="2110"),
+        EmulatedOperation(DAY + 9, "HpcUserAddUser", status=EmulatedStatus.PENDING, resources=("ehpc-2",)),
     ]
     return dict(zip("abcd", emulator.add_operations(rows), strict=True))
 
@@ -198,7 +198,7 @@ def test_verbose_adds_the_request(client: QingCloudClient) -> None:
 
 def test_a_page_has_ten_rows_unless_asked_and_never_more_than_a_hundred(client: QingCloudClient) -> None:
     """A client that asks for 1,000 and steps by 1,000 would miss nine of ten."""
-    client.emulator.add_operations(Operation(DAY + n, "X") for n in range(130))
+    client.emulator.add_operations(EmulatedOperation(DAY + n, "X") for n in range(130))
     told = client.get("operation", reverse=0)
     assert (len(told["job_set"]), told["total_count"]) == (10, 130)
     assert len(client.operations(limit=1000)) == 100
@@ -224,7 +224,7 @@ def test_operations_end_by_themselves_where_that_was_planned(client: QingCloudCl
         (now - 1, "failed", {"failed"}),
     ):
         (operation_id,) = client.emulator.add_operations(
-            [Operation(now - 5, "X", status="pending", ends_at=ends_at, ends=ends)]  # type: ignore[arg-type]
+            [EmulatedOperation(now - 5, "X", status="pending", ends_at=ends_at, ends=ends)]  # type: ignore[arg-type]
         )
         assert client.operations(job_ids=operation_id)[0]["status"] in words
 

@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 import pytest
 from qingcloud.qai.connection import QAISignatureAuthHandler
 
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.qingcloud_client import CLUSTER_ID, QingCloudClient, documented_signature, enc
 
@@ -96,8 +96,8 @@ def test_what_was_altered_after_signing_is_refused(client: QingCloudClient) -> N
 def test_a_wrong_secret_an_unknown_key_and_a_temporary_one_are_refused(ehpc_emulator: Emulator) -> None:
     first = ehpc_emulator.accounts.first
     for account in (
-        Account(first.access_key_id, first.secret + "x"),
-        Account("QYACCESSKEYIDEXAMPLE", first.secret),
+        CloudAccount(first.access_key_id, first.secret + "x"),
+        CloudAccount("QYACCESSKEYIDEXAMPLE", first.secret),
         ehpc_emulator.issue_token(),
     ):
         told = QingCloudClient(ehpc_emulator, account).get("operation")

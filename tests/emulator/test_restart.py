@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Client
-from tests.waiting import eventually
+from tests.gates import eventually
 
 
 class Process:
@@ -48,7 +48,7 @@ class Process:
         name, _, value = shlex.split(second.removeprefix("export "))[0].partition("=")
         assert name == "AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT"
         self.connection = json.loads(value)
-        self.account = Account(self.connection["login"], self.connection["password"])
+        self.account = CloudAccount(self.connection["login"], self.connection["password"])
 
     @property
     def client(self) -> Client:

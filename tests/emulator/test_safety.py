@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_ehpc.emulator.operations import Operation
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Client
 from tests.emulator.huawei import V2, HuaweiClient
@@ -302,7 +302,7 @@ def _spoil(file: Path, how: str) -> None:
 def test_a_corrupt_state_file_gives_one_line(tmp_path: Path, folder: str, how: str) -> None:
     with Emulator(tmp_path, scheduler="timetable") as emulator:
         emulator.submit("run=0")
-        emulator.add_operations([Operation(time.time(), "X", id=f"j-{n}") for n in range(200)])
+        emulator.add_operations([EmulatedOperation(time.time(), "X", id=f"j-{n}") for n in range(200)])
     file = tmp_path / folder / "state.sqlite"
     with sqlite3.connect(file) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

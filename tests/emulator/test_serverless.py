@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Answer, Client
-from tests.waiting import eventually
+from tests.gates import eventually
 
 _SAMPLE = Path(__file__).parents[1] / "samples" / "aliyun_2018_describe_serverless_jobs.json"
 

@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_ehpc.emulator.jobs import Phase
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Client
-from tests.waiting import eventually
+from tests.gates import eventually
 
 pytestmark = pytest.mark.slurm
 

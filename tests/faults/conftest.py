@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.events import position_store, watch_loop
 from airflow_provider_ehpc.logs import follow
-from airflow_provider_ehpc.polling import feed, positions, watch
+from airflow_provider_ehpc.waiting import watch
 from tests.conftest import Connect, Pauses, TaskLog
 from tests.faults.catalogue import APIS, FAULTS, Api, Fault, Kind
 from tests.faults.server import FaultServer
@@ -57,18 +58,18 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, pauses: Pauses, quick_triggers: None) -> None:
     """Let what takes minutes take a fraction of a second."""
-    monkeypatch.setattr(feed, "GATHER", 0.0)
-    monkeypatch.setattr(feed, "SAVE_EVERY", 0.2)
-    monkeypatch.setattr(feed, "_LONGEST_PAUSE", 0.02)
-    monkeypatch.setattr(positions, "SETTLE", 0.02)
-    monkeypatch.setattr(positions, "RETRY_AFTER", 0.02)
+    monkeypatch.setattr(watch_loop, "GATHER", 0.0)
+    monkeypatch.setattr(watch_loop, "SAVE_EVERY", 0.2)
+    monkeypatch.setattr(watch_loop, "_LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(position_store, "SETTLE", 0.02)
+    monkeypatch.setattr(position_store, "RETRY_AFTER", 0.02)
 
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
     """What outlives a triggerer."""
     kept = Kept()
-    monkeypatch.setattr(positions, "trigger_variables", lambda: kept)
+    monkeypatch.setattr(position_store, "trigger_variables", lambda: kept)
     return kept
 
 

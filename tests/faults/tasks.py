@@ -19,19 +19,19 @@ from typing import Any
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec
-from airflow_provider_ehpc.emulator.operations import Operation
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation
 from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.events.job_diff import Position
 from airflow_provider_ehpc.hooks import job_hook
 from airflow_provider_ehpc.operators.job_log import JobLogOperator
 from airflow_provider_ehpc.operators.operation_audit import OperationAuditOperator
-from airflow_provider_ehpc.polling.finished import Position
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
 from airflow_provider_ehpc.triggers.job_finished import JobFinishedTrigger
 from tests.conftest import TaskLog
 from tests.faults.catalogue import HUAWEI, Api
 from tests.faults.server import FaultServer
+from tests.gates import eventually, until
 from tests.triggers.triggerer import Kept, SharedStreamManager, Triggerer
-from tests.waiting import eventually, until
 
 LINES = [f"line {n} of the job" for n in range(1, 41)]
 _LINE = re.compile(r"(?:\S+ \| )?(line \d+ of the job)")
@@ -58,7 +58,9 @@ class Cloud:
         self.log = self._jobs[0].stdout_path
         self._refs: dict[str, list[JobRef]] = {}
         rows = [
-            Operation(MIDNIGHT.timestamp() + 60 * n, "Act", cloud=cloud, actor="me", resources=("c-1",))
+            EmulatedOperation(
+                MIDNIGHT.timestamp() + 60 * n, "Act", cloud=cloud, actor="me", resources=("c-1",)
+            )
             for cloud in ("aliyun", "qingcloud")
             for n in range(RECORDS)
         ]

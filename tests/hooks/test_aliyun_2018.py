@@ -16,13 +16,13 @@ from airflow_provider_ehpc.apis.job import JobRef, JobSpec, JobState, LogCursor
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import job_hook
 from airflow_provider_ehpc.hooks.aliyun import EhpcClassicHook, EhpcServerlessHook
-from airflow_provider_ehpc.logs.follow import Emit, LogFollower, Look, Pause
-from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.watch import JobWatch, Outcome
+from airflow_provider_ehpc.logs.follow import Emit, GetStatus, LogFollower, Pause
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.watch import JobWatch, Outcome
 from tests.conftest import Ask, Connect
+from tests.gates import eventually
 from tests.live.test_logs import NOISY_JOB, expected
 from tests.logs.cloud import look
-from tests.waiting import eventually
 
 _IMAGE = {"Container": {"Image": "busybox"}}
 
@@ -218,12 +218,12 @@ class TestClassicLog:
         before = "echo a; echo bb >&2; sleep 1"
         job_id = ehpc_emulator.submit(f"{before}; {noisy} 3000000 & {noisy} 1100000 >&2; wait")
         ref = JobRef(job_id, ehpc_emulator.cluster_id)
-        watch = JobWatch(ref, WaitTerms(), time.time())
+        watch = JobWatch(ref, WaitConditions(), time.time())
         follower = LogFollower(classic.api, ref, watch, clock=time.time, interval=0.2, settle=0.5)
         lines: dict[str, list[str]] = {"stdout": [], "stderr": []}
 
         def handle(step: Any) -> Any:
-            if isinstance(step, Look):
+            if isinstance(step, GetStatus):
                 return look(classic, ref)
             if isinstance(step, Emit):
                 lines[step.stream] += step.lines

@@ -17,7 +17,7 @@ from airflow_provider_ehpc.hooks import job_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
 from tests.apis.driver import run_flow
 from tests.conftest import Ask, Connect
-from tests.waiting import eventually
+from tests.gates import eventually
 
 KINDS = {
     "ehpc": "aliyun_ehpc",

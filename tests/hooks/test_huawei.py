@@ -544,7 +544,7 @@ def hook_cursor() -> Any:
 
 def until(true: Callable[[], bool]) -> None:
     """Wait for what comes about in a moment, or never."""
-    from tests.waiting import eventually
+    from tests.gates import eventually
 
     eventually(true)
 

@@ -22,9 +22,9 @@ import pytest
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks.huawei import HuaweiHook, ModelArtsHook, ModelArtsV1Hook
-from airflow_provider_ehpc.logs.follow import Emit, LogFollower, Look, Pause
-from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.watch import JobWatch, Note, Outcome
+from airflow_provider_ehpc.logs.follow import Emit, GetStatus, LogFollower, Pause
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.watch import JobWatch, Note, Outcome
 from tests.live import noisy_job
 from tests.live.test_logs import expected
 from tests.logs.cloud import look
@@ -66,12 +66,12 @@ class Followed:
 
 def follow(hook: HuaweiHook, ref: JobRef) -> Followed:
     """Follow a job to the end of its log, with short pauses."""
-    watch = JobWatch(ref, WaitTerms(), time.time())
+    watch = JobWatch(ref, WaitConditions(), time.time())
     follower = LogFollower(hook.api, ref, watch, clock=time.time, interval=0.2, settle=0.5)
     seen = Followed(Outcome.ERROR)
 
     def do(step: Any) -> Any:
-        if isinstance(step, Look):
+        if isinstance(step, GetStatus):
             return look(hook, ref)
         if isinstance(step, Emit):
             seen.streams.setdefault(step.stream, []).extend(step.lines)

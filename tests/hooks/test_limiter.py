@@ -17,7 +17,7 @@ from airflow_provider_ehpc.hooks.limiter import (
     LONGEST_WAIT,
     SLOWEST,
     RateLimiter,
-    Turn,
+    Ticket,
     limiter_of,
 )
 from tests.conftest import Ask, Connect
@@ -119,7 +119,7 @@ def test_a_pause_that_the_cloud_asks_for_is_kept_by_all(
     for _ in range(int(BURST)):
         limiter.book()
     before = limiter.book()
-    limiter.failed(kind("slow down", retry_after=7), Turn(clock.now, before.era))
+    limiter.failed(kind("slow down", retry_after=7), Ticket(clock.now, before.era))
     clock.now += 6.9
     assert limiter.pause(before) > 0
     assert limiter.pause(limiter.book()) > 0
@@ -237,7 +237,7 @@ def test_calls_wait_for_their_turn(
 ) -> None:
     waited: list[float] = []
 
-    def pause(self: RateLimiter, turn: Turn, original: object = RateLimiter.pause) -> float:
+    def pause(self: RateLimiter, turn: Ticket, original: object = RateLimiter.pause) -> float:
         waited.append(turn.at - self._clock())
         return 0.0
 

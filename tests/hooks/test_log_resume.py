@@ -17,9 +17,9 @@ from airflow_provider_ehpc.hooks import job_hook
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.hooks.huawei import ModelArtsHook, ModelArtsV1Hook
 from airflow_provider_ehpc.logs.cursor import SavedCursor
-from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pause
-from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.watch import JobWatch, Note
+from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, GetStatus, LogFollower, Pause
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.watch import JobWatch, Note
 from tests.hooks.test_huawei_logs import OPTIONS, TRICKLE, _quoted, _without_lines, noise, v1_ref
 from tests.live.test_logs import expected
 from tests.logs.cloud import look
@@ -43,7 +43,7 @@ def follow(hook: ApiHook, ref: JobRef) -> tuple[list[str], list[str]]:
 
         def do(step: Any, unsaved: list[str] = unsaved) -> Any:
             nonlocal cursor, left
-            if isinstance(step, Look):
+            if isinstance(step, GetStatus):
                 return look(hook, ref)
             if isinstance(step, Emit):
                 unsaved.extend(step.lines)
@@ -60,7 +60,7 @@ def follow(hook: ApiHook, ref: JobRef) -> tuple[list[str], list[str]]:
                 raise Killed
             return None
 
-        watch = JobWatch(ref, WaitTerms(), time.time())
+        watch = JobWatch(ref, WaitConditions(), time.time())
         follower = LogFollower(hook.api, ref, watch, clock=time.time, interval=0.1, settle=0.5, start=cursor)
         try:
             hook.drive(follower.steps(), do)

@@ -19,7 +19,7 @@ from airflow_provider_ehpc.apis.call import (
     Throttled,
 )
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec, JobState, LogCursor
-from airflow_provider_ehpc.emulator.operations import Operation
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import DEFAULT_APIS, HOOKS, ajob_hook, job_hook
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
@@ -199,7 +199,7 @@ def test_an_operation_that_is_not_known_is_not_found(hook: QingCloudHpcHook, ask
 def test_each_hook_says_where_its_operations_are_told(
     ehpc_emulator: Emulator, hook: QingCloudHpcHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ehpc_emulator.add_operations([Operation(1_772_323_200, "X")])
+    ehpc_emulator.add_operations([EmulatedOperation(1_772_323_200, "X")])
     source = hook.operation_source(CLUSTER)
     assert source.scope == f"qingcloud-jinan1a-{CLUSTER}"
     monkeypatch.setenv("AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT", ehpc_emulator.connection_json)

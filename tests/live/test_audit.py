@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_ehpc.emulator.operations import Operation
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation
 from airflow_provider_ehpc.emulator.server import Emulator
 from demo.local_airflow import LocalAirflow
 
@@ -41,7 +41,8 @@ def run(cloud: Emulator, airflow: LocalAirflow, tmp_path_factory: pytest.TempPat
     end = datetime.now(UTC)
     start = end - timedelta(hours=1)
     uids = cloud.add_operations(
-        Operation(start.timestamp() + n, "HpcClusterStartCluster", actor="usr-a") for n in range(1, 300)
+        EmulatedOperation(start.timestamp() + n, "HpcClusterStartCluster", actor="usr-a")
+        for n in range(1, 300)
     )
     conf = {
         "start": start.isoformat(),
@@ -85,7 +86,7 @@ def test_a_run_without_a_data_interval_is_told_what_to_give(run: Run) -> None:
 def test_a_deferred_sensor_waits_for_an_operation(cloud: Emulator, airflow: LocalAirflow) -> None:
     now = time.time()
     (operation_id,) = cloud.add_operations(
-        [Operation(now - 7200, "HpcClusterStartCluster", status="pending", ends_at=now + 15)]  # type: ignore[arg-type]
+        [EmulatedOperation(now - 7200, "HpcClusterStartCluster", status="pending", ends_at=now + 15)]  # type: ignore[arg-type]
     )
     conf = {"job_id": operation_id, "conn_id": "qingcloud_hpc_default"}
     run_id = airflow.trigger("wait_deferred", conf)

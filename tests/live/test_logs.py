@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
 from demo.local_airflow import LocalAirflow
-from tests.waiting import Gate, eventually
+from tests.gates import Gate, eventually
 
 pytestmark = pytest.mark.airflow
 NOISY_JOB = Path(__file__).parent / "noisy_job.py"

@@ -18,7 +18,7 @@ from airflow.triggers.base import BaseTrigger
 from airflow_provider_ehpc.emulator.server import Emulator
 from benchmarks.deferred_tasks import WAITS, Plan
 from benchmarks.triggerers import Deferred, task_logs
-from tests.waiting import eventually
+from tests.gates import eventually
 
 pytestmark = [
     pytest.mark.airflow,

@@ -23,8 +23,8 @@ from benchmarks.crashes.check import Findings, judge
 from benchmarks.crashes.cloud import Cloud
 from benchmarks.crashes.streams import JOB, SLACK
 from demo.local_airflow import LocalAirflow
+from tests.gates import eventually
 from tests.live.conftest import DAGS
-from tests.waiting import eventually
 
 # By themselves, beside the tests that share an Airflow: both wait most of the time.
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("killed")]
@@ -180,7 +180,7 @@ def test_no_line_is_lost_and_none_comes_twice_outside_the_mark(where: str, kille
 
 
 def test_a_dag_starts_once_for_each_job_that_ends(killed: Killed) -> None:
-    """Told of in time, running while the triggerer was killed, or come and gone while there was none."""
+    """Reported of in time, running while the triggerer was killed, or come and gone while there was none."""
     ends = killed.ends
     events = ends.told()
     # Killed in the moment in which an event is stored, it comes again and says so, whether the first one was

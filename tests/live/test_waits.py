@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
 from demo.local_airflow import LocalAirflow
-from tests.waiting import eventually
+from tests.gates import eventually
 
 pytestmark = pytest.mark.airflow
 MODES = ("poke", "reschedule", "deferred")

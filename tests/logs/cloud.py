@@ -19,9 +19,17 @@ from airflow_provider_ehpc.apis.job import (
 )
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.logs.cursor import SavedCursor
-from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, LogFollower, Look, Pace, Pause, Step
-from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.watch import JobWatch, Note, Verdict
+from airflow_provider_ehpc.logs.follow import (
+    Checkpoint,
+    CheckpointPolicy,
+    Emit,
+    GetStatus,
+    LogFollower,
+    Pause,
+    Step,
+)
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.watch import JobWatch, Note, Verdict
 
 REF = JobRef("7", "c1")
 START = 1_000_000.0
@@ -161,7 +169,7 @@ def look(hook: ApiHook, ref: JobRef) -> JobStatus | ApiError | None:
         return error
 
 
-class Paced(Pace):
+class Paced(CheckpointPolicy):
     """Checkpoints so many seconds apart: the values in turn, then the last of them."""
 
     def __init__(self, *every: float, free: bool = True) -> None:
@@ -212,7 +220,7 @@ def follow(
     settle: float = 5.0,
     emit_cost: float = 0.0,
     start: SavedCursor | None = None,
-    pace: Pace | None = None,
+    pace: CheckpointPolicy | None = None,
     cut_after: int = 100_000,
     encoding: str = "utf-8",
     **terms: Any,
@@ -222,7 +230,7 @@ def follow(
     :param cut_after: steps after which the follower's process dies.
     """
     clock = cloud.clock
-    watch = JobWatch(REF, WaitTerms(**terms), clock())
+    watch = JobWatch(REF, WaitConditions(**terms), clock())
     follower = LogFollower(
         cloud,
         REF,
@@ -245,7 +253,7 @@ def follow(
             return Followed(end.value, steps, follower, times)
         steps.append(step)
         times.append(clock.passed)
-        answer = cloud.look() if isinstance(step, Look) else None
+        answer = cloud.look() if isinstance(step, GetStatus) else None
         if isinstance(step, Pause):
             assert step.seconds > 0
             clock.now += step.seconds

@@ -14,7 +14,7 @@ from airflow_provider_ehpc.apis.call import ServiceUnavailable
 from airflow_provider_ehpc.logs.arrival import ARRIVAL, arrived
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Pause, Step
-from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
+from airflow_provider_ehpc.waiting.watch import Note, Outcome, Verdict
 from tests.logs.cloud import Clock
 
 END = Verdict(Outcome.REACHED, "over")

@@ -26,7 +26,7 @@ from airflow_provider_ehpc.logs.emission import (
     supervisor_reads,
 )
 from airflow_provider_ehpc.logs.lines import stream_prefix
-from airflow_provider_ehpc.polling.watch import Note
+from airflow_provider_ehpc.waiting.watch import Note
 from tests.conftest import TaskLog
 
 

@@ -16,9 +16,9 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.job import LogLimits
-from airflow_provider_ehpc.logs.follow import LOG_OUTAGE, Checkpoint, Emit, Look, Pause
+from airflow_provider_ehpc.logs.follow import LOG_OUTAGE, Checkpoint, Emit, GetStatus, Pause
 from airflow_provider_ehpc.logs.lines import LineAssembler
-from airflow_provider_ehpc.polling.watch import Note, Outcome
+from airflow_provider_ehpc.waiting.watch import Note, Outcome
 from tests.logs.cloud import Cloud, Paced, follow
 
 
@@ -426,7 +426,7 @@ def test_cut_lines_are_counted() -> None:
 def test_nothing_but_documented_steps_is_yielded() -> None:
     cloud = Cloud(states=ends(30))
     cloud.write(0, b"line\n")
-    assert {type(step) for step in follow(cloud).steps} == {Checkpoint, Emit, Look, Note, Pause}
+    assert {type(step) for step in follow(cloud).steps} == {Checkpoint, Emit, GetStatus, Note, Pause}
 
 
 def test_the_progress_of_a_line_is_shown_now_and_then() -> None:

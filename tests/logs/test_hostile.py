@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from airflow_provider_ehpc.apis.call import ApiError, Flow, InvalidRequest, ServiceUnavailable
 from airflow_provider_ehpc.apis.job import JobRef, LogBatch, LogChunk, LogCursor, LogLimits, LogPosition
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit
-from airflow_provider_ehpc.polling.watch import Outcome
+from airflow_provider_ehpc.waiting.watch import Outcome
 from tests.logs.cloud import Cloud, Paced, follow
 
 LINES = b"".join(b"line %d of the job\n" % n for n in range(40))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_ehpc.apis.job import LogBatch, LogChunk, LogCursor, LogLimits
-from airflow_provider_ehpc.logs.reader import OVERLAP, LogReader, Reading
+from airflow_provider_ehpc.logs.reader import OVERLAP, LogReader, LogReading
 from tests.logs.cloud import REF, Cloud
 
 
@@ -35,12 +35,12 @@ class TextFiles(Files):
         return LogBatch(tuple(chunks), batch.more)
 
 
-def read(reader: LogReader, **how: bool) -> Reading:
+def read(reader: LogReader, **how: bool) -> LogReading:
     flow = reader.read(**how)
     try:
         next(flow)
     except StopIteration as end:
-        found: Reading = end.value
+        found: LogReading = end.value
         return found
     raise AssertionError
 

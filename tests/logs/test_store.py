@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.logs import store
 from airflow_provider_ehpc.logs.cursor import SavedCursor, StreamMark
-from airflow_provider_ehpc.logs.store import STATE_KEY, XCOM_KEY, TriggerStore, Turns, WorkerStore
+from airflow_provider_ehpc.logs.store import STATE_KEY, XCOM_KEY, TriggerStore, WorkerStore, WriteThrottle
 from tests.conftest import TaskLog
 from tests.logs.stores import TI, States, XComs
 
@@ -192,7 +192,7 @@ async def test_turns_come_evenly_and_in_order(monkeypatch: pytest.MonkeyPatch) -
         pauses.append(seconds)
 
     monkeypatch.setattr(store.asyncio, "sleep", sleep)
-    turns = Turns(5.0, lambda: now)
+    turns = WriteThrottle(5.0, lambda: now)
     assert turns.free()
     for _ in range(4):
         await turns.take()

@@ -14,7 +14,7 @@ from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed
 from airflow_provider_ehpc.operators.job_log import JobLogOperator
 from airflow_provider_ehpc.operators.operation_audit import OperationAuditOperator
-from airflow_provider_ehpc.polling.event import pack
+from airflow_provider_ehpc.waiting.event import pack
 from tests.conftest import Connect, TaskLog
 from tests.logs.stores import TI, States, XComs
 

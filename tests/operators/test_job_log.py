@@ -22,8 +22,8 @@ from airflow_provider_ehpc.logs.store import ENDED_KEY, STATE_KEY, XCOM_KEY
 from airflow_provider_ehpc.operators.job_log import JobLogOperator
 from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 from tests.conftest import Pauses, TaskLog
+from tests.gates import Gate, eventually
 from tests.logs.stores import TI, States, XComs
-from tests.waiting import Gate, eventually
 
 Make = Callable[..., JobLogOperator]
 

@@ -30,7 +30,7 @@ from airflow_provider_ehpc.apis.call import (
     PermissionDenied,
 )
 from airflow_provider_ehpc.audit.window import REQUEST_LIMIT, WindowIncomplete
-from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation, EmulatedStatus
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, OperationsForbidden, TaskKilled
 from airflow_provider_ehpc.operators.operation_audit import OperationAuditOperator
@@ -112,9 +112,9 @@ def _fill(emulator: Emulator, chance: random.Random, count: int, busy: int = BUS
     """Add operations of the day and its neighbours, many of them in one second and some on its edges."""
     seconds = [chance.randrange(-3600, 90_000) for _ in range(count - busy - 6)]
     seconds += [chance.randrange(86_400)] * busy + [-1, 0, 1, 86_399, 86_400, 86_401]
-    statuses = [OperationStatus.SUCCESSFUL] * 8 + [OperationStatus.FAILED]
+    statuses = [EmulatedStatus.SUCCESSFUL] * 8 + [EmulatedStatus.FAILED]
     emulator.add_operations(
-        Operation(
+        EmulatedOperation(
             BEGIN + second,
             chance.choice(["HpcQueueRemoveEhpcQueueNodes", "HpcClusterStartCluster"]),
             actor=chance.choice(["usr-a", "usr-b"]),
@@ -133,7 +133,7 @@ def test_ten_thousand_operations_are_all_written_once_or_none_is(
     arrive while the log is paged, or that the log shows late."""
     chance = random.Random(seed)
     _fill(ehpc_emulator, chance, 9_900)
-    _fill(ehpc_emulator, chance, 100, busy=0, status=OperationStatus.PENDING)
+    _fill(ehpc_emulator, chance, 100, busy=0, status=EmulatedStatus.PENDING)
     ehpc_emulator.fault("ties")
     ehpc_emulator.fault("change", times=40, rows=2)
     late, soon = set(), 0.0
@@ -146,7 +146,7 @@ def test_ten_thousand_operations_are_all_written_once_or_none_is(
         soon = time.time() + chance.uniform(0, 2)
         late = set(
             ehpc_emulator.add_operations(
-                Operation(BEGIN + chance.randrange(86_400), "X", visible_at=soon) for _ in range(20)
+                EmulatedOperation(BEGIN + chance.randrange(86_400), "X", visible_at=soon) for _ in range(20)
             )
         )
 
@@ -204,7 +204,7 @@ def test_rows_that_come_late_are_waited_for(
     """The last minutes of a day appear after midnight; read at midnight they would be lost for good."""
     end = datetime.now(UTC)
     ehpc_emulator.add_operations(
-        Operation(end.timestamp() - n, "X", visible_at=end.timestamp() + 1.5) for n in range(1, 40)
+        EmulatedOperation(end.timestamp() - n, "X", visible_at=end.timestamp() + 1.5) for n in range(1, 40)
     )
     operator = _operator(tmp_path, start=end - timedelta(hours=1), end=end, settle=2.5, deferrable=deferrable)
     # So short a wait is not worth a deferral, and dangerous besides (GH-71580).
@@ -305,8 +305,8 @@ def test_what_had_not_ended_is_completed_by_the_later_window(ehpc_emulator: Emul
     """Else the archive would for ever say "pending" of what failed after midnight."""
     late, forever = ehpc_emulator.add_operations(
         [
-            Operation(BEGIN + 86_000, "HpcClusterStartCluster", status=OperationStatus.PENDING),
-            Operation(BEGIN + 86_001, "HpcClusterStopCluster", status=OperationStatus.PENDING),
+            EmulatedOperation(BEGIN + 86_000, "HpcClusterStartCluster", status=EmulatedStatus.PENDING),
+            EmulatedOperation(BEGIN + 86_001, "HpcClusterStopCluster", status=EmulatedStatus.PENDING),
         ]
     )
     first = audit()
@@ -327,7 +327,7 @@ def test_what_had_not_ended_is_completed_by_the_later_window(ehpc_emulator: Emul
 def test_each_record_is_a_line_of_the_task_log(
     ehpc_emulator: Emulator, tmp_path: Path, task_log: list[str]
 ) -> None:
-    row = Operation(BEGIN, "HpcUserAddUser", actor="usr-a", resources=("ehpc-1",), error="21\n10")
+    row = EmulatedOperation(BEGIN, "HpcUserAddUser", actor="usr-a", resources=("ehpc-1",), error="21\n10")
     (uid,) = ehpc_emulator.add_operations([row])
     told = _operator(tmp_path).execute({})  # type: ignore[typeddict-item]
     assert task_log[-2] == (
@@ -493,7 +493,10 @@ def test_a_budget_of_requests_is_kept(ehpc_emulator: Emulator, audit: Audit, tmp
 def test_a_cluster_can_be_audited_alone(ehpc_emulator: Emulator, audit: Audit, tmp_path: Path) -> None:
     """And the connection's default cluster does not narrow the audit of everything."""
     mine, _ = ehpc_emulator.add_operations(
-        [Operation(BEGIN, "X", resources=("ehpc-1",)), Operation(BEGIN, "X", resources=("ehpc-2",))]
+        [
+            EmulatedOperation(BEGIN, "X", resources=("ehpc-1",)),
+            EmulatedOperation(BEGIN, "X", resources=("ehpc-2",)),
+        ]
     )
     assert _uids(audit(cluster_id="ehpc-1")) == [mine]
     assert len(_uids(audit())) == 2
@@ -527,7 +530,7 @@ def test_a_sensor_waits_for_an_operation(
     """Starting a cluster takes minutes; the call only names the operation."""
     now = time.time()
     (operation_id,) = ehpc_emulator.add_operations(
-        [Operation(now, "HpcClusterStartCluster", status="pending", ends_at=now + 1.5, ends=ends)]  # type: ignore[arg-type]
+        [EmulatedOperation(now, "HpcClusterStartCluster", status="pending", ends_at=now + 1.5, ends=ends)]  # type: ignore[arg-type]
     )
     sensor = JobStateSensor(
         task_id="wait",

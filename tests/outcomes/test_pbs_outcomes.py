@@ -15,8 +15,8 @@ import pytest
 from airflow_provider_ehpc.apis.aliyun.classic import EhpcClassicApi
 from airflow_provider_ehpc.apis.call import ApiCall, ApiResponse
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
-from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.watch import JobWatch, Outcome
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.watch import JobWatch, Outcome
 from tests.apis.driver import run_flow
 from tests.outcomes.table import UPDATE, Seen, cells, section, write
 
@@ -34,7 +34,7 @@ def _answer(call: ApiCall[Any]) -> Any:
 def _seen(job_id: str) -> Seen:
     ref = JobRef(job_id, "c")
     status: JobStatus = run_flow(EhpcClassicApi().job_status(ref), _answer)
-    verdict, notes = JobWatch(ref, WaitTerms(), 0.0).saw(status, 1.0)
+    verdict, notes = JobWatch(ref, WaitConditions(), 0.0).saw(status, 1.0)
     assert not [note for note in notes if note.warning], "nothing is assumed"
     if verdict is None or verdict.outcome is Outcome.REACHED:
         code = "" if status.exit_code is None else str(status.exit_code)

@@ -25,11 +25,11 @@ from airflow_provider_ehpc.compat import AirflowSensorTimeout
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound
 from airflow_provider_ehpc.hooks import job_hook
-from airflow_provider_ehpc.polling import watch
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
 from airflow_provider_ehpc.triggers import base
+from airflow_provider_ehpc.waiting import watch
+from tests.gates import eventually
 from tests.outcomes.table import UPDATE, Seen, cells, write
-from tests.waiting import eventually
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from airflow_provider_ehpc.apis.call import ApiError
-from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus, Told
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus, PartialResult
 from airflow_provider_ehpc.polling.poller import subscribed
-from airflow_provider_ehpc.polling.subscription import Look
+from airflow_provider_ehpc.polling.subscription import PollResult
 
 T = TypeVar("T")
 CLUSTER = "ehpc-hz-1"
@@ -86,7 +86,7 @@ class Hook:
     requests: Counter[str] = dataclasses.field(default_factory=Counter)
 
     async def ajob_statuses(
-        self, refs: Iterable[JobRef], tell: Callable[[Told], Awaitable[None]]
+        self, refs: Iterable[JobRef], tell: Callable[[PartialResult], Awaitable[None]]
     ) -> dict[JobRef, JobStatus | None]:
         refs = sorted(refs, key=lambda ref: ref in self.cloud.states) if self.cloud.page else list(refs)
         self.cloud.looks.append((asyncio.get_running_loop().time(), refs))
@@ -98,7 +98,7 @@ class Hook:
             await asyncio.sleep(self.cloud.lasts)
             told = self.answers(refs[len(found) : len(found) + self.cloud.page])
             found |= told
-            await tell(Told(told))
+            await tell(PartialResult(told))
         await asyncio.sleep(self.cloud.lasts)
         if error := self.cloud.error(refs):
             raise error
@@ -115,10 +115,10 @@ class Hook:
 
 async def until(
     number: int | str,
-    wanted: Callable[[Look], bool] = lambda look: isinstance(look, ApiError),
+    wanted: Callable[[PollResult], bool] = lambda look: isinstance(look, ApiError),
     *,
     cluster: str = CLUSTER,
-    seen: list[Look] | None = None,
+    seen: list[PollResult] | None = None,
     **settings: Any,
 ) -> float:
     """Wait for one job; return how many seconds after the beginning of the test the wait was over."""
@@ -132,8 +132,8 @@ async def until(
                 return asyncio.get_running_loop().time() - 1000
 
 
-def ended(number: int | str, cluster: str = CLUSTER) -> Callable[[Look], bool]:
-    def test(look: Look) -> bool:
+def ended(number: int | str, cluster: str = CLUSTER) -> Callable[[PollResult], bool]:
+    def test(look: PollResult) -> bool:
         status = None if isinstance(look, ApiError) else look[ref(number, cluster)]
         return status is not None and status.state.terminal
 

@@ -24,12 +24,13 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.emulator.server import Emulator
-from airflow_provider_ehpc.polling import poller, watch
+from airflow_provider_ehpc.polling import poller
 from airflow_provider_ehpc.polling.poller import subscribed
-from airflow_provider_ehpc.polling.subscription import Look
-from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.watch import Outcome
+from airflow_provider_ehpc.polling.subscription import PollResult
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
+from airflow_provider_ehpc.waiting import watch
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.watch import Outcome
 from tests.conftest import Connect
 from tests.polling.cloud import CLUSTER, Cloud, Hook, Loop, after, end_all, ended, ref, run, until
 
@@ -256,7 +257,7 @@ def test_every_cluster_has_its_own(cloud: Cloud) -> None:
     async def main() -> None:
         cloud.error = lambda refs: ServiceUnavailable("x") if refs[0].cluster_id == "bad" else None
         end_all(cloud, 2)
-        bad: list[Look] = []
+        bad: list[PollResult] = []
         await asyncio.gather(until(1, cluster="bad", seen=bad), until(1, ended(1)))
         assert isinstance(bad[-1], ServiceUnavailable)
 
@@ -379,7 +380,7 @@ def test_a_passing_error_is_told_and_the_next_look_comes(cloud: Cloud) -> None:
         return ServiceUnavailable("away") if len(cloud.looks) == 2 else None
 
     cloud.error = error
-    seen: list[Look] = []
+    seen: list[PollResult] = []
 
     async def main() -> None:
         await asyncio.gather(until(1, ended(1), seen=seen), after(20, partial(end_all, cloud, 2)))
@@ -448,7 +449,7 @@ def test_a_connection_is_read_anew_now_and_then(cloud: Cloud) -> None:
 
 def test_news_are_told_at_once_and_nothing_new_once_a_minute(cloud: Cloud) -> None:
     """To wake a thousand triggers for nothing costs the triggerer more than to ask for their jobs."""
-    seen: list[Look] = []
+    seen: list[PollResult] = []
 
     async def main() -> None:
         await asyncio.gather(until(1, ended(1), seen=seen), after(600, partial(end_all, cloud, 2)))
@@ -460,7 +461,7 @@ def test_news_are_told_at_once_and_nothing_new_once_a_minute(cloud: Cloud) -> No
 def test_a_job_that_is_not_known_is_told_every_time(cloud: Cloud) -> None:
     """How long that is borne is judged by the time, in polling.watch."""
     cloud.states[ref(1)] = None
-    seen: list[Look] = []
+    seen: list[PollResult] = []
 
     async def main() -> None:
         await asyncio.gather(until(1, ended(1), seen=seen), after(50, partial(end_all, cloud, 2)))
@@ -490,7 +491,7 @@ def test_how_late_a_look_came_is_known(cloud: Cloud) -> None:
 
 
 async def fired(
-    emulator: Emulator, connection: str, jobs: list[str], interval: float, terms: WaitTerms | None = None
+    emulator: Emulator, connection: str, jobs: list[str], interval: float, terms: WaitConditions | None = None
 ) -> list[dict[str, Any]]:
     """Wait for each job by a trigger of its own; return the payloads of their events."""
 
@@ -517,7 +518,7 @@ async def test_many_triggers_ask_together(
     connection = connect(ehpc_emulator.connection)
     job_ids = [ehpc_emulator.submit("sleep 1" if n % 3 else "sleep 0.8; exit 3") for n in range(16)]
 
-    terms = WaitTerms(deadline=time.time() + 30)
+    terms = WaitConditions(deadline=time.time() + 30)
     events = await fired(ehpc_emulator, connection, job_ids, 0.2, terms)
     assert [event["jobs"][0]["job_id"] for event in events] == job_ids
     outcomes = [Outcome.REACHED.value if n % 3 else Outcome.FAILED.value for n in range(16)]
@@ -564,7 +565,7 @@ def test_a_deadline_is_kept_while_a_request_hangs(
 
     if stuck == "the connection":
         monkeypatch.setattr(poller, "ajob_hook", slow)
-    seen: list[Look] = []
+    seen: list[PollResult] = []
     over = run(until(1, seen=seen, last=100.0))
     assert over == pytest.approx(100, abs=3)
     assert isinstance(seen[-1], ServiceUnavailable)
@@ -577,7 +578,7 @@ def test_the_last_error_is_what_a_deadline_reports(cloud: Cloud) -> None:
         return NotReached("connection refused")
 
     cloud.error = error
-    seen: list[Look] = []
+    seen: list[PollResult] = []
     both = lambda look: isinstance(look, ApiError) and len(seen) == 2  # noqa: E731
     over = run(until(1, both, seen=seen, last=100.0))
     assert over == pytest.approx(100, abs=3)
@@ -632,7 +633,7 @@ def test_a_state_that_needs_a_second_poll_is_reported_at_each(
         "answers",
         lambda self, refs: {ref: JobStatus(ref.job_id, JobState.FAILED, "NODE_FAIL") for ref in refs},
     )
-    seen: list[Look] = []
+    seen: list[PollResult] = []
     assert run(until(1, lambda look: len(seen) == 2, seen=seen)) < 20
 
 

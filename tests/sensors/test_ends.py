@@ -17,8 +17,8 @@ from airflow_provider_ehpc.compat import (
 )
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed
-from airflow_provider_ehpc.polling.event import pack
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
+from airflow_provider_ehpc.waiting.event import pack
 from tests.conftest import Pauses, TaskLog
 from tests.logs.stores import States
 from tests.sensors.conftest import Make, TaskInstance, deferral

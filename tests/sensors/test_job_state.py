@@ -18,13 +18,13 @@ from airflow_provider_ehpc.compat import (
 )
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound
-from airflow_provider_ehpc.polling import watch
-from airflow_provider_ehpc.polling.watch import Note, Outcome, Verdict
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
+from airflow_provider_ehpc.waiting import watch
+from airflow_provider_ehpc.waiting.watch import Note, Outcome, Verdict
 from tests.conftest import Connect, Hide, Pauses, TaskLog
+from tests.gates import Gate
 from tests.sensors.conftest import Make, TaskInstance, deferral
-from tests.waiting import Gate
 
 
 def test_it_waits_for_success(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:

@@ -15,12 +15,12 @@ from airflow.triggers.base import BaseEventTrigger
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec
 from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.events import position_store, watch_loop
 from airflow_provider_ehpc.hooks import job_hook
-from airflow_provider_ehpc.polling import feed, positions
-from airflow_provider_ehpc.triggers.job_finished import JobFinishedTrigger, TurnProducer
+from airflow_provider_ehpc.triggers.job_finished import BatchProducer, JobFinishedTrigger
 from tests.conftest import Connect
+from tests.gates import until
 from tests.triggers.triggerer import Assets, Kept, SharedStreamManager, Triggerer
-from tests.waiting import until
 
 WAYS = pytest.mark.parametrize(
     "shared",
@@ -40,11 +40,11 @@ SHARED = pytest.mark.skipif(SharedStreamManager is None, reason="Airflow 3.3 has
 def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
     """What outlives a triggerer: variables, or the asset's state store."""
     kept = Kept()
-    monkeypatch.setattr(positions, "trigger_variables", lambda: kept)
-    monkeypatch.setattr(positions, "SETTLE", 0.1)
-    monkeypatch.setattr(positions, "RETRY_AFTER", 0.05)
-    monkeypatch.setattr(feed, "GATHER", 0.02)
-    monkeypatch.setattr(feed, "SAVE_EVERY", 0.2)
+    monkeypatch.setattr(position_store, "trigger_variables", lambda: kept)
+    monkeypatch.setattr(position_store, "SETTLE", 0.1)
+    monkeypatch.setattr(position_store, "RETRY_AFTER", 0.05)
+    monkeypatch.setattr(watch_loop, "GATHER", 0.02)
+    monkeypatch.setattr(watch_loop, "SAVE_EVERY", 0.2)
     return kept
 
 
@@ -366,9 +366,11 @@ def test_a_turn_is_not_noted_where_one_of_its_watchers_was_ended() -> None:
         async def note() -> None:
             noted.append(name)
 
-        return SimpleNamespace(broker_payload=feed.Turn({}, [note]), outcome=SimpleNamespace(is_clean=clean))
+        return SimpleNamespace(
+            broker_payload=watch_loop.Batch({}, [note]), outcome=SimpleNamespace(is_clean=clean)
+        )
 
-    asyncio.run(TurnProducer({}).advance([item("one", clean=False), item("two", clean=True)]))
+    asyncio.run(BatchProducer({}).advance([item("one", clean=False), item("two", clean=True)]))
     assert noted == ["two"]
 
 
@@ -403,7 +405,7 @@ def test_passing_faults_are_waited_out(
     ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a trigger raises, Airflow answers by starting it again each second."""
-    caplog.set_level(logging.INFO, logger=feed.__name__)
+    caplog.set_level(logging.INFO, logger=watch_loop.__name__)
 
     async def test() -> None:
         stored: list[dict[str, Any]] = []
@@ -417,7 +419,7 @@ def test_passing_faults_are_waited_out(
         assert ids(stored) == [job_id]
         assert not triggerer.crashes
 
-    original = feed._Faults.note
+    original = watch_loop._Faults.note
     pauses = []
 
     def note(self: Any, error: Exception, interval: float) -> float:
@@ -425,10 +427,10 @@ def test_passing_faults_are_waited_out(
         return 0.05
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feed._Faults, "note", note)
+        patch.setattr(watch_loop._Faults, "note", note)
         run(test)
     assert pauses == [60.0], "what does not pass by itself is not asked about at every turn"
-    lines = [record.getMessage() for record in caplog.records if record.name == feed.__name__]
+    lines = [record.getMessage() for record in caplog.records if record.name == watch_loop.__name__]
     assert "until this is fixed" in lines[0]
     assert "works again, after 1 failed polls" in lines[-1]
 
@@ -437,7 +439,7 @@ def test_a_fault_that_lasts_is_said_once(
     ehpc_emulator: Emulator, watch: Watch, kept: Kept, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Every look of every minute in the triggerer's log would hide all else."""
-    faults = feed._Faults("connection 'x'")
+    faults = watch_loop._Faults("connection 'x'")
     for _ in range(5):
         assert faults.note(InvalidArgument("spoilt"), 5.0) >= 60
     assert len([r for r in caplog.records if r.levelno >= logging.ERROR]) == 1
@@ -447,7 +449,7 @@ def test_a_refused_key_is_not_sent_again(
     ehpc_emulator: Emulator, watch: Watch, kept: Kept, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Huawei locks a key after some refusals. Another key in the connection ends the wait."""
-    monkeypatch.setattr(feed._Faults, "note", lambda self, error, interval: 0.05)
+    monkeypatch.setattr(watch_loop._Faults, "note", lambda self, error, interval: 0.05)
     connect(ehpc_emulator.connection, password="wrong")
 
     async def test() -> None:
@@ -478,7 +480,7 @@ def test_nothing_is_sent_while_nothing_can_be_noted(
     fault: str,
 ) -> None:
     """Sent without a note, it would come again after a crash, and not say so."""
-    monkeypatch.setattr(positions, "PATIENCE", 0.1)
+    monkeypatch.setattr(position_store, "PATIENCE", 0.1)
 
     async def test() -> None:
         stored: list[dict[str, Any]] = []
@@ -664,7 +666,7 @@ def test_several_assets_with_one_watcher_keep_one_position() -> None:
 
     async def test() -> None:
         old, new = Kept(), Kept()
-        store = positions.PositionStore("x", Assets(new, old), logging.getLogger("test"))
+        store = position_store.PositionStore("x", Assets(new, old), logging.getLogger("test"))
         await old.aset("ehpc_job_finished_x", {"since": 5.0, "open": ["1"], "seen": {}, "sent": []})
         position = await store.load()
         assert position.open == {"1"}

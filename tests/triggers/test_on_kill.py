@@ -12,23 +12,25 @@ import pytest
 
 from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.emulator.server import Emulator
-from airflow_provider_ehpc.polling.terms import WaitTerms
 from airflow_provider_ehpc.triggers import base
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from tests.conftest import TaskLog
-from tests.waiting import until
+from tests.gates import until
 
 TI = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, try_number=1)
 
 
-def trigger(conn_id: str, cloud: Emulator, *job_ids: str, terms: WaitTerms | None = None) -> JobStateTrigger:
+def trigger(
+    conn_id: str, cloud: Emulator, *job_ids: str, terms: WaitConditions | None = None
+) -> JobStateTrigger:
     one = JobStateTrigger(
         conn_id=conn_id,
         api="ehpc",
         jobs=[{"job_id": job_id, "cluster_id": cloud.cluster_id} for job_id in job_ids],
         started=time.time(),
         poll_interval=0.05,
-        terms=(terms or WaitTerms()).as_dict(),
+        terms=(terms or WaitConditions()).as_dict(),
         stop_job_on_kill=True,
     )
     one.task_instance = TI
@@ -143,7 +145,7 @@ async def test_jobs_in_a_target_state_are_spared(
     report(monkeypatch, "failed")
     reached = ehpc_emulator.submit("sleep 60")
     ehpc_emulator.wait_for(reached, "RUNNING")
-    terms = WaitTerms((JobState.RUNNING,))
+    terms = WaitConditions((JobState.RUNNING,))
     one = trigger(conn_id, ehpc_emulator, reached, "77.manager", terms=terms)
 
     async def wait() -> None:

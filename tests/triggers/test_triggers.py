@@ -15,15 +15,15 @@ from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.logs import store
 from airflow_provider_ehpc.logs.store import XCOM_KEY
-from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.watch import Outcome, Verdict
 from airflow_provider_ehpc.triggers import base
 from airflow_provider_ehpc.triggers.base import JobTrigger
 from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.watch import Outcome, Verdict
 from tests.conftest import Connect, Hide, Pauses, TaskLog
+from tests.gates import Gate, until
 from tests.logs.stores import TI, XComs
-from tests.waiting import Gate, until
 
 Make = Callable[..., Any]
 
@@ -32,14 +32,14 @@ Make = Callable[..., Any]
 def make(ehpc_emulator: Emulator, conn_id: str) -> Make:
     """Make a trigger that looks all the time."""
 
-    def build(kind: type[JobTrigger], *job_ids: str, terms: WaitTerms | None = None, **more: Any) -> Any:
+    def build(kind: type[JobTrigger], *job_ids: str, terms: WaitConditions | None = None, **more: Any) -> Any:
         arguments: dict[str, Any] = {
             "conn_id": conn_id,
             "api": "ehpc",
             "jobs": [{"job_id": job_id, "cluster_id": ehpc_emulator.cluster_id} for job_id in job_ids],
             "started": time.time(),
             "poll_interval": 0.05,
-            "terms": (terms or WaitTerms(deadline=time.time() + 30)).as_dict(),
+            "terms": (terms or WaitConditions(deadline=time.time() + 30)).as_dict(),
         }
         if kind is JobLogTrigger:
             arguments["settle"] = 0.1
@@ -67,7 +67,7 @@ KINDS = pytest.mark.parametrize("kind", [JobStateTrigger, JobLogTrigger])
     [
         {},
         {"stop_job_on_kill": True},
-        {"terms": WaitTerms((JobState.FAILED,), "fail", 5.0, 1e9), "poll_interval": 7.5},
+        {"terms": WaitConditions((JobState.FAILED,), "fail", 5.0, 1e9), "poll_interval": 7.5},
     ],
 )
 def test_a_trigger_survives_its_way_through_the_database(
@@ -86,7 +86,7 @@ def test_a_trigger_survives_its_way_through_the_database(
 @KINDS
 def test_defaults_are_left_out(make: Make, kind: type[JobTrigger]) -> None:
     """A triggerer of the version before does not know an argument that came with this one."""
-    _, kwargs = make(kind, "1.manager", terms=WaitTerms()).serialize()
+    _, kwargs = make(kind, "1.manager", terms=WaitConditions()).serialize()
     assert set(kwargs) == {"conn_id", "api", "jobs", "started", "poll_interval"} | (
         {"settle"} if kind is JobLogTrigger else set()
     )
@@ -145,7 +145,7 @@ async def test_a_log_shows_an_event_in_few_words(
         return repr(event)
 
     assert await shown(make(JobStateTrigger, jobs[0])) == f"reached: {jobs[0]} SUCCEEDED"
-    ended = WaitTerms((JobState.SUCCEEDED, JobState.FAILED))
+    ended = WaitConditions((JobState.SUCCEEDED, JobState.FAILED))
     told = await shown(make(JobStateTrigger, *jobs, terms=ended))
     assert told == "reached: " + ", ".join(f"{job_id} SUCCEEDED" for job_id in jobs[:3]) + " and 2 more"
     connect({**ehpc_emulator.connection, "password": ""})
@@ -168,7 +168,7 @@ async def test_it_fires_when_the_time_is_over(
     ehpc_emulator: Emulator, make: Make, quick_triggers: None, kind: type[JobTrigger]
 ) -> None:
     job_id = ehpc_emulator.submit("sleep 60")
-    trigger = make(kind, job_id, terms=WaitTerms(deadline=time.time() + 0.5))
+    trigger = make(kind, job_id, terms=WaitConditions(deadline=time.time() + 0.5))
     assert Verdict.from_event(await fire(trigger)).outcome is Outcome.TIMED_OUT
 
 
@@ -178,7 +178,7 @@ async def test_the_deadline_is_not_moved_by_a_restart(
 ) -> None:
     """A triggerer that restarts every hour would otherwise wait for ever."""
     job_id = ehpc_emulator.submit("sleep 60")
-    first = make(kind, job_id, started=1000.0, terms=WaitTerms(deadline=1010.0))
+    first = make(kind, job_id, started=1000.0, terms=WaitConditions(deadline=1010.0))
     rebuilt = type(first)(**first.serialize()[1])
     verdict = Verdict.from_event(await fire(rebuilt))
     assert verdict.outcome is Outcome.TIMED_OUT
@@ -188,7 +188,7 @@ async def test_the_deadline_is_not_moved_by_a_restart(
 async def test_it_fires_when_there_is_no_such_job(
     make: Make, quick_triggers: None, kind: type[JobTrigger]
 ) -> None:
-    trigger = make(kind, "99.manager", terms=WaitTerms(not_found_grace=0.2))
+    trigger = make(kind, "99.manager", terms=WaitConditions(not_found_grace=0.2))
     assert Verdict.from_event(await fire(trigger)).outcome is Outcome.NOT_FOUND
 
 
@@ -198,7 +198,7 @@ async def test_a_job_that_becomes_known_late_is_waited_for(
 ) -> None:
     job_id = ehpc_emulator.submit("true")
     hide_once(job_id)
-    trigger = make(kind, job_id, terms=WaitTerms(not_found_grace=60))
+    trigger = make(kind, job_id, terms=WaitConditions(not_found_grace=60))
     assert Verdict.from_event(await fire(trigger)).outcome is Outcome.REACHED
 
 

@@ -13,15 +13,15 @@ from functools import partial
 from airflow_provider_ehpc.apis.aliyun import window
 from airflow_provider_ehpc.apis.aliyun.classic_calls import (
     VERSION,
+    ClassicGetJobLogResponse,
+    ClassicListedJob,
+    ClassicListJobsResponse,
+    ClassicStopJobsResponse,
+    ClassicSubmitJobResponse,
     DescribedJobs,
-    DescribeJobAnswer,
+    DescribeJobResponse,
     FilteredJob,
-    GetJobLogAnswer,
-    ListedJob,
-    ListJobsAnswer,
-    ListJobsWithFiltersAnswer,
-    StopJobsAnswer,
-    SubmitJobAnswer,
+    ListJobsWithFiltersResponse,
     describe_job,
     get_job_log,
     list_jobs,
@@ -61,16 +61,16 @@ from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 
 __all__ = [
     "VERSION",
-    "DescribeJobAnswer",
+    "ClassicGetJobLogResponse",
+    "ClassicListJobsResponse",
+    "ClassicListedJob",
+    "ClassicStopJobsResponse",
+    "ClassicSubmitJobResponse",
+    "DescribeJobResponse",
     "DescribedJobs",
     "EhpcClassicApi",
     "FilteredJob",
-    "GetJobLogAnswer",
-    "ListJobsAnswer",
-    "ListJobsWithFiltersAnswer",
-    "ListedJob",
-    "StopJobsAnswer",
-    "SubmitJobAnswer",
+    "ListJobsWithFiltersResponse",
     "describe_job",
     "get_job_log",
     "list_jobs",
@@ -210,7 +210,7 @@ class EhpcClassicApi:
         return with_members(dataclasses.replace(status, outcome_assumed=assumed), members)
 
     def _listed_status(self, ref: JobRef) -> Flow[JobStatus]:
-        def page(number: int) -> Flow[tuple[list[ListedJob], int | None]]:
+        def page(number: int) -> Flow[tuple[list[ClassicListedJob], int | None]]:
             answer = yield list_jobs(cluster_of(ref), page_number=number, state="all")
             return answer.jobs, answer.total_count
 
@@ -247,7 +247,7 @@ def _log_window(ref: JobRef, status: JobStatus | None) -> window.Window:
     return read
 
 
-def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
+def _from_list_jobs(ref: JobRef, job: ClassicListedJob) -> JobStatus:
     return JobStatus(
         job_id=ref.job_id,
         cluster_id=ref.cluster_id,
@@ -289,3 +289,7 @@ def _cluster_job(cluster_id: str, row: FilteredJob, *, ended: bool) -> ClusterJo
     ref = JobRef(whole_array_id(row.id) if row.array_request else row.id, cluster_id)
     status = dataclasses.replace(_from_list_jobs(ref, row), queue=row.queue or None)
     return ClusterJob(status, ended, whole=False)
+
+
+# Former names of these models; older programs import them.
+DescribeJobAnswer, ListJobsAnswer = DescribeJobResponse, ClassicListJobsResponse

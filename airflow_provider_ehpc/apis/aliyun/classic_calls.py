@@ -24,16 +24,16 @@ from airflow_provider_ehpc.apis.aliyun.common import (
 from airflow_provider_ehpc.apis.aliyun.ehpc_calls import Resources
 from airflow_provider_ehpc.apis.aliyun.filters import ClassicFilters, classic_filters
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
-from airflow_provider_ehpc.apis.answer import Id, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec
+from airflow_provider_ehpc.apis.response import Id, Items, Number, PascalResponseModel, Text, Time, about
 from airflow_provider_ehpc.apis.schedulers.described import DescribedJob, read_jobs
 from airflow_provider_ehpc.apis.schedulers.ids import same_job
 
 VERSION = "2018-04-12"
 
 
-class ListedJob(PascalAnswer):
+class ClassicListedJob(PascalResponseModel):
     """A job as ListJobs reports it. Times have no zone; ``state`` is FINISHED, RUNNING or QUEUED."""
 
     id: Id = ""
@@ -55,14 +55,14 @@ class ListedJob(PascalAnswer):
     """``X-Y:Z`` for an array job."""
 
 
-class ListJobsAnswer(PascalAnswer):
+class ClassicListJobsResponse(PascalResponseModel):
     """Answer of ListJobs: one page."""
 
     request_id: Text = ""
     page_number: Number = None
     page_size: Number = None
     total_count: Number = None
-    jobs: Items[ListedJob] = Field(default_factory=list)
+    jobs: Items[ClassicListedJob] = Field(default_factory=list)
 
 
 def list_jobs(
@@ -73,7 +73,7 @@ def list_jobs(
     state: str | None = None,
     owner: str | None = None,
     rerunable: bool | None = None,
-) -> ApiCall[ListJobsAnswer]:
+) -> ApiCall[ClassicListJobsResponse]:
     """ListJobs: a page of a cluster's jobs, in an order that is not documented.
 
     :param page_size: at most 50.
@@ -84,7 +84,7 @@ def list_jobs(
     return rpc_call(
         VERSION,
         "ListJobs",
-        ListJobsAnswer,
+        ClassicListJobsResponse,
         {
             "ClusterId": cluster_id,
             "Owner": owner,
@@ -98,13 +98,13 @@ def list_jobs(
     )
 
 
-class FilteredJob(ListedJob):
+class FilteredJob(ClassicListedJob):
     """A job as ListJobsWithFilters reports it."""
 
     queue: Text = ""
 
 
-class ListJobsWithFiltersAnswer(PascalAnswer):
+class ListJobsWithFiltersResponse(PascalResponseModel):
     """Answer of ListJobsWithFilters: one page."""
 
     request_id: Text = ""
@@ -120,7 +120,7 @@ def list_jobs_with_filters(
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
     **filters: Unpack[ClassicFilters],
-) -> ApiCall[ListJobsWithFiltersAnswer]:
+) -> ApiCall[ListJobsWithFiltersResponse]:
     """ListJobsWithFilters: a page of a cluster's jobs.
 
     :param page_size: at most 50.
@@ -130,7 +130,7 @@ def list_jobs_with_filters(
     return rpc_call(
         VERSION,
         "ListJobsWithFilters",
-        ListJobsWithFiltersAnswer,
+        ListJobsWithFiltersResponse,
         {
             "ClusterId": cluster_id,
             "PageNumber": page_number,
@@ -142,14 +142,14 @@ def list_jobs_with_filters(
     )
 
 
-class DescribedJobs(PascalAnswer):
+class DescribedJobs(PascalResponseModel):
     """The one field of DescribeJob's answer."""
 
     job_info: Any = None
     """Documented as a string, shown as an object: the attributes of the scheduler by job id."""
 
 
-class DescribeJobAnswer(PascalAnswer):
+class DescribeJobResponse(PascalResponseModel):
     """Answer of DescribeJob."""
 
     request_id: Text = ""
@@ -163,12 +163,12 @@ class DescribeJobAnswer(PascalAnswer):
         return read_jobs(self.message.job_info if self.message else None)
 
 
-def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobAnswer]:
+def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobResponse]:
     """DescribeJob: the attributes that the cluster's scheduler has of a job."""
     call = rpc_call(
         VERSION,
         "DescribeJob",
-        DescribeJobAnswer,
+        DescribeJobResponse,
         {"ClusterId": cluster_id, "JobId": job_id},
         subject=str(JobRef(job_id, cluster_id)),
         method="GET",
@@ -181,7 +181,7 @@ def _is_id(key: str) -> bool:
     return key[:1].isdigit()
 
 
-class GetJobLogAnswer(PascalAnswer):
+class ClassicGetJobLogResponse(PascalResponseModel):
     """Answer of GetJobLog: pieces of both files in Base64. Neither has the length of its file."""
 
     request_id: Text = ""
@@ -198,7 +198,7 @@ def get_job_log(
     exec_host: str | None = None,
     offset: int = 0,
     size: int = window.SMALLEST,
-) -> ApiCall[GetJobLogAnswer]:
+) -> ApiCall[ClassicGetJobLogResponse]:
     """GetJobLog: bytes of a job's two output files, from one offset that serves both.
 
     The English page calls the unit of ``offset`` and ``size`` bits; the Chinese one says bytes, and so does
@@ -210,7 +210,7 @@ def get_job_log(
     call = rpc_call(
         VERSION,
         "GetJobLog",
-        GetJobLogAnswer,
+        ClassicGetJobLogResponse,
         {"ClusterId": cluster_id, "ExecHost": exec_host, "JobId": job_id, "Offset": offset, "Size": size},
         subject=str(JobRef(job_id, cluster_id)),
         method="GET",
@@ -218,7 +218,7 @@ def get_job_log(
     return about(call, job_id, lambda answer: [answer.job_id], same_job)
 
 
-class SubmitJobAnswer(PascalAnswer):
+class ClassicSubmitJobResponse(PascalResponseModel):
     """Answer of SubmitJob."""
 
     essential = frozenset({"JobId"})
@@ -227,7 +227,7 @@ class SubmitJobAnswer(PascalAnswer):
     job_id: Id = ""
 
 
-def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:
+def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[ClassicSubmitJobResponse]:
     """SubmitJob: submit a job. There is no idempotency token: sent twice, it runs twice.
 
     ``spec.options`` are further parameters, for instance ``Task``, ``PostCmdLine`` or ``JobRetry.Count``.
@@ -261,7 +261,7 @@ def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:
     return rpc_call(
         VERSION,
         "SubmitJob",
-        SubmitJobAnswer,
+        ClassicSubmitJobResponse,
         {name: parameter(value) for name, value in with_options(parameters, spec.options).items()},
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         method="GET",
@@ -270,13 +270,13 @@ def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitJobAnswer]:
     )
 
 
-class StopJobsAnswer(PascalAnswer):
+class ClassicStopJobsResponse(PascalResponseModel):
     """Answer of StopJobs."""
 
     request_id: Text = ""
 
 
-def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
+def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[ClassicStopJobsResponse]:
     """StopJobs: stop up to 100 jobs.
 
     :raises InvalidArgument: for an empty list.
@@ -284,7 +284,7 @@ def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
     return rpc_call(
         VERSION,
         "StopJobs",
-        StopJobsAnswer,
+        ClassicStopJobsResponse,
         {"ClusterId": cluster_id, "Jobs": compact_json([{"Id": job_id} for job_id in some_job_ids(job_ids)])},
         subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
         method="GET",

@@ -14,12 +14,19 @@ from pydantic import Field
 
 from airflow_provider_ehpc.apis.aliyun.ehpc_calls import VERSION
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
-from airflow_provider_ehpc.apis.answer import Items, Number, PascalAnswer, Text, Time, VerbatimAnswer
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, UnexpectedResponse
 from airflow_provider_ehpc.apis.keywords import check_names
 from airflow_provider_ehpc.apis.listing import one_pass
 from airflow_provider_ehpc.apis.moments import epoch_seconds
 from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord, OperationStatus
+from airflow_provider_ehpc.apis.response import (
+    Items,
+    Number,
+    PascalResponseModel,
+    Text,
+    Time,
+    VerbatimResponseModel,
+)
 
 PAGE_SIZE = 100
 """The most logs that one page may hold."""
@@ -34,7 +41,7 @@ _STATUSES = {
 _ZONES = (timezone(timedelta(hours=8)), UTC)
 
 
-class CommonLog(VerbatimAnswer, PascalAnswer):
+class CommonLog(VerbatimResponseModel, PascalResponseModel):
     """One operation, in brief."""
 
     request_id: Text = ""
@@ -51,7 +58,7 @@ class CommonLog(VerbatimAnswer, PascalAnswer):
     log_type: Text = ""
 
 
-class ListCommonLogsAnswer(PascalAnswer):
+class ListCommonLogsResponse(PascalResponseModel):
     """Answer of ListCommonLogs: one page."""
 
     essential = frozenset({"Logs"})
@@ -88,7 +95,7 @@ def list_common_logs(
     page_size: int = PAGE_SIZE,
     is_reverse: bool = False,
     **filters: Unpack[LogFilters],
-) -> ApiCall[ListCommonLogsAnswer]:
+) -> ApiCall[ListCommonLogsResponse]:
     """ListCommonLogs: a page of the operations of a stretch of time.
 
     :param time_from: an aware datetime or epoch seconds, like ``time_to``.
@@ -102,7 +109,7 @@ def list_common_logs(
     return rpc_call(
         VERSION,
         "ListCommonLogs",
-        ListCommonLogsAnswer,
+        ListCommonLogsResponse,
         {
             "From": epoch_seconds("time_from", time_from),
             "To": epoch_seconds("time_to", time_to),
@@ -152,7 +159,7 @@ class EhpcOperations:
         records = yield from self._records(answer)
         return next((record for record in records if record.uid == uid), None)
 
-    def _records(self, answer: ListCommonLogsAnswer) -> Flow[tuple[OperationRecord, ...]]:
+    def _records(self, answer: ListCommonLogsResponse) -> Flow[tuple[OperationRecord, ...]]:
         if answer.logs and self._zone is None:
             self._zone = yield from self._find_zone(answer.logs[0])
         return tuple(self._record(log) for log in answer.logs)

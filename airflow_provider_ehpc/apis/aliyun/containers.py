@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
-from airflow_provider_ehpc.apis.answer import Flag, Items, Number, PascalAnswer, Text, Time
 from airflow_provider_ehpc.apis.job import JobState
+from airflow_provider_ehpc.apis.response import Flag, Items, Number, PascalResponseModel, Text, Time
 
 _BAD_ENDS = frozenset({"failed", "schedulefailed", "expired"})
 """Words for a container group that has not come to a good end."""
@@ -32,7 +32,7 @@ Real = Annotated[float | None, BeforeValidator(_real)]
 """A number, sent as one or as its digits; None where it is neither."""
 
 
-class ContainerState(PascalAnswer):
+class ContainerState(PascalResponseModel):
     """Where a container is, or was before its last restart."""
 
     state: Text = ""
@@ -57,19 +57,19 @@ class ContainerState(PascalAnswer):
         return self.exit_code if self.state.casefold() == "terminated" else None
 
 
-class FieldRef(PascalAnswer):
+class FieldRef(PascalResponseModel):
     """A field that an environment variable takes its value from."""
 
     field_path: Text = ""
 
 
-class ValueFrom(PascalAnswer):
+class ValueFrom(PascalResponseModel):
     """The source of an environment variable's value."""
 
     field_ref: FieldRef | None = None
 
 
-class EnvironmentVar(PascalAnswer):
+class EnvironmentVar(PascalResponseModel):
     """An environment variable of a container."""
 
     key: Text = ""
@@ -77,7 +77,7 @@ class EnvironmentVar(PascalAnswer):
     value_from: ValueFrom | None = None
 
 
-class HttpGet(PascalAnswer):
+class HttpGet(PascalResponseModel):
     """A probe by HTTP."""
 
     path: Text = ""
@@ -85,14 +85,14 @@ class HttpGet(PascalAnswer):
     scheme: Text = ""
 
 
-class TcpSocket(PascalAnswer):
+class TcpSocket(PascalResponseModel):
     """A probe by a TCP connection."""
 
     host: Text = ""
     port: Number = None
 
 
-class Probe(PascalAnswer):
+class Probe(PascalResponseModel):
     """How a container's health is checked; times in seconds."""
 
     execs: Items[Text] = Field(default_factory=list)
@@ -106,13 +106,13 @@ class Probe(PascalAnswer):
     success_threshold: Number = None
 
 
-class Capability(PascalAnswer):
+class Capability(PascalResponseModel):
     """Linux capabilities of a container's processes."""
 
     adds: Items[Text] = Field(default_factory=list)
 
 
-class SecurityContext(PascalAnswer):
+class SecurityContext(PascalResponseModel):
     """What a container may do."""
 
     capability: Capability | None = None
@@ -120,14 +120,14 @@ class SecurityContext(PascalAnswer):
     run_as_user: Number = None
 
 
-class Port(PascalAnswer):
+class Port(PascalResponseModel):
     """An exposed port."""
 
     port: Number = None
     protocol: Text = ""
 
 
-class VolumeMount(PascalAnswer):
+class VolumeMount(PascalResponseModel):
     """Where a volume stands in a container."""
 
     name: Text = ""
@@ -137,7 +137,7 @@ class VolumeMount(PascalAnswer):
     sub_path: Text = ""
 
 
-class Container(PascalAnswer):
+class Container(PascalResponseModel):
     """A container; one that runs first (``InitContainers``) has no probes and no standard input."""
 
     name: Text = ""
@@ -167,14 +167,14 @@ class Container(PascalAnswer):
     tty: Flag = None
 
 
-class ConfigFile(PascalAnswer):
+class ConfigFile(PascalResponseModel):
     """A file of a configuration volume."""
 
     path: Text = ""
     content: Text = ""
 
 
-class Volume(PascalAnswer):
+class ContainerVolume(PascalResponseModel):
     """A volume of a container group; which fields are told depends on its type."""
 
     name: Text = ""
@@ -193,7 +193,7 @@ class Volume(PascalAnswer):
     nfs_volume_server: Text = Field("", alias="NFSVolumeServer")
 
 
-class Event(PascalAnswer):
+class ContainerEvent(PascalResponseModel):
     """Something that happened to a container group, so many times between two moments."""
 
     type: Text = ""
@@ -206,14 +206,14 @@ class Event(PascalAnswer):
     last_timestamp: Time = None
 
 
-class NameValue(PascalAnswer):
+class NameValue(PascalResponseModel):
     """An option, or a kernel parameter."""
 
     name: Text = ""
     value: Text = ""
 
 
-class DnsConfig(PascalAnswer):
+class DnsConfig(PascalResponseModel):
     """How a container group resolves names."""
 
     name_servers: Items[Text] = Field(default_factory=list)
@@ -221,27 +221,27 @@ class DnsConfig(PascalAnswer):
     searches: Items[Text] = Field(default_factory=list)
 
 
-class EciSecurityContext(PascalAnswer):
+class EciSecurityContext(PascalResponseModel):
     """Kernel parameters of a container group."""
 
     sysctls: Items[NameValue] = Field(default_factory=list)
 
 
-class HostAlias(PascalAnswer):
+class HostAlias(PascalResponseModel):
     """An entry of the containers' hosts file."""
 
     ip: Text = ""
     hostnames: Items[Text] = Field(default_factory=list)
 
 
-class Tag(PascalAnswer):
+class Tag(PascalResponseModel):
     """A tag of a container group."""
 
     key: Text = ""
     value: Text = ""
 
 
-class ContainerGroup(PascalAnswer):
+class ContainerGroup(PascalResponseModel):
     """A container group: one instance that a serverless job, or one attempt at it, runs in."""
 
     container_group_id: Text = ""
@@ -258,9 +258,9 @@ class ContainerGroup(PascalAnswer):
     discount: Number = None
     containers: Items[Container] = Field(default_factory=list)
     init_containers: Items[Container] = Field(default_factory=list)
-    events: Items[Event] = Field(default_factory=list)
+    events: Items[ContainerEvent] = Field(default_factory=list)
     """At most 50."""
-    volumes: Items[Volume] = Field(default_factory=list)
+    volumes: Items[ContainerVolume] = Field(default_factory=list)
     restart_policy: Text = ""
     """Always, Never or OnFailure."""
     creation_time: Time = None

@@ -20,16 +20,16 @@ from airflow_provider_ehpc.apis.aliyun.common import (
 )
 from airflow_provider_ehpc.apis.aliyun.ehpc_calls import (
     VERSION,
-    CreateJobAnswer,
-    GetJobAnswer,
-    GetJobLogAnswer,
+    CreateJobResponse,
+    GetJobLogResponse,
+    GetJobResponse,
     JobInfo,
-    ListClustersAnswer,
+    ListClustersResponse,
     ListedJob,
     ListedJobSpec,
-    ListJobsAnswer,
+    ListJobsResponse,
     Resources,
-    StopJobsAnswer,
+    StopJobsResponse,
     create_job,
     get_job,
     get_job_log,
@@ -65,17 +65,17 @@ from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 
 __all__ = [
     "VERSION",
-    "CreateJobAnswer",
+    "CreateJobResponse",
     "EhpcApi",
-    "GetJobAnswer",
-    "GetJobLogAnswer",
+    "GetJobLogResponse",
+    "GetJobResponse",
     "JobInfo",
-    "ListClustersAnswer",
-    "ListJobsAnswer",
+    "ListClustersResponse",
+    "ListJobsResponse",
     "ListedJob",
     "ListedJobSpec",
     "Resources",
-    "StopJobsAnswer",
+    "StopJobsResponse",
     "create_job",
     "get_job",
     "get_job_log",
@@ -306,3 +306,7 @@ def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
         stdout_path=spec.stdout_path or None,
         stderr_path=spec.stderr_path or None,
     )
+
+
+# Former names of these models; older programs import them.
+GetJobAnswer, ListJobsAnswer = GetJobResponse, ListJobsResponse

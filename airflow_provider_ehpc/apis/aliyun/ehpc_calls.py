@@ -20,15 +20,24 @@ from airflow_provider_ehpc.apis.aliyun.common import (
 )
 from airflow_provider_ehpc.apis.aliyun.filters import JobFilters, job_filter
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
-from airflow_provider_ehpc.apis.answer import Flag, Id, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.call import ApiCall
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec
+from airflow_provider_ehpc.apis.response import (
+    Flag,
+    Id,
+    Items,
+    Number,
+    PascalResponseModel,
+    Text,
+    Time,
+    about,
+)
 from airflow_provider_ehpc.apis.schedulers.ids import is_whole_array, same_job
 
 VERSION = "2024-07-30"
 
 
-class Resources(PascalAnswer):
+class Resources(PascalResponseModel):
     """Resources per node; memory with its unit, as in ``512mb``."""
 
     nodes: Text = ""
@@ -42,7 +51,7 @@ class Resources(PascalAnswer):
         return {name: value for name, value in fields.items() if value}
 
 
-class JobInfo(PascalAnswer):
+class JobInfo(PascalResponseModel):
     """A job as GetJob reports it. Times have no zone; there is neither an exit code nor an end time."""
 
     job_id: Id = ""
@@ -70,7 +79,7 @@ class JobInfo(PascalAnswer):
     extra_info: Any = None
 
 
-class GetJobAnswer(PascalAnswer):
+class GetJobResponse(PascalResponseModel):
     """Answer of GetJob."""
 
     essential = frozenset({"JobInfo"})
@@ -80,17 +89,17 @@ class GetJobAnswer(PascalAnswer):
     job_info: JobInfo | None = None
 
 
-def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
+def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobResponse]:
     """GetJob: the details of one job. No code is documented for a job that does not exist."""
     call = rpc_call(
         VERSION,
         "GetJob",
-        GetJobAnswer,
+        GetJobResponse,
         {"ClusterId": cluster_id, "JobId": job_id},
         subject=str(JobRef(job_id, cluster_id)),
     )
 
-    def ids(answer: GetJobAnswer) -> tuple[str, ...]:
+    def ids(answer: GetJobResponse) -> tuple[str, ...]:
         job = answer.job_info or JobInfo()
         # Slurm gives a sub-job a number of its own besides its index in the array.
         in_array = () if is_whole_array(job_id) else (f"{job.array_job_id}_{job.array_job_sub_id}",)
@@ -99,7 +108,7 @@ def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobAnswer]:
     return about(call, job_id, ids, same_job)
 
 
-class ListedJobSpec(PascalAnswer):
+class ListedJobSpec(PascalResponseModel):
     """A job as ListJobs reports it: other names than GetJob's, and times in epoch seconds."""
 
     id: Id = ""
@@ -122,14 +131,14 @@ class ListedJobSpec(PascalAnswer):
     variables: Any = None
 
 
-class ListedJob(PascalAnswer):
+class ListedJob(PascalResponseModel):
     """One entry of ListJobs."""
 
     job_name: Text = ""
     job_spec: ListedJobSpec = Field(default_factory=ListedJobSpec)
 
 
-class ListJobsAnswer(PascalAnswer):
+class ListJobsResponse(PascalResponseModel):
     """Answer of ListJobs: one page."""
 
     request_id: Text = ""
@@ -146,7 +155,7 @@ def list_jobs(
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
     **filters: Unpack[JobFilters],
-) -> ApiCall[ListJobsAnswer]:
+) -> ApiCall[ListJobsResponse]:
     """ListJobs: a page of a cluster's jobs.
 
     :param page_size: at most 50.
@@ -156,7 +165,7 @@ def list_jobs(
     return rpc_call(
         VERSION,
         "ListJobs",
-        ListJobsAnswer,
+        ListJobsResponse,
         {
             "ClusterId": cluster_id,
             "JobFilter": job_filter(filters),
@@ -167,7 +176,7 @@ def list_jobs(
     )
 
 
-class GetJobLogAnswer(PascalAnswer):
+class GetJobLogResponse(PascalResponseModel):
     """Answer of GetJobLog: pieces of both files in Base64, and the files' sizes in bytes.
 
     The sizes are documented, but the sample has 0 beside a log that is not empty: do not rely on one
@@ -185,7 +194,7 @@ class GetJobLogAnswer(PascalAnswer):
 
 def get_job_log(
     cluster_id: str, job_id: str, *, log_type: str, offset: int, size: int
-) -> ApiCall[GetJobLogAnswer]:
+) -> ApiCall[GetJobLogResponse]:
     """GetJobLog: bytes of a job's output files.
 
     :param log_type: ``stdout``, ``stderr`` or ``all``; one offset serves both files with ``all``.
@@ -195,14 +204,14 @@ def get_job_log(
     call = rpc_call(
         VERSION,
         "GetJobLog",
-        GetJobLogAnswer,
+        GetJobLogResponse,
         {"ClusterId": cluster_id, "JobId": job_id, "LogType": log_type, "Offset": offset, "Size": size},
         subject=str(JobRef(job_id, cluster_id)),
     )
     return about(call, job_id, lambda answer: [answer.job_id], same_job)
 
 
-class CreateJobAnswer(PascalAnswer):
+class CreateJobResponse(PascalResponseModel):
     """Answer of CreateJob."""
 
     essential = frozenset({"JobId"})
@@ -212,7 +221,7 @@ class CreateJobAnswer(PascalAnswer):
     job_id: Id = ""
 
 
-def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
+def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobResponse]:
     """CreateJob: submit a job. There is no idempotency token: sent twice, it runs twice.
 
     ``spec.options`` goes into the parameter JobSpec, for instance ``PostCmdLine``.
@@ -239,7 +248,7 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
     return rpc_call(
         VERSION,
         "CreateJob",
-        CreateJobAnswer,
+        CreateJobResponse,
         {
             "ClusterId": cluster_id,
             "JobName": spec.name,
@@ -251,14 +260,14 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobAnswer]:
     )
 
 
-class StopJobsAnswer(PascalAnswer):
+class StopJobsResponse(PascalResponseModel):
     """Answer of StopJobs."""
 
     request_id: Text = ""
     success: Flag = None
 
 
-def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
+def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsResponse]:
     """StopJobs: stop jobs that are queued or running.
 
     :raises InvalidArgument: for an empty list, which the API does not refuse and does not explain.
@@ -266,24 +275,24 @@ def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
     return rpc_call(
         VERSION,
         "StopJobs",
-        StopJobsAnswer,
+        StopJobsResponse,
         {"ClusterId": cluster_id, "JobIds": compact_json(some_job_ids(job_ids))},
         subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
         writes=True,
     )
 
 
-class ListClustersAnswer(PascalAnswer):
+class ListClustersResponse(PascalResponseModel):
     """Answer of ListClusters, as far as a test of a connection needs it."""
 
     request_id: Text = ""
     total_count: Number = None
 
 
-def list_clusters(*, page_size: int) -> ApiCall[ListClustersAnswer]:
+def list_clusters(*, page_size: int) -> ApiCall[ListClustersResponse]:
     """ListClusters: the cheapest read that needs no cluster."""
     return rpc_call(
-        VERSION, "ListClusters", ListClustersAnswer, {"PageNumber": 1, "PageSize": page_size}, subject=""
+        VERSION, "ListClusters", ListClustersResponse, {"PageNumber": 1, "PageSize": page_size}, subject=""
     )
 
 

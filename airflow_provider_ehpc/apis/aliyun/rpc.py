@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from airflow_provider_ehpc.apis.answer import Answer, as_text, field_names, json_object, read_model
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -24,8 +23,9 @@ from airflow_provider_ehpc.apis.call import (
     foreign,
 )
 from airflow_provider_ehpc.apis.headers import retry_after
+from airflow_provider_ehpc.apis.response import ResponseModel, as_text, field_names, json_object, read_model
 
-A = TypeVar("A", bound=Answer)
+A = TypeVar("A", bound=ResponseModel)
 
 # The code decides, not the HTTP status: ExecFail is 403 for one operation and 406 for another, and 407
 # means "denied by RAM" here. Collected from the error tables of the operations' pages and the service's

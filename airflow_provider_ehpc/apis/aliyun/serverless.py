@@ -25,19 +25,18 @@ from airflow_provider_ehpc.apis.aliyun.serverless_calls import (
     PAGE_SIZE,
     VERSION,
     ArrayProperties,
-    DescribeServerlessJobsAnswer,
-    ListedJob,
-    ListServerlessJobsAnswer,
+    DescribeServerlessJobsResponse,
+    ListedServerlessJob,
+    ListServerlessJobsResponse,
     ServerlessJob,
-    StopServerlessJobsAnswer,
-    SubmitServerlessJobAnswer,
+    StopServerlessJobsResponse,
+    SubmitServerlessJobResponse,
     describe_serverless_jobs,
     list_serverless_jobs,
     stop_serverless_jobs,
     submit_serverless_job,
 )
 from airflow_provider_ehpc.apis.aliyun.states import serverless_state
-from airflow_provider_ehpc.apis.answer import about
 from airflow_provider_ehpc.apis.array import array_status
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
@@ -59,23 +58,24 @@ from airflow_provider_ehpc.apis.job import (
     LogChunk,
     LogCursor,
     LogLimits,
+    PartialResult,
     StatusesFlow,
-    Told,
 )
 from airflow_provider_ehpc.apis.listing import all_pages, one_pass
+from airflow_provider_ehpc.apis.response import about
 from airflow_provider_ehpc.apis.schedulers.ids import same_job
 
 __all__ = [
     "PAGE_SIZE",
     "VERSION",
     "ArrayProperties",
-    "DescribeServerlessJobsAnswer",
+    "DescribeServerlessJobsResponse",
     "EhpcServerlessApi",
-    "ListServerlessJobsAnswer",
-    "ListedJob",
+    "ListServerlessJobsResponse",
+    "ListedServerlessJob",
     "ServerlessJob",
-    "StopServerlessJobsAnswer",
-    "SubmitServerlessJobAnswer",
+    "StopServerlessJobsResponse",
+    "SubmitServerlessJobResponse",
     "describe_serverless_jobs",
     "list_serverless_jobs",
     "stop_serverless_jobs",
@@ -121,14 +121,16 @@ class EhpcServerlessApi:
         for ref in found:
             by_cluster.setdefault(cluster_of(ref), []).append(ref)
 
-        def ask(group: list[JobRef]) -> Generator[ApiCall[Any] | Told, Any, None]:
+        def ask(group: list[JobRef]) -> Generator[ApiCall[Any] | PartialResult, Any, None]:
             listed = yield from self._listed(group)
             found.update(listed)
-            yield Told({ref: listed.get(ref) for ref in group if not _lacks_details(listed.get(ref))})
+            yield PartialResult(
+                {ref: listed.get(ref) for ref in group if not _lacks_details(listed.get(ref))}
+            )
 
-        def ask_details(ref: JobRef, status: JobStatus) -> Generator[ApiCall[Any] | Told, Any, None]:
+        def ask_details(ref: JobRef, status: JobStatus) -> Generator[ApiCall[Any] | PartialResult, Any, None]:
             found[ref] = yield from self._with_details(ref, status)
-            yield Told({ref: found[ref]})
+            yield PartialResult({ref: found[ref]})
 
         yield from some_at_once(
             ask(group[start : start + PAGE_SIZE])
@@ -199,7 +201,7 @@ class EhpcServerlessApi:
     def _listed(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus]]:
         """Return what ListServerlessJobs reports of at most a hundred jobs of one cluster."""
 
-        def page(number: int) -> Flow[tuple[list[ListedJob], int | None]]:
+        def page(number: int) -> Flow[tuple[list[ListedServerlessJob], int | None]]:
             ids = [ref.job_id for ref in refs]
             call = list_serverless_jobs(cluster_of(refs[0]), job_ids=ids, page_number=number)
             answer = yield about(
@@ -228,14 +230,14 @@ class EhpcServerlessApi:
 
 def _rows(
     cluster_id: str, state: str, submitted_from: int | None, number: int
-) -> Flow[tuple[list[ListedJob], int | None]]:
+) -> Flow[tuple[list[ListedServerlessJob], int | None]]:
     answer = yield list_serverless_jobs(
         cluster_id, state=state, submitted_from=submitted_from, page_number=number
     )
     return answer.jobs, answer.total_count
 
 
-def _cluster_job(cluster_id: str, row: ListedJob) -> ClusterJob:
+def _cluster_job(cluster_id: str, row: ListedServerlessJob) -> ClusterJob:
     status = _from_listed(JobRef(row.job_id, cluster_id), row)
     # Why it failed, and with which code, only its details tell; of an array, what its sub-tasks do.
     whole = status.state is JobState.SUCCEEDED and not row.is_array_job
@@ -246,7 +248,7 @@ def _may_be_an_array(error: ApiError) -> bool:
     return isinstance(error, InvalidRequest) or (isinstance(error, NotFound) and job_is_unknown(error))
 
 
-def _from_listed(ref: JobRef, job: ListedJob) -> JobStatus:
+def _from_listed(ref: JobRef, job: ListedServerlessJob) -> JobStatus:
     state = serverless_state(job.state)
     return JobStatus(
         job_id=ref.job_id,
@@ -262,7 +264,9 @@ def _from_listed(ref: JobRef, job: ListedJob) -> JobStatus:
     )
 
 
-def _with_subtasks(parent: JobStatus, entries: Mapping[str, ListedJob], asked: set[str]) -> JobStatus:
+def _with_subtasks(
+    parent: JobStatus, entries: Mapping[str, ListedServerlessJob], asked: set[str]
+) -> JobStatus:
     """Return ``parent`` with the states of its sub-tasks, where they are listed beside it.
 
     Whether they are is not documented, so only ones that nobody asked for count as a listing. Nor is it

@@ -18,10 +18,19 @@ from pydantic import AliasChoices, Field
 from airflow_provider_ehpc.apis.aliyun.common import parameter, some_job_ids, with_options
 from airflow_provider_ehpc.apis.aliyun.containers import ContainerGroup
 from airflow_provider_ehpc.apis.aliyun.rpc import rpc_call
-from airflow_provider_ehpc.apis.answer import Flag, Id, Items, Number, PascalAnswer, Text, Time, about
 from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.apis.moments import epoch_seconds
+from airflow_provider_ehpc.apis.response import (
+    Flag,
+    Id,
+    Items,
+    Number,
+    PascalResponseModel,
+    Text,
+    Time,
+    about,
+)
 from airflow_provider_ehpc.apis.schedulers.ids import same_job
 
 VERSION = "2018-04-12"
@@ -30,7 +39,7 @@ PAGE_SIZE = 100
 """The most jobs that one page of ListServerlessJobs may hold, and the most ids that are asked for at once."""
 
 
-class ListedJob(PascalAnswer):
+class ListedServerlessJob(PascalResponseModel):
     """A serverless job, or a sub-task of an array job, as ListServerlessJobs reports it."""
 
     # Id, Name and Owner are what an earlier SDK called the first three.
@@ -45,10 +54,10 @@ class ListedJob(PascalAnswer):
     submit_time: Time = None
     start_time: Time = None
     end_time: Time = None
-    """Told in the documented sample of a job that still runs: the state alone says whether it has ended."""
+    """The documented sample of a running job has one: only the state says whether the job has ended."""
 
 
-class ArrayProperties(PascalAnswer):
+class ArrayProperties(PascalResponseModel):
     """The indexes of an array job, first and last included."""
 
     index_start: Number = None
@@ -56,17 +65,17 @@ class ArrayProperties(PascalAnswer):
     index_step: Number = None
 
 
-class ServerlessJob(ListedJob):
+class ServerlessJob(ListedServerlessJob):
     """A serverless job, or a sub-task of an array job, as DescribeServerlessJobs reports it."""
 
     last_modify_time: Time = None
     """In milliseconds, beside the other times' seconds."""
     array_properties: ArrayProperties | None = None
-    """Told in the documented sample of a job that is no array."""
+    """Reported in the documented sample of a job that is no array."""
     container_groups: Items[ContainerGroup] = Field(default_factory=list)
 
 
-class DescribeServerlessJobsAnswer(PascalAnswer):
+class DescribeServerlessJobsResponse(PascalResponseModel):
     """Answer of DescribeServerlessJobs."""
 
     request_id: Text = ""
@@ -74,7 +83,7 @@ class DescribeServerlessJobsAnswer(PascalAnswer):
     job_infos: Items[ServerlessJob] = Field(default_factory=list)
 
 
-def describe_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[DescribeServerlessJobsAnswer]:
+def describe_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[DescribeServerlessJobsResponse]:
     """DescribeServerlessJobs: the details of a job, with its containers.
 
     :param job_ids: exactly one, in spite of the list; for an array job the id of a sub-task, as in ``10_3``.
@@ -82,7 +91,7 @@ def describe_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[Des
     call = rpc_call(
         VERSION,
         "DescribeServerlessJobs",
-        DescribeServerlessJobsAnswer,
+        DescribeServerlessJobsResponse,
         {"ClusterId": cluster_id, **_numbered("JobIds", job_ids)},
         subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
     )
@@ -90,14 +99,14 @@ def describe_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[Des
     return about(call, job_ids[0], lambda answer: [job.job_id for job in answer.job_infos], same_job)
 
 
-class ListServerlessJobsAnswer(PascalAnswer):
+class ListServerlessJobsResponse(PascalResponseModel):
     """Answer of ListServerlessJobs: one page."""
 
     request_id: Text = ""
     page_number: Number = None
     page_size: Number = None
     total_count: Number = None
-    jobs: Items[ListedJob] = Field(default_factory=list)
+    jobs: Items[ListedServerlessJob] = Field(default_factory=list)
 
 
 def list_serverless_jobs(
@@ -110,7 +119,7 @@ def list_serverless_jobs(
     submitted_to: datetime | int | None = None,
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
-) -> ApiCall[ListServerlessJobsAnswer]:
+) -> ApiCall[ListServerlessJobsResponse]:
     """ListServerlessJobs: a page of a cluster's serverless jobs.
 
     :param job_ids: of jobs, or of sub-tasks.
@@ -121,7 +130,7 @@ def list_serverless_jobs(
     return rpc_call(
         VERSION,
         "ListServerlessJobs",
-        ListServerlessJobsAnswer,
+        ListServerlessJobsResponse,
         {
             "ClusterId": cluster_id,
             **_numbered("JobIds", job_ids),
@@ -136,7 +145,7 @@ def list_serverless_jobs(
     )
 
 
-class SubmitServerlessJobAnswer(PascalAnswer):
+class SubmitServerlessJobResponse(PascalResponseModel):
     """Answer of SubmitServerlessJob."""
 
     essential = frozenset({"JobId"})
@@ -145,7 +154,7 @@ class SubmitServerlessJobAnswer(PascalAnswer):
     job_id: Id = ""
 
 
-def submit_serverless_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitServerlessJobAnswer]:
+def submit_serverless_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitServerlessJobResponse]:
     """SubmitServerlessJob: submit a job. There is no idempotency token: sent twice, it runs twice.
 
     The command runs in the container's ``/bin/sh``, or in the ``Command`` that the options name; an empty
@@ -172,7 +181,7 @@ def submit_serverless_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitServe
     return rpc_call(
         VERSION,
         "SubmitServerlessJob",
-        SubmitServerlessJobAnswer,
+        SubmitServerlessJobResponse,
         {name: parameter(value) for name, value in parameters.items()},
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         writes=True,
@@ -212,13 +221,13 @@ def _gib(memory: str) -> float:
     return float(number[1]) * {"m": 1 / 1024, "g": 1, "t": 1024}[number[2]]
 
 
-class StopServerlessJobsAnswer(PascalAnswer):
+class StopServerlessJobsResponse(PascalResponseModel):
     """Answer of StopServerlessJobs."""
 
     request_id: Text = ""
 
 
-def stop_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopServerlessJobsAnswer]:
+def stop_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopServerlessJobsResponse]:
     """StopServerlessJobs: stop jobs or sub-tasks; the id of an array job stops all its sub-tasks.
 
     :raises InvalidArgument: for an empty list.
@@ -226,7 +235,7 @@ def stop_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopSer
     return rpc_call(
         VERSION,
         "StopServerlessJobs",
-        StopServerlessJobsAnswer,
+        StopServerlessJobsResponse,
         {"ClusterId": cluster_id, **_numbered("JobIds", some_job_ids(job_ids))},
         subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
         writes=True,

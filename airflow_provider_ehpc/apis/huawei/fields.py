@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from airflow_provider_ehpc.apis.answer import as_text, parse_json
+from airflow_provider_ehpc.apis.response import as_text, parse_json
 
 
 def _content(value: Any) -> str:

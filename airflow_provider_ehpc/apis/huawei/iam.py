@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Items, Text, Time
 from airflow_provider_ehpc.apis.call import ApiCall, ApiRequest, ApiResponse, UnexpectedResponse, encode_json
 from airflow_provider_ehpc.apis.huawei.protocol import read_answer
+from airflow_provider_ehpc.apis.response import Items, ResponseModel, Text, Time
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,14 @@ class TokenSigner:
         return replace(request, headers={**headers, "host": host, "x-auth-token": self.token})
 
 
-class TokenDomain(Answer):
+class TokenDomain(ResponseModel):
     """An account."""
 
     id: Text = ""
     name: Text = ""
 
 
-class TokenProject(Answer):
+class TokenProject(ResponseModel):
     """The project a token is for."""
 
     id: Text = ""
@@ -74,14 +74,14 @@ class TokenProject(Answer):
     domain: TokenDomain | None = None
 
 
-class TokenRole(Answer):
+class TokenRole(ResponseModel):
     """A right that a token gives."""
 
     id: Text = ""
     name: Text = ""
 
 
-class TokenUser(Answer):
+class TokenUser(ResponseModel):
     """Whose token it is."""
 
     id: Text = ""
@@ -90,7 +90,7 @@ class TokenUser(Answer):
     password_expires_at: Time = None
 
 
-class TokenDetails(Answer):
+class TokenDetails(ResponseModel):
     """What IAM tells of a token; the token itself comes in a header."""
 
     methods: Items[Text] = Field(default_factory=list)
@@ -102,7 +102,7 @@ class TokenDetails(Answer):
     catalog: Any = None
 
 
-class CreateTokenAnswer(Answer):
+class CreateTokenResponse(ResponseModel):
     """Body of the answer of KeystoneCreateUserTokenByPassword."""
 
     token: TokenDetails = Field(default_factory=TokenDetails)
@@ -146,7 +146,7 @@ def create_token(user: IamUser) -> ApiCall[IamToken]:
 
 
 def _read_token(response: ApiResponse) -> IamToken:
-    answer = read_answer(CreateTokenAnswer, response)
+    answer = read_answer(CreateTokenResponse, response)
     token = response.headers.get("x-subject-token", "").strip()
     if not token or answer.token.expires_at is None:
         missing = "expiry time" if token else "X-Subject-Token header"

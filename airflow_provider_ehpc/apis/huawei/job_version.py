@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Flag, Id, Items, Number, Text, Time
 from airflow_provider_ehpc.apis.huawei.fields import Metrics
 from airflow_provider_ehpc.apis.huawei.states import status_name, status_state
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
+from airflow_provider_ehpc.apis.response import Flag, Id, Items, Number, ResponseModel, Text, Time
 
 
-class Parameter(Answer):
+class Parameter(ResponseModel):
     """A parameter of the run; for a custom image, an environment variable."""
 
     label: Text = ""
@@ -24,7 +24,7 @@ class Parameter(Answer):
     """Documented as text, sent as any scalar. People put passwords here."""
 
 
-class DataSource(Answer):
+class DataSource(ResponseModel):
     """Where the data come from."""
 
     dataset_id: Text = ""
@@ -34,7 +34,7 @@ class DataSource(Answer):
     data_url: Text = ""
 
 
-class Mount(Answer):
+class Mount(ResponseModel):
     """What is mounted where."""
 
     id: Text = ""
@@ -43,14 +43,14 @@ class Mount(Answer):
     read_only: Flag = None
 
 
-class Volume(Answer):
+class TrainingVolume(ResponseModel):
     """A volume of either kind."""
 
     nfs: Mount | None = None
     host_path: Mount | None = None
 
 
-class JobVersion(Answer):
+class JobVersion(ResponseModel):
     """Answer of the query for a version's details."""
 
     is_success: Flag = None
@@ -111,7 +111,7 @@ class JobVersion(Answer):
     outputs: Any = None
     train_url: Text = ""
     log_url: Text = ""
-    volumes: Items[Volume] = Field(default_factory=list)
+    volumes: Items[TrainingVolume] = Field(default_factory=list)
     nas_mount_path: Text = ""
     nas_share_addr: Text = ""
     nas_type: Text = ""
@@ -148,7 +148,7 @@ class JobVersion(Answer):
         )
 
 
-class ListedJob(Answer):
+class ListedJobVersion(ResponseModel):
     """A row of the list: a job with its newest version."""
 
     job_id: Id = ""

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_ehpc.apis.answer import Answer, Number, Text
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, UnexpectedResponse
 from airflow_provider_ehpc.apis.huawei.fields import Content
 from airflow_provider_ehpc.apis.job import LogPosition
+from airflow_provider_ehpc.apis.response import Number, ResponseModel, Text
 
 MOST_LINES = 500
 """Lines that one page may hold."""
@@ -29,7 +29,7 @@ _EARLIER = 3600 * 1000
 """Milliseconds by which reading starts before the job was made, for clocks that disagree."""
 
 
-class LogLines(Answer):
+class LogLines(ResponseModel):
     """A page of lines."""
 
     log_fields = frozenset({"content"})

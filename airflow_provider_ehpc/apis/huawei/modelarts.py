@@ -15,7 +15,6 @@ from typing import Any, Unpack
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Items, Number, Text, Time, about
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     Flow,
@@ -53,6 +52,7 @@ from airflow_provider_ehpc.apis.job import (
 from airflow_provider_ehpc.apis.listing import all_pages, newest_pages, submitted_since
 from airflow_provider_ehpc.apis.moments import milliseconds
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
+from airflow_provider_ehpc.apis.response import Items, Number, ResponseModel, Text, Time, about
 
 VERSION = "v2"
 PAGE_SIZE = 50
@@ -76,7 +76,7 @@ def show_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]:
     return about(call, job_id, lambda job: [job.metadata.id])
 
 
-class SearchAnswer(Answer):
+class SearchResponse(ResponseModel):
     """Answer of ListTrainingJobs: one page."""
 
     total: Number = None
@@ -96,7 +96,7 @@ class SearchAnswer(Answer):
 
 def search_training_jobs(
     project_id: str, *, page: int = 0, page_size: int = PAGE_SIZE, **search: Unpack[Search]
-) -> ApiCall[SearchAnswer]:
+) -> ApiCall[SearchResponse]:
     """ListTrainingJobs: a page of the project's jobs.
 
     :param page: the first is 0. The API calls it ``offset``, but it counts pages.
@@ -106,7 +106,7 @@ def search_training_jobs(
     """
     return modelarts_call(
         "ListTrainingJobs",
-        SearchAnswer,
+        SearchResponse,
         "POST",
         project_path(VERSION, project_id, "training-job-searches"),
         project_id=project_id,
@@ -152,7 +152,7 @@ def terminate_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]
     return about(call, job_id, lambda job: [job.metadata.id])
 
 
-class Event(Answer):
+class TrainingEvent(ResponseModel):
     """Something that happened to a job."""
 
     time: Time = None
@@ -162,7 +162,7 @@ class Event(Answer):
     source: Text = ""
 
 
-class EventsAnswer(Answer):
+class EventsResponse(ResponseModel):
     """Answer of ListTrainingJobEvents: one page."""
 
     total: Number = None
@@ -171,7 +171,7 @@ class EventsAnswer(Answer):
     order: Text = ""
     start_time: Time = None
     end_time: Time = None
-    events: Items[Event] = Field(default_factory=list)
+    events: Items[TrainingEvent] = Field(default_factory=list)
 
 
 def list_training_job_events(
@@ -185,7 +185,7 @@ def list_training_job_events(
     pattern: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-) -> ApiCall[EventsAnswer]:
+) -> ApiCall[EventsResponse]:
     """ListTrainingJobEvents: what happened to a job.
 
     :param limit: at most 100.
@@ -197,7 +197,7 @@ def list_training_job_events(
         raise InvalidArgument("since and until: give both or none; the API takes a window only whole")
     return modelarts_call(
         "ListTrainingJobEvents",
-        EventsAnswer,
+        EventsResponse,
         "GET",
         _path(project_id, job_id, "events"),
         project_id=project_id,
@@ -214,7 +214,7 @@ def list_training_job_events(
     )
 
 
-class TasksAnswer(Answer):
+class TasksResponse(ResponseModel):
     """Answer of ListTrainingJobTasks, which is a bare list."""
 
     tasks: Items[TaskIp] = Field(default_factory=list)
@@ -222,14 +222,14 @@ class TasksAnswer(Answer):
 
 def list_training_job_tasks(
     project_id: str, job_id: str, *, schedule_count: int | None = None
-) -> ApiCall[TasksAnswer]:
+) -> ApiCall[TasksResponse]:
     """ListTrainingJobTasks: on which node each task was placed.
 
     :param schedule_count: only the placements of this scheduling; fault tolerance makes several.
     """
     return modelarts_call(
         "ListTrainingJobTasks",
-        TasksAnswer,
+        TasksResponse,
         "GET",
         _path(project_id, job_id, "tasks"),
         project_id=project_id,

@@ -13,7 +13,6 @@ from functools import partial
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Flag, Items, Number, Text, about
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     Flow,
@@ -28,7 +27,7 @@ from airflow_provider_ehpc.apis.huawei.flows import (
     read_streams,
     stop_unless_over,
 )
-from airflow_provider_ehpc.apis.huawei.job_version import JobVersion, ListedJob
+from airflow_provider_ehpc.apis.huawei.job_version import JobVersion, ListedJobVersion
 from airflow_provider_ehpc.apis.huawei.lines import LogLines, newest_lines, read_lines
 from airflow_provider_ehpc.apis.huawei.protocol import modelarts_call, project_path
 from airflow_provider_ehpc.apis.huawei.slices import SLICE, LogSlice, read_slices
@@ -45,6 +44,7 @@ from airflow_provider_ehpc.apis.job import (
     StatusesFlow,
 )
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
+from airflow_provider_ehpc.apis.response import Flag, Items, Number, ResponseModel, Text, about
 
 VERSION = "v1"
 PAGE_SIZE = 1000
@@ -73,17 +73,17 @@ def show_job_version(project_id: str, ref: JobRef) -> ApiCall[JobVersion]:
     return about(call, ref.version_id or "", lambda version: [version.version_id])
 
 
-class ListAnswer(Answer):
+class ListResponse(ResponseModel):
     """Answer of the list of jobs: one page."""
 
     is_success: Flag = None
     job_total_count: Number = None
     job_count_limit: Number = None
     quotas: Number = None
-    jobs: Items[ListedJob] = Field(default_factory=list)
+    jobs: Items[ListedJobVersion] = Field(default_factory=list)
 
 
-def list_jobs(project_id: str, *, page: int = 1, page_size: int = PAGE_SIZE) -> ApiCall[ListAnswer]:
+def list_jobs(project_id: str, *, page: int = 1, page_size: int = PAGE_SIZE) -> ApiCall[ListResponse]:
     """Query the list of jobs, newest first (modelarts_03_0046).
 
     :param page: the first is 1.
@@ -91,7 +91,7 @@ def list_jobs(project_id: str, *, page: int = 1, page_size: int = PAGE_SIZE) -> 
     """
     return modelarts_call(
         "ListTrainingJobs",
-        ListAnswer,
+        ListResponse,
         "GET",
         project_path(VERSION, project_id, "training-jobs"),
         project_id=project_id,
@@ -100,18 +100,18 @@ def list_jobs(project_id: str, *, page: int = 1, page_size: int = PAGE_SIZE) -> 
     )
 
 
-class LogFilesAnswer(Answer):
+class LogFilesResponse(ResponseModel):
     """Answer of the query for log file names: one a node, none before the job runs."""
 
     is_success: Flag = None
     log_file_list: Items[Text] = Field(default_factory=list)
 
 
-def list_log_files(project_id: str, ref: JobRef) -> ApiCall[LogFilesAnswer]:
+def list_log_files(project_id: str, ref: JobRef) -> ApiCall[LogFilesResponse]:
     """Obtain the names of a job version's log files (modelarts_03_0054)."""
     return modelarts_call(
         "ListTrainingJobLogFiles",
-        LogFilesAnswer,
+        LogFilesResponse,
         "GET",
         _path(project_id, ref, "log", "file-names"),
         project_id=project_id,
@@ -146,7 +146,7 @@ def show_log_slice(
     )
 
 
-class AomLogAnswer(LogLines):
+class AomLogResponse(LogLines):
     """Answer of the query by lines."""
 
     is_success: Flag = None
@@ -154,7 +154,7 @@ class AomLogAnswer(LogLines):
 
 def show_log_lines(
     project_id: str, ref: JobRef, log_file: str, *, base_line: str | None, lines: int, order: str
-) -> ApiCall[AomLogAnswer]:
+) -> ApiCall[AomLogResponse]:
     """Query a job's log by lines (modelarts_03_0149, "New").
 
     :param base_line: where the page starts; the newest line where None.
@@ -163,7 +163,7 @@ def show_log_lines(
     """
     return modelarts_call(
         "ShowTrainingJobAomLog",
-        AomLogAnswer,
+        AomLogResponse,
         "GET",
         _path(project_id, ref, "aom-log"),
         project_id=project_id,
@@ -172,17 +172,17 @@ def show_log_lines(
     )
 
 
-class StopAnswer(Answer):
+class StopResponse(ResponseModel):
     """Answer of stopping a job version."""
 
     is_success: Flag = None
 
 
-def stop_job_version(project_id: str, ref: JobRef) -> ApiCall[StopAnswer]:
+def stop_job_version(project_id: str, ref: JobRef) -> ApiCall[StopResponse]:
     """Stop a job version (modelarts_03_0051). It is not stopped yet when this is answered."""
     return modelarts_call(
         "StopTrainingJobVersion",
-        StopAnswer,
+        StopResponse,
         "POST",
         _path(project_id, ref, "stop"),
         project_id=project_id,
@@ -305,9 +305,9 @@ class ModelArtsV1Api(ProjectApi):
     def _slice(self, ref: JobRef, log_file: str, start: int, length: int) -> ApiCall[LogSlice]:
         return show_log_slice(self.project_id, ref, log_file, start_byte=start, offset=length)
 
-    def _after(self, ref: JobRef, log_file: str, base_line: str, lines: int) -> ApiCall[AomLogAnswer]:
+    def _after(self, ref: JobRef, log_file: str, base_line: str, lines: int) -> ApiCall[AomLogResponse]:
         return show_log_lines(self.project_id, ref, log_file, base_line=base_line, lines=lines, order="desc")
 
-    def _newest(self, ref: JobRef, log_file: str, lines: int) -> ApiCall[AomLogAnswer]:
+    def _newest(self, ref: JobRef, log_file: str, lines: int) -> ApiCall[AomLogResponse]:
         # The captured request for a log's last lines has no base line, and desc for its order.
         return show_log_lines(self.project_id, ref, log_file, base_line=None, lines=lines, order="desc")

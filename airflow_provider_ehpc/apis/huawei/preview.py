@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from pydantic import AliasChoices, Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Number
 from airflow_provider_ehpc.apis.huawei.fields import Content
 from airflow_provider_ehpc.apis.job import LogPosition
+from airflow_provider_ehpc.apis.response import Number, ResponseModel
 
 _PREFIX = "preview"
 _REPLACEMENT = "\ufffd"
@@ -22,7 +22,7 @@ _WINDOW = 512
 """Bytes before the end of the last line that are recognised."""
 
 
-class LogPreview(Answer):
+class LogPreview(ResponseModel):
     """Answer of ShowTrainingJobLogsPreview."""
 
     log_fields = frozenset({"content", "context"})

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
-from airflow_provider_ehpc.apis.answer import Answer, as_number, as_text, field_names, json_object, read_model
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -29,8 +28,16 @@ from airflow_provider_ehpc.apis.call import (
     percent_encode,
 )
 from airflow_provider_ehpc.apis.headers import retry_after, seconds
+from airflow_provider_ehpc.apis.response import (
+    ResponseModel,
+    as_number,
+    as_text,
+    field_names,
+    json_object,
+    read_model,
+)
 
-A = TypeVar("A", bound=Answer)
+A = TypeVar("A", bound=ResponseModel)
 
 LOG_NOT_READY = frozenset({"ModelArts.2776", "ModelArts.2818"})
 """NotReadyToFetchLog (204, without a body) and LogFileNotGenerated (400): there is no log yet."""

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from pydantic import AliasChoices, Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Flag, Number
 from airflow_provider_ehpc.apis.call import ApiCall, Flow
 from airflow_provider_ehpc.apis.huawei.fields import Content
+from airflow_provider_ehpc.apis.response import Flag, Number, ResponseModel
 
 SLICE = 2048
 """Bytes: the most that one call gives."""
@@ -24,7 +24,7 @@ _LONGEST_REST = 3
 _REPLACEMENT = "\ufffd"
 
 
-class LogSlice(Answer):
+class LogSlice(ResponseModel):
     """Answer of v1's ``/log``: a piece of a log file.
 
     The table calls the piece's length ``log_byte_count``, the sample ``count``; the sample has numbers in

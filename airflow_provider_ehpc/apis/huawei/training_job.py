@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Flag, Id, Items, Number, Text, Time
 from airflow_provider_ehpc.apis.huawei.fields import Content
 from airflow_provider_ehpc.apis.huawei.states import phase_state
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.apis.response import Flag, Id, Items, Number, ResponseModel, Text, Time
 
 
-class JobMetadata(Answer):
+class JobMetadata(ResponseModel):
     """Who made the job, when, and how it is called."""
 
     id: Id = ""
@@ -32,7 +32,7 @@ class JobMetadata(Answer):
     training_experiment_reference: Any = None
 
 
-class TaskStatus(Answer):
+class TaskStatus(ResponseModel):
     """How a task (a process on a node) ended."""
 
     task: Text = ""
@@ -40,7 +40,7 @@ class TaskStatus(Answer):
     message: Text = ""
 
 
-class RunningRecord(Answer):
+class RunningRecord(ResponseModel):
     """One of a job's runs: fault tolerance starts a job again by itself.
 
     The sample's first run ends before it starts, so nothing is computed from these times.
@@ -58,8 +58,8 @@ class RunningRecord(Answer):
     recover_records: Any = None
 
 
-class TaskIp(Answer):
-    """Where a task runs. Told in a search by ``host_ips`` only, and by ListTrainingJobTasks."""
+class TaskIp(ResponseModel):
+    """Where a task runs. Reported in a search by ``host_ips`` only, and by ListTrainingJobTasks."""
 
     task: Text = ""
     ip: Text = ""
@@ -67,7 +67,7 @@ class TaskIp(Answer):
     schedule_count: Number = None
 
 
-class Status(Answer):
+class Status(ResponseModel):
     """How the job fares."""
 
     phase: Text = ""
@@ -85,7 +85,7 @@ class Status(Answer):
     task_ips: Items[TaskIp] = Field(default_factory=list)
 
 
-class Engine(Answer):
+class Engine(ResponseModel):
     """The framework or image that runs the algorithm."""
 
     engine_id: Text = ""
@@ -96,7 +96,7 @@ class Engine(Answer):
     image_repo_id: Text = ""
 
 
-class Algorithm(Answer):
+class Algorithm(ResponseModel):
     """What is run."""
 
     id: Text = ""
@@ -120,21 +120,21 @@ class Algorithm(Answer):
     summary: Any = None
 
 
-class Amount(Answer):
+class Amount(ResponseModel):
     """A size with its unit."""
 
     size: Text = ""
     unit: Text = ""
 
 
-class Cpu(Answer):
+class Cpu(ResponseModel):
     """Processors of a node."""
 
     arch: Text = ""
     core_num: Number = None
 
 
-class Accelerator(Answer):
+class Accelerator(ResponseModel):
     """GPUs or NPUs of a node."""
 
     unit_num: Number = None
@@ -142,7 +142,7 @@ class Accelerator(Answer):
     memory: Text = ""
 
 
-class FlavorInfo(Answer):
+class FlavorInfo(ResponseModel):
     """What a node of the flavor has."""
 
     max_num: Number = None
@@ -153,14 +153,14 @@ class FlavorInfo(Answer):
     disk: Amount | None = None
 
 
-class Billing(Answer):
+class Billing(ResponseModel):
     """What is charged for a node."""
 
     code: Text = ""
     unit_num: Number = None
 
 
-class FlavorDetail(Answer):
+class FlavorDetail(ResponseModel):
     """The flavor of a public pool's node; not told for dedicated pools."""
 
     flavor_type: Text = ""
@@ -168,7 +168,7 @@ class FlavorDetail(Answer):
     flavor_info: FlavorInfo | None = None
 
 
-class Resource(Answer):
+class Resource(ResponseModel):
     """Where the job runs, and on how many nodes."""
 
     policy: Text = ""
@@ -196,14 +196,14 @@ class Resource(Answer):
         return {name: str(value) for name, value in fields.items() if value}
 
 
-class LogExportPath(Answer):
+class LogExportPath(ResponseModel):
     """Where the log is kept for longer than 30 days."""
 
     obs_url: Text = ""
     host_path: Text = ""
 
 
-class Spec(Answer):
+class Spec(ResponseModel):
     """What was asked for."""
 
     resource: Resource | None = None
@@ -216,7 +216,7 @@ class Spec(Answer):
     asset_model: Any = None
 
 
-class TrainingJob(Answer):
+class TrainingJob(ResponseModel):
     """A training job."""
 
     kind: Text = ""

@@ -11,7 +11,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from airflow_provider_ehpc.apis.answer import same_id
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     Flow,
@@ -35,27 +34,28 @@ from airflow_provider_ehpc.apis.job import (
 from airflow_provider_ehpc.apis.listing import all_pages, submitted_since
 from airflow_provider_ehpc.apis.pages import JobsList, JobsPage, statuses_by_page_or_job
 from airflow_provider_ehpc.apis.qingcloud.hpc_calls import (
-    Job,
-    JobDetailAnswer,
-    ListJobsAnswer,
-    StopJobsAnswer,
-    SubmitJobAnswer,
+    HpcJob,
+    HpcListJobsResponse,
+    HpcStopJobsResponse,
+    HpcSubmitJobResponse,
+    JobDetailResponse,
     job_detail,
     list_jobs,
     stop_jobs,
     submit_job,
 )
-from airflow_provider_ehpc.apis.qingcloud.operations import Operation, find_operation
+from airflow_provider_ehpc.apis.qingcloud.operations import HpcOperation, find_operation
 from airflow_provider_ehpc.apis.qingcloud.protocol import PAGE_SIZE
 from airflow_provider_ehpc.apis.qingcloud.states import job_state, operation_state
+from airflow_provider_ehpc.apis.response import same_id
 
 __all__ = [
-    "Job",
-    "JobDetailAnswer",
-    "ListJobsAnswer",
+    "HpcJob",
+    "HpcListJobsResponse",
+    "HpcStopJobsResponse",
+    "HpcSubmitJobResponse",
+    "JobDetailResponse",
     "QingCloudHpcApi",
-    "StopJobsAnswer",
-    "SubmitJobAnswer",
     "job_detail",
     "list_jobs",
     "stop_jobs",
@@ -153,7 +153,7 @@ class QingCloudHpcApi:
             raise NotSupported(f"job_id: {ref.job_id} is an operation, and no call stops one")
         return self._stopped(ref)
 
-    def _submitted(self, call: ApiCall[SubmitJobAnswer], cluster_id: str) -> Flow[JobRef]:
+    def _submitted(self, call: ApiCall[HpcSubmitJobResponse], cluster_id: str) -> Flow[JobRef]:
         answer = yield call
         if not answer.hpcjob_uuid:
             raise UnexpectedResponse(
@@ -185,7 +185,7 @@ class QingCloudHpcApi:
                 jobs[job_id] = ClusterJob(status, status.state.terminal, whole=False)
         return jobs
 
-    def _rows(self, cluster_id: str, number: int) -> Flow[tuple[list[Job], int | None]]:
+    def _rows(self, cluster_id: str, number: int) -> Flow[tuple[list[HpcJob], int | None]]:
         answer = yield list_jobs(self._zone, cluster_id, offset=(number - 1) * PAGE_SIZE)
         return answer.hpc_job_set, answer.total_count
 
@@ -246,7 +246,7 @@ def _nodes(text: str) -> tuple[str, ...]:
     return tuple(text.translate(str.maketrans("[]\"',", "     ")).split())
 
 
-def _reason(job: Job, state: JobState) -> str:
+def _reason(job: HpcJob, state: JobState) -> str:
     # A running job still has the pend_reason of its time in the queue.
     if state is JobState.QUEUED:
         return job.pend_reason or job.reason
@@ -255,7 +255,7 @@ def _reason(job: Job, state: JobState) -> str:
     return job.end_reason if state.terminal else ""
 
 
-def _from_job(ref: JobRef, job: Job) -> JobStatus:
+def _from_job(ref: JobRef, job: HpcJob) -> JobStatus:
     state = job_state(job.job_status)
     resources = {"cores": job.core_limit, "memory": job.mem_limit}
     return JobStatus(
@@ -278,7 +278,7 @@ def _from_job(ref: JobRef, job: Job) -> JobStatus:
     )
 
 
-def _from_operation(ref: JobRef, operation: Operation) -> JobStatus:
+def _from_operation(ref: JobRef, operation: HpcOperation) -> JobStatus:
     state = operation_state(operation.status)
     return JobStatus(
         job_id=ref.job_id,

@@ -10,13 +10,22 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Id, Items, Number, Text, Time, about, parse_json
 from airflow_provider_ehpc.apis.call import ApiCall, ApiResponse, InvalidArgument, percent_encode
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.apis.qingcloud.protocol import PAGE_SIZE, hpc_call, ret_code_error
+from airflow_provider_ehpc.apis.response import (
+    Id,
+    Items,
+    Number,
+    ResponseModel,
+    Text,
+    Time,
+    about,
+    parse_json,
+)
 
 
-class Job(Answer):
+class HpcJob(ResponseModel):
     """A job, as job/list and the longer job/jobdetail tell it. The list's times have no zone."""
 
     hpcjob_uuid: Id = ""
@@ -45,11 +54,11 @@ class Job(Answer):
     stderr_redirect_path: Text = ""
 
 
-class ListJobsAnswer(Answer):
+class HpcListJobsResponse(ResponseModel):
     """Answer of job/list: one page."""
 
     total_count: Number = None
-    hpc_job_set: Items[Job] = Field(default_factory=list)
+    hpc_job_set: Items[HpcJob] = Field(default_factory=list)
 
 
 def list_jobs(
@@ -64,7 +73,7 @@ def list_jobs(
     reverse: int | None = None,
     offset: int = 0,
     limit: int = PAGE_SIZE,
-) -> ApiCall[ListJobsAnswer]:
+) -> ApiCall[HpcListJobsResponse]:
     """List a cluster's jobs.
 
     :param jobs_status: ``pending``, ``running``, ``finished``, ``exited`` or ``cancelled``.
@@ -73,7 +82,7 @@ def list_jobs(
     """
     return hpc_call(
         "job/list",
-        ListJobsAnswer,
+        HpcListJobsResponse,
         {
             "zone": zone,
             "cluster_id": cluster_id,
@@ -93,19 +102,19 @@ def list_jobs(
     )
 
 
-class JobDetailAnswer(Answer):
+class JobDetailResponse(ResponseModel):
     """Answer of job/jobdetail: the job as a list of one."""
 
     essential = frozenset({"hpc_job_set"})
 
-    hpc_job_set: Items[Job] = Field(default_factory=list)
+    hpc_job_set: Items[HpcJob] = Field(default_factory=list)
 
 
-def job_detail(zone: str, cluster_id: str, job_uuid: str) -> ApiCall[JobDetailAnswer]:
+def job_detail(zone: str, cluster_id: str, job_uuid: str) -> ApiCall[JobDetailResponse]:
     """Ask for one job."""
     call = hpc_call(
         "job/jobdetail",
-        JobDetailAnswer,
+        JobDetailResponse,
         {"zone": zone, "cluster_id": cluster_id},
         path=f"/{percent_encode(job_uuid, 'job_id')}",
         subject=str(JobRef(job_uuid, cluster_id)),
@@ -113,7 +122,7 @@ def job_detail(zone: str, cluster_id: str, job_uuid: str) -> ApiCall[JobDetailAn
     return about(call, job_uuid, lambda answer: [job.hpcjob_uuid for job in answer.hpc_job_set])
 
 
-class SubmitJobAnswer(Answer):
+class HpcSubmitJobResponse(ResponseModel):
     """Answer of job/submitJob."""
 
     essential = frozenset({"hpcjob_uuid"})
@@ -138,7 +147,7 @@ def submit_job(
     time_limit: int | None = None,
     stdout_redirect_path: str | None = None,
     stderr_redirect_path: str | None = None,
-) -> ApiCall[SubmitJobAnswer]:
+) -> ApiCall[HpcSubmitJobResponse]:
     """Submit a job. There is no idempotency token: sent twice, it runs twice.
 
     :param core_limit: cores in all.
@@ -146,7 +155,7 @@ def submit_job(
     """
     return hpc_call(
         "job/submitJob",
-        SubmitJobAnswer,
+        HpcSubmitJobResponse,
         {"zone": zone},
         body={
             "cluster_id": cluster_id,
@@ -170,7 +179,7 @@ def submit_job(
     )
 
 
-class StopJobsAnswer(Answer):
+class HpcStopJobsResponse(ResponseModel):
     """Answer of job/stopJobs."""
 
     job_uuid: Text = ""
@@ -178,7 +187,7 @@ class StopJobsAnswer(Answer):
     custom_cmd_result: Any = None
 
 
-def stop_jobs(zone: str, cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsAnswer]:
+def stop_jobs(zone: str, cluster_id: str, job_ids: list[str]) -> ApiCall[HpcStopJobsResponse]:
     """Stop jobs; the answer names the operation that does it.
 
     Reading the answer also raises the error of a single job's stop, which comes beside a ``ret_code`` of 0.
@@ -189,14 +198,14 @@ def stop_jobs(zone: str, cluster_id: str, job_ids: list[str]) -> ApiCall[StopJob
         raise InvalidArgument("job_ids: name at least one job to stop")
     call = hpc_call(
         "job/stopJobs",
-        StopJobsAnswer,
+        HpcStopJobsResponse,
         {"zone": zone},
         body={"cluster_id": cluster_id, "zone": zone, "job_ids": job_ids},
         subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
         writes=True,
     )
 
-    def read(response: ApiResponse) -> StopJobsAnswer:
+    def read(response: ApiResponse) -> HpcStopJobsResponse:
         answer = call.read(response)
         for result in _command_results(answer.custom_cmd_result):
             if str(result.get("ret_code", 0)).strip() != "0":

@@ -10,16 +10,24 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Id, Items, Number, Text, Time, VerbatimAnswer
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.moments import aware
 from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord
 from airflow_provider_ehpc.apis.qingcloud.protocol import PAGE_SIZE, hpc_call
 from airflow_provider_ehpc.apis.qingcloud.signing import TIME_FORMAT
 from airflow_provider_ehpc.apis.qingcloud.states import operation_status
+from airflow_provider_ehpc.apis.response import (
+    Id,
+    Items,
+    Number,
+    ResponseModel,
+    Text,
+    Time,
+    VerbatimResponseModel,
+)
 
 
-class Operation(VerbatimAnswer):
+class HpcOperation(VerbatimResponseModel):
     """One operation. Its row changes: from pending to successful or failed."""
 
     job_id: Id = ""
@@ -37,13 +45,13 @@ class Operation(VerbatimAnswer):
     """The node that carried the operation out, not the person."""
 
 
-class ListOperationsAnswer(Answer):
+class ListOperationsResponse(ResponseModel):
     """Answer of operation: one page."""
 
     essential = frozenset({"job_set"})
 
     total_count: Number = None
-    job_set: Items[Operation] = Field(default_factory=list)
+    job_set: Items[HpcOperation] = Field(default_factory=list)
 
 
 def list_operations(
@@ -64,7 +72,7 @@ def list_operations(
     offset: int = 0,
     limit: int = PAGE_SIZE,
     reverse: int = 0,
-) -> ApiCall[ListOperationsAnswer]:
+) -> ApiCall[ListOperationsResponse]:
     """List operations of clusters.
 
     :param jobs: id of an operation; ``job_ids`` is explained alike.
@@ -77,7 +85,7 @@ def list_operations(
     """
     return hpc_call(
         "operation",
-        ListOperationsAnswer,
+        ListOperationsResponse,
         {
             "zone": zone,
             "jobs": jobs,
@@ -100,7 +108,7 @@ def list_operations(
     )
 
 
-def find_operation(zone: str, operation_id: str) -> Flow[Operation]:
+def find_operation(zone: str, operation_id: str) -> Flow[HpcOperation]:
     """Ask for one operation.
 
     :raises NotFound: where the cloud does not list it.
@@ -108,7 +116,7 @@ def find_operation(zone: str, operation_id: str) -> Flow[Operation]:
     # Two filters have the same explanation: both are sent, and whichever the server heeds, or neither, the
     # row is looked for by its own id.
     call = list_operations(zone, jobs=operation_id, job_ids=operation_id, reverse=1)
-    answer: ListOperationsAnswer = yield call
+    answer: ListOperationsResponse = yield call
     for operation in answer.job_set:
         if operation.job_id == operation_id:
             return operation
@@ -144,7 +152,7 @@ class QingCloudOperations:
             return None
         return self._record(operation)
 
-    def _list(self, start: int, end: int, offset: int) -> ApiCall[ListOperationsAnswer]:
+    def _list(self, start: int, end: int, offset: int) -> ApiCall[ListOperationsResponse]:
         return list_operations(
             self._zone,
             resource_ids=self._cluster_id,
@@ -172,7 +180,7 @@ class QingCloudOperations:
                 "name it: start_time and end_time mean another time there, so no window can be read"
             )
 
-    def _record(self, operation: Operation) -> OperationRecord:
+    def _record(self, operation: HpcOperation) -> OperationRecord:
         if not operation.job_id or operation.create_time is None:
             raise UnexpectedResponse(
                 f"an operation has no id or no readable create_time: {operation.job_id or 'no id'}, "

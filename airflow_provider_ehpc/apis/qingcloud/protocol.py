@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from airflow_provider_ehpc.apis.answer import Answer, as_number, as_text, json_object, read_model
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
     ApiError,
@@ -26,8 +25,9 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.headers import retry_after
 from airflow_provider_ehpc.apis.qingcloud.signing import LIFETIME
+from airflow_provider_ehpc.apis.response import ResponseModel, as_number, as_text, json_object, read_model
 
-A = TypeVar("A", bound=Answer)
+A = TypeVar("A", bound=ResponseModel)
 
 PAGE_SIZE = 100
 """The most rows that one answer holds, whatever the limit asked for."""

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
-from airflow_provider_ehpc.apis.answer import parse_json
 from airflow_provider_ehpc.apis.array import with_members
 from airflow_provider_ehpc.apis.call import UnexpectedResponse
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
+from airflow_provider_ehpc.apis.response import parse_json
 from airflow_provider_ehpc.apis.schedulers.ids import (
     array_indexes,
     equal_ids,

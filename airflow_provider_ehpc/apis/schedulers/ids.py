@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from airflow_provider_ehpc.apis.answer import same_id
+from airflow_provider_ehpc.apis.response import same_id
 
 _ID = re.compile(
     r"(?P<number>\d+)(?:_?\[(?P<range>[^\]]*)\]|_(?P<index>\d+))?(?:\+(?P<part>\d+))?"

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from airflow_provider_ehpc.apis.answer import Answer, Number, Text, Time
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.apis.response import Number, ResponseModel, Text, Time
 from airflow_provider_ehpc.apis.schedulers.words import Dialect, meaning
 
 
@@ -29,7 +29,7 @@ def _from_ctime(value: Any) -> Any:
 PbsTime = Annotated[Time, BeforeValidator(_from_ctime)]
 
 
-class PbsJob(Answer):
+class PbsJob(ResponseModel):
     """A job's attributes as PBS names them, as far as a status needs them; the others stay."""
 
     job_state: Text = ""

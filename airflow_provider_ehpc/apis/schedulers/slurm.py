@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from airflow_provider_ehpc.apis.answer import PascalAnswer, Text, Time, pascal
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.apis.response import PascalResponseModel, Text, Time, pascal
 from airflow_provider_ehpc.apis.schedulers.ids import member_id
 from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 from airflow_provider_ehpc.apis.schedulers.words import Dialect, meaning
@@ -51,7 +51,7 @@ SlurmText = Annotated[Text, BeforeValidator(_something)]
 SlurmTime = Annotated[Time, BeforeValidator(_something)]
 
 
-class SlurmJob(PascalAnswer):
+class SlurmJob(PascalResponseModel):
     """A job's fields as scontrol names them, as far as a status needs them; the others stay."""
 
     job_id: Text = ""

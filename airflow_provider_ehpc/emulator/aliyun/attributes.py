@@ -17,7 +17,7 @@ from airflow_provider_ehpc.emulator.aliyun.spelling import PBS, SLURM
 from airflow_provider_ehpc.emulator.aliyun.view import BEIJING, local_time
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.dependencies import OPTION, TYPES
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
 Attributes = Mapping[str, Any]
 
@@ -32,12 +32,12 @@ _KILLED_BY_WALLTIME = -29
 """JOB_EXEC_KILL_WALLTIME of OpenPBS's job.h."""
 
 
-def describe(cluster: Cluster, spelling: str, job: Job) -> Attributes:
+def describe(cluster: Cluster, spelling: str, job: EmulatedJob) -> Attributes:
     """Return the attributes of a job of a cluster with this spelling."""
     return _DESCRIBERS[spelling](cluster, job)
 
 
-def _pbs(cluster: Cluster, job: Job) -> Attributes:
+def _pbs(cluster: Cluster, job: EmulatedJob) -> Attributes:
     spec = job.spec
     nodes, cores = spec.nodes or 1, spec.cores or 1
     limits = {"mem": spec.memory} if spec.memory else {}
@@ -101,7 +101,7 @@ def _pbs(cluster: Cluster, job: Job) -> Attributes:
     return told
 
 
-def _pbs_array(cluster: Cluster, job: Job) -> Attributes:
+def _pbs_array(cluster: Cluster, job: EmulatedJob) -> Attributes:
     if job.index is not None:
         whole = PBS.whole_array.format(number=job.number)
         return {"array_id": whole, "array_index": str(job.index)}
@@ -116,7 +116,7 @@ def _pbs_array(cluster: Cluster, job: Job) -> Attributes:
     }
 
 
-def _letter(cluster: Cluster, job: Job) -> str:
+def _letter(cluster: Cluster, job: EmulatedJob) -> str:
     """Return qstat's letter: an array has begun (B), its ended sub-jobs are expired (X) until all are."""
     if job.whole_array and not job.phase.ended and job.phase is not Phase.PENDING:
         return "B"
@@ -126,7 +126,7 @@ def _letter(cluster: Cluster, job: Job) -> str:
     return "F" if whole is None or whole.phase.ended else "X"
 
 
-def _comment(job: Job, where: str) -> str:
+def _comment(job: EmulatedJob, where: str) -> str:
     if job.phase is Phase.PENDING:
         return "Not Running: Insufficient amount of resource: ncpus"
     if job.started_at is None:
@@ -142,7 +142,7 @@ def _comment(job: Job, where: str) -> str:
     return f"{text} and {ends[_substate(job)]}"
 
 
-def _substate(job: Job) -> int:
+def _substate(job: EmulatedJob) -> int:
     if not job.phase.ended:
         return _SUBSTATES[job.phase]
     if job.phase is Phase.CANCELLED:
@@ -151,7 +151,7 @@ def _substate(job: Job) -> int:
     return _FINISHED if job.phase is Phase.COMPLETED else _FAILED
 
 
-def _exit_status(job: Job) -> int:
+def _exit_status(job: EmulatedJob) -> int:
     code = job.exit_code or 0
     if job.whole_array:
         return int(code != 0)
@@ -167,7 +167,7 @@ def _ctime(at: float) -> str:
     return datetime.fromtimestamp(at, BEIJING).ctime()
 
 
-def _slurm(cluster: Cluster, job: Job) -> Attributes:
+def _slurm(cluster: Cluster, job: EmulatedJob) -> Attributes:
     spec = job.spec
     nodes, cores = spec.nodes or 1, spec.cores or 1
     array = {}
@@ -216,7 +216,7 @@ _SLURM_REASONS = {
     Phase.TIMEOUT: "TimeLimit",
     Phase.OUT_OF_MEMORY: "OutOfMemory",
 }
-_DESCRIBERS: Mapping[str, Callable[[Cluster, Job], Attributes]] = {PBS.name: _pbs, SLURM.name: _slurm}
+_DESCRIBERS: Mapping[str, Callable[[Cluster, EmulatedJob], Attributes]] = {PBS.name: _pbs, SLURM.name: _slurm}
 
 
 def _clock(seconds: int) -> str:

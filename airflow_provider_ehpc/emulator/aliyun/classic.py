@@ -28,7 +28,7 @@ from airflow_provider_ehpc.emulator.aliyun.requests import filters
 from airflow_provider_ehpc.emulator.aliyun.spelling import PBS, SLURM
 from airflow_provider_ehpc.emulator.aliyun.view import ClusterView, check_cluster, local_time, read_piece
 from airflow_provider_ehpc.emulator.gateway import Refused
-from airflow_provider_ehpc.emulator.jobs import RETRY, Job, Phase
+from airflow_provider_ehpc.emulator.jobs import RETRY, EmulatedJob, Phase
 
 VERSION = "2018-04-12"
 
@@ -124,7 +124,7 @@ class EhpcClassic:
         await self._view.stop(stopped_jobs(parameters))
         return {}
 
-    def _check_host(self, job: Job, host: str) -> None:
+    def _check_host(self, job: EmulatedJob, host: str) -> None:
         """Refuse a node that is not the job's, or none while it runs; an ended job's may be gone."""
         if job.phase is Phase.PENDING or job.phase.ended:
             return
@@ -138,7 +138,7 @@ class EhpcClassic:
         message = self._view.spelling.unknown_job.format(job_id=job_id)
         return Refused(status, "ExecFail", f"Failed to execute the command: {message}.")
 
-    def _description(self, job: Job) -> Mapping[str, Any]:
+    def _description(self, job: EmulatedJob) -> Mapping[str, Any]:
         """Return the scheduler's attributes by job ID; scontrol has an array only as its sub-jobs."""
         spelling, cluster = self._view.spelling, self._view.cluster
         jobs = [job]
@@ -146,14 +146,14 @@ class EhpcClassic:
             jobs = [part for index in job.submission.indexes if (part := cluster.get(job.number, index))]
         return {spelling.job_id(each): self._attributes(each) for each in jobs}
 
-    def _attributes(self, job: Job) -> Mapping[str, Any]:
+    def _attributes(self, job: EmulatedJob) -> Mapping[str, Any]:
         spelling = self._view.spelling
         attributes = describe(self._view.cluster, spelling.name, job)
         word = self._view.strange_state(job)
         name = "JobState" if spelling is SLURM else "job_state"
         return {**attributes, name: word} if word else attributes
 
-    def _listed(self, job: Job) -> Mapping[str, Any]:
+    def _listed(self, job: EmulatedJob) -> Mapping[str, Any]:
         spec = job.spec
         return {
             "Id": self._view.spelling.job_id(job),
@@ -173,7 +173,7 @@ class EhpcClassic:
             "ArrayRequest": spec.array or "",
         }
 
-    def _state(self, job: Job) -> str:
+    def _state(self, job: EmulatedJob) -> str:
         """Return one of the three words there are: this version has none for a job that failed."""
         strange = self._view.strange_state(job)
         if strange is not None:

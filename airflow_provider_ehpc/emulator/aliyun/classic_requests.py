@@ -18,7 +18,7 @@ from airflow_provider_ehpc.emulator.aliyun.parameters import (
     variables,
     whole,
 )
-from airflow_provider_ehpc.emulator.jobs import RETRY, Job
+from airflow_provider_ehpc.emulator.jobs import RETRY, EmulatedJob
 
 _NOT_EMULATED = ("InputFileUrl", "JobRetry.Priority", "PackagePath", "UnzipCmd")
 _MAX_RETRIES = 10
@@ -74,14 +74,14 @@ def _retry(parameters: Mapping[str, str]) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class JobFilter:
+class ClassicJobFilter:
     """Which jobs ListJobs wants."""
 
     owner: str
     state: str
     rerunable: bool
 
-    def wants(self, job: Job) -> bool:
+    def wants(self, job: EmulatedJob) -> bool:
         """Whether a job is listed."""
         return (
             self.owner in ("", job.spec.user)
@@ -90,15 +90,15 @@ class JobFilter:
         )
 
 
-def job_filter(parameters: Mapping[str, str]) -> JobFilter:
+def job_filter(parameters: Mapping[str, str]) -> ClassicJobFilter:
     """Read the filter of ListJobs."""
     state = parameters.get("State") or "all"
     if state not in ("all", "finished", "notfinish"):
         raise invalid("State")
-    return JobFilter(parameters.get("Owner", ""), state, _flag(parameters, "Rerunable"))
+    return ClassicJobFilter(parameters.get("Owner", ""), state, _flag(parameters, "Rerunable"))
 
 
-def rerunable(job: Job) -> bool:
+def rerunable(job: EmulatedJob) -> bool:
     """Whether a job was submitted as one that can be rerun."""
     return bool(job.spec.options.get("ReRunable"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.aliyun import classic, ehpc
 from airflow_provider_ehpc.emulator.aliyun.common_logs import CommonLogs
 from airflow_provider_ehpc.emulator.aliyun.protocol import AliyunService, Version
@@ -32,7 +32,7 @@ def service(platform: Platform) -> AliyunService:
     return AliyunService(platform.accounts, platform.faults, versions, platform.operation_log)
 
 
-def connection(url: str, account: Account) -> dict[str, Any]:
+def connection(url: str, account: CloudAccount) -> dict[str, Any]:
     """Return the Airflow connection to E-HPC that uses an account."""
     extra = {"region": "cn-hangzhou", "cluster_id": CLUSTER_ID}
     if account.security_token:

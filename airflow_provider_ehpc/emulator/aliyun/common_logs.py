@@ -9,29 +9,29 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, page, required, whole
 from airflow_provider_ehpc.emulator.aliyun.protocol import Operation as Handler
 from airflow_provider_ehpc.emulator.aliyun.recording import operator_uid
 from airflow_provider_ehpc.emulator.aliyun.requests import string_list
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
-from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation, EmulatedStatus
 
 _MAX_PAGE_SIZE = 100
 _DEFAULT_PAGE_SIZE = 20
 _BEIJING = timezone(timedelta(hours=8))
 _STATUSES = {
-    OperationStatus.PENDING: "InProgress",
-    OperationStatus.WORKING: "InProgress",
-    OperationStatus.SUCCESSFUL: "Finished",
-    OperationStatus.FAILED: "Failed",
+    EmulatedStatus.PENDING: "InProgress",
+    EmulatedStatus.WORKING: "InProgress",
+    EmulatedStatus.SUCCESSFUL: "Finished",
+    EmulatedStatus.FAILED: "Failed",
 }
 
 
 class CommonLogs:
     """The operation log of the account."""
 
-    def __init__(self, log: OperationLog, owner: Account) -> None:
+    def __init__(self, log: OperationLog, owner: CloudAccount) -> None:
         self._log = log
         self._owner = owner
 
@@ -78,11 +78,11 @@ class CommonLogs:
         }
 
 
-def _told(row: Operation) -> Mapping[str, Any]:
+def _told(row: EmulatedOperation) -> Mapping[str, Any]:
     cluster = row.resources[0] if row.resources else ""
     return {
         "RequestId": row.id,
-        # Told without its zone; the console shows these times in Beijing's.
+        # Reported without its zone; the console shows these times in Beijing's.
         "Time": datetime.fromtimestamp(row.second, _BEIJING).strftime("%Y-%m-%d %H:%M:%S"),
         "OperatorUid": row.actor,
         "Action": row.action,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ehpc.emulator.aliyun.serverless_requests import Retries
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
 _CPU, _MEMORY = 2.0, 4.0
 """What an instance has where nothing was asked for: Elastic Container Instance's defaults."""
@@ -58,7 +58,7 @@ def script(home: Path, container: Mapping[str, Any], retries: Retries) -> str:
 
 
 @dataclass(slots=True)
-class Attempt:
+class ContainerAttempt:
     """One run of a job's container. Times are epoch seconds."""
 
     began_at: float
@@ -66,19 +66,19 @@ class Attempt:
     code: int | None = None
 
 
-def begun(home: Path, job: Job) -> bool:
+def begun(home: Path, job: EmulatedJob) -> bool:
     """Whether a job's container has begun to run."""
     return _record(home, job).exists()
 
 
-def attempts(home: Path, job: Job) -> list[Attempt]:
+def attempts(home: Path, job: EmulatedJob) -> list[ContainerAttempt]:
     """Return the runs of a job's container so far, oldest first."""
-    found: list[Attempt] = []
+    found: list[ContainerAttempt] = []
     with contextlib.suppress(FileNotFoundError):
         for line in _record(home, job).read_text().splitlines():
             word, at, *code = line.split()
             if word == "began":
-                found.append(Attempt(float(at)))
+                found.append(ContainerAttempt(float(at)))
             elif found and code:
                 found[-1].ended_at, found[-1].code = float(at), int(code[0])
     if found and found[-1].ended_at is None and job.phase.ended:
@@ -88,12 +88,12 @@ def attempts(home: Path, job: Job) -> list[Attempt]:
     return found
 
 
-def _record(home: Path, job: Job) -> Path:
+def _record(home: Path, job: EmulatedJob) -> Path:
     name = str(job.number) if job.index is None else f"{job.number}_{job.index}"
     return home / f"{name}.containers"
 
 
-def container_groups(job: Job, runs: list[Attempt]) -> list[dict[str, Any]]:
+def container_groups(job: EmulatedJob, runs: list[ContainerAttempt]) -> list[dict[str, Any]]:
     """Return the container groups of a job: none while it waits, one an attempt afterwards."""
     if job.phase is Phase.PENDING or (job.phase.ended and not runs):
         return []
@@ -102,7 +102,7 @@ def container_groups(job: Job, runs: list[Attempt]) -> list[dict[str, Any]]:
     return told or [_group(job, 0, None)]
 
 
-def _group(job: Job, number: int, run: Attempt | None) -> dict[str, Any]:
+def _group(job: EmulatedJob, number: int, run: ContainerAttempt | None) -> dict[str, Any]:
     options = job.spec.options
     identity = f"{job.number} {job.index} {number} {job.submission.submitted_at}"
     created_at = run.began_at if run else job.started_at
@@ -140,7 +140,7 @@ def _group(job: Job, number: int, run: Attempt | None) -> dict[str, Any]:
     return {**group, "Status": status}
 
 
-def _event(job: Job, kind: str, reason: str, message: str, at: float | None) -> dict[str, Any]:
+def _event(job: EmulatedJob, kind: str, reason: str, message: str, at: float | None) -> dict[str, Any]:
     return {
         "Type": kind,
         "Name": job.spec.name,
@@ -152,7 +152,7 @@ def _event(job: Job, kind: str, reason: str, message: str, at: float | None) -> 
     }
 
 
-def _container(job: Job, run: Attempt | None) -> dict[str, Any]:
+def _container(job: EmulatedJob, run: ContainerAttempt | None) -> dict[str, Any]:
     options = job.spec.options
     asked = options["Container"]
     variables = asked.get("EnvironmentVar") or []
@@ -177,7 +177,7 @@ def _container(job: Job, run: Attempt | None) -> dict[str, Any]:
     }
 
 
-def _container_state(run: Attempt | None) -> dict[str, Any]:
+def _container_state(run: ContainerAttempt | None) -> dict[str, Any]:
     if run is None:
         return {"State": "Waiting", "Reason": "ContainerCreating"}
     if run.code is None:

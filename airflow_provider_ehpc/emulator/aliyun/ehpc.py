@@ -25,7 +25,7 @@ from airflow_provider_ehpc.emulator.aliyun.view import (
     read_piece,
 )
 from airflow_provider_ehpc.emulator.faults import FaultKind
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
 VERSION = "2024-07-30"
 
@@ -39,7 +39,7 @@ class Ehpc:
         self._faults = view.faults
         self._default_queue = default_queue
         self._told_sizes: dict[Path, int] = {}
-        self._matching: tuple[tuple[int, str], list[Job]] = ((-1, ""), [])
+        self._matching: tuple[tuple[int, str], list[EmulatedJob]] = ((-1, ""), [])
 
     @property
     def operations(self) -> Mapping[str, Operation]:
@@ -145,7 +145,7 @@ class Ehpc:
         await self._view.stop(string_list(parameters, "JobIds"))
         return self._told({"Success": True})
 
-    def _list(self, parameters: Mapping[str, str]) -> Sequence[Job]:
+    def _list(self, parameters: Mapping[str, str]) -> Sequence[EmulatedJob]:
         """Return all jobs that a page is of, in their order.
 
         They are kept for the pages that follow: two hundred pages of ten thousand jobs would else be two
@@ -161,7 +161,7 @@ class Ehpc:
         self._matching = (-1, "") if self._faults.hides_any else key, jobs
         return jobs
 
-    def _listed(self, job: Job) -> Mapping[str, Any]:
+    def _listed(self, job: EmulatedJob) -> Mapping[str, Any]:
         spec = job.spec
         resources = {
             "Nodes": str(spec.nodes or 1),
@@ -191,7 +191,7 @@ class Ehpc:
             },
         }
 
-    def _state(self, job: Job) -> str:
+    def _state(self, job: EmulatedJob) -> str:
         strange = self._view.strange_state(job)
         if strange is not None:
             return strange
@@ -214,7 +214,7 @@ class Ehpc:
         return drifted
 
 
-def _array_fields(job: Job) -> Mapping[str, str]:
+def _array_fields(job: EmulatedJob) -> Mapping[str, str]:
     sub_job = job.index is not None
     return {
         "ArrayRequest": job.spec.array or "",

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 
 from airflow_provider_ehpc.apis.aliyun import signing
 from airflow_provider_ehpc.apis.call import ApiRequest
-from airflow_provider_ehpc.emulator.accounts import Account, Accounts
+from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.aliyun.recording import recorded
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
@@ -121,7 +121,7 @@ class AliyunService:
             "The request has failed due to a temporary failure of the server.",
         )
 
-    def _authenticate(self, request: web.Request, parameters: Mapping[str, str], body: bytes) -> Account:
+    def _authenticate(self, request: web.Request, parameters: Mapping[str, str], body: bytes) -> CloudAccount:
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
             authorization = signing.parse_authorization(headers.get("authorization", ""))
@@ -191,7 +191,7 @@ def _check_date(text: str, now: float) -> None:
         raise Refused(400, "InvalidTimeStamp.Expired", "Specified time stamp or date value is expired.")
 
 
-def _check_token(account: Account, token: str | None, now: float) -> None:
+def _check_token(account: CloudAccount, token: str | None, now: float) -> None:
     if account.security_token is None:
         if token:
             raise _mismatch()

@@ -9,16 +9,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.gateway import REQUEST_ID, Act, Refused
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
-from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation, EmulatedStatus
 
 _READS = ("Describe", "Get", "List")
 
 
 def recorded(
-    act: Act, log: OperationLog, account: Account, action: str, parameters: Mapping[str, str]
+    act: Act, log: OperationLog, account: CloudAccount, action: str, parameters: Mapping[str, str]
 ) -> Act:
     """Return ``act`` with its entry in the operation log; reads have none."""
     if action.startswith(_READS):
@@ -28,12 +28,12 @@ def recorded(
         cluster = parameters.get("ClusterId", "")
         (entry,) = log.add(
             [
-                Operation(
+                EmulatedOperation(
                     time.time(),
                     action,
                     "aliyun",
                     REQUEST_ID.get(),
-                    OperationStatus.PENDING,
+                    EmulatedStatus.PENDING,
                     actor=operator_uid(account),
                     resources=(cluster,) if cluster else (),
                     job_ids=_job_ids(parameters),
@@ -43,15 +43,15 @@ def recorded(
         try:
             told: Mapping[str, Any] = await act()
         except Refused as refusal:
-            log.end(entry, OperationStatus.FAILED, error=refusal.message)
+            log.end(entry, EmulatedStatus.FAILED, error=refusal.message)
             raise
-        log.end(entry, OperationStatus.SUCCESSFUL, job_ids=_job_ids(told))
+        log.end(entry, EmulatedStatus.SUCCESSFUL, job_ids=_job_ids(told))
         return told
 
     return act_and_tell
 
 
-def operator_uid(account: Account) -> str:
+def operator_uid(account: CloudAccount) -> str:
     """Return the number that names an account."""
     return str(10**15 + int(hashlib.sha256(account.access_key_id.encode()).hexdigest(), 16) % 10**15)
 

@@ -19,7 +19,7 @@ from airflow_provider_ehpc.emulator.aliyun.parameters import (
     variables,
     whole,
 )
-from airflow_provider_ehpc.emulator.jobs import Job
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 
 
 def string_list(parameters: Mapping[str, str], name: str) -> list[str]:
@@ -87,10 +87,10 @@ class JobFilter:
     nodes: Sequence[str]
     created_from: int | None
     created_to: int | None
-    order: Callable[[Job], tuple[float, int, int]]
+    order: Callable[[EmulatedJob], tuple[float, int, int]]
     newest_first: bool
 
-    def wants(self, job: Job) -> bool:
+    def wants(self, job: EmulatedJob) -> bool:
         """Whether a job is listed. Names match where they contain what is asked for."""
         # Called for each of ten thousand jobs at every page: what was not asked for is not looked at.
         return (
@@ -152,14 +152,14 @@ def _moment(parameters: Mapping[str, str], name: str) -> int | None:
     return whole(text, name) if text else None
 
 
-_ORDERS: Mapping[str, Callable[[Job], float]] = {
+_ORDERS: Mapping[str, Callable[[EmulatedJob], float]] = {
     "SubmitOrder": lambda job: job.submission.submitted_at,
     "ExecuteOrder": lambda job: (job.ended_at or job.modified_at) - job.started_at if job.started_at else 0.0,
     "PendOrder": lambda job: (job.started_at or job.modified_at) - job.submission.submitted_at,
 }
 
 
-def _order(told: Any) -> tuple[Callable[[Job], tuple[float, int, int]], bool]:
+def _order(told: Any) -> tuple[Callable[[EmulatedJob], tuple[float, int, int]], bool]:
     name, direction = (
         next(iter(told.items()), ("SubmitOrder", "desc")) if isinstance(told, dict) else ("", "")
     )
@@ -170,7 +170,7 @@ def _order(told: Any) -> tuple[Callable[[Job], tuple[float, int, int]], bool]:
     # Sub-jobs stand in the order of their indexes behind the array, whichever way the jobs are sorted.
     sign = -1 if newest_first else 1
 
-    def order(job: Job) -> tuple[float, int, int]:
+    def order(job: EmulatedJob) -> tuple[float, int, int]:
         return measure(job), job.number, sign * (-1 if job.index is None else job.index)
 
     return order, newest_first

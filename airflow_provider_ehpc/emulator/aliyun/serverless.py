@@ -16,7 +16,7 @@ from typing import Any
 
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.aliyun.containers import (
-    Attempt,
+    ContainerAttempt,
     attempts,
     begun,
     container_groups,
@@ -33,7 +33,7 @@ from airflow_provider_ehpc.emulator.aliyun.serverless_requests import (
 )
 from airflow_provider_ehpc.emulator.aliyun.view import USER, ClusterView, check_cluster
 from airflow_provider_ehpc.emulator.dependencies import OPTION
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
 _TIMES = ("SubmitTime", "StartTime", "EndTime")
 _DAY = 86_400
@@ -113,7 +113,7 @@ class EhpcServerless:
             await self._view.cluster.stop(job)
         return {}
 
-    def _state(self, job: Job) -> str:
+    def _state(self, job: EmulatedJob) -> str:
         """Return the word for a job's state; it is initialised until its container has begun."""
         strange = self._view.strange_state(job)
         if strange is not None:
@@ -122,7 +122,7 @@ class EhpcServerless:
             return "Initing"
         return self._view.spelling.state(job.phase)
 
-    def _wants(self, wanted: ListRequest, job: Job) -> bool:
+    def _wants(self, wanted: ListRequest, job: EmulatedJob) -> bool:
         submitted_at = int(job.submission.submitted_at)
         ids = {self._view.spelling.job_id(job), str(job.number)}
         return (
@@ -133,7 +133,7 @@ class EhpcServerless:
             and wanted.state in ("All", self._state(job))
         )
 
-    def _listed(self, job: Job) -> dict[str, Any]:
+    def _listed(self, job: EmulatedJob) -> dict[str, Any]:
         """Return a job as the list tells it: times and priority as texts."""
         times = {name: str(at) for name, at in _times(job).items()}
         return {
@@ -147,7 +147,7 @@ class EhpcServerless:
             **times,
         }
 
-    def _described(self, job: Job, runs: list[Attempt]) -> dict[str, Any]:
+    def _described(self, job: EmulatedJob, runs: list[ContainerAttempt]) -> dict[str, Any]:
         told: dict[str, Any] = {
             "JobId": self._view.spelling.job_id(job),
             "JobName": job.spec.name,
@@ -172,7 +172,7 @@ def _array_properties(spec: JobSpec) -> Mapping[str, int]:
     return {"IndexStart": int(first), "IndexEnd": int(last), "IndexStep": int(step)}
 
 
-def _times(job: Job) -> dict[str, int]:
+def _times(job: EmulatedJob) -> dict[str, int]:
     """Return the times there are, in epoch seconds."""
     times = (job.submission.submitted_at, job.started_at, job.ended_at)
     return {name: int(at) for name, at in zip(_TIMES, times, strict=True) if at is not None}

@@ -18,7 +18,7 @@ from airflow_provider_ehpc.emulator.aliyun.parameters import (
     whole,
 )
 from airflow_provider_ehpc.emulator.dependencies import TYPES
-from airflow_provider_ehpc.emulator.jobs import Job
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 
 _MAX_ARGS = 10
 _MAX_RULES = 10
@@ -38,7 +38,7 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ServerlessRequest:
     """A job as SubmitServerlessJob takes it."""
 
     spec: JobSpec
@@ -47,7 +47,7 @@ class Request:
     retries: Retries
 
 
-def submission(parameters: Mapping[str, str], queue: str, user: str) -> Request:
+def submission(parameters: Mapping[str, str], queue: str, user: str) -> ServerlessRequest:
     """Read the parameters of SubmitServerlessJob."""
     name = required(parameters, "JobName")
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
@@ -75,7 +75,7 @@ def submission(parameters: Mapping[str, str], queue: str, user: str) -> Request:
         array=None if array is None else "{}-{}:{}".format(*array),
         options={key: value for key, value in told.items() if value is not None},
     )
-    return Request(spec, container, _retries(parameters))
+    return ServerlessRequest(spec, container, _retries(parameters))
 
 
 def depends_on(parameters: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -104,7 +104,7 @@ class ListRequest:
     by_start: bool
     newest_first: bool
 
-    def order(self, job: Job) -> tuple[float, int, int]:
+    def order(self, job: EmulatedJob) -> tuple[float, int, int]:
         """Return what jobs are sorted by; sub-tasks stand in the order of their indexes behind the array."""
         sign = -1 if self.newest_first else 1
         at = (job.started_at or 0.0) if self.by_start else 0.0

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
 _PBS_STATES = {
     Phase.PENDING: "QUEUED",
@@ -38,7 +38,7 @@ class Spelling:
     ended_job: str
     """What it says when a job is to be stopped that has ended."""
 
-    def job_id(self, job: Job) -> str:
+    def job_id(self, job: EmulatedJob) -> str:
         """Return a job's id."""
         if job.index is not None:
             pattern = self.sub_job

@@ -13,7 +13,7 @@ from airflow_provider_ehpc.emulator.aliyun.spelling import Spelling
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Refused
-from airflow_provider_ehpc.emulator.jobs import Job
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 
 CLUSTER_ID = "ehpc-hz-emulator"
@@ -32,13 +32,13 @@ class ClusterView:
         self.faults = faults
         self._answers = 0
 
-    def get(self, job_id: str) -> Job | None:
+    def get(self, job_id: str) -> EmulatedJob | None:
         """Return a job; None for an id that the cluster does not know, or does not know yet."""
         key = self.spelling.read(job_id)
         job = self.cluster.get(*key) if key else None
         return None if job is None or self._invisible(job) else job
 
-    def find(self, job_id: str) -> Job:
+    def find(self, job_id: str) -> EmulatedJob:
         """Return a job.
 
         :raises Refused: as the cluster's agent words it, for an id that its scheduler does not know.
@@ -48,12 +48,12 @@ class ClusterView:
             raise agent_error(self.spelling.unknown_job.format(job_id=job_id))
         return job
 
-    def jobs(self) -> Iterator[Job]:
+    def jobs(self) -> Iterator[EmulatedJob]:
         """Go through the jobs that can be seen."""
         jobs = self.cluster.jobs()
         return (job for job in jobs if not self._invisible(job)) if self.faults.hides_any else jobs
 
-    async def submit(self, spec: JobSpec, post_command: str = "") -> Job:
+    async def submit(self, spec: JobSpec, post_command: str = "") -> EmulatedJob:
         """Give a job to the scheduler.
 
         :raises Refused: where it does not take it.
@@ -81,7 +81,7 @@ class ClusterView:
         if failure:
             raise failure
 
-    def strange_state(self, job: Job) -> str | None:
+    def strange_state(self, job: EmulatedJob) -> str | None:
         """Return the word that a fault has for a job's state."""
         fault = self.faults.standing(FaultKind.STATE, self.spelling.job_id(job))
         return fault.word if fault else None
@@ -93,7 +93,7 @@ class ClusterView:
         self._answers += 1
         return (self._answers - 1) % 2
 
-    def _invisible(self, job: Job) -> bool:
+    def _invisible(self, job: EmulatedJob) -> bool:
         return self.faults.hides(self.spelling.job_id(job), job.submission.submitted_at)
 
 

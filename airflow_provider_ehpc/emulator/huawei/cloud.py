@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.gateway import Reply
 from airflow_provider_ehpc.emulator.huawei.modelarts import ModelArts
 from airflow_provider_ehpc.emulator.huawei.modelarts_v1 import ModelArtsV1
@@ -35,7 +35,7 @@ def service(platform: Platform) -> HuaweiService:
     return HuaweiService(accounts, faults, tokens, routes)
 
 
-def connection(url: str, account: Account) -> dict[str, Any]:
+def connection(url: str, account: CloudAccount) -> dict[str, Any]:
     """Return the Airflow connection to ModelArts that uses the key of an account."""
     extra = {"region": REGION, "project_id": PROJECT_ID}
     if account.security_token:
@@ -49,7 +49,7 @@ def connection(url: str, account: Account) -> dict[str, Any]:
     }
 
 
-def user_connection(url: str, account: Account) -> dict[str, Any]:
+def user_connection(url: str, account: CloudAccount) -> dict[str, Any]:
     """Return the Airflow connection of the IAM user, which requests tokens."""
     return {
         "conn_type": "huawei_modelarts",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from airflow_provider_ehpc.emulator.jobs import Job
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 
 PREVIEW = 5 * 1024 * 1024
 """Bytes that a preview holds at most."""
@@ -35,7 +35,7 @@ class Line:
 class LogFile:
     """The log of one task of a job."""
 
-    def __init__(self, path: Path, job: Job) -> None:
+    def __init__(self, path: Path, job: EmulatedJob) -> None:
         self._path = path
         self._base = int(job.submission.submitted_at * 10**9)
         # AOM collects whole lines; the last one may never get its end.

@@ -18,7 +18,7 @@ from airflow_provider_ehpc.emulator.huawei import training
 from airflow_provider_ehpc.emulator.huawei.logs import PREVIEW, Line, LogFile
 from airflow_provider_ehpc.emulator.huawei.protocol import Call, Route, is_number, not_emulated, route
 from airflow_provider_ehpc.emulator.huawei.training import TrainingJobs
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 
 USER = "testuser"
@@ -196,7 +196,7 @@ class ModelArts:
         content = data.decode(errors="replace")
         return Reply(200, {"content": content, "current_size": current, "full_size": full})
 
-    def _find(self, call: Call) -> Job:
+    def _find(self, call: Call) -> EmulatedJob:
         name = call.names["job_id"]
         job = self._jobs.get(training.read_job_id(name))
         if job is None:
@@ -214,11 +214,11 @@ class ModelArts:
             raise Refused(204, "ModelArts.2776", "not ready for fetch log, wait for training to return data")
         return log
 
-    def _phase(self, job: Job) -> tuple[str, str]:
+    def _phase(self, job: EmulatedJob) -> tuple[str, str]:
         strange = self._jobs.state_fault(job)
         return (strange, strange) if strange else training.phase(job)
 
-    def _facts(self, job: Job) -> Mapping[str, str]:
+    def _facts(self, job: EmulatedJob) -> Mapping[str, str]:
         return {
             "id": training.job_id(job),
             "name": job.spec.name,
@@ -226,7 +226,7 @@ class ModelArts:
             "create_time": str(_milliseconds(job.submission.submitted_at)),
         }
 
-    def _told(self, job: Job, phase: tuple[str, str] | None = None) -> Mapping[str, Any]:
+    def _told(self, job: EmulatedJob, phase: tuple[str, str] | None = None) -> Mapping[str, Any]:
         told = training.asked_for(job)
         main, secondary = phase or self._phase(job)
         until = job.ended_at or time.time()
@@ -257,7 +257,7 @@ class ModelArts:
         }
 
 
-def _ending(job: Job) -> Mapping[str, Any]:
+def _ending(job: EmulatedJob) -> Mapping[str, Any]:
     if job.started_at is None or job.ended_at is None:
         return {}
     codes = training.exit_codes(job)
@@ -277,7 +277,7 @@ def _ending(job: Job) -> Mapping[str, Any]:
     return {"task_statuses": statuses, "running_records": [record]}
 
 
-def _events(job: Job) -> list[tuple[float, str, str, str]]:
+def _events(job: EmulatedJob) -> list[tuple[float, str, str, str]]:
     """Return what happened to a job, oldest first: time, level, message, source."""
     told = [(job.submission.submitted_at, "Info", "Training job created.", "Job")]
     if job.started_at is not None:

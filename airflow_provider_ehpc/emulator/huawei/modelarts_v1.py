@@ -17,7 +17,7 @@ from airflow_provider_ehpc.emulator.huawei import training
 from airflow_provider_ehpc.emulator.huawei.logs import CUTS, Line, LogFile
 from airflow_provider_ehpc.emulator.huawei.protocol import Call, Route, is_number, route
 from airflow_provider_ehpc.emulator.huawei.training import TrainingJobs
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
 _SLICE = 2048
 _MAX_LINES = 500
@@ -41,7 +41,7 @@ _STATUSES = {
 _FAILED = 11
 
 
-def version_id(job: Job) -> int:
+def version_id(job: EmulatedJob) -> int:
     """Return the id of a job's version."""
     return job.number + _VERSIONS
 
@@ -179,7 +179,7 @@ class ModelArtsV1:
             lines = await asyncio.to_thread(log.before, int(base) if base else None, count)
         return _success(_as_told(lines))
 
-    def _find(self, call: Call) -> Job:
+    def _find(self, call: Call) -> EmulatedJob:
         job_id, version = call.names["job_id"], call.names["version_id"]
         job = self._jobs.get(int(job_id)) if is_number(job_id) else None
         if job is None or str(version_id(job)) != version:
@@ -194,7 +194,7 @@ class ModelArtsV1:
             raise _refused("0101", "Invalid Argument.")
         return log
 
-    def _status(self, job: Job) -> int:
+    def _status(self, job: EmulatedJob) -> int:
         strange = self._jobs.state_fault(job)
         if strange is not None:
             return int(strange) if strange.isdigit() else _UNKNOWN
@@ -213,7 +213,7 @@ def _refused(code: str, message: str) -> Refused:
     return Refused(400, f"ModelArts.{code}", message)
 
 
-def _file(job: Job, node: int) -> str:
+def _file(job: EmulatedJob, node: int) -> str:
     return f"job-{job.spec.name}.{node}"
 
 
@@ -226,7 +226,7 @@ def _as_told(lines: Sequence[Line]) -> Mapping[str, Any]:
     }
 
 
-def _duration(job: Job) -> int:
+def _duration(job: EmulatedJob) -> int:
     return 0 if job.started_at is None else round(((job.ended_at or time.time()) - job.started_at) * 1000)
 
 

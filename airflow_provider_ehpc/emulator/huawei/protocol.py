@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 
 from airflow_provider_ehpc.apis.call import ApiRequest
 from airflow_provider_ehpc.apis.huawei import signing
-from airflow_provider_ehpc.emulator.accounts import Account, Accounts
+from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
 from airflow_provider_ehpc.emulator.huawei.tokens import Tokens
@@ -163,13 +163,13 @@ class HuaweiService:
                 return candidate, match.groupdict()
         return None
 
-    def _by_token(self, request: web.Request) -> Account:
+    def _by_token(self, request: web.Request) -> CloudAccount:
         now = time.time() + self._faults.clock_shift
         if not self._tokens.good(request.headers["X-Auth-Token"], now):
             raise _unauthenticated("decrypt token fail")
         return self._accounts.first
 
-    def _by_key(self, request: web.Request, body: bytes) -> Account:
+    def _by_key(self, request: web.Request, body: bytes) -> CloudAccount:
         headers = {name.lower(): value for name, value in request.headers.items()}
         if "authorization" not in headers:
             raise _unauthenticated("x-auth-token not found")
@@ -238,7 +238,7 @@ def _unauthenticated(why: str) -> Refused:
     return Refused(401, "APIG.0301", f"Incorrect IAM authentication information: {why}")
 
 
-def _check_security_token(account: Account, token: str, now: float) -> None:
+def _check_security_token(account: CloudAccount, token: str, now: float) -> None:
     expired = account.expires_at is not None and now >= account.expires_at
     if expired or not hmac.compare_digest(token.encode(), (account.security_token or "").encode()):
         raise _unauthenticated("decrypt token fail")

@@ -19,7 +19,7 @@ from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Refused
 from airflow_provider_ehpc.emulator.huawei.logs import LogFile
 from airflow_provider_ehpc.emulator.huawei.protocol import is_number, not_emulated
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
 _OPTION = "modelarts"
 """Where a job's spec keeps the body it was created with."""
@@ -41,7 +41,7 @@ _PHASES = {
 }
 
 
-def job_id(job: Job) -> str:
+def job_id(job: EmulatedJob) -> str:
     """Return a job's id in API v2."""
     return str(uuid.UUID(int=_IDS + job.number))
 
@@ -55,14 +55,14 @@ def read_job_id(text: str) -> int | None:
     return number if 0 < number < 2**48 else None
 
 
-def phase(job: Job) -> tuple[str, str]:
+def phase(job: EmulatedJob) -> tuple[str, str]:
     """Return a job's phase and its secondary phase."""
     if job.stopped_at is not None and not job.phase.ended:
         return "Terminating", "Terminating"
     return _PHASES.get(job.phase, ("Failed", "Failed"))
 
 
-def asked_for(job: Job) -> Mapping[str, Any]:
+def asked_for(job: EmulatedJob) -> Mapping[str, Any]:
     """Return the body that a job was created with, or one that would create it."""
     body: Mapping[str, Any] | None = job.spec.options.get(_OPTION)
     if body is not None:
@@ -74,18 +74,18 @@ def asked_for(job: Job) -> Mapping[str, Any]:
     }
 
 
-def tasks(job: Job) -> list[str]:
+def tasks(job: EmulatedJob) -> list[str]:
     """Return the names of a job's tasks."""
     nodes = job.spec.nodes if _OPTION in job.spec.options else None
     return [f"worker-{n}" for n in range(nodes or 1)]
 
 
-def workspace_id(job: Job) -> str:
+def workspace_id(job: EmulatedJob) -> str:
     """Return the workspace that a job was created in."""
     return str((asked_for(job).get("metadata") or {}).get("workspace_id") or "0")
 
 
-def log_file(job: Job, task: str) -> LogFile | None:
+def log_file(job: EmulatedJob, task: str) -> LogFile | None:
     """Return the log of a task; None where there is no such task."""
     names = tasks(job)
     if task not in names:
@@ -93,7 +93,7 @@ def log_file(job: Job, task: str) -> LogFile | None:
     return LogFile(_task_log(job.stdout_path, names.index(task)), job)
 
 
-def exit_codes(job: Job) -> dict[str, int]:
+def exit_codes(job: EmulatedJob) -> dict[str, int]:
     """Return the exit codes of the tasks that failed, in the order of their ends."""
     if job.exit_code is None or not job.exit_code:
         return {}
@@ -155,25 +155,25 @@ class TrainingJobs:
         self.cluster = cluster
         self._faults = faults
 
-    def all(self) -> Iterator[Job]:
+    def all(self) -> Iterator[EmulatedJob]:
         """Go through the jobs, oldest first."""
         return (job for job in self.cluster.jobs() if job.index is None and not self._hidden(job))
 
-    def get(self, number: int | None) -> Job | None:
+    def get(self, number: int | None) -> EmulatedJob | None:
         """Return a job by its number; None where there is none."""
         job = None if number is None else self.cluster.get(number)
         return None if job is None or self._hidden(job) else job
 
-    def state_fault(self, job: Job) -> str | None:
+    def state_fault(self, job: EmulatedJob) -> str | None:
         """Return the word that a fault puts in the place of a job's state."""
         faults = (self._faults.standing(FaultKind.STATE, name) for name in _names(job))
         return next((fault.word for fault in faults if fault), None)
 
-    def _hidden(self, job: Job) -> bool:
+    def _hidden(self, job: EmulatedJob) -> bool:
         return any(self._faults.hides(name, job.submission.submitted_at) for name in _names(job))
 
 
-def _names(job: Job) -> tuple[str, str]:
+def _names(job: EmulatedJob) -> tuple[str, str]:
     """Return the ids by which a fault may mean a job: that of API v2 and that of v1."""
     return job_id(job), str(job.number)
 

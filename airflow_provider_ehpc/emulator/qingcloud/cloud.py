@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_ehpc.emulator.accounts import Account
+from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.platform import Platform
 from airflow_provider_ehpc.emulator.qingcloud.hpc import Hpc
 from airflow_provider_ehpc.emulator.qingcloud.operation import Operations
@@ -22,7 +22,7 @@ def service(platform: Platform) -> QingCloudService:
     return QingCloudService(platform.accounts, faults, actions)
 
 
-def connection(url: str, account: Account) -> dict[str, Any]:
+def connection(url: str, account: CloudAccount) -> dict[str, Any]:
     """Return the Airflow connection to QingCloud that uses an account."""
     return {
         "conn_type": "qingcloud_hpc",

@@ -17,9 +17,9 @@ from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Refused
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
-from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation, EmulatedStatus
 from airflow_provider_ehpc.emulator.qingcloud.parameters import (
     CLUSTER_ID,
     ZONE,
@@ -34,7 +34,7 @@ from airflow_provider_ehpc.emulator.qingcloud.parameters import (
     utc,
     whole,
 )
-from airflow_provider_ehpc.emulator.qingcloud.protocol import Action, Request
+from airflow_provider_ehpc.emulator.qingcloud.protocol import Action, HpcRequest
 from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 
 QUEUE_ID = "ehpcq-emulator"
@@ -50,7 +50,7 @@ _STATES = {
 }
 _FILTERS = ("pending", "running", "finished", "exited", "cancelled")
 # Its values are not documented: the times of the answer.
-_SORT_KEYS: dict[str, Callable[[Job], float]] = {
+_SORT_KEYS: dict[str, Callable[[EmulatedJob], float]] = {
     "submitted_time": lambda job: job.submission.submitted_at,
     "started_time": lambda job: job.started_at or 0.0,
     "modified_time": lambda job: job.modified_at,
@@ -76,7 +76,7 @@ class Hpc:
             "job/stopJobs": Action("POST", "HpcJobStopJobs", self.stop_jobs),
         }
 
-    async def list_jobs(self, request: Request) -> Mapping[str, Any]:
+    async def list_jobs(self, request: HpcRequest) -> Mapping[str, Any]:
         """job/list."""
         query = request.query
         check_cluster(query)
@@ -108,7 +108,7 @@ class Hpc:
         listed = [self._listed(job) for job in jobs[page(query)]]
         return {"hpc_job_set": listed, "total_count": len(jobs)}
 
-    async def job_detail(self, request: Request) -> Mapping[str, Any]:
+    async def job_detail(self, request: HpcRequest) -> Mapping[str, Any]:
         """job/jobdetail: a list of one."""
         check_cluster(request.query)
         job = self._find(request.subject)
@@ -141,18 +141,18 @@ class Hpc:
         }
         return {"hpc_job_set": [detail]}
 
-    async def submit_job(self, request: Request) -> Mapping[str, Any]:
+    async def submit_job(self, request: HpcRequest) -> Mapping[str, Any]:
         """job/submitJob."""
         entry = self._begin(request, "HpcJobSubmitJob", "提交作业")
         try:
             job = await self._submit(request.body)
         except Refused as refused:
-            self._log.end(entry, OperationStatus.FAILED, error=refused.code)
+            self._log.end(entry, EmulatedStatus.FAILED, error=refused.code)
             raise
-        self._log.end(entry, OperationStatus.SUCCESSFUL, job_ids=[job_id(job)])
+        self._log.end(entry, EmulatedStatus.SUCCESSFUL, job_ids=[job_id(job)])
         return {"hpcjob_uuid": job_id(job), "job_id": str(job.number), "job_status": "pending"}
 
-    async def stop_jobs(self, request: Request) -> Mapping[str, Any]:
+    async def stop_jobs(self, request: HpcRequest) -> Mapping[str, Any]:
         """job/stopJobs: begins to stop jobs; the operation named in the answer ends when they have."""
         body = request.body
         _check_place(body)
@@ -168,7 +168,7 @@ class Hpc:
         if ended:
             # What stopping an ended job is answered is not documented; of 1400 it is said that the state of
             # a resource may be what forbids a change.
-            self._log.end(entry, OperationStatus.FAILED, error=str(Code.DENIED.value))
+            self._log.end(entry, EmulatedStatus.FAILED, error=str(Code.DENIED.value))
         results = [{"job_ids": str(job.number), "ret_code": 0} for job in running]
         results += [
             {"job_ids": str(job.number), "ret_code": Code.DENIED.value, "message": "the job has ended"}
@@ -176,7 +176,7 @@ class Hpc:
         ]
         return {"job_uuid": entry.id, "custom_cmd_result": [json.dumps(result) for result in results]}
 
-    async def _submit(self, body: Mapping[str, Any]) -> Job:
+    async def _submit(self, body: Mapping[str, Any]) -> EmulatedJob:
         _check_place(body)
         _refuse_what_is_not_emulated(body, ("input_file", "resource_limit"))
         if text(body, "cmd_line_type") not in ("", "input"):
@@ -212,19 +212,19 @@ class Hpc:
                 continue
             if all(job.phase.ended for job in jobs):
                 last = max(job.ended_at or now for job in jobs)
-                self._log.end(entry, OperationStatus.SUCCESSFUL, at=max(last, entry.began_at))
+                self._log.end(entry, EmulatedStatus.SUCCESSFUL, at=max(last, entry.began_at))
             elif (current := entry.worked_on(now)) is not entry:
                 self._log.change(current)
 
     def _begin(
-        self, request: Request, action: str, description: str, job_ids: tuple[str, ...] = ()
-    ) -> Operation:
+        self, request: HpcRequest, action: str, description: str, job_ids: tuple[str, ...] = ()
+    ) -> EmulatedOperation:
         (entry,) = self._log.add(
             [
-                Operation(
+                EmulatedOperation(
                     time.time(),
                     action,
-                    status=OperationStatus.PENDING,
+                    status=EmulatedStatus.PENDING,
                     actor=request.owner,
                     resources=(CLUSTER_ID,),
                     job_ids=job_ids,
@@ -235,7 +235,7 @@ class Hpc:
         )
         return entry
 
-    def _listed(self, job: Job) -> Mapping[str, Any]:
+    def _listed(self, job: EmulatedJob) -> Mapping[str, Any]:
         state = self._state(job)
         return {
             **self._common(job, "stopped" if state == "cancelled" else state, ""),
@@ -245,7 +245,7 @@ class Hpc:
             "queue_name": job.spec.queue or "",
         }
 
-    def _common(self, job: Job, state: str, zone: str) -> dict[str, Any]:
+    def _common(self, job: EmulatedJob, state: str, zone: str) -> dict[str, Any]:
         spec = job.spec
         return {
             "cmd_line": spec.command,
@@ -268,27 +268,27 @@ class Hpc:
             "submitted_time": utc(job.submission.submitted_at, zone=zone),
         }
 
-    def _state(self, job: Job) -> str:
+    def _state(self, job: EmulatedJob) -> str:
         strange = self._faults.standing(FaultKind.STATE, job_id(job))
         return strange.word if strange else _STATES.get(job.phase, "exited")
 
-    def _find(self, item: str) -> Job:
+    def _find(self, item: str) -> EmulatedJob:
         job = self._look_up(item)
         if job is None or self._invisible(job):
             raise refusal(Code.NOT_FOUND, f"resource [{item}] is not found")
         return job
 
-    def _look_up(self, item: str) -> Job | None:
+    def _look_up(self, item: str) -> EmulatedJob | None:
         match = re.fullmatch(r"hpcjob-(\d{8,18})", item)
         job = self._cluster.get(int(match[1]), None) if match else None
         return None if job is None or job.whole_array else job
 
-    def _invisible(self, job: Job) -> bool:
+    def _invisible(self, job: EmulatedJob) -> bool:
         fault = self._faults.standing(FaultKind.INVISIBLE, job_id(job))
         return fault is not None and time.time() - job.submission.submitted_at < fault.seconds
 
 
-def job_id(job: Job) -> str:
+def job_id(job: EmulatedJob) -> str:
     """Return a job's id, made of its number."""
     return f"hpcjob-{job.number:08}"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
-from airflow_provider_ehpc.emulator.operations import Operation, OperationStatus
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation, EmulatedStatus
 from airflow_provider_ehpc.emulator.qingcloud.parameters import (
     Code,
     moment,
@@ -20,7 +20,7 @@ from airflow_provider_ehpc.emulator.qingcloud.parameters import (
     utc,
     whole,
 )
-from airflow_provider_ehpc.emulator.qingcloud.protocol import Action, Request
+from airflow_provider_ehpc.emulator.qingcloud.protocol import Action, HpcRequest
 
 _NODE = "emulator-hpc1"
 
@@ -36,12 +36,12 @@ class Operations:
         """The actions by their paths."""
         return {"operation": Action("GET", "HpcOperationListOperation", self.list_operations)}
 
-    async def list_operations(self, request: Request) -> Mapping[str, Any]:
+    async def list_operations(self, request: HpcRequest) -> Mapping[str, Any]:
         """operation."""
         query = request.query
         status = query.get("status", "")
-        if status not in ("", *OperationStatus):
-            raise refusal(Code.MALFORMED, f"parameter [status] is none of {', '.join(OperationStatus)}")
+        if status not in ("", *EmulatedStatus):
+            raise refusal(Code.MALFORMED, f"parameter [status] is none of {', '.join(EmulatedStatus)}")
         ids = _items(query, "jobs") | _items(query, "job_ids")
         resources = _items(query, "resource_ids")
         verbose = whole(query, "verbose", 0) > 0
@@ -72,7 +72,7 @@ def _items(query: Mapping[str, str], name: str) -> set[str]:
     return set(query.get(name, "").replace(",", " ").split())
 
 
-def _told(row: Operation, *, verbose: bool) -> Mapping[str, Any]:
+def _told(row: EmulatedOperation, *, verbose: bool) -> Mapping[str, Any]:
     told = {
         "action_describe": row.description,
         "create_time": utc(row.began_at),

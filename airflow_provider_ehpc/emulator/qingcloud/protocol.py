@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, quote, quote_plus
 
 from airflow_provider_ehpc.apis.call import ApiRequest, percent_encode
 from airflow_provider_ehpc.apis.qingcloud import signing
-from airflow_provider_ehpc.emulator.accounts import Account, Accounts
+from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
 from airflow_provider_ehpc.emulator.qingcloud.parameters import ZONE, Code, not_emulated, refusal, required
@@ -74,7 +74,7 @@ _ELSEWHERE = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HpcRequest:
     """A request that was found good."""
 
     query: Mapping[str, str]
@@ -85,7 +85,7 @@ class Request:
     """The user who signed it."""
 
 
-Handler: TypeAlias = Callable[[Request], Awaitable[Mapping[str, Any]]]
+Handler: TypeAlias = Callable[[HpcRequest], Awaitable[Mapping[str, Any]]]
 """Does an action; raises :class:`Refused`."""
 
 
@@ -129,7 +129,7 @@ class QingCloudService:
         zone = query.get("zone") or required(body, "zone")
         if zone != ZONE:
             raise refusal(Code.NOT_FOUND, f"zone [{zone}] is not found")
-        asked = Request(query, body, subject, user_id(account))
+        asked = HpcRequest(query, body, subject, user_id(account))
         handler, name = action.handler, action.name
 
         async def act() -> Mapping[str, Any]:
@@ -157,7 +157,7 @@ class QingCloudService:
         head, slash, subject = path.rpartition("/")
         return (head + slash, subject) if head + slash in self._actions else (path, "")
 
-    def _authenticate(self, request: web.Request, query: Mapping[str, str], content: bytes) -> Account:
+    def _authenticate(self, request: web.Request, query: Mapping[str, str], content: bytes) -> CloudAccount:
         for name in _REQUIRED:
             required(query, name)
         for name, value in (("version", "1"), ("signature_version", "1"), ("signature_method", "HmacSHA256")):
@@ -179,7 +179,7 @@ class QingCloudService:
         return account
 
 
-def user_id(account: Account) -> str:
+def user_id(account: CloudAccount) -> str:
     """Return the id of an account's user: ``usr-GxkSGFDs``."""
     return "usr-" + hashlib.sha256(account.access_key_id.encode()).hexdigest()[:8]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.jobs import Job
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 
 
 class SubmissionRefused(Exception):
@@ -31,11 +31,11 @@ class Scheduler(Protocol):
         :raises SubmissionRefused: where the scheduler does not take it.
         """
 
-    def stop(self, jobs: Sequence[Job]) -> None:
+    def stop(self, jobs: Sequence[EmulatedJob]) -> None:
         """Begin to end jobs that have not ended."""
 
-    def poll(self, jobs: Sequence[Job]) -> list[Job]:
+    def poll(self, jobs: Sequence[EmulatedJob]) -> list[EmulatedJob]:
         """Move unfinished jobs on and return them as they are now, in any order."""
 
-    def kill(self, jobs: Sequence[Job]) -> None:
+    def kill(self, jobs: Sequence[EmulatedJob]) -> None:
         """End unfinished jobs at once and for certain, because the emulator goes away with its directory."""

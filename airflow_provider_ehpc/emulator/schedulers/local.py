@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.jobs import Job, Phase, shell_command
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase, shell_command
 
 _SHELL = "/bin/sh"
 # On the clusters' systems (CentOS, Alibaba Cloud Linux) /bin/sh is bash, too.
@@ -66,18 +66,18 @@ class LocalScheduler:
         """See :class:`~airflow_provider_ehpc.emulator.schedulers.Scheduler`; any job is taken."""
         return next_number
 
-    def stop(self, jobs: Sequence[Job]) -> None:
+    def stop(self, jobs: Sequence[EmulatedJob]) -> None:
         """Send SIGTERM; :meth:`poll` sends SIGKILL where it was of no use."""
         for job in jobs:
             if job.phase is not Phase.PENDING:
                 self._signal(job, signal.SIGTERM)
 
-    def poll(self, jobs: Sequence[Job]) -> list[Job]:
+    def poll(self, jobs: Sequence[EmulatedJob]) -> list[EmulatedJob]:
         """See what has ended, end what is overdue, and start what there are cores for."""
         now = time.time()
         free = self._slots
-        seen: list[Job] = []
-        waiting: list[Job] = []
+        seen: list[EmulatedJob] = []
+        waiting: list[EmulatedJob] = []
         for job in jobs:
             if job.phase is not Phase.PENDING:
                 current = self._look(job, now)
@@ -97,7 +97,7 @@ class LocalScheduler:
             seen.append(started)
         return seen
 
-    def kill(self, jobs: Sequence[Job]) -> None:
+    def kill(self, jobs: Sequence[EmulatedJob]) -> None:
         """Send SIGKILL to every job's processes and wait for those that are ours."""
         for job in jobs:
             self._signal(job, signal.SIGKILL)
@@ -105,13 +105,13 @@ class LocalScheduler:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=5)
 
-    def _cores(self, job: Job) -> int:
+    def _cores(self, job: EmulatedJob) -> int:
         return min(self._slots, max(1, (job.spec.nodes or 1) * (job.spec.cores or 1)))
 
-    def _folder(self, job: Job) -> Path:
+    def _folder(self, job: EmulatedJob) -> Path:
         return self._directory / (str(job.number) if job.index is None else f"{job.number}_{job.index}")
 
-    def _cancelled(self, job: Job, now: float) -> Job:
+    def _cancelled(self, job: EmulatedJob, now: float) -> EmulatedJob:
         """End a job that waits, unless an earlier emulator started it and was killed before it said so."""
         if self._begun(self._folder(job)):
             running = self._running(job, now)
@@ -119,7 +119,7 @@ class LocalScheduler:
             return running
         return dataclasses.replace(job, phase=Phase.CANCELLED, ended_at=now)
 
-    def _start(self, job: Job, now: float) -> Job:
+    def _start(self, job: EmulatedJob, now: float) -> EmulatedJob:
         folder = self._folder(job)
         if self._begun(folder):
             return self._running(job, now)
@@ -158,13 +158,13 @@ class LocalScheduler:
             return dataclasses.replace(job, phase=Phase.FAILED, exit_code=1, started_at=now, ended_at=now)
         return self._running(job, now)
 
-    def _running(self, job: Job, now: float) -> Job:
+    def _running(self, job: EmulatedJob, now: float) -> EmulatedJob:
         nodes = tuple(f"compute{n:03}" for n in range(job.spec.nodes or 1))
         with contextlib.suppress(FileNotFoundError):
             now = (self._folder(job) / "pid").stat().st_mtime
         return dataclasses.replace(job, phase=Phase.RUNNING, started_at=now, nodes=nodes)
 
-    def _look(self, job: Job, now: float) -> Job:
+    def _look(self, job: EmulatedJob, now: float) -> EmulatedJob:
         # The exit code is read only then: a shell that is gone has written it, or never will.
         if self._alive(job):
             self._hasten(job, now)
@@ -186,7 +186,7 @@ class LocalScheduler:
             phase = Phase.FAILED if code else Phase.COMPLETED
         return dataclasses.replace(job, phase=phase, exit_code=code, ended_at=ended_at)
 
-    def _hasten(self, job: Job, now: float) -> None:
+    def _hasten(self, job: EmulatedJob, now: float) -> None:
         """Signal a running job that was told to stop or whose time is up."""
         told_at = _time_up(job) if job.stopped_at is None else job.stopped_at
         if now >= told_at + _GRACE:
@@ -198,11 +198,11 @@ class LocalScheduler:
     def _begun(self, folder: Path) -> bool:
         return any((folder / name).exists() for name in ("pid", "exit")) or _held(folder / "lock")
 
-    def _alive(self, job: Job) -> bool:
+    def _alive(self, job: EmulatedJob) -> bool:
         child = self._children.get(job.key)
         return child.poll() is None if child else _held(self._folder(job) / "lock")
 
-    def _signal(self, job: Job, number: signal.Signals) -> None:
+    def _signal(self, job: EmulatedJob, number: signal.Signals) -> None:
         """Signal the job's process group while its shell lives: until then no other group has its number."""
         folder = self._folder(job)
         if not self._alive(job):
@@ -214,7 +214,7 @@ class LocalScheduler:
         except (OSError, ValueError):
             return
 
-    def _environment(self, job: Job) -> dict[str, str]:
+    def _environment(self, job: EmulatedJob) -> dict[str, str]:
         user = job.spec.user or ""
         spec = job.spec
         pbs_id = f"{job.number}.manager" if job.index is None else f"{job.number}[{job.index}].manager"
@@ -243,7 +243,7 @@ class LocalScheduler:
         return environment | dict(spec.environment)
 
 
-def _time_up(job: Job) -> float:
+def _time_up(job: EmulatedJob) -> float:
     """Return when a running job reaches its time limit."""
     return (job.started_at or 0) + job.spec.wall_time if job.spec.wall_time else math.inf
 

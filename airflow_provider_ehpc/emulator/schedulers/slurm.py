@@ -16,7 +16,7 @@ from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.dependencies import sbatch_dependency
-from airflow_provider_ehpc.emulator.jobs import Job, Phase, output_paths, shell_command
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase, output_paths, shell_command
 from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 
 _TIMEOUT = 30.0
@@ -96,12 +96,12 @@ class SlurmScheduler:
             raise SubmissionRefused(" ".join(done.stderr.split()))
         return int(done.stdout.strip().split(";")[0])
 
-    def stop(self, jobs: Sequence[Job]) -> None:
+    def stop(self, jobs: Sequence[EmulatedJob]) -> None:
         """Tell scancel; it does not mind jobs that have ended meanwhile."""
         if jobs:
             _run(["scancel", *(_slurm_id(job) for job in jobs)])
 
-    def poll(self, jobs: Sequence[Job]) -> list[Job]:
+    def poll(self, jobs: Sequence[EmulatedJob]) -> list[EmulatedJob]:
         """Ask squeue for everything and return what it says of these jobs.
 
         :raises OSError: where slurmctld does not answer.
@@ -121,7 +121,7 @@ class SlurmScheduler:
         rows = _rows(done.stdout)
         return [_seen(job, rows.get(job.key)) for job in jobs]
 
-    def kill(self, jobs: Sequence[Job]) -> None:
+    def kill(self, jobs: Sequence[EmulatedJob]) -> None:
         """Tell scancel, which ends a job for certain after KillWait."""
         self.stop(jobs)
 
@@ -178,7 +178,7 @@ def _rows(text: str) -> dict[tuple[int, int | None], list[str]]:
     return rows
 
 
-def _seen(job: Job, fields: Sequence[str] | None) -> Job:
+def _seen(job: EmulatedJob, fields: Sequence[str] | None) -> EmulatedJob:
     if fields is None:
         return _vanished(job)
     state, wait_status, start, end, nodes, reason, restarts, *_ = *fields, "", ""
@@ -197,7 +197,7 @@ def _seen(job: Job, fields: Sequence[str] | None) -> Job:
     )
 
 
-def _vanished(job: Job) -> Job:
+def _vanished(job: EmulatedJob) -> EmulatedJob:
     """End a job that slurmctld no longer lists.
 
     It forgets at once a sub-job that was cancelled while it waited. Any other was forgotten while nobody
@@ -224,7 +224,7 @@ def _time(text: str) -> float | None:
     return float(text) if text.isdigit() else None
 
 
-def _slurm_id(job: Job) -> str:
+def _slurm_id(job: EmulatedJob) -> str:
     return str(job.number) if job.index is None else f"{job.number}_{job.index}"
 
 

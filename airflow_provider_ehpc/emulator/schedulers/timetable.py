@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.jobs import Job, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 
 _WORD = re.compile(r"(wait|run|lines)=(\d+(?:\.\d*)?)|(exit)=(\d{1,3})")
@@ -67,19 +67,19 @@ class TimetableScheduler:
         self._timetables[next_number] = read_timetable(spec.command)
         return next_number
 
-    def stop(self, jobs: Sequence[Job]) -> None:
+    def stop(self, jobs: Sequence[EmulatedJob]) -> None:
         """Leave it to :meth:`poll`, which sees that a job was told to stop."""
 
-    def poll(self, jobs: Sequence[Job]) -> list[Job]:
+    def poll(self, jobs: Sequence[EmulatedJob]) -> list[EmulatedJob]:
         """Return the jobs that have begun or ended meanwhile."""
         now = self._clock()
         moved = (self._move(job, now) for job in jobs)
         return [job for job in moved if job is not None]
 
-    def kill(self, jobs: Sequence[Job]) -> None:
+    def kill(self, jobs: Sequence[EmulatedJob]) -> None:
         """Do nothing: there are no processes."""
 
-    def _move(self, job: Job, now: float) -> Job | None:
+    def _move(self, job: EmulatedJob, now: float) -> EmulatedJob | None:
         """Return what has become of a job; None where nothing has."""
         if job.stopped_at is not None:
             return dataclasses.replace(job, phase=Phase.CANCELLED, ended_at=job.stopped_at)
@@ -100,7 +100,7 @@ class TimetableScheduler:
             return dataclasses.replace(job, phase=Phase.RUNNING, started_at=begins, nodes=("compute000",))
         return None
 
-    def _write(self, job: Job, due: int) -> None:
+    def _write(self, job: EmulatedJob, due: int) -> None:
         """Write the lines that are due."""
         path = job.stdout_path
         if job.key not in self._written:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_ehpc.apis.aliyun.classic import (
+    ClassicListJobsResponse,
     EhpcClassicApi,
-    ListJobsAnswer,
     describe_job,
     get_job_log,
     list_jobs,
@@ -31,8 +31,8 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec, JobState, LogCursor
 from airflow_provider_ehpc.apis.schedulers.described import describe
-from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.watch import JobWatch
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.watch import JobWatch
 
 API = EhpcClassicApi()
 CLUSTER = "ehpc-hz-jeJki6****"
@@ -200,7 +200,7 @@ def test_list_jobs_answer(reply, wrapped):
         }
     ]
     told = {"TotalCount": "1", "PageNumber": 1, "Jobs": {"JobInfo": jobs} if wrapped else jobs}
-    answer: ListJobsAnswer = list_jobs(CLUSTER).read(reply(told))
+    answer: ClassicListJobsResponse = list_jobs(CLUSTER).read(reply(told))
     (job,) = answer.jobs
     assert (job.name, job.priority, answer.total_count) == ("job1", "0", 1)
     assert job.start_time == datetime.fromisoformat("2018-07-18T17:46:48")
@@ -374,7 +374,7 @@ def test_an_outcome_that_is_assumed_says_why(drive, info, reason):
     driven = drive(API.job_status(REF), cluster)
     assert driven.result.outcome_assumed
     assert reason in driven.result.reason
-    _, notes = JobWatch(REF, WaitTerms(), 0.0).saw(driven.result, 1.0)
+    _, notes = JobWatch(REF, WaitConditions(), 0.0).saw(driven.result, 1.0)
     assert any(note.warning and reason in note.text for note in notes)
 
 

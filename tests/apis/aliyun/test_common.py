@@ -13,9 +13,9 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     parameter,
     with_options,
 )
-from airflow_provider_ehpc.apis.answer import Items, PascalAnswer, Text
 from airflow_provider_ehpc.apis.call import InvalidArgument, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import JobRef
+from airflow_provider_ehpc.apis.response import Items, PascalResponseModel, Text
 from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 
 
@@ -82,11 +82,11 @@ def test_an_option_that_contradicts_is_refused_without_its_value():
     assert "0ther" not in str(caught.value)
 
 
-class Node(PascalAnswer):
+class Node(PascalResponseModel):
     name: Text = ""
 
 
-class Listing(PascalAnswer):
+class Listing(PascalResponseModel):
     nodes: Items[Node]
     tags: Items[Text] = Field(default_factory=list)
     first: Node | None = None

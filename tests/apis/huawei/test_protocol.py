@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_ehpc.apis.answer import Answer, Number, Text
 from airflow_provider_ehpc.apis.call import (
     ApiError,
     ApiResponse,
@@ -22,17 +21,18 @@ from airflow_provider_ehpc.apis.huawei.protocol import (
     project_path,
     read_answer,
 )
+from airflow_provider_ehpc.apis.response import Number, ResponseModel, Text
 from tests.apis.huawei.drive import answer, refusal, sample
 
 
-class Told(Answer):
+class Contents(ResponseModel):
     content: Text = ""
     size: Number = None
 
 
 def error_of(response: ApiResponse) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        read_answer(Told, response)
+        read_answer(Contents, response)
     return caught.value
 
 
@@ -133,19 +133,19 @@ def test_a_refusal_with_200_is_an_error(told: dict[str, object], message: str) -
 
 def test_missing_is_success_counts_as_success() -> None:
     """v2 has no such field."""
-    assert read_answer(Told, answer({"content": "x", "size": "10"})) == Told(content="x", size=10)
+    assert read_answer(Contents, answer({"content": "x", "size": "10"})) == Contents(content="x", size=10)
 
 
 def test_204_is_an_empty_answer() -> None:
     """NotReadyToFetchLog has no body: no log yet, and no error."""
-    assert read_answer(Told, answer(None, 204), nothing=LOG_NOT_READY) == Told()
+    assert read_answer(Contents, answer(None, 204), nothing=LOG_NOT_READY) == Contents()
 
 
 def test_codes_for_nothing_yet_are_an_empty_answer() -> None:
     """LogFileNotGenerated comes with 400 where another region sends 204."""
-    assert read_answer(Told, refusal("ModelArts.2818"), nothing=LOG_NOT_READY) == Told()
+    assert read_answer(Contents, refusal("ModelArts.2818"), nothing=LOG_NOT_READY) == Contents()
     with pytest.raises(InvalidRequest, match="refused"):
-        read_answer(Told, refusal("ModelArts.2818"))
+        read_answer(Contents, refusal("ModelArts.2818"))
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_request() -> None:
     """Content-Type is mandatory for every request, and the project's id is part of path and headers."""
     call = modelarts_call(
         "Op",
-        Told,
+        Contents,
         "POST",
         project_path("v2", "p1", "training-jobs", "a/b 训"),
         project_id="p1",

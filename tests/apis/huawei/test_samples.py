@@ -9,39 +9,43 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from airflow_provider_ehpc.apis.answer import Answer
 from airflow_provider_ehpc.apis.call import ApiResponse
-from airflow_provider_ehpc.apis.huawei.iam import CreateTokenAnswer
+from airflow_provider_ehpc.apis.huawei.iam import CreateTokenResponse
 from airflow_provider_ehpc.apis.huawei.job_version import JobVersion
 from airflow_provider_ehpc.apis.huawei.lines import LogLines
-from airflow_provider_ehpc.apis.huawei.modelarts import EventsAnswer, SearchAnswer, list_training_job_tasks
+from airflow_provider_ehpc.apis.huawei.modelarts import (
+    EventsResponse,
+    SearchResponse,
+    list_training_job_tasks,
+)
 from airflow_provider_ehpc.apis.huawei.modelarts_v1 import (
-    AomLogAnswer,
-    ListAnswer,
-    LogFilesAnswer,
-    StopAnswer,
+    AomLogResponse,
+    ListResponse,
+    LogFilesResponse,
+    StopResponse,
 )
 from airflow_provider_ehpc.apis.huawei.preview import LogPreview
 from airflow_provider_ehpc.apis.huawei.protocol import read_answer
 from airflow_provider_ehpc.apis.huawei.slices import LogSlice
 from airflow_provider_ehpc.apis.huawei.training_job import TrainingJob
 from airflow_provider_ehpc.apis.job import JobRef, JobState
+from airflow_provider_ehpc.apis.response import ResponseModel
 from tests.apis.huawei.drive import answer, sample
 
-MODELS: dict[str, type[Answer]] = {
-    "iam-token": CreateTokenAnswer,
-    "v1-aom-log": AomLogAnswer,
-    "v1-aom-log-captured": AomLogAnswer,
-    "v1-list": ListAnswer,
+MODELS: dict[str, type[ResponseModel]] = {
+    "iam-token": CreateTokenResponse,
+    "v1-aom-log": AomLogResponse,
+    "v1-aom-log-captured": AomLogResponse,
+    "v1-list": ListResponse,
     "v1-log": LogSlice,
-    "v1-log-files": LogFilesAnswer,
-    "v1-stop": StopAnswer,
+    "v1-log-files": LogFilesResponse,
+    "v1-stop": StopResponse,
     "v1-version": JobVersion,
     "v1-version-captured": JobVersion,
     "v2-create": TrainingJob,
-    "v2-events": EventsAnswer,
+    "v2-events": EventsResponse,
     "v2-log-preview": LogPreview,
-    "v2-search": SearchAnswer,
+    "v2-search": SearchResponse,
     "v2-show": TrainingJob,
     "v2-terminate": TrainingJob,
 }
@@ -232,7 +236,7 @@ def test_v1_failed_version_tells_why() -> None:
 )
 def test_v1_log_files(told: dict[str, object], files: list[str]) -> None:
     """The table calls the list a string; before the job runs there is none."""
-    assert read_answer(LogFilesAnswer, answer(told)).log_file_list == files
+    assert read_answer(LogFilesResponse, answer(told)).log_file_list == files
 
 
 def test_v1_log_slice() -> None:

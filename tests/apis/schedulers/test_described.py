@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_ehpc.apis.answer import parse_json
 from airflow_provider_ehpc.apis.call import UnexpectedResponse
 from airflow_provider_ehpc.apis.job import JobRef
+from airflow_provider_ehpc.apis.response import parse_json
 from airflow_provider_ehpc.apis.schedulers.described import describe, lenient_json, read_jobs
 
 QSTAT = (Path(__file__).parents[2] / "samples" / "openpbs-23.06-qstat.json").read_text()

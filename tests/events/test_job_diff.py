@@ -13,19 +13,19 @@ import pytest
 
 from airflow_provider_ehpc.apis.aliyun.states import scheduler_state
 from airflow_provider_ehpc.apis.job import ClusterJob, JobState, JobStatus
-from airflow_provider_ehpc.polling import finished
-from airflow_provider_ehpc.polling.feed import JobFeed, Watcher, feed_of
-from airflow_provider_ehpc.polling.finished import (
+from airflow_provider_ehpc.events import job_diff
+from airflow_provider_ehpc.events.job_diff import (
     OVERLAP,
+    ClusterSnapshot,
     Position,
-    Reading,
     Wanted,
     after,
     questions,
     started,
 )
-from airflow_provider_ehpc.polling.watch import GONE_GRACE
+from airflow_provider_ehpc.events.watch_loop import JobFeed, Watcher, feed_of
 from airflow_provider_ehpc.triggers.job_finished import JobFinishedTrigger
+from airflow_provider_ehpc.waiting.watch import GONE_GRACE
 
 ANY = Wanted()
 NOW = 1_800_000_000.0
@@ -58,35 +58,35 @@ def begun(
     wanted: Wanted = ANY, *unfinished: JobStatus, ended: dict[str, JobStatus] | None = None
 ) -> Position:
     """The position after a first look."""
-    ends = after(Position(), wanted, Reading(NOW, by_id(*unfinished), ended or {}))
+    ends = after(Position(), wanted, ClusterSnapshot(NOW, by_id(*unfinished), ended or {}))
     assert not ends.jobs
     return ends.position
 
 
 def test_a_job_that_was_running_and_has_ended_is_told_once() -> None:
     position = begun(ANY, running("1"))
-    ends = after(position, ANY, Reading(NOW + 60, ended=by_id(job("1"))))
+    ends = after(position, ANY, ClusterSnapshot(NOW + 60, ended=by_id(job("1"))))
     assert list(ends.jobs) == ["1"]
-    assert not after(ends.position, ANY, Reading(NOW + 120, ended=by_id(job("1")))).jobs
+    assert not after(ends.position, ANY, ClusterSnapshot(NOW + 120, ended=by_id(job("1")))).jobs
 
 
 def test_what_ended_before_the_watch_began_is_not_told() -> None:
     """A new watcher would else start a run for each job of the last quarter of an hour."""
     old = job("1", submitted=NOW - 10)
     position = begun(ended=by_id(old))
-    assert not after(position, ANY, Reading(NOW + 60, ended=by_id(old))).jobs
+    assert not after(position, ANY, ClusterSnapshot(NOW + 60, ended=by_id(old))).jobs
 
 
 def test_a_job_that_came_and_went_between_two_looks_is_told() -> None:
     position = begun()
-    ends = after(position, ANY, Reading(NOW + 60, ended=by_id(job("1", submitted=NOW + 30))))
+    ends = after(position, ANY, ClusterSnapshot(NOW + 60, ended=by_id(job("1", submitted=NOW + 30))))
     assert list(ends.jobs) == ["1"]
 
 
 def test_a_row_that_is_shown_late_is_told() -> None:
     """It was submitted and ended before the last look, which did not show it."""
     position = begun()
-    ends = after(position, ANY, Reading(NOW + 600, ended=by_id(job("1", submitted=NOW - 200))))
+    ends = after(position, ANY, ClusterSnapshot(NOW + 600, ended=by_id(job("1", submitted=NOW - 200))))
     assert list(ends.jobs) == ["1"]
 
 
@@ -94,36 +94,36 @@ def test_a_job_that_was_lost_between_two_pages_is_still_followed() -> None:
     """It runs, but the list does not show it this once; asked for, it turns out to go on."""
     position = begun(ANY, running("1"))
     assert questions(position, ANY, {}) == {"1"}
-    second = after(position, ANY, Reading(NOW + 60))
+    second = after(position, ANY, ClusterSnapshot(NOW + 60))
     assert not second.jobs
-    assert list(after(second.position, ANY, Reading(NOW + 120, ended=by_id(job("1")))).jobs) == ["1"]
+    assert list(after(second.position, ANY, ClusterSnapshot(NOW + 120, ended=by_id(job("1")))).jobs) == ["1"]
 
 
 def test_a_clock_that_is_set_back_tells_nothing_again() -> None:
     position = begun(ANY, running("1"))
-    ends = after(position, ANY, Reading(NOW + 3 * OVERLAP, ended=by_id(job("1"))))
-    back = after(ends.position, ANY, Reading(NOW - OVERLAP, ended=by_id(job("1"))))
+    ends = after(position, ANY, ClusterSnapshot(NOW + 3 * OVERLAP, ended=by_id(job("1"))))
+    back = after(ends.position, ANY, ClusterSnapshot(NOW - OVERLAP, ended=by_id(job("1"))))
     assert list(ends.jobs) == ["1"]
     assert not back.jobs
-    assert not after(back.position, ANY, Reading(NOW, ended=by_id(job("1")))).jobs
+    assert not after(back.position, ANY, ClusterSnapshot(NOW, ended=by_id(job("1")))).jobs
 
 
 def test_a_list_that_lags_behind_does_not_end_a_job_twice() -> None:
     """The job was asked for and had ended; the list still shows it as running, then as ended."""
     position = begun(ANY, running("1"))
-    first = after(position, ANY, Reading(NOW + 60, ended=by_id(job("1"))))
-    second = after(first.position, ANY, Reading(NOW + 120, by_id(running("1"))))
+    first = after(position, ANY, ClusterSnapshot(NOW + 60, ended=by_id(job("1"))))
+    second = after(first.position, ANY, ClusterSnapshot(NOW + 120, by_id(running("1"))))
     assert "1" not in second.position.open
-    assert not after(second.position, ANY, Reading(NOW + 180, ended=by_id(job("1")))).jobs
+    assert not after(second.position, ANY, ClusterSnapshot(NOW + 180, ended=by_id(job("1")))).jobs
 
 
 def test_a_job_that_is_run_again_ends_again() -> None:
     position = begun(ANY, running("1"))
-    first = after(position, ANY, Reading(NOW + 60, ended=by_id(job("1"))))
+    first = after(position, ANY, ClusterSnapshot(NOW + 60, ended=by_id(job("1"))))
     later = NOW + 61 + OVERLAP
-    quiet = after(first.position, ANY, Reading(later, ended=by_id(job("1"))))
-    again = after(quiet.position, ANY, Reading(later + 60, by_id(running("1"))))
-    assert list(after(again.position, ANY, Reading(later + 120, ended=by_id(job("1")))).jobs) == ["1"]
+    quiet = after(first.position, ANY, ClusterSnapshot(later, ended=by_id(job("1"))))
+    again = after(quiet.position, ANY, ClusterSnapshot(later + 60, by_id(running("1"))))
+    assert list(after(again.position, ANY, ClusterSnapshot(later + 120, ended=by_id(job("1")))).jobs) == ["1"]
 
 
 @pytest.mark.parametrize("hours", [-12, 0, 8, 14])
@@ -134,7 +134,7 @@ def test_a_cloud_that_does_not_tell_its_zone_loses_and_repeats_nothing(hours: in
     told = []
     for minute in range(1, 60 * 40, 7):
         rows = [job("old", submitted=NOW - 100, zone=zone), job("new", submitted=NOW + 30, zone=zone)]
-        ends = after(position, ANY, Reading(NOW + minute * 60, ended=by_id(*rows)))
+        ends = after(position, ANY, ClusterSnapshot(NOW + minute * 60, ended=by_id(*rows)))
         told += list(ends.jobs)
         position = ends.position
     assert told == ["new"]
@@ -144,8 +144,8 @@ def test_a_cloud_that_does_not_tell_its_zone_loses_and_repeats_nothing(hours: in
 def test_a_job_that_the_cloud_forgot_is_told_as_unknown() -> None:
     position = begun(ANY, running("1"))
     lost = {"1": job("1", JobState.UNKNOWN)}
-    assert list(after(position, ANY, Reading(NOW + 60, lost=lost)).jobs) == ["1"]
-    assert not after(position, Wanted(states=(JobState.FAILED,)), Reading(NOW + 60, lost=lost)).jobs
+    assert list(after(position, ANY, ClusterSnapshot(NOW + 60, lost=lost)).jobs) == ["1"]
+    assert not after(position, Wanted(states=(JobState.FAILED,)), ClusterSnapshot(NOW + 60, lost=lost)).jobs
 
 
 def test_named_jobs_are_told_also_where_they_have_ended_before() -> None:
@@ -153,11 +153,13 @@ def test_named_jobs_are_told_also_where_they_have_ended_before() -> None:
     wanted = Wanted(jobs=frozenset({"1", "2"}))
     position = started(Position(), wanted)
     assert questions(position, wanted, {}) == {"1", "2"}
-    ends = after(position, wanted, Reading(NOW, ended=by_id(job("1", submitted=0.0), job("3"))))
+    ends = after(position, wanted, ClusterSnapshot(NOW, ended=by_id(job("1", submitted=0.0), job("3"))))
     assert list(ends.jobs) == ["1"]
     assert ends.position.open == {"2"}
     kept = started(Position.read(json.loads(json.dumps(ends.position.as_dict()))), wanted)
-    assert list(after(kept, wanted, Reading(NOW + 9999, ended=by_id(job("1"), job("2")))).jobs) == ["2"]
+    assert list(after(kept, wanted, ClusterSnapshot(NOW + 9999, ended=by_id(job("1"), job("2")))).jobs) == [
+        "2"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -179,17 +181,19 @@ def test_only_what_is_wanted_is_told(wanted: Wanted, told: list[str]) -> None:
         job("c", name="other", queue="cpu", user="ann"),
     ]
     unfinished = [dataclasses.replace(j, state=JobState.RUNNING, queue="cpu") for j in jobs]
-    ends = after(begun(wanted, *unfinished), wanted, Reading(NOW + 60, ended=by_id(*jobs)))
+    ends = after(begun(wanted, *unfinished), wanted, ClusterSnapshot(NOW + 60, ended=by_id(*jobs)))
     assert list(ends.jobs) == told
 
 
 def test_thousands_of_ends_come_in_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a weekend without a triggerer, one event with all of them would be many megabytes."""
-    monkeypatch.setattr(finished, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(job_diff, "MOST_AT_ONCE", 2)
     position = begun(ANY, *(running(str(n)) for n in range(5)))
     told = []
     for turn in range(3):
-        ends = after(position, ANY, Reading(NOW + 60 + turn, ended=by_id(*(job(str(n)) for n in range(5)))))
+        ends = after(
+            position, ANY, ClusterSnapshot(NOW + 60 + turn, ended=by_id(*(job(str(n)) for n in range(5))))
+        )
         assert len(ends.jobs) <= 2
         told += list(ends.jobs)
         position = ends.position
@@ -254,7 +258,7 @@ def test_every_job_is_told_exactly_once(seed: int) -> None:
             _, submitted, ended, _, _ = jobs[int(job_id)]
             if now >= ended:
                 ended_rows[job_id] = job(job_id, submitted=submitted)
-        ends = after(position, ANY, Reading(now, unfinished, ended_rows))
+        ends = after(position, ANY, ClusterSnapshot(now, unfinished, ended_rows))
         told += list(ends.jobs)
         position = ends.position
         if ends.jobs or kept.since is None:
@@ -271,17 +275,17 @@ def test_every_job_is_told_exactly_once(seed: int) -> None:
 def test_an_id_that_is_used_again_is_another_job() -> None:
     """The cloud counts from 1 again after a reinstallation."""
     position = begun(ANY, running("1"))
-    first = after(position, ANY, Reading(NOW + 60, ended=by_id(job("1"))))
+    first = after(position, ANY, ClusterSnapshot(NOW + 60, ended=by_id(job("1"))))
     assert list(first.jobs) == ["1"]
     second = running("1", submitted=NOW + 100)
-    seen_running = after(first.position, ANY, Reading(NOW + 120, by_id(second)))
+    seen_running = after(first.position, ANY, ClusterSnapshot(NOW + 120, by_id(second)))
     assert "1" in seen_running.position.open
     ended = by_id(job("1", submitted=NOW + 100))
-    assert list(after(seen_running.position, ANY, Reading(NOW + 180, ended=ended)).jobs) == ["1"]
+    assert list(after(seen_running.position, ANY, ClusterSnapshot(NOW + 180, ended=ended)).jobs) == ["1"]
     # Also if it came and went between two polls.
-    quick = after(first.position, ANY, Reading(NOW + 120, ended=ended))
+    quick = after(first.position, ANY, ClusterSnapshot(NOW + 120, ended=ended))
     assert list(quick.jobs) == ["1"]
-    assert not after(quick.position, ANY, Reading(NOW + 180, ended=ended)).jobs
+    assert not after(quick.position, ANY, ClusterSnapshot(NOW + 180, ended=ended)).jobs
 
 
 def test_a_job_that_vanished_is_polled_for_as_long_as_in_a_wait() -> None:
@@ -309,7 +313,7 @@ def test_lost_jobs_can_be_waited_for() -> None:
     assert JobFinishedTrigger(states=["unknown"]).states == ["UNKNOWN"]
     unknown = Wanted(states=(JobState.UNKNOWN,))
     position = begun(unknown, running("1"), running("2"))
-    reading = Reading(NOW + 60, ended=by_id(job("2")), lost={"1": job("1", JobState.UNKNOWN)})
+    reading = ClusterSnapshot(NOW + 60, ended=by_id(job("2")), lost={"1": job("1", JobState.UNKNOWN)})
     assert list(after(position, unknown, reading).jobs) == ["1"]
 
 

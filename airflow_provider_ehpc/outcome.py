@@ -11,9 +11,9 @@ from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound, for_airflow
 from airflow_provider_ehpc.logs.tail import TAIL_SIZE, last_lines
-from airflow_provider_ehpc.polling.event import FAILED_JOBS
-from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.watch import JobWatch, Outcome, Verdict
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.event import FAILED_JOBS
+from airflow_provider_ehpc.waiting.watch import JobWatch, Outcome, Verdict
 
 if TYPE_CHECKING:
     from airflow_provider_ehpc.hooks.base import ApiHook
@@ -53,7 +53,7 @@ def end_of_wait(
 
 
 def all_jobs(
-    hook: ApiHook, refs: list[JobRef], terms: WaitTerms, reached: Mapping[JobRef, JobState]
+    hook: ApiHook, refs: list[JobRef], terms: WaitConditions, reached: Mapping[JobRef, JobState]
 ) -> list[dict[str, Any]]:
     """Return what is known of each job that reached a target state, for an event that does not hold it.
 

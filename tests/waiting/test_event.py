@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
-from airflow_provider_ehpc.polling.event import (
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.event import (
     FAILED_JOBS,
     LARGEST,
     bounded_event,
@@ -18,8 +19,7 @@ from airflow_provider_ehpc.polling.event import (
     reached_states,
     unpack,
 )
-from airflow_provider_ehpc.polling.terms import WaitTerms
-from airflow_provider_ehpc.polling.watch import JobSetWatch, Note, Outcome, Verdict
+from airflow_provider_ehpc.waiting.watch import JobSetWatch, Note, Outcome, Verdict
 
 TARGETS = (JobState.SUCCEEDED,)
 LIMIT = 65_535
@@ -34,7 +34,7 @@ def wait(
     states: list[JobState], targets: tuple[JobState, ...] = TARGETS
 ) -> tuple[dict[str, Any], list[JobRef], Verdict]:
     refs = [JobRef(f"{10_000 + n}.manager", "ehpc-hz-FYUr32abcd") for n in range(len(states))]
-    watch = JobSetWatch(refs, WaitTerms(targets, deadline=50.0), 0.0)
+    watch = JobSetWatch(refs, WaitConditions(targets, deadline=50.0), 0.0)
     verdict, _ = watch.saw({ref: status(ref, state) for ref, state in zip(refs, states, strict=True)}, 100.0)
     assert verdict
     event = bounded_event(verdict, refs, watch.waiting, targets)
@@ -80,7 +80,7 @@ def test_each_job_keeps_the_state_it_reached() -> None:
 def test_one_job_can_be_too_large_as_well() -> None:
     ref = JobRef("1", "c")
     nodes = tuple(f"compute{n}" for n in range(20_000))
-    watch = JobSetWatch([ref], WaitTerms(), 0.0)
+    watch = JobSetWatch([ref], WaitConditions(), 0.0)
     verdict, _ = watch.saw({ref: status(ref, JobState.SUCCEEDED, nodes=nodes)}, 1.0)
     assert verdict
     event = bounded_event(verdict, [ref], watch.waiting, TARGETS)

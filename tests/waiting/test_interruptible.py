@@ -16,19 +16,19 @@ from airflow.sdk import DAG
 
 from airflow_provider_ehpc.operators.job_log import JobLogOperator
 from airflow_provider_ehpc.operators.operation_audit import OperationAuditOperator
-from airflow_provider_ehpc.polling.kill_switch import KillSwitch
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
+from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
 
 
 @pytest.fixture
-def switch() -> Iterator[KillSwitch]:
-    made = KillSwitch()
+def switch() -> Iterator[InterruptibleWait]:
+    made = InterruptibleWait()
     before = signal.signal(signal.SIGUSR1, lambda number, frame: made.pull())
     yield made
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_a_signal_ends_the_wait(switch: KillSwitch) -> None:
+def test_a_signal_ends_the_wait(switch: InterruptibleWait) -> None:
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
     begun = time.monotonic()
     assert switch.wait(60)
@@ -36,7 +36,7 @@ def test_a_signal_ends_the_wait(switch: KillSwitch) -> None:
     assert switch.wait(60), "it is to end once and for all"
 
 
-def test_a_wait_without_a_signal_is_as_long_as_asked(switch: KillSwitch) -> None:
+def test_a_wait_without_a_signal_is_as_long_as_asked(switch: InterruptibleWait) -> None:
     begun = time.monotonic()
     assert not switch.wait(0.1)
     assert time.monotonic() - begun >= 0.1
@@ -44,7 +44,7 @@ def test_a_wait_without_a_signal_is_as_long_as_asked(switch: KillSwitch) -> None
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_no_moment_of_a_wait_is_deaf(seed: int, switch: KillSwitch) -> None:
+def test_no_moment_of_a_wait_is_deaf(seed: int, switch: InterruptibleWait) -> None:
     """A signal that comes between looking and waiting must not be slept through."""
     delay = random.Random(seed).uniform(0, 0.002)
     threading.Timer(delay, os.kill, (os.getpid(), signal.SIGUSR1)).start()

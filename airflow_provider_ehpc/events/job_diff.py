@@ -111,7 +111,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ClusterSnapshot:
     """A cluster's jobs as a turn found them."""
 
     began: float
@@ -173,7 +173,7 @@ def questions(position: Position, wanted: Wanted, listed: Mapping[str, ClusterJo
     return ended | (position.open - listed.keys())
 
 
-def after(position: Position, wanted: Wanted, reading: Reading) -> Ends:
+def after(position: Position, wanted: Wanted, reading: ClusterSnapshot) -> Ends:
     """Return the ends that a reading shows a watcher; the first one only shows what exists."""
     ended = dict(reading.ended) if wanted.jobs else {**reading.lost, **reading.ended}
     since = max(reading.began, position.since or 0.0)

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from airflow_provider_ehpc.apis.job import JobRef, JobState
-from airflow_provider_ehpc.polling.verdict import Verdict
+from airflow_provider_ehpc.waiting.verdict import Verdict
 
 LARGEST = 16 * 1024
 """Bytes of an event that holds every job's status. MySQL takes 64 KiB of a ``TEXT``."""

@@ -29,21 +29,21 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.job import ClusterJob, JobRef, JobState, JobStatus
 from airflow_provider_ehpc.compat import AirflowException
-from airflow_provider_ehpc.hooks import ajob_hook
-from airflow_provider_ehpc.hooks.base import ApiHook
-from airflow_provider_ehpc.polling.connection import HookKeeper
-from airflow_provider_ehpc.polling.finished import (
+from airflow_provider_ehpc.events.job_diff import (
     OVERLAP,
+    ClusterSnapshot,
     Ends,
     Position,
-    Reading,
     Wanted,
     after,
     questions,
     started,
 )
-from airflow_provider_ehpc.polling.positions import PositionStore
-from airflow_provider_ehpc.polling.watch import GONE_GRACE, is_provisional
+from airflow_provider_ehpc.events.position_store import PositionStore
+from airflow_provider_ehpc.hooks import ajob_hook
+from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.hooks.pool import HookKeeper
+from airflow_provider_ehpc.waiting.watch import GONE_GRACE, is_provisional
 
 GATHER = 1.0
 """Seconds that a turn waits for further watchers after the first one."""
@@ -115,7 +115,7 @@ class Watcher:
 
 
 @dataclass(eq=False, slots=True)
-class Turn:
+class Batch:
     """The result of one poll for each of the watchers that took part."""
 
     ends: Mapping[Watcher, Ends]
@@ -168,7 +168,7 @@ class JobFeed:
         self._watchers.pop(watcher, None)
         self._new.discard(watcher)
 
-    async def turns(self) -> AsyncIterator[Turn]:
+    async def turns(self) -> AsyncIterator[Batch]:
         """Poll without end. A second caller waits until the first one stops."""
         due = time.monotonic()
         async with self._one_at_a_time, contextlib.aclosing(self._keeper):
@@ -199,7 +199,7 @@ class JobFeed:
             await asyncio.sleep(min(GATHER, self._interval))
             self._joined.clear()
 
-    async def _turn(self, watchers: list[Watcher]) -> Turn:
+    async def _turn(self, watchers: list[Watcher]) -> Batch:
         began = time.time()
         hook = await self._allowed_hook()
         try:
@@ -213,7 +213,7 @@ class JobFeed:
             if watcher in self._watchers:
                 ends[watcher] = after(watcher.position, watcher.wanted, reading)
                 watcher.position = ends[watcher].position
-        return Turn(ends)
+        return Batch(ends)
 
     async def _allowed_hook(self) -> ApiHook:
         """Return the hook, unless its key was refused a while ago: each refusal counts."""
@@ -224,7 +224,7 @@ class JobFeed:
             self._refused = None
         return await self._keeper.get()
 
-    async def _read(self, hook: ApiHook, watchers: list[Watcher], began: float) -> Reading:
+    async def _read(self, hook: ApiHook, watchers: list[Watcher], began: float) -> ClusterSnapshot:
         listed: Mapping[str, ClusterJob] = {}
         if general := [w for w in watchers if not w.wanted.jobs]:
             since = min((began if w.position.since is None else w.position.since) for w in general) - OVERLAP
@@ -251,7 +251,7 @@ class JobFeed:
         # must not become news by its confirmation.
         unconfirmed = {job: ended.pop(job) for job in provisional - self._provisional}
         self._provisional = provisional
-        return Reading(began, unfinished, ended, lost, unconfirmed)
+        return ClusterSnapshot(began, unfinished, ended, lost, unconfirmed)
 
     def _is_lost(self, job: str, status: JobStatus | None, now: float) -> bool:
         if status and status.state is not JobState.UNKNOWN:

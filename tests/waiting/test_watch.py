@@ -19,8 +19,8 @@ from airflow_provider_ehpc.apis.call import (
     Throttled,
 )
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
-from airflow_provider_ehpc.polling.terms import WaitTerms, parse_policy, parse_states
-from airflow_provider_ehpc.polling.watch import (
+from airflow_provider_ehpc.waiting.conditions import WaitConditions, parse_policy, parse_states
+from airflow_provider_ehpc.waiting.watch import (
     GONE_GRACE,
     LATE,
     OLD_RECORD,
@@ -46,7 +46,7 @@ def status(word: str, ref: JobRef = REF, **more: Any) -> JobStatus:
 
 
 def watch(**terms: Any) -> JobWatch:
-    return JobWatch(REF, WaitTerms(**terms), START)
+    return JobWatch(REF, WaitConditions(**terms), START)
 
 
 def texts(notes: list[Note]) -> list[str]:
@@ -278,7 +278,7 @@ def test_lasting_errors_end_the_wait_at_once() -> None:
 
 
 def test_all_jobs_must_get_there() -> None:
-    jobs = JobSetWatch([REF, OTHER], WaitTerms(), START)
+    jobs = JobSetWatch([REF, OTHER], WaitConditions(), START)
     verdict, notes = jobs.saw({REF: status("SUCCEEDED"), OTHER: status("RUNNING", OTHER)}, START)
     assert verdict is None
     assert jobs.waiting == [OTHER]
@@ -290,7 +290,7 @@ def test_all_jobs_must_get_there() -> None:
 
 
 def test_one_failed_job_fails_all_and_is_named() -> None:
-    jobs = JobSetWatch([REF, OTHER], WaitTerms(), START)
+    jobs = JobSetWatch([REF, OTHER], WaitConditions(), START)
     verdict, _ = jobs.saw({REF: status("RUNNING"), OTHER: status("FAILED", OTHER)}, START)
     assert verdict is not None
     assert verdict.outcome is Outcome.FAILED
@@ -299,7 +299,7 @@ def test_one_failed_job_fails_all_and_is_named() -> None:
 
 
 def test_a_failure_outranks_the_deadline() -> None:
-    jobs = JobSetWatch([REF, OTHER], WaitTerms(deadline=START + 5), START)
+    jobs = JobSetWatch([REF, OTHER], WaitConditions(deadline=START + 5), START)
     verdict, _ = jobs.saw({REF: status("RUNNING"), OTHER: status("FAILED", OTHER)}, START + 10)
     assert verdict is not None
     assert verdict.outcome is Outcome.FAILED
@@ -307,14 +307,14 @@ def test_a_failure_outranks_the_deadline() -> None:
 
 def test_success_outranks_the_deadline() -> None:
     """A job that was there at the last look is not reported as timed out."""
-    jobs = JobSetWatch([REF], WaitTerms(deadline=START + 5), START)
+    jobs = JobSetWatch([REF], WaitConditions(deadline=START + 5), START)
     verdict, _ = jobs.saw({REF: status("SUCCEEDED")}, START + 10)
     assert verdict is not None
     assert verdict.outcome is Outcome.REACHED
 
 
 def test_the_deadline_of_many() -> None:
-    jobs = JobSetWatch([REF, OTHER], WaitTerms(deadline=START + 5), START)
+    jobs = JobSetWatch([REF, OTHER], WaitConditions(deadline=START + 5), START)
     verdict, _ = jobs.saw({REF: status("SUCCEEDED"), OTHER: status("QUEUED", OTHER)}, START + 10)
     assert verdict is not None
     assert verdict.outcome is Outcome.TIMED_OUT
@@ -322,7 +322,7 @@ def test_the_deadline_of_many() -> None:
 
 
 def test_the_deadline_holds_while_the_api_is_away() -> None:
-    jobs = JobSetWatch([REF], WaitTerms(deadline=START + 5), START)
+    jobs = JobSetWatch([REF], WaitConditions(deadline=START + 5), START)
     assert jobs.failed_to_look(ServiceUnavailable("x"), START)[0] is None
     verdict, _ = jobs.failed_to_look(ServiceUnavailable("x"), START + 5)
     assert verdict is not None
@@ -330,14 +330,14 @@ def test_the_deadline_holds_while_the_api_is_away() -> None:
 
 
 def test_a_quiet_wait_for_many_is_quiet() -> None:
-    jobs = JobSetWatch([REF, OTHER], WaitTerms(), START)
+    jobs = JobSetWatch([REF, OTHER], WaitConditions(), START)
     both = {REF: status("RUNNING"), OTHER: status("RUNNING", OTHER)}
     jobs.saw(both, START)
     assert jobs.saw(both, START + 60) == (None, [])
 
 
 def test_one_job_alone_is_not_counted() -> None:
-    _, notes = JobSetWatch([REF], WaitTerms(), START).saw({REF: status("RUNNING")}, START)
+    _, notes = JobSetWatch([REF], WaitConditions(), START).saw({REF: status("RUNNING")}, START)
     assert texts(notes) == ["job 7 in cluster c1 is RUNNING"]
 
 
@@ -370,8 +370,8 @@ def test_an_event_that_is_not_ours_is_an_error(event: dict[str, Any] | None) -> 
 @pytest.mark.parametrize(
     "terms",
     [
-        WaitTerms(),
-        WaitTerms(
+        WaitConditions(),
+        WaitConditions(
             target_states=(JobState.FAILED, JobState.RUNNING),
             finished_without_exit_code="fail",
             not_found_grace=0.0,
@@ -379,14 +379,14 @@ def test_an_event_that_is_not_ours_is_an_error(event: dict[str, Any] | None) -> 
         ),
     ],
 )
-def test_terms_travel_in_triggers(terms: WaitTerms) -> None:
-    assert WaitTerms.from_dict(json.loads(json.dumps(terms.as_dict()))) == terms
+def test_terms_travel_in_triggers(terms: WaitConditions) -> None:
+    assert WaitConditions.from_dict(json.loads(json.dumps(terms.as_dict()))) == terms
 
 
 def test_default_terms_are_left_out() -> None:
     """An older triggerer may not know a field that a newer worker writes."""
-    assert WaitTerms().as_dict() == {}
-    assert WaitTerms(deadline=5.0).as_dict() == {"deadline": 5.0}
+    assert WaitConditions().as_dict() == {}
+    assert WaitConditions(deadline=5.0).as_dict() == {"deadline": 5.0}
 
 
 def test_states_are_read_in_any_case_and_alone() -> None:
@@ -448,7 +448,7 @@ def test_a_job_that_stays_unknown_has_no_known_outcome() -> None:
 
 
 def test_a_job_that_an_earlier_process_may_have_seen() -> None:
-    job = JobWatch(REF, WaitTerms(not_found_grace=60), START, seen_before=True)
+    job = JobWatch(REF, WaitConditions(not_found_grace=60), START, seen_before=True)
     assert job.saw(None, START + 1000)[0] is None
     assert job.saw(None, START + 1000 + GONE_GRACE - 1)[0] is None
     verdict, _ = job.saw(None, START + 1000 + GONE_GRACE)
@@ -533,11 +533,11 @@ def test_a_job_that_this_task_cancelled_is_cancelled(word: str) -> None:
 
 
 def test_that_jobs_were_cancelled_travels_in_terms_and_reaches_each_watch() -> None:
-    terms = WaitTerms.from_dict(json.loads(json.dumps(WaitTerms(cancelled_by_us=True).as_dict())))
+    terms = WaitConditions.from_dict(json.loads(json.dumps(WaitConditions(cancelled_by_us=True).as_dict())))
     verdict, _ = JobWatch(REF, terms, START).saw(status("SUCCEEDED"), START)
     assert verdict is not None
     assert verdict.jobs[0]["state"] == "CANCELLED"
-    jobs = JobSetWatch([REF, OTHER], WaitTerms(), START)
+    jobs = JobSetWatch([REF, OTHER], WaitConditions(), START)
     jobs.cancelled_by_us([OTHER])
     verdict, _ = jobs.saw({REF: status("SUCCEEDED"), OTHER: status("SUCCEEDED", OTHER)}, START)
     assert verdict is not None
@@ -583,7 +583,7 @@ def test_an_end_long_before_the_wait_is_said(time: str, age: float, warned: bool
     """IDs are used again: it may be the end of an earlier job."""
     base = 10.0**9
     at = datetime.fromtimestamp(base - age, UTC)
-    _, notes = JobWatch(REF, WaitTerms(), base).saw(status("SUCCEEDED", **{time: at}), base + 5)
+    _, notes = JobWatch(REF, WaitConditions(), base).saw(status("SUCCEEDED", **{time: at}), base + 5)
     assert bool([note for note in notes if "check that it is the job you mean" in note.text]) == warned
     if warned:
         assert "900 days" in notes[-1].text
@@ -591,7 +591,7 @@ def test_an_end_long_before_the_wait_is_said(time: str, age: float, warned: bool
 
 
 def test_a_job_that_was_seen_running_is_no_old_record() -> None:
-    job = JobWatch(REF, WaitTerms(), 10.0**9)
+    job = JobWatch(REF, WaitConditions(), 10.0**9)
     long_ago = datetime.fromtimestamp(0, UTC)
     job.saw(status("RUNNING", started_at=long_ago), 10.0**9)
     _, notes = job.saw(status("SUCCEEDED", started_at=long_ago), 10.0**9 + 60)
@@ -603,7 +603,7 @@ def test_a_job_that_was_seen_running_is_no_old_record() -> None:
 
 def test_the_final_error_names_the_last_cause() -> None:
     """ "Never seen" alone sends the user to look for the job, where the endpoint's name was wrong."""
-    jobs = JobSetWatch([REF], WaitTerms(deadline=START + 100), START)
+    jobs = JobSetWatch([REF], WaitConditions(deadline=START + 100), START)
     jobs.failed_to_look(NotReached("connection refused"), START + 1)
     verdict, _ = jobs.failed_to_look(NotReached("no address for host nowhere"), START + 100)
     assert verdict is not None
@@ -618,7 +618,7 @@ def test_the_final_error_names_the_last_cause() -> None:
 
 
 def test_a_cause_that_is_over_is_not_named() -> None:
-    jobs = JobSetWatch([REF], WaitTerms(deadline=START + 100), START)
+    jobs = JobSetWatch([REF], WaitConditions(deadline=START + 100), START)
     jobs.failed_to_look(NotReached("connection refused"), START + 1)
     jobs.saw({REF: status("RUNNING")}, START + 2)
     verdict, _ = jobs.saw({REF: status("RUNNING")}, START + 100)
@@ -640,4 +640,4 @@ def test_an_outage_is_borne_for_half_an_hour() -> None:
 def test_the_promises_of_the_docs() -> None:
     """docs/waiting.md names them."""
     assert GONE_GRACE == 300
-    assert WaitTerms().not_found_grace == 60
+    assert WaitConditions().not_found_grace == 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 from queue import Empty, SimpleQueue
 
 
-class KillSwitch:
+class InterruptibleWait:
     """End a wait. ``on_kill`` pulls it, in a signal handler, at any point of the task's code.
 
     An ``Event`` would do neither: its lock is not reentrant, so that a signal in the wrong moment blocks the

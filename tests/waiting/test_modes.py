@@ -17,13 +17,13 @@ from airflow_provider_ehpc.compat import AirflowException, AirflowSensorTimeout
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed
 from airflow_provider_ehpc.hooks import job_hook
-from airflow_provider_ehpc.polling import watch
 from airflow_provider_ehpc.polling.subscription import Subscription
 from airflow_provider_ehpc.sensors import job_state
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
 from airflow_provider_ehpc.triggers.base import JobTrigger
-from airflow_provider_ehpc.triggers.job_log import JobLogTrigger, SharedView
+from airflow_provider_ehpc.triggers.job_log import JobLogTrigger, SubscriptionView
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
+from airflow_provider_ehpc.waiting import watch
 from tests.conftest import Pauses, TaskLog
 
 
@@ -211,7 +211,7 @@ async def test_the_view_of_a_log_is_no_second_poll() -> None:
     """It is asked far more often than the job is."""
     ref = JobRef("1", "c")
     subscription = Subscription([ref], interval=10.0, earliest=0.0, due=0.0, last=None)
-    view = SharedView(subscription, ref)
+    view = SubscriptionView(subscription, ref)
 
     async def look() -> Any:
         async with asyncio.timeout(0.1):

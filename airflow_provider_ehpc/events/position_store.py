@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from airflow_provider_ehpc.compat import asset_states, trigger_variables
-from airflow_provider_ehpc.polling.finished import Position
+from airflow_provider_ehpc.events.job_diff import Position
 
 T = TypeVar("T")
 

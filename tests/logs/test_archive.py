@@ -14,8 +14,8 @@ from airflow_provider_ehpc.apis.call import ServiceUnavailable
 from airflow_provider_ehpc.apis.job import JobRef, LogLimits
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
-from airflow_provider_ehpc.logs import keep as keep_module
-from airflow_provider_ehpc.logs.keep import keep_log
+from airflow_provider_ehpc.logs import archive
+from airflow_provider_ehpc.logs.archive import keep_log
 from tests.conftest import Pauses
 from tests.logs.cloud import Cloud
 from tests.logs.test_hostile import Server, cycle, endless, going_back, nothing, opaque, same_chunk
@@ -168,8 +168,8 @@ def test_a_log_without_end(
 ) -> None:
     server = Server(answer=endless, more=True, log_limits=LogLimits(100_000, 100))
     now = iter(range(10**6))
-    monkeypatch.setattr(keep_module.time, "time", lambda: next(now))
-    monkeypatch.setattr(keep_module, "MARGIN", 1_000_000)
+    monkeypatch.setattr(archive.time, "time", lambda: next(now))
+    monkeypatch.setattr(archive, "MARGIN", 1_000_000)
     keep(server, tmp_path, **limits)
     (warning,) = warnings(caplog)
     assert reason in warning

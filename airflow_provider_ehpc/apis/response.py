@@ -146,7 +146,7 @@ def pascal(name: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """A part of a response, read by its field names; what is unknown stays.
 
     A field of the wrong type has its default, unless it is essential.
@@ -174,13 +174,13 @@ class Answer(BaseModel):
             return read({name: value for name, value in fields.items() if name not in odd})
 
 
-class PascalAnswer(Answer):
+class PascalResponseModel(ResponseModel):
     """A response whose fields are spelt ``LikeThis``, as Alibaba Cloud's are."""
 
     model_config = ConfigDict(alias_generator=pascal)
 
 
-class VerbatimAnswer(Answer):
+class VerbatimResponseModel(ResponseModel):
     """A part of a response that also saves what arrived, word for word, for a record that must not differ."""
 
     raw: dict[str, Any] = Field(default_factory=dict)
@@ -191,7 +191,7 @@ class VerbatimAnswer(Answer):
         return {**fields, "raw": dict(fields)} if isinstance(fields, dict) else fields
 
 
-A = TypeVar("A", bound=Answer)
+A = TypeVar("A", bound=ResponseModel)
 
 
 def json_object(response: ApiResponse, logs: frozenset[str] = frozenset()) -> Mapping[str, Any]:
@@ -215,7 +215,7 @@ _OF_ANYBODY = frozenset({"code", "message", "name", "request_id", "status", "typ
 
 
 @functools.lru_cache
-def field_names(model: type[Answer]) -> frozenset[str]:
+def field_names(model: type[ResponseModel]) -> frozenset[str]:
     """Return the names of the model's fields, as they are sent, that show that the API sent a response."""
     names = set(model.model_fields)
     for field in model.model_fields.values():

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiCall, ApiError
 from airflow_provider_ehpc.apis.job import JobApi, JobRef
-from airflow_provider_ehpc.polling.verdict import Note
+from airflow_provider_ehpc.waiting.verdict import Note
 
 
 def stop_jobs(api: JobApi, refs: Iterable[JobRef]) -> Generator[ApiCall[Any] | Note, Any, list[JobRef]]:

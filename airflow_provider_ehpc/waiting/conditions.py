@@ -1,0 +1,71 @@
+"""The conditions of a wait, and the checks of its arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.job import JobState
+
+FinishedPolicy = Literal["success", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitConditions:
+    """The conditions of a wait. Plain data, so that a trigger can carry it."""
+
+    target_states: tuple[JobState, ...] = (JobState.SUCCEEDED,)
+    finished_without_exit_code: FinishedPolicy = "success"
+    """What an end without an outcome counts as (PBS reports FINISHED for every job that is over)."""
+    not_found_grace: float = 60.0
+    """Seconds from the beginning of the wait in which a job may not be known yet."""
+    deadline: float | None = None
+    """Epoch seconds at which the wait is over, whatever the job does."""
+    cancelled_by_us: bool = False
+    """This task cancelled the jobs: however they end, they count as CANCELLED."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the terms as JSON-ready data, without the defaults; :meth:`from_dict` is the way back."""
+        fields = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default
+        }
+        if "target_states" in fields:
+            fields["target_states"] = [state.value for state in self.target_states]
+        return fields
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> WaitConditions:
+        """Rebuild the terms that :meth:`as_dict` described."""
+        fields = dict(data)
+        if "target_states" in fields:
+            fields["target_states"] = tuple(JobState(state) for state in fields["target_states"])
+        return cls(**fields)
+
+
+def parse_states(states: Sequence[str]) -> tuple[JobState, ...]:
+    """Read the ``target_states`` of a task.
+
+    :raises InvalidArgument: for a word that is no state, or for none at all.
+    """
+    try:
+        parsed = tuple(JobState.parse(state) for state in ([states] if isinstance(states, str) else states))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidArgument(f"target_states: {error}") from None
+    if not parsed:
+        raise InvalidArgument("target_states: name at least one state")
+    return parsed
+
+
+def parse_policy(policy: str) -> FinishedPolicy:
+    """Read ``finished_without_exit_code``.
+
+    :raises InvalidArgument: for any other word than the two.
+    """
+    if isinstance(policy, str) and policy in ("success", "fail"):
+        return cast("FinishedPolicy", policy)
+    raise InvalidArgument(f"finished_without_exit_code: it is 'success' or 'fail', not {policy!r}")

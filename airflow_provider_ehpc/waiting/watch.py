@@ -1,0 +1,382 @@
+"""Decide from what was observed of a job whether a wait is over. Pure: no I/O, no clock.
+
+A :class:`JobWatch` is given what the cloud reported of a job and when. The sensor, the log operator and their
+triggers all use it, so every mode ends alike and logs the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow_provider_ehpc.apis.call import ApiError
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.apis.listing import latest_moment, started_later
+from airflow_provider_ehpc.apis.schedulers.words import may_rerun
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.verdict import Note, Outcome, Verdict
+from airflow_provider_ehpc.waiting.wording import counts, lasted, own_duration, some
+
+__all__ = [
+    "GONE_GRACE",
+    "OUTAGE_GRACE",
+    "JobSetWatch",
+    "JobWatch",
+    "Lateness",
+    "Note",
+    "Outcome",
+    "Patience",
+    "Verdict",
+    "is_provisional",
+]
+
+OUTAGE_GRACE = 1800.0
+"""Seconds of nothing but transient errors after which a wait ends: the API's outage does not affect the job,
+which usually continues."""
+GONE_GRACE = 300.0
+"""Seconds for which a job that was seen before is polled although the cloud does not know it any more. A
+scheduler that restarts forgets its jobs for a while."""
+SIGN_OF_LIFE = 600.0
+"""Seconds without a change after which a line reports that the wait continues."""
+LATE = 10.0
+"""Seconds by which a poll may be late before that is logged."""
+OLD_RECORD = 86400.0
+"""Seconds. If a job ended longer than that before the wait began, a warning is logged: IDs can be reused."""
+_RERUN = frozenset(JobState) - {JobState.UNKNOWN} - {state for state in JobState if state.terminal}
+_NONE: frozenset[str] = frozenset()
+
+
+def is_provisional(status: JobStatus) -> bool:
+    """Return True for a terminal state after which the scheduler may run the job again (Slurm's PREEMPTED,
+    NODE_FAIL): it counts only if a second poll confirms it.
+    """
+    return status.state.terminal and (status.may_rerun or may_rerun(status.raw_state))
+
+
+class JobWatch:
+    """Follow one job to its end, for one wait.
+
+    :param started: epoch seconds at which the wait began, for the grace of a job that is not known yet.
+    :param seen_before: an earlier process of the same wait may have seen the job.
+    """
+
+    def __init__(
+        self, ref: JobRef, terms: WaitConditions, started: float, *, seen_before: bool = False
+    ) -> None:
+        self.ref = ref
+        self.terms = terms
+        self.status: JobStatus | None = None
+        self.cancelled_by_us = terms.cancelled_by_us
+        """This task cancelled the job: however it ends, it counts as CANCELLED."""
+        self._started = started
+        self._seen_before = seen_before
+        self._since = started
+        self._reported = started
+        self._unknown_words = _NONE
+        self._missing_since: float | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Return True if the job was seen, and nothing about its last status awaits another poll."""
+        return self.status is not None and self._missing_since is None and not is_provisional(self.status)
+
+    def saw(self, status: JobStatus | None, now: float) -> tuple[Verdict | None, list[Note]]:
+        """Take in the result of a poll, None if the cloud does not know the job; return the end of the wait,
+        if this is one, and what to log.
+        """
+        if status is None:
+            return self._saw_nothing(now)
+        status, assumption = self._settle_outcome(status)
+        before, self.status = self.status, status
+        notes = self._known_again(before, now)
+        if before is None or before.state is not status.state:
+            notes.append(Note(self._change(before, status, now) + assumption, warning=bool(assumption)))
+            self._since = self._reported = now
+            notes += self._age(status, before)
+        if status.state is JobState.UNKNOWN and status.raw_state not in self._unknown_words:
+            self._unknown_words |= {status.raw_state}
+            notes.append(
+                Note(
+                    f"{self.ref}: the cloud reports the state {status.raw_state!r}, which is not documented. "
+                    "It does not count as terminal; the wait continues until its timeout.",
+                    warning=True,
+                )
+            )
+        if is_provisional(status) and not self.cancelled_by_us:
+            if before is None or not before.state.terminal or started_later(status, before.started_at):
+                word = status.raw_state
+                text = f"{self.ref}: the scheduler may run it again after {word}; polling once more"
+                return None, [*notes, Note(text)]
+            self.status = status = dataclasses.replace(status, may_rerun=False)
+        return self._ended(status), notes
+
+    def _ended(self, status: JobStatus) -> Verdict | None:
+        if status.state in self.terms.target_states:
+            return Verdict(Outcome.REACHED, f"{self.ref} is {status.state}", (status.as_dict(),))
+        if status.state.terminal:
+            return self._verdict(Outcome.FAILED, self._failure(status))
+        return None
+
+    def sign_of_life(self, now: float, more: str = "") -> list[Note]:
+        """Return a line that reports that the wait continues, if none was logged for long."""
+        if self.status is None or now - self._reported < SIGN_OF_LIFE:
+            return []
+        self._reported = now
+        since = lasted(now - self._since)
+        return [Note(f"{self.ref} is still {self.status.state}, for about {since}{more}")]
+
+    def expired(self, now: float, error: ApiError | None = None) -> Verdict | None:
+        """Return the end of a wait whose deadline has passed.
+
+        :param error: the last error, if the API has returned nothing else since.
+        """
+        if self.terms.deadline is None or now < self.terms.deadline:
+            return None
+        if self._missing_since is not None and (self.status or self._seen_before):
+            state = "is unknown to the cloud"
+        elif self.status:
+            state = f"is {self.status.state} for about {lasted(now - self._since)}"
+        else:
+            state = "was never seen"
+        text = f"{self.ref} {state}; timed out after {lasted(now - self._started)}; the job was not stopped."
+        if error is None:
+            return self._verdict(Outcome.TIMED_OUT, text)
+        verdict = self._verdict(Outcome.TIMED_OUT, f"{text} The last error: {error}")
+        return dataclasses.replace(verdict, error=error.as_dict())
+
+    def _saw_nothing(self, now: float) -> tuple[Verdict | None, list[Note]]:
+        first = self._missing_since is None
+        since = self._missing_since = now if self._missing_since is None else self._missing_since
+        if self.status is None and not self._seen_before:
+            grace = self.terms.not_found_grace
+            if now - self._started < grace:
+                text = f"{self.ref} is not known yet; polling again for up to {grace:g} s"
+                return None, [Note(text)] if first else []
+            text = f"{self.ref} does not exist, or no longer: check job_id, cluster_id and the region"
+            return self._verdict(Outcome.NOT_FOUND, text), []
+        last = f"it was last seen {self.status.state}" if self.status else "it may have been seen before"
+        if now - since < GONE_GRACE:
+            text = f"{self.ref} is unknown to the cloud; {last}. Polling it for up to {GONE_GRACE:g} s more"
+            return None, [Note(text, warning=True)] if first else []
+        if self.status and self.status.state.terminal:
+            # It did not run again.
+            return self._ended(self.status), []
+        text = (
+            f"{self.ref} is no longer known to the cloud; {last}. Schedulers forget ended jobs after a "
+            "while: its outcome is unknown"
+        )
+        return self._verdict(Outcome.NOT_FOUND, text), []
+
+    def _known_again(self, before: JobStatus | None, now: float) -> list[Note]:
+        since, self._missing_since = self._missing_since, None
+        if since is None or (before is None and not self._seen_before):
+            return []
+        return [Note(f"{self.ref} is known to the cloud again, after {lasted(now - since)}")]
+
+    def _age(self, status: JobStatus, before: JobStatus | None) -> list[Note]:
+        """Warn of a job that ended long before the wait began: it may be an earlier one with the same ID."""
+        ended = status.ended_at or status.modified_at or status.started_at or status.submitted_at
+        if before is not None or not status.state.terminal or ended is None:
+            return []
+        age = self._started - latest_moment(ended)
+        if age < OLD_RECORD:
+            return []
+        what = "ended" if status.ended_at else "last changed"
+        submitted = f" (submitted {status.submitted_at:%Y-%m-%d})" if status.submitted_at else ""
+        return [
+            Note(
+                f"{self.ref} {what} {lasted(age)} before this wait began{submitted}. Schedulers reuse IDs: "
+                "check that it is the job you mean",
+                warning=True,
+            )
+        ]
+
+    def _settle_outcome(self, status: JobStatus) -> tuple[JobStatus, str]:
+        """Decide an end without an outcome by the exit code if it is known, else by the policy.
+
+        Return what to log about that as well: nothing if nothing was assumed.
+        """
+        if self.cancelled_by_us and status.state.terminal:
+            why = status.reason or "cancelled by this task"
+            cancelled = dataclasses.replace(
+                status, state=JobState.CANCELLED, outcome_assumed=False, reason=why
+            )
+            return cancelled, ""
+        # Of an array that ended without an outcome, a sub-job may have reported that it failed.
+        if not status.outcome_assumed or status.state is not JobState.SUCCEEDED:
+            return status, ""
+        if status.exit_code is not None:
+            reported = JobState.FAILED if status.exit_code else JobState.SUCCEEDED
+            return dataclasses.replace(status, state=reported, outcome_assumed=False), ""
+        fail = self.terms.finished_without_exit_code == "fail"
+        assumed = JobState.FAILED if fail else JobState.SUCCEEDED
+        assumption = (
+            ". The cloud reports only that it ended, without an exit code: by finished_without_exit_code="
+            f"{self.terms.finished_without_exit_code!r} it counts as {assumed}."
+        )
+        if status.reason:
+            assumption += f" The reason: {status.reason}."
+        reason = status.reason or ("no exit code is reported, and the policy is to fail" if fail else None)
+        return dataclasses.replace(status, state=assumed, reason=reason), assumption
+
+    def _change(self, before: JobStatus | None, status: JobStatus, now: float) -> str:
+        text = f"{self.ref} is {status.state}"
+        if before is not None and before.state.terminal and status.state in _RERUN:
+            text = f"{self.ref} runs again after {before.raw_state}; it is {status.state}"
+        # An array's word is its parent's, not that of the whole.
+        if status.raw_state.casefold() != status.state.casefold() and not status.array:
+            text += f" ({status.raw_state!r})"
+        if before is not None and not before.state.terminal:
+            exact = own_duration(before, status)
+            after = f"about {lasted(now - self._since)}" if exact is None else lasted(exact)
+            text += f", after {after} {before.state}"
+        if status.state is JobState.RUNNING and status.nodes:
+            text += f", on {some(status.nodes)}"
+        if status.array:
+            text += f"; sub-jobs: {counts(status.array)}"
+        return text
+
+    def _failure(self, status: JobStatus) -> str:
+        parts = [f"{self.ref} ended {status.state}"]
+        # An array's word is its parent's, and the reason explains a job that this task cancelled.
+        if not status.array and not self.cancelled_by_us:
+            parts[0] += f" (the cloud reports {status.raw_state!r})"
+        if status.exit_code is not None:
+            parts.append(f"exit code {status.exit_code}")
+        if status.reason:
+            parts.append(f"reason: {status.reason}")
+        if status.array:
+            parts.append(f"sub-jobs: {counts(status.array)}")
+        if status.failed_members:
+            failed = (f"{job_id} ({how})" for job_id, how in status.failed_members.items())
+            parts.append(f"failed: {', '.join(failed)}")
+        wanted = ", ".join(self.terms.target_states)
+        return "; ".join(parts) + f"; waited for {wanted}"
+
+    def _verdict(self, outcome: Outcome, message: str) -> Verdict:
+        known = (self.status.as_dict(),) if self.status else ()
+        return Verdict(outcome, message, known, job_id=self.ref.job_id)
+
+
+class Patience:
+    """Tolerate transient errors for :data:`OUTAGE_GRACE`; any other error ends the wait."""
+
+    def __init__(self) -> None:
+        self.error: ApiError | None = None
+        """The last error of the current outage; None if the API has responded since."""
+        self._since = 0.0
+
+    def failed(self, error: ApiError, now: float) -> tuple[Verdict | None, list[Note]]:
+        """Take in the error of a poll."""
+        first, self.error = self.error is None, error
+        self._since = now if first else self._since
+        if error.transient and now - self._since < OUTAGE_GRACE:
+            text = f"{error} The wait continues; the job is not affected."
+            return None, [Note(text, warning=True)] if first else []
+        outage = "" if first else f" The API has failed for {lasted(now - self._since)}."
+        return Verdict(Outcome.ERROR, f"{error}{outage}", error=error.as_dict()), []
+
+    def answered(self, now: float) -> list[Note]:
+        """Take in that the API returned a result."""
+        if self.error is None:
+            return []
+        self.error = None
+        return [Note(f"the API responds again, after {lasted(now - self._since)}")]
+
+
+class Lateness:
+    """Report when polls fall behind schedule, and when they are on time again.
+
+    :param interval: seconds between two polls, as requested.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._late = False
+
+    def looked(self, late: float) -> list[Note]:
+        """Take in that a poll was ``late`` seconds behind schedule."""
+        if not self._late and late > max(self._interval, LATE):
+            self._late = True
+            text = (
+                f"status updates are {late:.0f} s behind: polling the jobs on this connection takes more "
+                "requests than the API allows (see docs/scale.md)"
+            )
+            return [Note(text, warning=True)]
+        if self._late and late < self._interval / 2:
+            self._late = False
+            return [Note("status updates are on time again")]
+        return []
+
+
+class JobSetWatch:
+    """Wait for one or many jobs: over if all are in a wanted state, or one can never be."""
+
+    def __init__(
+        self, refs: Iterable[JobRef], terms: WaitConditions, started: float, *, seen_before: bool = False
+    ) -> None:
+        self.started = started
+        self._watches = {ref: JobWatch(ref, terms, started, seen_before=seen_before) for ref in refs}
+        self._reached: dict[JobRef, dict[str, Any]] = {}
+        self._patience = Patience()
+
+    @property
+    def waiting(self) -> list[JobRef]:
+        """The jobs that are not in a wanted state yet."""
+        return [ref for ref in self._watches if ref not in self._reached]
+
+    @property
+    def settled(self) -> bool:
+        """Return True if another process could continue the wait with its start time alone: the API responds,
+        and each job was seen in a state that needs no confirmation.
+        """
+        return self._patience.error is None and all(self._watches[ref].settled for ref in self.waiting)
+
+    def cancelled_by_us(self, refs: Iterable[JobRef]) -> None:
+        """Take in that this task cancelled jobs: however they end, they count as CANCELLED."""
+        for ref in refs:
+            self._watches[ref].cancelled_by_us = True
+
+    def saw(
+        self, statuses: Mapping[JobRef, JobStatus | None], now: float
+    ) -> tuple[Verdict | None, list[Note]]:
+        """Take in the result of a poll."""
+        notes = self._patience.answered(now)
+        failed: Verdict | None = None
+        for ref, status in statuses.items():
+            watch = self._watches[ref]
+            verdict, news = watch.saw(status, now)
+            notes += news
+            if verdict is None:
+                notes += watch.sign_of_life(now)
+            elif verdict.outcome is Outcome.REACHED:
+                self._reached[ref] = verdict.jobs[0]
+            else:
+                failed = failed or verdict
+        if len(self._watches) > 1 and notes:
+            states = Counter(w.status.state.value if w.status else "unseen" for w in self._watches.values())
+            notes.append(Note(f"{len(self._watches)} jobs: {counts(states)}"))
+        if failed is None and not self.waiting:
+            message = f"{len(self._watches)} jobs are there" if len(self._watches) > 1 else ""
+            return Verdict(Outcome.REACHED, message, self._known()), notes
+        return self._over(failed, now), notes
+
+    def failed_to_look(self, error: ApiError, now: float) -> tuple[Verdict | None, list[Note]]:
+        """Take in the error of a poll."""
+        verdict, notes = self._patience.failed(error, now)
+        verdict = self._over(verdict, now)
+        return verdict, [] if verdict else notes
+
+    def _over(self, verdict: Verdict | None, now: float) -> Verdict | None:
+        ends = (self._watches[ref].expired(now, self._patience.error) for ref in self.waiting)
+        verdict = verdict or next((end for end in ends if end is not None), None)
+        return dataclasses.replace(verdict, jobs=self._known()) if verdict else None
+
+    def _known(self) -> tuple[dict[str, Any], ...]:
+        return tuple(
+            self._reached.get(ref) or watch.status.as_dict()
+            for ref, watch in self._watches.items()
+            if watch.status
+        )
