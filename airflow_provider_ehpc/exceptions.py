@@ -30,20 +30,21 @@ class OperationsForbidden(AirflowFailException):
     """Operations violated a rule of the audit. The records are written, and a retry would find the same."""
 
 
-class KeyRejected(call.AuthenticationFailed, AirflowFailException):
-    """The cloud rejects the key. No retry is used: clouds lock a key that is rejected again and again."""
+def _without_retries(kind: type[ApiError]) -> type[ApiError]:
+    """Return the error of the same name that also ends a task without retries."""
+    return type(
+        kind.__name__, (kind, AirflowFailException), {"__module__": __name__, "__doc__": kind.__doc__}
+    )
 
 
-class ActionDenied(call.PermissionDenied, AirflowFailException):
-    """The key may not do this. No retry is used: another request changes nothing."""
-
-
-_WITHOUT_RETRIES: tuple[type[ApiError], ...] = (KeyRejected, ActionDenied)
+# Another request changes nothing, and clouds lock a key that is rejected again and again.
+AuthenticationFailed = _without_retries(call.AuthenticationFailed)
+PermissionDenied = _without_retries(call.PermissionDenied)
 
 
 def for_airflow(error: ApiError) -> ApiError:
     """Return the error as a task raises it: a rejected key, or a missing permission, uses no retries."""
-    for kind in _WITHOUT_RETRIES:
+    for kind in (AuthenticationFailed, PermissionDenied):
         if isinstance(error, kind.__bases__[0]) and not isinstance(error, kind):
             final = kind(*error.args)
             final.__dict__.update(error.__dict__)

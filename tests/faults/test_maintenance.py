@@ -21,6 +21,8 @@ FASTER = 150
 """Seconds of the tasks' clock that pass in one real second."""
 WAITS = 100
 INTERVAL = 30.0
+JUDGES = ("triggers", "polling", "waiting")
+"""The parts of the package that decide by the time."""
 _BEGAN = time.monotonic()
 _ZERO = time.time()
 
@@ -63,7 +65,7 @@ def through(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
             fast = FastTime("time")
             for name, module in list(sys.modules.items()):
                 # Requests are signed by the real clock, and the emulator lives by it.
-                judges = name.startswith(("airflow_provider_ehpc.triggers", "airflow_provider_ehpc.polling"))
+                judges = name.startswith(tuple(f"airflow_provider_ehpc.{part}" for part in JUDGES))
                 if judges and getattr(module, "time", None) is time:
                     monkeypatch.setattr(module, "time", fast)
             monkeypatch.setattr("benchmarks.maintenance.time", fast)
