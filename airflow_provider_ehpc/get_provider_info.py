@@ -70,7 +70,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "Alibaba Cloud E-HPC",
-                "python-modules": ["airflow_provider_ehpc.operators.job_log"],
+                "python-modules": [
+                    "airflow_provider_ehpc.operators.job",
+                    "airflow_provider_ehpc.operators.job_log",
+                ],
             },
             {
                 "integration-name": "QingCloud HPC",
@@ -127,6 +130,11 @@ _ALIYUN_EHPC: dict[str, Any] = {
             "label": "Default Cluster ID",
             "description": "The cluster of tasks that do not name one.",
             "schema": {"type": ["string", "null"]},
+        },
+        "user_password": {
+            "label": "Cluster User's Password",
+            "description": "For SubmitJobOperator(user=…), if the cluster asks for the user's password.",
+            "schema": {"type": ["string", "null"], "format": "password"},
         },
     },
 }

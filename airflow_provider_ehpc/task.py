@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
+from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.compat import AirflowTaskTimeout, task_state_store
 from airflow_provider_ehpc.exceptions import JobFailed
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
 
     from airflow_provider_ehpc.apis.job import JobRef
     from airflow_provider_ehpc.hooks.base import ApiHook
-    from airflow_provider_ehpc.waiting.conditions import WaitConditions
+    from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, WaitConditions
     from airflow_provider_ehpc.waiting.verdict import Verdict
+    from airflow_provider_ehpc.waiting.watch import JobSetWatch
 
 DEFER_SLACK = timedelta(minutes=5)
 """The trigger has the deadline itself and can report what it saw; Airflow's own timeout comes after it."""
+LAST_POLL = 2.0
+"""Seconds that the last poll may take beyond the timeout."""
 STOPPED_KEY = "ehpc:stopped_jobs"
 """Key of the task state store for the IDs of the jobs that the task stopped."""
 
@@ -35,6 +40,9 @@ class JobTask(TextTemplates):
     api: str | None
     cluster_id: str | None
     version_id: str | None
+    target_states: tuple[JobState, ...]
+    finished_without_exit_code: FinishedPolicy
+    not_found_grace: float
     stop_job_on_kill: bool
     timeout: float
     execution_timeout: timedelta | None
@@ -67,6 +75,34 @@ class JobTask(TextTemplates):
     @property
     def _execution_limit(self) -> float:
         return self.execution_timeout.total_seconds() if self.execution_timeout else float("inf")
+
+    def _terms(self, started: float) -> WaitConditions:
+        from airflow_provider_ehpc.waiting.conditions import WaitConditions
+
+        return WaitConditions(
+            target_states=self.target_states,
+            finished_without_exit_code=self.finished_without_exit_code,
+            not_found_grace=self.not_found_grace,
+            deadline=started + self._limit,
+        )
+
+    def _poll(self, watch: JobSetWatch) -> Verdict | None:
+        """Poll the jobs that are waited for once."""
+        from airflow_provider_ehpc.waiting.deadline import by_deadline
+
+        watch.cancelled_by_us(self._stopped)
+        # A poll that begins late may still find the job in a target state.
+        deadline = max(watch.started + self._limit, time.time() + LAST_POLL)
+        try:
+            hook, refs = self.hook, watch.waiting
+            statuses = by_deadline(deadline, lambda: hook.job_statuses(refs, deadline=deadline))
+        except ApiError as error:
+            verdict, notes = watch.failed_to_look(error, time.time())
+        else:
+            verdict, notes = watch.saw(statuses, time.time())
+        for note in notes:
+            note.tell(self.log)
+        return verdict
 
     def _jobs(
         self,

@@ -27,7 +27,7 @@ _BOTTOM = {"__init__", "apis", "compat", "exceptions", "metrics", "templates", "
 _HOOKS = _BOTTOM | {"hooks", "arguments"}
 _WAITING = _HOOKS | {"waiting"}
 _TRIGGERS = _WAITING | {"polling", "events", "logs", "audit", "outcome", "task", "triggers"}
-_TASKS = _TRIGGERS | {"sensors", "operators", "links"}
+_TASKS = _TRIGGERS | {"sensors", "operators", "links", "submission", "job_arguments"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "apis": set(),
@@ -45,6 +45,8 @@ ALLOWED: dict[str, set[str]] = {
     "logs": _WAITING,
     "audit": _HOOKS,
     "outcome": _WAITING | {"logs"},
+    "submission": _WAITING,
+    "job_arguments": _HOOKS,
     "task": _WAITING | {"outcome"},
     "triggers": _TRIGGERS,
     "sensors": _TRIGGERS,
@@ -308,7 +310,11 @@ def test_everything_that_exists_is_named() -> None:
 @pytest.mark.parametrize(
     ("connection_type", "hook", "fields"),
     [
-        ("aliyun_ehpc", "aliyun", {"region", "security_token", "cluster_id", "time_zone"}),
+        (
+            "aliyun_ehpc",
+            "aliyun",
+            {"region", "security_token", "cluster_id", "time_zone", "user_password"},
+        ),
         (
             "huawei_modelarts",
             "huawei",
@@ -326,7 +332,8 @@ def test_the_form_names_what_the_hook_reads(connection_type: str, hook: str, fie
         assert f'"{name}"' in source
         assert field["label"]
         assert field["description"]
-        assert ("format" in field["schema"]) == (name == "security_token"), "only secrets are hidden"
+        secret = name in ("security_token", "user_password")
+        assert ("format" in field["schema"]) == secret, "only secrets are hidden"
     assert set(form["ui-field-behaviour"]["relabeling"]) == {"login", "password", "host"}
     assert set(form["ui-field-behaviour"]["placeholders"]) <= fields | {"host"}
 

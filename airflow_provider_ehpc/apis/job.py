@@ -339,5 +339,12 @@ class JobApi(Protocol):
         :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
         """
 
+    def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
+        """Return the jobs with exactly this name, ended ones as well; an array counts as one.
+
+        :raises InvalidArgument: if the API needs a cluster and got none.
+        :raises NotSupported: before any request, if the API submits no jobs.
+        """
+
     def stop(self, ref: JobRef) -> Flow[None]:
         """Ask for the job to be stopped. It is not stopped yet when this returns."""

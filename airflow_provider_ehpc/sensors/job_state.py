@@ -22,13 +22,7 @@ from airflow_provider_ehpc.compat import (
 )
 from airflow_provider_ehpc.exceptions import without_useless_retries
 from airflow_provider_ehpc.task import DEFER_SLACK, JobTask
-from airflow_provider_ehpc.waiting.conditions import (
-    FinishedPolicy,
-    WaitConditions,
-    parse_policy,
-    parse_states,
-)
-from airflow_provider_ehpc.waiting.deadline import by_deadline
+from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, parse_policy, parse_states
 from airflow_provider_ehpc.waiting.watch import JobSetWatch, Verdict
 
 if TYPE_CHECKING:
@@ -37,8 +31,6 @@ if TYPE_CHECKING:
 SHORTEST_RESCHEDULE = 10.0
 """Seconds. Airflow's scheduler can take the executor's "done" of one poke for the end of the next, and then
 marks the task as failed, if a task is back within some seconds (GH-71580; seen here at 6 s)."""
-LAST_POLL = 2.0
-"""Seconds that the last poll may take beyond the timeout."""
 
 
 class JobStateSensor(JobTask, BaseSensorOperator):
@@ -158,21 +150,6 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             time.sleep(max(0.0, min(self.poke_interval, self._watch.started + self._limit - time.time())))
         return PokeReturnValue(is_done=True, xcom_value=self._result(verdict))
 
-    def _poll(self, watch: JobSetWatch) -> Verdict | None:
-        watch.cancelled_by_us(self._stopped)
-        # A poll that begins late may still find the job in a target state.
-        deadline = max(watch.started + self._limit, time.time() + LAST_POLL)
-        try:
-            hook, refs = self.hook, watch.waiting
-            statuses = by_deadline(deadline, lambda: hook.job_statuses(refs, deadline=deadline))
-        except ApiError as error:
-            verdict, notes = watch.failed_to_look(error, time.time())
-        else:
-            verdict, notes = watch.saw(statuses, time.time())
-        for note in notes:
-            note.tell(self.log)
-        return verdict
-
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """End the task as the trigger saw the jobs end."""
         from airflow_provider_ehpc.waiting.event import not_reached
@@ -217,14 +194,6 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             # As in a poke. Airflow does not convert it between two pokes, nor after a deferral.
             self.log.warning("skipped: %s", error)
             raise AirflowSkipException("Skipping due to soft_fail or never_fail.") from error
-
-    def _terms(self, started: float) -> WaitConditions:
-        return WaitConditions(
-            target_states=self.target_states,
-            finished_without_exit_code=self.finished_without_exit_code,
-            not_found_grace=self.not_found_grace,
-            deadline=started + self._limit,
-        )
 
     def _defer(self, watch: JobSetWatch) -> None:
         from airflow_provider_ehpc.triggers.base import LARGEST_ROW

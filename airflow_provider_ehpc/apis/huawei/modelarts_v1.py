@@ -265,6 +265,13 @@ class ModelArtsV1Api(ProjectApi):
         """
         raise InvalidArgument(f"api: {self.name!r} submits no jobs; use api='modelarts'")
 
+    def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
+        """Raise: it is needed for jobs that were submitted, and this API submits none.
+
+        :raises NotSupported: always, before any request.
+        """
+        raise NotSupported(f"api: {self.name!r} submits no jobs; use api='modelarts'")
+
     def stop(self, ref: JobRef) -> Flow[None]:
         """Ask for the version to be stopped."""
         return stop_unless_over(stop_job_version(self.project_id, ref), self.job_status(ref))
