@@ -80,6 +80,9 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_ehpc.operators.operation_audit"],
             },
         ],
+        "task-decorators": [
+            {"name": "hpc_job", "class-name": "airflow_provider_ehpc.decorators.hpc_job.hpc_job_task"}
+        ],
         "triggers": [
             {
                 "integration-name": "Alibaba Cloud E-HPC",

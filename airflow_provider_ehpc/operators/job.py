@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_ehpc.submission import JobRecords, Submission
+    from airflow_provider_ehpc.waiting.conditions import WaitConditions
     from airflow_provider_ehpc.waiting.verdict import Verdict
 
 JOB_ID_KEY = "job_id"
@@ -424,6 +425,7 @@ class StopJobOperator(JobFollower, BaseOperator):
                 if ended := self._ended(error):
                     return ended
             else:
+                self._stopped.add(self.ref)
                 self.log.info("asked the cloud to stop %s", self.ref)
             return self._wait() if self.wait_for_completion else self.ref.as_dict()
 
@@ -440,6 +442,10 @@ class StopJobOperator(JobFollower, BaseOperator):
             raise error
         self.log.info("%s has ended already: %s", self.ref, status.state)
         return status.as_dict()
+
+    def _terms(self, started: float) -> WaitConditions:
+        # However it ends, it was stopped.
+        return dataclasses.replace(super()._terms(started), cancelled_by_us=bool(self._stopped))
 
     def _missing(self, message: str) -> dict[str, Any]:
         if not self.missing_ok:

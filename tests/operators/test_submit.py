@@ -98,9 +98,8 @@ def test_the_id_is_known_before_the_first_poll(ehpc_emulator: Emulator, submit: 
 
 @pytest.mark.parametrize("get_logs", [True, False])
 def test_a_timeout_stops_the_job(ehpc_emulator: Emulator, submit: Make, get_logs: bool) -> None:
-    with pytest.raises(JobTimedOut, match="timed out after .*; stop_job_on_kill stops the job"):
+    with pytest.raises(JobTimedOut, match=r"timed out after .*; stop_job_on_kill stops the job"):
         submit("sleep 60", timeout=1.5, get_logs=get_logs).run()
-    (made,) = jobs_of(ehpc_emulator)
     eventually(lambda: jobs_of(ehpc_emulator)[0].phase == "CANCELLED")
 
 
@@ -201,7 +200,7 @@ def test_what_is_missing_is_reported_at_once_before_any_request(
         )
     )
     with pytest.raises(
-        InvalidArgument, match="(?s)'modelarts'.*user: .*cores: .*flavor is missing.*image or"
+        InvalidArgument, match=r"(?s)'modelarts'.*user: .*cores: .*flavor is missing.*image or"
     ):
         task.run()
     assert not ehpc_emulator.requests.count()

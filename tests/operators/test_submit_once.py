@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobTimedOut, SubmissionUnknown
 from airflow_provider_ehpc.operators.job import SubmitJobOperator
 from tests.conftest import Connect, Pauses, TaskLog
-from tests.gates import Gate, eventually
+from tests.gates import eventually
 from tests.operators.tries import Tries, jobs_of
 
 pytestmark = pytest.mark.timeout(120)
@@ -262,16 +263,17 @@ def test_a_task_that_is_cleared_after_its_end_starts_over(ehpc_emulator: Emulato
 
 @pytest.mark.parametrize("stops", [True, False])
 def test_clearing_after_a_crash_stops_the_old_job(
-    ehpc_emulator: Emulator, submit: Make, monkeypatch: pytest.MonkeyPatch, gate: Gate, stops: bool
+    ehpc_emulator: Emulator, submit: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stops: bool
 ) -> None:
     """Airflow could not call ``on_kill``: the process was gone."""
-    task = submit(f"[ -e {gate.path} ] || {gate.wait}", retries=0, stop_job_on_kill=stops)
+    again = tmp_path / "again"
+    task = submit(f"[ -e {again} ] || sleep 600", retries=0, stop_job_on_kill=stops)
     crash_at(monkeypatch, "in the wait")
     with pytest.raises(Crash):
         task.run()
-    gate.path.touch()
+    again.touch()
     task.next(cleared=True).run()
-    old, new = jobs_of(ehpc_emulator)
+    _old, new = jobs_of(ehpc_emulator)
     assert new.phase == "COMPLETED"
     assert ehpc_emulator.requests.count("StopJobs", "ok") == stops
 

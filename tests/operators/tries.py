@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.operators.job import SubmitJobOperator
 from tests.logs.stores import States
+
+if TYPE_CHECKING:
+    import pytest
 
 _NUMBERS = itertools.count()
 
