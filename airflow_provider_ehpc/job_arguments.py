@@ -9,11 +9,15 @@ from typing import Any
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.apis.schedulers.batch_script import script_fields
 from airflow_provider_ehpc.apis.submit_rules import UNKNOWN, check_submission
 
 
 def job_fields(task: Any) -> dict[str, Any]:
     """Return the arguments of a task that make its job, checked; UNKNOWN for those that are templates.
+
+    The task's own arguments take the place of a script's ``#SBATCH`` and ``#PBS`` lines, as those of
+    ``sbatch`` and ``qsub`` do.
 
     :param task: has an attribute for each of them.
     :raises InvalidArgument: naming the argument that is wrong.
@@ -21,32 +25,36 @@ def job_fields(task: Any) -> dict[str, Any]:
     if (task.command is None) == (task.script is None):
         raise InvalidArgument("command, script: give exactly one of them")
     fields: dict[str, Any] = {}
+    in_script: dict[str, Any] = {}
+    if isinstance(task.script, str) and not arguments.is_template(task.script):
+        in_script = script_fields(task.script)
     for name, check in _CHECKS.items():
-        value = getattr(task, name)
+        # The attribute queue is Airflow's.
+        value = getattr(task, "job_queue" if name == "queue" else name)
         # A template may render to nothing.
         if value is None or (name not in ("command", "script") and value == ""):
-            continue
-        fields[name] = UNKNOWN if arguments.is_template(value) else check(name, value)
+            value = in_script.get(name)
+        if value is not None:
+            fields[name] = UNKNOWN if arguments.is_template(value) else check(name, value)
     return fields
 
 
-def job_spec(task: Any, api: str, name: str, password: str | None) -> JobSpec:
-    """Return the job that a task submits.
+def job_spec(fields: dict[str, Any], api: str, name: str, password: str | None) -> JobSpec:
+    """Return the job that the arguments of a task make.
 
+    :param fields: from :func:`job_fields`, without templates.
     :param name: the job's name.
     :param password: of the cluster user, if the connection has one.
     :raises InvalidArgument: naming the arguments that are missing, or that the API does not support.
     """
-    fields = job_fields(task)
     check_submission(api, fields)
-    fields.pop("job_name", None)
-    script = fields.pop("script", None)
-    command = fields.pop("command", None) if script is None else _script_command(script)
+    own = {name: value for name, value in fields.items() if name not in ("command", "script", "job_name")}
+    command = fields.get("command") or _script_command(fields["script"])
     return JobSpec(
         name=name,
         command=command_line(api, command),
         password=password if fields.get("user") else None,
-        **fields,
+        **own,
     )
 
 

@@ -65,6 +65,8 @@ def hpc_job_task(python_callable: Callable[..., Any] | None = None, **kwargs: An
     :param kwargs: the arguments of :class:`~airflow_provider_ehpc.operators.job.SubmitJobOperator` but for
         ``command`` and ``script``.
     """
+    # Of a mapped task, Airflow would take it for the queue of the worker.
+    kwargs["job_queue"] = kwargs.pop("queue", None) or kwargs.get("job_queue") or ""
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=_HpcJobDecoratedOperator, **kwargs
     )

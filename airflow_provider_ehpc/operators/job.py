@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.waiting.conditions import WaitConditions
     from airflow_provider_ehpc.waiting.verdict import Verdict
 
+DEFAULT_QUEUE = conf.get("operators", "default_queue", fallback="default")
+"""Airflow's queue of tasks that name none."""
 JOB_ID_KEY = "job_id"
 """Key of the XCom that holds the job's ID."""
 STOP_SEARCH = 3.0
@@ -59,12 +61,14 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     ``user_password``.
 
     :param command: a shell command, or the path of a script on the cluster.
-    :param script: instead of ``command``, the text of a script.
+    :param script: instead of ``command``, the text of a script. What its ``#SBATCH`` or ``#PBS`` lines ask
+        for is passed on; the arguments below take their place if both are given.
     :param job_name: the readable part of the job's name; default: the task's ID.
     :param conn_id: the connection to the cloud account.
     :param cluster_id: the cluster; default: the connection's.
     :param api: the API to use; default: that of the connection's type.
-    :param queue: the queue or partition; for ModelArts, the ID of a resource pool.
+    :param queue: the queue or partition; for ModelArts, the ID of a resource pool. In ``default_args``, it is
+        Airflow's, of the worker that runs the task.
     :param user: the cluster user that the job runs as.
     :param nodes: number of nodes.
     :param cores: cores per node.
@@ -72,6 +76,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     :param memory: memory per node, a number with a unit such as ``4GB``.
     :param wall_time: the time limit of the job: seconds, a ``timedelta``, ``HH:MM:SS`` or ``D-HH:MM:SS``.
     :param priority: a whole number; its range is the API's.
+    :param job_queue: the same as ``queue``, also in ``default_args``; with both, ``queue`` is Airflow's.
     :param array: the indexes of an array job, ``X-Y`` or ``X-Y:STEP``.
     :param environment: environment variables of the job.
     :param stdout_path: a file on the cluster for the standard output.
@@ -104,7 +109,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         "conn_id",
         "cluster_id",
         "api",
-        "queue",
+        "job_queue",
         "user",
         "nodes",
         "cores",
@@ -147,6 +152,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         memory: str | None = None,
         wall_time: timedelta | float | str | None = None,
         priority: int | str | None = None,
+        job_queue: str | None = None,
         array: str | None = None,
         environment: Mapping[str, str] | None = None,
         stdout_path: str | None = None,
@@ -168,6 +174,11 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         max_failed_members: int = 0,
         **kwargs: Any,
     ) -> None:
+        # Airflow's operators have a queue, too: that of the worker which runs the task.
+        if job_queue is None and queue != (kwargs.get("default_args") or {}).get("queue"):
+            job_queue = queue
+        elif queue is not None:
+            kwargs["queue"] = queue
         super().__init__(**kwargs)
         self.command = command
         self.script = script
@@ -175,7 +186,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         self.conn_id = conn_id
         self.cluster_id = cluster_id
         self.api = api
-        self.queue = queue
+        self.job_queue = job_queue
         self.user = user
         self.nodes = nodes
         self.cores = cores
@@ -214,6 +225,19 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         self._submission: Submission | None = None
         self._records: JobRecords | None = None
 
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Return the operator to map. Of a mapped task, Airflow would take ``queue`` for the worker's."""
+        if "queue" in kwargs:
+            kwargs["job_queue"] = kwargs.pop("queue")
+        partial = super().partial(**kwargs)
+        if partial.kwargs.get("queue") == DEFAULT_QUEUE:
+            # So that expand(queue=…) is possible.
+            del partial.kwargs["queue"]
+        else:
+            partial.kwargs.setdefault("job_queue", "")
+        return partial
+
     # ------------------------------------------------------------------ the job
 
     @property
@@ -247,7 +271,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
 
         self._records = JobRecords(context, self.log, durable=self.durable)
         cluster_id = arguments.optional_identifier("cluster_id", self.cluster_id, what="cluster")
-        prefix = self.job_name or self.task_id.rsplit(".", 1)[-1]
+        fields = job_fields(self)
+        prefix = fields.get("job_name") or self.task_id.rsplit(".", 1)[-1]
         submission = self._submission = Submission(
             self.hook,
             cluster_id,
@@ -258,7 +283,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             self.log,
             owns_job=self.stop_job_on_kill,
         )
-        spec = job_spec(self, self.hook.api.name, submission.name, self.hook.account.user_password)
+        spec = job_spec(fields, self.hook.api.name, submission.name, self.hook.account.user_password)
         self._ref = submission.earlier_job() if self.durable else None
         if self._ref is None:
             self._ref = submission.submit(spec)

@@ -34,9 +34,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
         environment = {
             "AIRFLOW_CONN_MODES": cloud.connection_json,
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-            "MODES_JOBS": "{}",
         }
-        airflow = LocalAirflow(home / "airflow", Path(__file__).parent / "modes", environment)
+        airflow = LocalAirflow(home / "airflow", Path(__file__).parent / "submissions", environment)
         airflow.make_database()
         airflow.cli("dags", "reserialize")
         output = airflow.cli("dags", "test", "submissions", check=False, timeout=900)

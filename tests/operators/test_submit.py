@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
+from airflow.sdk import DAG
 
 from airflow_provider_ehpc.apis.call import InvalidArgument, PermissionDenied
 from airflow_provider_ehpc.emulator.server import Emulator
@@ -233,3 +234,42 @@ def test_a_job_that_the_scheduler_refuses_is_not_sent_again(
     with pytest.raises(ApiError, match=message):
         submit("true").run()
     assert ehpc_emulator.requests.count("CreateJob") == 1
+
+
+# Queues: Airflow's operators have one, too.
+
+
+def test_the_queue_is_the_jobs() -> None:
+    with DAG("d", schedule=None):
+        one = SubmitJobOperator(task_id="one", command="true", queue="gpu")
+        mapped = SubmitJobOperator.partial(task_id="mapped", queue="gpu").expand(command=["true"])
+        plain = SubmitJobOperator.partial(task_id="plain").expand(command=["true"])
+        over = SubmitJobOperator.partial(task_id="over", command="true").expand(queue=["gpu"])
+    assert (one.queue, one.job_queue) == ("default", "gpu")
+    for operator, command, expected in (
+        (mapped, {}, "gpu"),
+        (plain, {}, None),
+        (over, {"queue": "gpu"}, "gpu"),
+    ):
+        assert operator.queue == "default"
+        made = operator.unmap({"command": "true", **command} if operator is not over else command)
+        assert (made.queue, made.job_queue or None) == ("default", expected)
+
+
+def test_the_queue_of_default_args_is_airflows() -> None:
+    with DAG("d", schedule=None, default_args={"queue": "workers"}):
+        one = SubmitJobOperator(task_id="one", command="true")
+        both = SubmitJobOperator(task_id="both", command="true", queue="gpu")
+        mapped = SubmitJobOperator.partial(task_id="m", queue="gpu").expand(command=["true"])
+    assert (one.queue, one.job_queue) == ("workers", None)
+    assert (both.queue, both.job_queue) == ("workers", "gpu")
+    made = mapped.unmap({"command": "true"})
+    assert (mapped.queue, made.queue, made.job_queue) == ("workers", "workers", "gpu")
+
+
+def test_the_lines_of_a_script_are_arguments(ehpc_emulator: Emulator, submit: Make) -> None:
+    script = "#!/bin/bash\n#SBATCH -N 1 -c 2 -J fluid\n#SBATCH --time=1:00:00\necho\n"
+    submit(script=script, cores=3, get_logs=False).run()
+    (made,) = jobs_of(ehpc_emulator)
+    assert made.spec.name.startswith("fluid-")
+    assert (made.spec.nodes, made.spec.cores, made.spec.wall_time) == (1, 3, 3600)
