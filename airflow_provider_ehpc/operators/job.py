@@ -76,7 +76,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     :param memory: memory per node, a number with a unit such as ``4GB``.
     :param wall_time: the time limit of the job: seconds, a ``timedelta``, ``HH:MM:SS`` or ``D-HH:MM:SS``.
     :param priority: a whole number; its range is the API's.
-    :param job_queue: the same as ``queue``, also in ``default_args``; with both, ``queue`` is Airflow's.
+    :param job_queue: the same as ``queue``, also in ``default_args`` and ``expand``; with both, ``queue`` is
+        Airflow's.
     :param array: the indexes of an array job, ``X-Y`` or ``X-Y:STEP``.
     :param environment: environment variables of the job.
     :param stdout_path: a file on the cluster for the standard output.
@@ -228,14 +229,12 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
         """Return the operator to map. Of a mapped task, Airflow would take ``queue`` for the worker's."""
-        if "queue" in kwargs:
+        if "queue" in kwargs and "job_queue" not in kwargs:
             kwargs["job_queue"] = kwargs.pop("queue")
         partial = super().partial(**kwargs)
         if partial.kwargs.get("queue") == DEFAULT_QUEUE:
-            # So that expand(queue=…) is possible.
+            # Airflow fills it in, and would pass it to each mapped task.
             del partial.kwargs["queue"]
-        else:
-            partial.kwargs.setdefault("job_queue", "")
         return partial
 
     # ------------------------------------------------------------------ the job

@@ -244,12 +244,12 @@ def test_the_queue_is_the_jobs() -> None:
         one = SubmitJobOperator(task_id="one", command="true", queue="gpu")
         mapped = SubmitJobOperator.partial(task_id="mapped", queue="gpu").expand(command=["true"])
         plain = SubmitJobOperator.partial(task_id="plain").expand(command=["true"])
-        over = SubmitJobOperator.partial(task_id="over", command="true").expand(queue=["gpu"])
+        over = SubmitJobOperator.partial(task_id="over", command="true").expand(job_queue=["gpu"])
     assert (one.queue, one.job_queue) == ("default", "gpu")
     for operator, command, expected in (
         (mapped, {}, "gpu"),
         (plain, {}, None),
-        (over, {"queue": "gpu"}, "gpu"),
+        (over, {"job_queue": "gpu"}, "gpu"),
     ):
         assert operator.queue == "default"
         made = operator.unmap({"command": "true", **command} if operator is not over else command)
