@@ -48,6 +48,7 @@ __all__ = [
     "asset_states",
     "async_xcom",
     "conf",
+    "is_mapped",
     "no_longer_ours",
     "own_xcom",
     "read_connection",
@@ -97,6 +98,14 @@ def no_longer_ours(error: Exception) -> bool:
     """
     detail = getattr(getattr(error, "error", None), "detail", None)
     return isinstance(detail, dict) and detail.get("status_code") == 404
+
+
+def is_mapped(operator: Any) -> bool:
+    """Return True for an operator that Airflow makes of a mapped one, also within its ``__init__``.
+
+    Airflow passes it the defaults of arguments that the DAG does not name, such as ``queue``.
+    """
+    return bool(getattr(operator, "_BaseOperator__from_mapped", False))
 
 
 def own_xcom(context: Context, key: str) -> Any:

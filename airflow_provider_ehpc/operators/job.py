@@ -20,6 +20,7 @@ from airflow_provider_ehpc.compat import (
     BaseOperator,
     TaskDeferralTimeout,
     conf,
+    is_mapped,
     own_xcom,
 )
 from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound, TaskKilled, without_useless_retries
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.waiting.conditions import WaitConditions
     from airflow_provider_ehpc.waiting.verdict import Verdict
 
-DEFAULT_QUEUE = conf.get("operators", "default_queue", fallback="default")
-"""Airflow's queue of tasks that name none."""
 JOB_ID_KEY = "job_id"
 """Key of the XCom that holds the job's ID."""
 STOP_SEARCH = 3.0
@@ -176,7 +175,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         **kwargs: Any,
     ) -> None:
         # Airflow's operators have a queue, too: that of the worker which runs the task.
-        if job_queue is None and queue != (kwargs.get("default_args") or {}).get("queue"):
+        workers = is_mapped(self) or queue == (kwargs.get("default_args") or {}).get("queue")
+        if job_queue is None and not workers:
             job_queue = queue
         elif queue is not None:
             kwargs["queue"] = queue
@@ -232,8 +232,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         if "queue" in kwargs and "job_queue" not in kwargs:
             kwargs["job_queue"] = kwargs.pop("queue")
         partial = super().partial(**kwargs)
-        if partial.kwargs.get("queue") == DEFAULT_QUEUE:
-            # Airflow fills it in, and would pass it to each mapped task.
+        if partial.kwargs.get("queue", "") is None:
+            # Airflow 3.3 takes this class's default for that of the worker's queue.
             del partial.kwargs["queue"]
         return partial
 

@@ -65,3 +65,19 @@ def test_a_function_that_returns_no_command(conn_id: str, command: Any) -> None:
     operator: Any = dag.get_task("run")
     with pytest.raises(TypeError, match="run has to return the job's command"):
         operator.execute({"ti": TaskInstance()})
+
+
+@pytest.mark.parametrize("queue", ["gpu", None])
+def test_the_queue_is_the_jobs_if_it_is_mapped(queue: str | None) -> None:
+    """Airflow would take it for the queue of the worker."""
+    with DAG("d", schedule=None) as dag:
+
+        @task.hpc_job(queue=queue)
+        def run(n: int) -> str:
+            return f"echo {n}"
+
+        run.expand(n=[1])
+    operator: Any = dag.get_task("run")
+    assert operator.queue == "default"
+    made = operator.unmap({"op_kwargs": {"n": 1}})
+    assert (made.queue, made.job_queue or None) == ("default", queue)
