@@ -80,6 +80,10 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_ehpc.operators.operation_audit"],
             },
         ],
+        "extra-links": [
+            "airflow_provider_ehpc.links.job.CloudConsoleLink",
+            "airflow_provider_ehpc.links.job.ArchivedLogLink",
+        ],
         "task-decorators": [
             {"name": "hpc_job", "class-name": "airflow_provider_ehpc.decorators.hpc_job.hpc_job_task"}
         ],

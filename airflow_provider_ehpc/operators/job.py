@@ -25,6 +25,7 @@ from airflow_provider_ehpc.compat import (
 )
 from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound, TaskKilled, without_useless_retries
 from airflow_provider_ehpc.job_arguments import exit_codes, job_fields, job_spec
+from airflow_provider_ehpc.links.job import ArchivedLogLink, CloudConsoleLink
 from airflow_provider_ehpc.logs.lines import line_encoding
 from airflow_provider_ehpc.operators.base import JobFollower
 from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, parse_policy
@@ -130,6 +131,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         "environment": "json",
         "options": "json",
     }
+    operator_extra_links = (CloudConsoleLink(), ArchivedLogLink())
     ui_color = "#c6e2c3"
     version_id: str | None = None
     target_states = (JobState.SUCCEEDED,)
@@ -288,6 +290,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             self._ref = submission.submit(spec)
             self.log.info("submitted %s under the name %r", self._ref, spec.name)
         context["ti"].xcom_push(key=JOB_ID_KEY, value=self._ref.job_id)
+        self._push_links(context)
         if self._killed.wait(0.0):
             self._stop([self._ref])
             raise TaskKilled(f"Airflow ended the task while it submitted {self._ref}")
@@ -390,6 +393,7 @@ class StopJobOperator(JobFollower, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "conn_id", "cluster_id", "version_id", "api")
+    operator_extra_links = (CloudConsoleLink(),)
     ui_color = "#eac9c1"
     target_states = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
     finished_without_exit_code: FinishedPolicy = "success"
@@ -449,6 +453,7 @@ class StopJobOperator(JobFollower, BaseOperator):
                 if ended := self._ended(error):
                     return ended
             else:
+                self._push_links(context)
                 self._stopped.add(self.ref)
                 self.log.info("asked the cloud to stop %s", self.ref)
             return self._wait() if self.wait_for_completion else self.ref.as_dict()

@@ -12,6 +12,7 @@ from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import without_useless_retries
+from airflow_provider_ehpc.links.job import ArchivedLogLink, CloudConsoleLink
 from airflow_provider_ehpc.logs.lines import line_encoding
 from airflow_provider_ehpc.operators.base import JobFollower
 from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, parse_policy, parse_states
@@ -68,6 +69,7 @@ class JobLogOperator(JobFollower, BaseOperator):
         "api",
         "keep_log_at",
     )
+    operator_extra_links = (CloudConsoleLink(), ArchivedLogLink())
     ui_color = "#d5e8f7"
 
     def __init__(
@@ -130,4 +132,5 @@ class JobLogOperator(JobFollower, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Poll the job, write what is new, wait, until the job has ended and its log is read."""
         with without_useless_retries(), self._stops_at_execution_timeout(context):
+            self._push_links(context)
             return self._follow(context)
