@@ -38,7 +38,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     log_bytes,
     named_cluster,
 )
-from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
+from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_unreported, scheduler_state
 from airflow_provider_ehpc.apis.array import with_members
 from airflow_provider_ehpc.apis.call import ApiError, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
@@ -253,7 +253,7 @@ def _from_list_jobs(ref: JobRef, job: ClassicListedJob) -> JobStatus:
         cluster_id=ref.cluster_id,
         state=scheduler_state(job.state),
         raw_state=job.state,
-        outcome_assumed=outcome_untold(job.state),
+        outcome_assumed=outcome_unreported(job.state),
         may_rerun=may_rerun(job.state),
         name=job.name or None,
         user=job.owner or None,

@@ -37,7 +37,7 @@ from airflow_provider_ehpc.apis.aliyun.ehpc_calls import (
     list_jobs,
     stop_jobs,
 )
-from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
+from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_unreported, scheduler_state
 from airflow_provider_ehpc.apis.aliyun.window import tail
 from airflow_provider_ehpc.apis.array import array_size, with_members
 from airflow_provider_ehpc.apis.call import Flow, NotFound, UnexpectedResponse
@@ -268,7 +268,7 @@ def _from_get_job(ref: JobRef, job: JobInfo) -> JobStatus:
         cluster_id=ref.cluster_id,
         state=scheduler_state(job.state),
         raw_state=job.state,
-        outcome_assumed=outcome_untold(job.state),
+        outcome_assumed=outcome_unreported(job.state),
         may_rerun=may_rerun(job.state),
         name=job.job_name or None,
         user=job.runas_user or None,
@@ -292,7 +292,7 @@ def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
         state=scheduler_state(spec.state),
         raw_state=spec.state,
         reason=spec.comment or None,
-        outcome_assumed=outcome_untold(spec.state),
+        outcome_assumed=outcome_unreported(spec.state),
         may_rerun=may_rerun(spec.state),
         name=job.job_name or None,
         user=spec.runas_user or None,

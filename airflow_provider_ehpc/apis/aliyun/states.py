@@ -7,9 +7,9 @@ FAILED/Failed; GetJob documents none. Other words are the cluster's scheduler's 
 from __future__ import annotations
 
 from airflow_provider_ehpc.apis.job import JobState
-from airflow_provider_ehpc.apis.schedulers.words import may_rerun, outcome_untold, scheduler_state
+from airflow_provider_ehpc.apis.schedulers.words import may_rerun, outcome_unreported, scheduler_state
 
-__all__ = ["may_rerun", "outcome_untold", "scheduler_state", "serverless_state"]
+__all__ = ["may_rerun", "outcome_unreported", "scheduler_state", "serverless_state"]
 
 # DescribeServerlessJobs and ListServerlessJobs document these six. What is being initialised holds its
 # resources already.
