@@ -166,7 +166,7 @@ def test_the_list_behind_a_job_that_the_scheduler_forgot(total: Any) -> None:
         return {"RequestId": "R", "TotalCount": total, "Jobs": {"JobInfo": jobs}}
 
     cloud = Answering(answer)
-    with pytest.raises(NotFound, match="does not know job 4711"):
+    with pytest.raises(NotFound, match="unknown job 4711"):
         cloud.run(EhpcClassicApi().job_status(JobRef("4711", "ehpc-hz-1")))
     assert len(cloud.requests) <= 1 + 4
 
@@ -200,6 +200,6 @@ def test_the_operations_of_a_second_that_never_ends() -> None:
     served = iter([first, *[cloud] * 100])
 
     both = Answering(lambda request: next(served).answer(request))
-    with pytest.raises(ApiError, match="neither Beijing's nor universal time"):
+    with pytest.raises(ApiError, match="neither Beijing time nor UTC"):
         both.run(EhpcOperations("cn-hangzhou").page(1724307700, 1724307800, 0))
     assert len(both.requests) <= 1 + 2 * 3

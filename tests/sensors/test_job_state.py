@@ -365,7 +365,7 @@ def test_wrong_arguments_fail_when_the_dag_is_parsed(arguments: dict[str, Any], 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"version_id": "3"}, "version_id: the API 'ehpc' knows no job versions; leave it out"),
+        ({"version_id": "3"}, "version_id: the API 'ehpc' has no job versions; leave it out"),
         ({"api": "ehcp"}, "api: there is no API 'ehcp'"),
         ({"job_id": "  "}, "job_id: an empty text names no job"),
     ],
