@@ -29,14 +29,14 @@ def end_of_wait(
     *,
     encoding: str = "utf-8",
 ) -> list[dict[str, Any]]:
-    """Return what is known of each job, or raise what the verdict means.
+    """Return each job's last status as a dict, or raise the exception that the verdict stands for.
 
-    :param timed_out: the exception for a deadline that has passed.
-    :param encoding: of the jobs' output, if the API returns bytes.
+    :param timed_out: the exception to raise if the deadline has passed.
+    :param encoding: the encoding of the jobs' output, if the API returns bytes.
     :raises JobFailed: with the state, the reason, the exit code and the last lines of the job's log.
-    :raises JobNotFound: for a job that the cloud does not know.
-    :raises ApiError: if the cloud could not be asked.
-    :raises InvalidArgument: if the connection is gone, or no longer what it was.
+    :raises JobNotFound: for an unknown job.
+    :raises ApiError: if the cloud could not be polled.
+    :raises InvalidArgument: if the connection was removed, or is no longer valid.
     """
     if verdict.outcome is Outcome.REACHED:
         return list(verdict.jobs)
@@ -53,21 +53,21 @@ def end_of_wait(
 
 
 def all_jobs(
-    hook: ApiHook, refs: list[JobRef], terms: WaitConditions, reached: Mapping[JobRef, JobState]
+    hook: ApiHook, refs: list[JobRef], conditions: WaitConditions, reached: Mapping[JobRef, JobState]
 ) -> list[dict[str, Any]]:
-    """Return what is known of each job that reached a target state, for an event that does not hold it.
+    """Return each job's status as a dict, after an event that does not hold them.
 
-    The jobs are polled again. A job that the scheduler has forgotten since, or that cannot be polled, has
-    only its address and the state that it reached.
+    Poll the jobs again. For a job that the scheduler no longer knows, or that cannot be polled, return only
+    its address and the state that it reached.
     """
     try:
         statuses = hook.job_statuses(refs)
     except ApiError as error:
-        log.warning("the jobs' details are missing from the result, because polling them failed: %s", error)
+        log.warning("the result lacks the jobs' details, because polling them failed: %s", error)
         statuses = {}
     jobs = []
     for ref in refs:
-        watch = JobWatch(ref, terms, time.time())
+        watch = JobWatch(ref, conditions, time.time())
         watch.saw(statuses.get(ref), time.time())
         job = watch.status.as_dict() if watch.status else dict(ref.as_dict())
         state = reached.get(ref)
@@ -78,7 +78,7 @@ def all_jobs(
 
 
 def failed_jobs(verdict: Verdict, targets: Collection[JobState]) -> list[str]:
-    """Return a line for each job, up to a hundred, that ended in another state than a target."""
+    """Return a line for each job that ended in another state than a target state, at most a hundred."""
     lines: list[str] = []
     for job in verdict.jobs:
         if len(lines) == FAILED_JOBS:
@@ -92,18 +92,18 @@ def failed_jobs(verdict: Verdict, targets: Collection[JobState]) -> list[str]:
 
 
 def _failed_part(verdict: Verdict, ref: JobRef) -> JobRef:
-    """Return the job whose log explains the failure: of an array, the first sub-job that failed."""
+    """Return the job whose log explains the failure: for an array, the first sub-job that failed."""
     job = next((job for job in verdict.jobs if job.get("job_id") == ref.job_id), {})
     failed = next(iter(job.get("failed_members") or ()), None)
     return ref._replace(job_id=failed) if failed else ref
 
 
 def _with_log(hook: ApiHook, whole: JobRef, ref: JobRef, encoding: str) -> str:
-    """Return the last lines of a failed job's log; a log that cannot be read must not hide the failure."""
+    """Return the last lines of a failed job's log. A log that cannot be read must not hide the failure."""
     try:
         lines = last_lines(hook.log_tail(ref, TAIL_SIZE), "utf-8" if hook.api.log_limits.text else encoding)
     except (ApiError, InvalidArgument) as error:
-        log.info("the log of %s could not be read: %s", ref, error)
+        log.info("cannot read the log of %s: %s", ref, error)
         return f". Its log could not be read: {error}"
     its = "its log" if ref == whole else f"the log of {ref.job_id}"
     return (

@@ -84,7 +84,8 @@ def with_members(parent: JobStatus, members: Mapping[str, JobStatus], size: int 
     failures = {job_id: _failure(members[job_id]) for job_id in blamed[:_NAMED]}
     assumed = parent.outcome_assumed or any(member.outcome_assumed for member in members.values())
     may_rerun = parent.may_rerun or any(member.may_rerun for member in members.values())
-    whole = dataclasses.replace(parent, outcome_assumed=assumed, may_rerun=may_rerun)
+    # Each sub-job is requeued by itself.
+    whole = dataclasses.replace(parent, outcome_assumed=assumed, may_rerun=may_rerun, restarts=None)
     return array_status(whole, states, size, failures)
 
 

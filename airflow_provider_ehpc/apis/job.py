@@ -102,6 +102,8 @@ class JobStatus:
     """The cloud said only that the job ended; SUCCEEDED is then an assumption, not a report."""
     may_rerun: bool = False
     """The state is terminal, but its scheduler may run the job again: only a second poll confirms the end."""
+    restarts: int | None = None
+    """How many times the scheduler has requeued the job; None if the API does not report it."""
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None

@@ -70,7 +70,7 @@ class SavedCursor:
     api: str
     job: Mapping[str, str]
     streams: Mapping[str, StreamMark] = field(default_factory=dict)
-    turn: float | None = field(default=None, compare=False)
+    cycle: float | None = field(default=None, compare=False)
     """Seconds after which, at the latest, the next one was to be saved; None if unknown."""
     totals: LogTotals = field(default_factory=LogTotals, compare=False)
     """What was written up to here."""
@@ -81,7 +81,7 @@ class SavedCursor:
             "api": self.api,
             "job": dict(self.job),
             "streams": {name: asdict(mark) for name, mark in self.streams.items()},
-            "turn": self.turn,
+            "turn": self.cycle,
             "totals": asdict(self.totals),
         }
 
@@ -115,7 +115,7 @@ class LogStream:
         self.progress_at = -math.inf
         """When the progress of its pending line was shown last, in epoch seconds."""
         self.mark = mark
-        self.unproved = mark
+        self.unverified = mark
         """The mark, as long as it is not known that the stream is still the one that it is of."""
         self.held = bytearray()
         """What was read of it meanwhile."""
@@ -161,7 +161,7 @@ class LogStream:
     def begin_anew(self) -> list[str]:
         """Return the line that gets no end, and be as if nothing had been read."""
         rest = self.assembler.flush()
-        self.mark = self.unproved = None
+        self.mark = self.unverified = None
         self._recent = b""
         self._places.clear()
         self.held.clear()

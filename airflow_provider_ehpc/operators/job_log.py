@@ -174,7 +174,7 @@ class JobLogOperator(JobTask, BaseOperator):
         from airflow_provider_ehpc.waiting.watch import JobWatch
 
         started = time.time()
-        terms = self._terms(started)
+        conditions = self._conditions(started)
         first = self._first_status() if self.deferrable else None
         deferred = self.deferrable and not (first and first.state.terminal)
         store = self._store = WorkerStore(context, self.log)
@@ -183,10 +183,10 @@ class JobLogOperator(JobTask, BaseOperator):
             # If the trigger's cursor is lost, a retry knows at least that an earlier try wrote some part of
             # the log.
             begun = cursor or SavedCursor(self.hook.api.name, self.ref.as_dict())
-            store.save(dataclasses.replace(begun, turn=None))
+            store.save(dataclasses.replace(begun, cycle=None))
             store.defer(cursor)
-            self._defer(terms, started, cursor, seen=first is not None)
-        self._watch = JobWatch(self.ref, terms, started)
+            self._defer(conditions, started, cursor, seen=first is not None)
+        self._watch = JobWatch(self.ref, conditions, started)
         follower = LogFollower(
             self.hook.api,
             self.ref,
@@ -195,7 +195,7 @@ class JobLogOperator(JobTask, BaseOperator):
             interval=self.poll_interval,
             settle=self.log_settle_time,
             start=cursor,
-            pace=store,
+            checkpoint_policy=store,
             encoding=self.encoding,
         )
         self._meter = LogMeter(self.hook.api.name, "worker", follower.totals, resumed=cursor is not None)
@@ -204,7 +204,7 @@ class JobLogOperator(JobTask, BaseOperator):
         except TaskKilled:
             store.save(follower.cursor)
             raise
-        return self._result(verdict, {}, dataclasses.asdict(follower.totals), terms.deadline)
+        return self._result(verdict, {}, dataclasses.asdict(follower.totals), conditions.deadline)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the deferral, however it ended; a retry need not repeat what the trigger wrote."""
@@ -224,7 +224,7 @@ class JobLogOperator(JobTask, BaseOperator):
 
     def on_kill(self) -> None:
         """End the wait, and stop the job if ``stop_job_on_kill`` asks for it."""
-        self._killed.pull()
+        self._killed.interrupt()
         if self.stop_job_on_kill:
             self._stop([self.ref])
 
@@ -239,7 +239,7 @@ class JobLogOperator(JobTask, BaseOperator):
                 return None
             raise
 
-    def _terms(self, started: float) -> WaitConditions:
+    def _conditions(self, started: float) -> WaitConditions:
         return WaitConditions(
             target_states=self.target_states,
             finished_without_exit_code=self.finished_without_exit_code,
@@ -248,7 +248,7 @@ class JobLogOperator(JobTask, BaseOperator):
         )
 
     def _defer(
-        self, terms: WaitConditions, started: float, cursor: SavedCursor | None, *, seen: bool
+        self, conditions: WaitConditions, started: float, cursor: SavedCursor | None, *, seen: bool
     ) -> None:
         from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 
@@ -263,7 +263,7 @@ class JobLogOperator(JobTask, BaseOperator):
                 settle=self.log_settle_time,
                 encoding=self.encoding,
                 cursor=cursor.as_dict() if cursor else None,
-                terms=terms.as_dict(),
+                terms=conditions.as_dict(),
                 stop_job_on_kill=self.stop_job_on_kill,
                 seen=seen,
             ),
@@ -290,7 +290,7 @@ class JobLogOperator(JobTask, BaseOperator):
             if self._meter:
                 self._meter.written()
         elif isinstance(step, Note):
-            step.tell(self.log)
+            step.log(self.log)
         elif isinstance(step, Checkpoint) and self._store:
             self._store.save(step.cursor)
             if self._store.outdated:
@@ -326,5 +326,5 @@ class JobLogOperator(JobTask, BaseOperator):
                 self.log.warning(
                     "the log of %s could not be saved at %s: %s", self.ref, self.keep_log_at, error
                 )
-        (job,) = self._jobs(verdict, event, [self.ref], self._terms(time.time()), JobTimedOut)
+        (job,) = self._jobs(verdict, event, [self.ref], self._conditions(time.time()), JobTimedOut)
         return {**job, "log": {**totals, **kept}}

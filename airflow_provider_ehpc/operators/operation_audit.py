@@ -147,7 +147,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
 
     def on_kill(self) -> None:
         """End the wait."""
-        self._killed.pull()
+        self._killed.interrupt()
 
     def _window(self) -> Window:
         window = Window(_moment("start", self.start), _moment("end", self.end))

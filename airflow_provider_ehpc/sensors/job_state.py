@@ -149,7 +149,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
         if self._watch is None:
             started = first.timestamp() if first else time.time()
             seen = first is not None
-            self._watch = JobSetWatch(self.refs, self._terms(started), started, seen_before=seen)
+            self._watch = JobSetWatch(self.refs, self._conditions(started), started, seen_before=seen)
         while (verdict := self._poll(self._watch)) is None:
             if self.deferrable:
                 self._defer(self._watch)
@@ -166,11 +166,11 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             hook, refs = self.hook, watch.waiting
             statuses = by_deadline(deadline, lambda: hook.job_statuses(refs, deadline=deadline))
         except ApiError as error:
-            verdict, notes = watch.failed_to_look(error, time.time())
+            verdict, notes = watch.poll_failed(error, time.time())
         else:
             verdict, notes = watch.saw(statuses, time.time())
         for note in notes:
-            note.tell(self.log)
+            note.log(self.log)
         return verdict
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
@@ -179,7 +179,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
 
         verdict = Verdict.from_event(event)
         for note in verdict.news:
-            note.tell(self.log)
+            note.log(self.log)
         self._waiting = not_reached(event or {}, self.refs, self.target_states)
         return self._result(verdict, event)
 
@@ -218,7 +218,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             self.log.warning("skipped: %s", error)
             raise AirflowSkipException("Skipping due to soft_fail or never_fail.") from error
 
-    def _terms(self, started: float) -> WaitConditions:
+    def _conditions(self, started: float) -> WaitConditions:
         return WaitConditions(
             target_states=self.target_states,
             finished_without_exit_code=self.finished_without_exit_code,
@@ -236,7 +236,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             jobs=[ref.as_dict() for ref in self.refs],
             started=watch.started,
             poll_interval=self.poke_interval,
-            terms=self._terms(watch.started).as_dict(),
+            terms=self._conditions(watch.started).as_dict(),
             stop_job_on_kill=self.stop_job_on_kill,
             seen=watch.settled,
         )
@@ -257,5 +257,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
     def _result(
         self, verdict: Verdict, event: dict[str, Any] | None = None
     ) -> dict[str, Any] | list[dict[str, Any]]:
-        jobs = self._jobs(verdict, event or {}, self.refs, self._terms(time.time()), AirflowSensorTimeout)
+        jobs = self._jobs(
+            verdict, event or {}, self.refs, self._conditions(time.time()), AirflowSensorTimeout
+        )
         return jobs if arguments.is_list(self.job_id) else jobs[0]

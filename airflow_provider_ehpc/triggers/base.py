@@ -146,7 +146,7 @@ class JobTrigger(BaseTrigger):
         return self.refs
 
     @property
-    def wait_terms(self) -> WaitConditions:
+    def conditions(self) -> WaitConditions:
         """What is waited for."""
         return WaitConditions.from_dict(self.terms)
 
@@ -195,7 +195,7 @@ class JobTrigger(BaseTrigger):
     def polling(self) -> AbstractAsyncContextManager[Subscription]:
         """Poll the jobs together with all other triggers of this process."""
         (earliest, first), last = self.first_pauses(), None
-        deadline = self.wait_terms.deadline
+        deadline = self.conditions.deadline
         if deadline is not None:
             last = max(0.2, deadline - time.time())
             first = min(first, last)
@@ -265,4 +265,4 @@ class JobTrigger(BaseTrigger):
         """Write notes to the task log, as soon as that delays no other trigger."""
         for note in notes:
             await emission_budget().room()
-            note.tell(self.log)
+            note.log(self.log)

@@ -102,12 +102,12 @@ class JobLogTrigger(JobTrigger):
         follower = LogFollower(
             hook.api,
             ref,
-            JobWatch(ref, self.wait_terms, self.started, seen_before=self.seen or self.takes_over),
+            JobWatch(ref, self.conditions, self.started, seen_before=self.seen or self.takes_over),
             clock=time.time,
             interval=self.poll_interval,
             settle=self.settle,
             start=start,
-            pace=store,
+            checkpoint_policy=store,
             encoding=self.encoding,
         )
         meter = LogMeter(hook.api.name, "triggerer", follower.totals, resumed=start is not None)
@@ -134,7 +134,7 @@ class JobLogTrigger(JobTrigger):
                 await store.save_in_parting(follower.cursor)
                 raise
         waiting = () if verdict.outcome is Outcome.REACHED else self.refs
-        event = bounded_event(verdict, self.refs, waiting, self.wait_terms.target_states)
+        event = bounded_event(verdict, self.refs, waiting, self.conditions.target_states)
         return {**event, "log": dataclasses.asdict(follower.totals)}
 
     async def cleanup(self) -> None:

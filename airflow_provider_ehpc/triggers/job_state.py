@@ -29,16 +29,16 @@ class JobStateTrigger(JobTrigger):
     async def watch(self) -> dict[str, Any]:
         """Poll the jobs, together with all other triggers of this process, until the wait is over."""
         seen = self.seen or self.takes_over
-        watch = self._watch = JobSetWatch(self.refs, self.wait_terms, self.started, seen_before=seen)
+        watch = self._watch = JobSetWatch(self.refs, self.conditions, self.started, seen_before=seen)
         lateness = Lateness(self.poll_interval)
         async with self.polling() as subscription:
             while True:
                 look = await subscription.look()
                 if isinstance(look, ApiError):
-                    verdict, notes = watch.failed_to_look(look, time.time())
+                    verdict, notes = watch.poll_failed(look, time.time())
                 else:
                     verdict, notes = watch.saw(look, time.time())
-                    notes = lateness.looked(subscription.late) + notes
+                    notes = lateness.polled(subscription.late) + notes
                 if verdict is not None and len(notes) <= _CARRIED:
                     return self._event(dataclasses.replace(verdict, news=tuple(notes)))
                 await self.tell(*notes)
@@ -49,4 +49,4 @@ class JobStateTrigger(JobTrigger):
                 del look, notes
 
     def _event(self, verdict: Verdict) -> dict[str, Any]:
-        return bounded_event(verdict, self.refs, self.waiting, self.wait_terms.target_states)
+        return bounded_event(verdict, self.refs, self.waiting, self.conditions.target_states)

@@ -15,9 +15,9 @@ from typing import Any
 SHOWN = 16 * 1024
 """Bytes of a line that the task log shows."""
 _NUMBERED = re.compile(r"(?:stderr \| )?(out|err) (\d+) of the run ")
-_TURN = re.compile(r"--- resumed at .+; up to one turn \(about ([\d.]+) s\) may be repeated ---")
+_TURN = re.compile(r"--- resumed at .+; up to one cycle \(about ([\d.]+) s\) may be repeated ---")
 _ANEW = re.compile(
-    r"--- resumed at .+; all that was written behind it may be repeated ---"
+    r"--- resumed at .+; all lines written after it may be repeated ---"
     r"|log of .+: reading starts at its beginning\."
 )
 

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.triggerers import Record
 from benchmarks.two_triggerers import Check
 
-MARK = "--- resumed at byte 7 of stdout; up to one turn (about 5 s) may be repeated ---"
+MARK = "--- resumed at byte 7 of stdout; up to one cycle (about 5 s) may be repeated ---"
 
 
 def lines(first: int, last: int, *before: str) -> list[Record]:

@@ -220,7 +220,7 @@ def follow(
     settle: float = 5.0,
     emit_cost: float = 0.0,
     start: SavedCursor | None = None,
-    pace: CheckpointPolicy | None = None,
+    checkpoint_policy: CheckpointPolicy | None = None,
     cut_after: int = 100_000,
     encoding: str = "utf-8",
     **terms: Any,
@@ -239,7 +239,7 @@ def follow(
         interval=interval,
         settle=settle,
         start=start,
-        pace=pace,
+        checkpoint_policy=checkpoint_policy,
         encoding=encoding,
     )
     steps: list[Step] = []

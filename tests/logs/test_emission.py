@@ -261,5 +261,5 @@ def test_no_note_folds_the_log() -> None:
     log = TaskLog()
     logger = logging.Logger("task")
     logger.addHandler(log)
-    Note("stderr | ::group::", warning=True).tell(logger)
+    Note("stderr | ::group::", warning=True).log(logger)
     assert log.warnings == ["stderr | :: group::"]

@@ -120,7 +120,7 @@ def test_a_log_that_cannot_be_read_never_ends_the_wait(transient: bool) -> None:
     assert seen.verdict.outcome is Outcome.REACHED
     assert seen.lines() == [str(second) for second in range(0, 100, 5)]
     assert len([note for note in seen.notes() if "agent is away" in note or "not yours" in note]) == 1
-    assert seen.notes().count("the log can be read again, from where reading stopped") == 1
+    assert seen.notes().count("the log can be read again; reading continues where it stopped") == 1
     assert seen.follower.totals.errors == 4
 
 
@@ -129,7 +129,7 @@ def test_a_log_that_is_never_readable_is_given_up_after_the_end() -> None:
     seen = follow(cloud)
     assert seen.verdict.outcome is Outcome.REACHED
     assert 20 + LOG_OUTAGE <= cloud.clock.passed < 20 + LOG_OUTAGE + 30
-    assert seen.notes(warning=True)[-1].startswith("the log could not be read to its end")
+    assert seen.notes(warning=True)[-1].startswith("the log could not be read to the end")
 
 
 def test_a_log_fault_at_the_end_is_waited_out() -> None:
@@ -191,8 +191,8 @@ def test_a_replaced_file_is_read_again_and_that_is_said() -> None:
     assert seen.lines() == ["old 1", "old 2", "half", "new 1", "new 2"]
     marks = [note for note in seen.notes(warning=True) if note.startswith("--- ")]
     assert marks == [
-        "--- stdout has other content: it was cut or replaced, perhaps by a rerun of "
-        "the job, and is read again from its beginning ---"
+        "--- stdout has other content: it was truncated or replaced, perhaps by a rerun of "
+        "the job, and is read again from the beginning ---"
     ]
 
 
@@ -294,7 +294,7 @@ def test_the_deadline_ends_the_wait() -> None:
     assert 33 <= cloud.clock.passed < 34
     # The next try reads that line whole, and it is to stand there once.
     assert seen.lines() == ["line"]
-    assert "--- stdout is left within a line, of which there is: half" in seen.notes()
+    assert "--- incomplete last line of stdout: half" in seen.notes()
 
 
 def test_a_log_that_grows_for_ever_after_the_end_does_not_hold_the_task() -> None:
@@ -309,9 +309,7 @@ def test_a_log_that_grows_for_ever_after_the_end_does_not_hold_the_task() -> Non
     seen = follow(cloud, deadline=cloud.clock() + 60)
     assert seen.verdict.outcome is Outcome.REACHED
     assert cloud.clock.passed <= 10 + LOG_OUTAGE + 30
-    assert seen.notes(warning=True) == [
-        "the log has not come to its end by the timeout; what follows is missing here"
-    ]
+    assert seen.notes(warning=True) == ["the log was still growing at the timeout; the rest is missing here"]
 
 
 def test_the_last_lines_of_a_job_that_ends_just_in_time_are_read() -> None:
@@ -365,7 +363,7 @@ def test_a_key_that_is_refused_ends_the_wait_at_once() -> None:
     seen = follow(cloud)
     assert seen.verdict.outcome is Outcome.ERROR
     assert seen.lines() == []
-    assert "--- stdout is left within a line, of which there is: half" in seen.notes()
+    assert "--- incomplete last line of stdout: half" in seen.notes()
 
 
 def test_an_api_that_is_away_for_a_while_is_borne() -> None:
@@ -383,7 +381,7 @@ def test_a_word_that_nobody_documents_is_no_end() -> None:
     cloud = Cloud(states=[(0, "RUNNING"), (10, "DEFROSTING"), (50, "SUCCEEDED")])
     seen = follow(cloud)
     assert seen.verdict.outcome is Outcome.REACHED
-    assert len([note for note in seen.notes(warning=True) if "'DEFROSTING', which is not" in note]) == 1
+    assert len([note for note in seen.notes(warning=True) if "undocumented state 'DEFROSTING'" in note]) == 1
 
 
 @pytest.mark.parametrize(("policy", "outcome"), [("success", Outcome.REACHED), ("fail", Outcome.FAILED)])
@@ -490,7 +488,7 @@ def test_the_last_checkpoint_comes_however_seldom_they_are() -> None:
     cloud = Cloud(states=ends(50))
     cloud.write(5, b"first\n")
     cloud.write(45, b"last\n")
-    seen = follow(cloud, pace=Paced(1000, free=False))
+    seen = follow(cloud, checkpoint_policy=Paced(1000, free=False))
     assert follow(cloud, start=seen.cursor).lines() == []
 
 

@@ -66,7 +66,7 @@ def test_an_ignored_offset_repeats_nothing(content: bytes, told: Any, more: bool
     seen = follow(server)
     assert seen.verdict.outcome is Outcome.REACHED
     assert seen.lines() == content.decode().splitlines()
-    stopped = [note for note in seen.notes(warning=True) if "is read no further" in note]
+    stopped = [note for note in seen.notes(warning=True) if "--- reading " in note]
     assert len(stopped) == (len(content) > 64)
     assert all("ignores the offset" in note for note in stopped)
     assert server.made.count("log") < 40
@@ -134,7 +134,7 @@ def test_a_position_that_does_not_go_on(answer: Callable[..., LogChunk], more: b
     seen = follow(server)
     assert seen.verdict.outcome is Outcome.REACHED
     assert len(seen.lines()) <= 4 * 40
-    assert len([note for note in seen.notes(warning=True) if "is read no further" in note]) == 2
+    assert len([note for note in seen.notes(warning=True) if "--- reading " in note]) == 2
     assert server.made.count("log") < 50
 
 
@@ -165,7 +165,7 @@ def test_an_endless_log_ends_with_the_wait(ends: float, interval: float) -> None
     assert server.clock.passed < 60 + 35
     assert seen.lines()[:3] == ["000000000", "000000001", "000000002"]
     if seen.verdict.outcome is Outcome.REACHED:
-        assert any("has not come to its end by the timeout" in note for note in seen.notes(warning=True))
+        assert any("still growing at the timeout" in note for note in seen.notes(warning=True))
 
 
 def test_random_answers_are_given_up() -> None:
@@ -301,7 +301,7 @@ def test_an_honest_server_loses_and_repeats_nothing(
     for at, data in writes:
         server.write(at, data)
         server.write(at, data[::-1] + b"e", "stderr")
-    seen = follow(server, interval=5, settle=12, pace=Paced(every))
+    seen = follow(server, interval=5, settle=12, checkpoint_policy=Paced(every))
     for stream in ("stdout", "stderr"):
         shown = [
             line.rstrip("\r") for line in server.files[stream].decode(errors="backslashreplace").split("\n")

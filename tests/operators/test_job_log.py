@@ -124,11 +124,11 @@ def test_a_log_that_cannot_be_read_does_not_fail_the_task(
     ehpc_emulator.fault("html", operation="GetJobLog", times=7)
     job = make(job_id).execute({})
     assert written(task_log)[1:] == [
-        "the log can be read again, from where reading stopped",
+        "the log can be read again; reading continues where it stopped",
         *(str(n) for n in range(1, 7)),
     ]
     assert job["log"]["errors"] > 0
-    assert len([line for line in task_log.warnings if "reading its log is retried" in line]) == 1
+    assert len([line for line in task_log.warnings if "cannot read the log: " in line]) == 1
 
 
 def test_a_rotated_log_is_followed(
@@ -147,7 +147,7 @@ def test_a_rotated_log_is_followed(
     operator.execute({})
     rotating.join()
     assert [line for line in written(task_log) if not line.startswith("---")] == ["old line one", "new"]
-    assert any("is read again from its beginning" in line for line in task_log.warnings)
+    assert any("is read again from the beginning" in line for line in task_log.warnings)
 
 
 def test_an_unknown_job(make: Make) -> None:
@@ -167,7 +167,7 @@ def test_the_time_is_over(ehpc_emulator: Emulator, make: Make, task_log: TaskLog
 def test_the_execution_timeout_counts_while_deferred(ehpc_emulator: Emulator, make: Make) -> None:
     """Airflow does not enforce it then (GH-69678)."""
     operator = make(ehpc_emulator.submit("sleep 60"), timeout=600, execution_timeout=dt.timedelta(seconds=60))
-    terms = operator._terms(1000.0)
+    terms = operator._conditions(1000.0)
     assert terms.deadline == 1060
 
 
@@ -208,7 +208,7 @@ def test_a_job_that_cannot_be_stopped_is_told(
     job_id = ehpc_emulator.submit("true")
     ehpc_emulator.wait_for(job_id)
     make(job_id, stop_job_on_kill=True).on_kill()
-    assert f"job {job_id} in cluster ehpc-hz-emulator could not be stopped" in task_log.warnings[0]
+    assert f"could not stop job {job_id} in cluster ehpc-hz-emulator" in task_log.warnings[0]
 
 
 # Keeping
@@ -253,7 +253,7 @@ def test_it_defers_with_the_whole_wait(ehpc_emulator: Emulator, make: Make, conn
     assert isinstance(trigger, JobLogTrigger)
     assert (trigger.conn_id, trigger.api, trigger.poll_interval, trigger.settle) == (conn_id, "ehpc", 20, 7)
     assert not trigger.stop_job_on_kill
-    assert trigger.wait_terms.deadline == pytest.approx(trigger.started + 600)
+    assert trigger.conditions.deadline == pytest.approx(trigger.started + 600)
     assert deferred.timeout == dt.timedelta(seconds=600 + 300)
 
 
@@ -316,7 +316,7 @@ def test_a_retry_goes_on_where_the_try_before_was_killed(
 
     def kill() -> None:
         eventually(lambda: STATE_KEY in states and states[STATE_KEY]["streams"])
-        first._killed.pull()
+        first._killed.interrupt()
 
     killing = threading.Thread(target=kill, daemon=True)
     killing.start()
@@ -328,7 +328,7 @@ def test_a_retry_goes_on_where_the_try_before_was_killed(
     result = make(job_id).execute(context)
     again = written(task_log)[before - 1 :]
     assert again[-1] == "end"
-    assert task_log.lines[before].startswith("--- resumed at byte 292 of stdout; up to one turn")
+    assert task_log.lines[before].startswith("--- resumed at byte 292 of stdout; up to one cycle")
     assert [line for line in task_log.lines if line.isdigit()] == [str(n) for n in range(1, 101)]
     assert result["log"] == {"bytes": 296, "lines": 101, "cut_lines": 0, "errors": 0}
     assert states[STATE_KEY][ENDED_KEY] == TI.max_tries
@@ -446,7 +446,7 @@ def test_the_place_is_forgotten_when_the_job_has_ended(
         ({"target_states": ["RUNNING"]}, "RUNNING is no end of a job.* use JobStateSensor"),
         ({"target_states": ["DONE"]}, "target_states: there is no job state 'DONE'"),
         ({"poll_interval": 0}, "poll_interval: 0 is not above 0 seconds"),
-        ({"finished_without_exit_code": "maybe"}, "finished_without_exit_code: it is 'success' or 'fail'"),
+        ({"finished_without_exit_code": "maybe"}, "finished_without_exit_code: expected 'success' or 'fail'"),
     ],
 )
 def test_wrong_arguments_fail_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:

@@ -533,7 +533,7 @@ async def test_a_quota_makes_waits_late_and_breaks_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Three hundred jobs need six pages a turn; the cloud answers four requests a second and refuses more."""
-    monkeypatch.setattr(watch, "LATE", 0.5)
+    monkeypatch.setattr(watch, "LATE_POLL", 0.5)
     notes: list[str] = []
     monkeypatch.setattr(watch.Note, "tell", lambda self, log: notes.append(self.text))
     with Emulator(tmp_path, scheduler="timetable") as emulator:

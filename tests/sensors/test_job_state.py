@@ -116,7 +116,7 @@ def test_a_state_on_the_way_can_be_wanted(ehpc_emulator: Emulator, make: Make) -
 def test_finished_can_count_as_failure(ehpc_emulator: Emulator, make: Make) -> None:
     job_id = ehpc_emulator.submit("exit 7")
     ehpc_emulator.fault("finished_hides_failure")
-    with pytest.raises(JobFailed, match="no exit code is reported, and the policy is to fail"):
+    with pytest.raises(JobFailed, match="no exit code is reported; finished_without_exit_code is 'fail'"):
         make(job_id, finished_without_exit_code="fail").execute({})
     assert make(job_id).execute({})["state"] == "SUCCEEDED"
 
@@ -253,7 +253,7 @@ def test_it_defers_with_the_whole_wait(ehpc_emulator: Emulator, make: Make, conn
     assert (trigger.conn_id, trigger.api, trigger.poll_interval) == (conn_id, "ehpc", 45)
     assert trigger.stop_job_on_kill
     assert [ref.job_id for ref in trigger.refs] == [job_id]
-    assert trigger.wait_terms.deadline == pytest.approx(trigger.started + 600)
+    assert trigger.conditions.deadline == pytest.approx(trigger.started + 600)
     # Behind the trigger's own deadline, which can say what it saw.
     assert deferred.timeout == dt.timedelta(seconds=600 + 300)
     assert deferred.method_name == "execute_complete"
@@ -343,7 +343,7 @@ def test_a_killed_sensor_stops_what_it_waits_for_where_asked(
     assert ehpc_emulator.wait_for(first).phase == "CANCELLED"
     assert ehpc_emulator.wait_for(second).phase == "CANCELLED"
     assert len(task_log.warnings) == 1
-    assert f"job {over} in cluster ehpc-hz-emulator could not be stopped" in task_log.warnings[0]
+    assert f"could not stop job {over} in cluster ehpc-hz-emulator" in task_log.warnings[0]
 
 
 # Arguments
@@ -354,7 +354,10 @@ def test_a_killed_sensor_stops_what_it_waits_for_where_asked(
     [
         ({"target_states": ["DONE"]}, "target_states: there is no job state 'DONE'"),
         ({"target_states": []}, "target_states: name at least one state"),
-        ({"finished_without_exit_code": "ignore"}, "finished_without_exit_code: it is 'success' or 'fail'"),
+        (
+            {"finished_without_exit_code": "ignore"},
+            "finished_without_exit_code: expected 'success' or 'fail'",
+        ),
     ],
 )
 def test_wrong_arguments_fail_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:

@@ -78,7 +78,7 @@ def test_a_trigger_survives_its_way_through_the_database(
     module, _, name = path.rpartition(".")
     rebuilt = getattr(importlib.import_module(module), name)(**json.loads(json.dumps(kwargs)))
     assert rebuilt.serialize() == trigger.serialize()
-    for name in ("conn_id", "api", "started", "poll_interval", "wait_terms", "stop_job_on_kill"):
+    for name in ("conn_id", "api", "started", "poll_interval", "conditions", "stop_job_on_kill"):
         assert getattr(rebuilt, name) == getattr(trigger, name)
     assert rebuilt.refs == trigger.refs
 
@@ -312,7 +312,7 @@ async def test_a_trigger_goes_on_where_the_one_before_was_killed(
     event = await fire(second)
     lines = [line for record in task_log.lines for line in record.split("\n")]
     assert [line for line in lines if line.isdigit()] == [str(n) for n in range(1, 101)]
-    assert any(line.startswith("--- resumed at byte 292 of stdout; up to one turn") for line in lines)
+    assert any(line.startswith("--- resumed at byte 292 of stdout; up to one cycle") for line in lines)
     assert event["log"] == {"bytes": 296, "lines": 101, "cut_lines": 0, "errors": 0}
 
 
@@ -405,7 +405,7 @@ async def test_a_kill_stops_the_others_where_one_cannot_be_stopped(
     await trigger.cleanup()
     assert (await asyncio.to_thread(ehpc_emulator.wait_for, going)).phase == "CANCELLED"
     assert len(task_log.warnings) == 1
-    assert f"job {over} in cluster {ehpc_emulator.cluster_id} could not be stopped" in task_log.warnings[0]
+    assert f"could not stop job {over} in cluster {ehpc_emulator.cluster_id}" in task_log.warnings[0]
 
 
 @KINDS

@@ -23,7 +23,7 @@ from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
 @pytest.fixture
 def switch() -> Iterator[InterruptibleWait]:
     made = InterruptibleWait()
-    before = signal.signal(signal.SIGUSR1, lambda number, frame: made.pull())
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: made.interrupt())
     yield made
     signal.signal(signal.SIGUSR1, before)
 

@@ -44,6 +44,8 @@ class PbsJob(ResponseModel):
     queue: Text = ""
     comment: Text = ""
     depend: Text = ""
+    run_count: Number = None
+    """How many times PBS has started the job."""
     exec_host: Text = ""
     """``compute000/0*2+compute001/1``: the first is where the job's script runs."""
     created: PbsTime = Field(None, alias="ctime")
@@ -173,6 +175,7 @@ def pbs_status(ref: JobRef, job: PbsJob) -> JobStatus:
         # A rerun job still has the exit status of its first run; an array has that of one sub-job.
         exit_code=job.exit_status if ended and not job.is_array else None,
         outcome_assumed=assumed,
+        restarts=_restarts(job, state),
         reason=_reason(job, state),
         name=job.name or None,
         user=job.owner.partition("@")[0] or None,
@@ -186,6 +189,14 @@ def pbs_status(ref: JobRef, job: PbsJob) -> JobStatus:
         stderr_path=_path(job.error_path),
         array=job.array_counts if job.is_array and not ended else {},
     )
+
+
+def _restarts(job: PbsJob, state: JobState) -> int | None:
+    """Return how many times a job was requeued: a job that waits has no run of its own yet."""
+    if job.run_count is None:
+        return None
+    waits = state in (JobState.PENDING, JobState.QUEUED)
+    return max(0, job.run_count - (0 if waits else 1))
 
 
 def _path(text: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
-from airflow_provider_ehpc.apis.response import PascalResponseModel, Text, Time, pascal
+from airflow_provider_ehpc.apis.response import Number, PascalResponseModel, Text, Time, pascal
 from airflow_provider_ehpc.apis.schedulers.ids import member_id
 from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 from airflow_provider_ehpc.apis.schedulers.words import Dialect, meaning
@@ -73,6 +73,8 @@ class SlurmJob(PascalResponseModel):
     end_time: SlurmTime = None
     """For a running job, the end of its time limit."""
     node_list: SlurmText = ""
+    restarts: Number = None
+    """How many times Slurm has requeued the job; slurmrestd calls it ``restart_cnt``."""
     std_out: SlurmText = ""
     std_err: SlurmText = ""
 
@@ -94,6 +96,7 @@ _RESTD_NAMES = {
     "name": "JobName",
     "username": "UserId",
     "nodes": "NodeList",
+    "restartcnt": "Restarts",
     "standardoutput": "StdOut",
     "standarderror": "StdErr",
 }
@@ -188,6 +191,7 @@ def slurm_status(ref: JobRef, job: SlurmJob) -> JobStatus:
         raw_state=job.job_state,
         exit_code=code,
         may_rerun=may_rerun,
+        restarts=job.restarts,
         reason="; ".join(part for part in (reason, words) if part) or None,
         name=job.job_name or None,
         user=job.user_id.partition("(")[0] or None,

@@ -184,3 +184,14 @@ def test_a_real_job(job_id):
     assert not reported.outcome_assumed
     if reported.state in (JobState.FAILED, JobState.CANCELLED):
         assert reported.reason
+    runs = attributes.get("run_count")
+    assert reported.restarts == (None if runs is None else runs - 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "runs", "restarts"),
+    [("R", 1, 0), ("R", "3", 2), ("F", 2, 1), ("Q", 0, 0), ("Q", 1, 1), ("H", 2, 2), ("R", None, None)],
+)
+def test_restarts(state, runs, restarts):
+    """PBS counts runs; a requeued job that waits has no run of its own yet."""
+    assert status(job_state=state, run_count=runs).restarts == restarts

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.apis.schedulers.described import describe, read_jobs
-from airflow_provider_ehpc.apis.schedulers.slurm import SlurmJob, slurm_status
+from airflow_provider_ehpc.apis.schedulers.slurm import SlurmJob, slurm_fields, slurm_status
 
 REF = JobRef("5", "ehpc-hz-1")
 OUTPUT = "the job could not be launched: check that its output files can be written"
@@ -109,6 +109,20 @@ def test_a_terminal_state_that_may_not_be_final():
     assert not status(JobState="FAILED").may_rerun
 
 
+@pytest.mark.parametrize(
+    ("fields", "restarts"),
+    [
+        ({"Restarts": "2"}, 2),
+        ({"Restarts": 0}, 0),
+        ({"restart_cnt": {"set": True, "infinite": False, "number": 3}}, 3),
+        ({"Restarts": "many"}, None),
+        ({}, None),
+    ],
+)
+def test_restarts(fields, restarts):
+    assert status(**slurm_fields({"job_state": ["RUNNING"], "job_id": 5, **fields})).restarts == restarts
+
+
 # From scontrol 22.05.8; a user could choose this name and this command.
 ARRAY = """JobId=2 ArrayJobId=2 ArrayTaskId=3-6%2 ArrayTaskThrottle=2 JobName=a JobState=COMPLETED b
    UserId=root(0) GroupId=root(0) MCS_label=N/A
@@ -147,9 +161,10 @@ def test_the_text_of_scontrol():
     """An array has one entry for each sub-job that started, and one for all that wait."""
     whole = described(ARRAY, "2")
     assert (whole.state, whole.array) == (JobState.QUEUED, {"QUEUED": 4, "SUCCEEDED": 1, "FAILED": 1})
+    assert whole.restarts is None
     part = described(ARRAY, "2_2")
     assert (part.state, part.exit_code, part.name) == (JobState.FAILED, 7, "a JobState=COMPLETED b")
-    assert part.stdout_path == "/tmp/out.txt"
+    assert (part.stdout_path, part.restarts) == ("/tmp/out.txt", 0)
     assert described(ARRAY, "2_1").state is JobState.SUCCEEDED
 
 
