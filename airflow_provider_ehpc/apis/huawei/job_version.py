@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.huawei.fields import Metrics
+from airflow_provider_ehpc.apis.huawei.common import Metrics
 from airflow_provider_ehpc.apis.huawei.states import status_name, status_state
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
 from airflow_provider_ehpc.apis.response import Flag, Id, Items, Number, ResponseModel, Text, Time

@@ -22,15 +22,15 @@ from airflow_provider_ehpc.apis.call import (
     NotSupported,
     UnexpectedResponse,
 )
-from airflow_provider_ehpc.apis.huawei.flows import (
+from airflow_provider_ehpc.apis.huawei.common import (
     ProjectApi,
     read_streams,
     stop_unless_over,
 )
 from airflow_provider_ehpc.apis.huawei.job_version import JobVersion, ListedJobVersion
-from airflow_provider_ehpc.apis.huawei.lines import LogLines, newest_lines, read_lines
+from airflow_provider_ehpc.apis.huawei.logs_bytes import SLICE, LogSlice, read_slices
+from airflow_provider_ehpc.apis.huawei.logs_lines import LogLines, newest_lines, read_lines
 from airflow_provider_ehpc.apis.huawei.protocol import modelarts_call, project_path
-from airflow_provider_ehpc.apis.huawei.slices import SLICE, LogSlice, read_slices
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
     JobRef,

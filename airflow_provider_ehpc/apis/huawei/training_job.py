@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.huawei.fields import Content
+from airflow_provider_ehpc.apis.huawei.common import Content
 from airflow_provider_ehpc.apis.huawei.states import phase_state
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.response import Flag, Id, Items, Number, ResponseModel, Text, Time

@@ -12,7 +12,9 @@ from pydantic import BaseModel
 from airflow_provider_ehpc.apis.call import ApiResponse
 from airflow_provider_ehpc.apis.huawei.iam import CreateTokenResponse
 from airflow_provider_ehpc.apis.huawei.job_version import JobVersion
-from airflow_provider_ehpc.apis.huawei.lines import LogLines
+from airflow_provider_ehpc.apis.huawei.logs_bytes import LogSlice
+from airflow_provider_ehpc.apis.huawei.logs_lines import LogLines
+from airflow_provider_ehpc.apis.huawei.logs_preview import LogPreview
 from airflow_provider_ehpc.apis.huawei.modelarts import (
     EventsResponse,
     SearchResponse,
@@ -24,9 +26,7 @@ from airflow_provider_ehpc.apis.huawei.modelarts_v1 import (
     LogFilesResponse,
     StopResponse,
 )
-from airflow_provider_ehpc.apis.huawei.preview import LogPreview
 from airflow_provider_ehpc.apis.huawei.protocol import read_answer
-from airflow_provider_ehpc.apis.huawei.slices import LogSlice
 from airflow_provider_ehpc.apis.huawei.training_job import TrainingJob
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.apis.response import ResponseModel

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pydantic import AliasChoices, Field
 
 from airflow_provider_ehpc.apis.call import ApiCall, Flow
-from airflow_provider_ehpc.apis.huawei.fields import Content
+from airflow_provider_ehpc.apis.huawei.common import Content
 from airflow_provider_ehpc.apis.response import Flag, Number, ResponseModel
 
 SLICE = 2048

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from airflow_provider_ehpc.apis.huawei.preview import LogPreview, NewPart, is_preview, new_part
+from airflow_provider_ehpc.apis.huawei.logs_preview import LogPreview, NewPart, is_preview, new_part
 from airflow_provider_ehpc.apis.job import LogPosition
 
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, UnexpectedResponse
-from airflow_provider_ehpc.apis.huawei.fields import Content
+from airflow_provider_ehpc.apis.huawei.common import Content
 from airflow_provider_ehpc.apis.job import LogPosition
 from airflow_provider_ehpc.apis.response import Number, ResponseModel, Text
 

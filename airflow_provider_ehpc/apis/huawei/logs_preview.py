@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pydantic import AliasChoices, Field
 
-from airflow_provider_ehpc.apis.huawei.fields import Content
+from airflow_provider_ehpc.apis.huawei.common import Content
 from airflow_provider_ehpc.apis.job import LogPosition
 from airflow_provider_ehpc.apis.response import Number, ResponseModel
 

@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_ehpc.apis.call import ApiCall, ApiRequest, ApiResponse, Flow
-from airflow_provider_ehpc.apis.huawei.flows import read_streams
+from airflow_provider_ehpc.apis.huawei.common import read_streams
+from airflow_provider_ehpc.apis.huawei.logs_bytes import SLICE, read_slices
 from airflow_provider_ehpc.apis.huawei.modelarts_v1 import show_log_slice
-from airflow_provider_ehpc.apis.huawei.slices import SLICE, read_slices
 from airflow_provider_ehpc.apis.job import JobRef, LogBatch, LogChunk
 from tests.apis.huawei.drive import answer, drive
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_ehpc.apis.call import ApiCall, UnexpectedResponse
-from airflow_provider_ehpc.apis.huawei.lines import LinesRead, LogLines, _later, newest_lines, read_lines
+from airflow_provider_ehpc.apis.huawei.logs_lines import LinesRead, LogLines, _later, newest_lines, read_lines
 from airflow_provider_ehpc.apis.huawei.modelarts import show_log_lines
 from airflow_provider_ehpc.apis.job import LogPosition
 from tests.apis.huawei.aom import CREATED_MS, FIRST, AomLog
