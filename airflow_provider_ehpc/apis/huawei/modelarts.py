@@ -17,7 +17,7 @@ from airflow_provider_ehpc.apis.call import (
     NotFound,
     UnexpectedResponse,
 )
-from airflow_provider_ehpc.apis.huawei.common import ProjectApi, read_streams, stop_unless_over
+from airflow_provider_ehpc.apis.huawei.common import ProjectApi, read_streams, stop_unless_ended
 from airflow_provider_ehpc.apis.huawei.logs_lines import LogLines, newest_lines, read_lines
 from airflow_provider_ehpc.apis.huawei.logs_preview import is_preview, new_part
 from airflow_provider_ehpc.apis.huawei.modelarts_calls import (
@@ -71,10 +71,10 @@ __all__ = [
 
 
 class ModelArtsApi(ProjectApi):
-    """The common surface over ModelArts API v2. A job's streams are its tasks, such as ``worker-0``."""
+    """The common interface for ModelArts API v2. A job's streams are its tasks, such as ``worker-0``."""
 
     name = "modelarts"
-    # Sizes stand for numbers of lines here: the least is ten lines, the most some pages of 500.
+    # Sizes are converted to numbers of lines: from ten lines to some pages of 500.
     log_limits = LogLimits(largest=256 * 1024, smallest=1280, text=True)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
@@ -82,29 +82,29 @@ class ModelArtsApi(ProjectApi):
         self.refuse_cluster(cluster_id)
         if version_id:
             raise InvalidArgument(
-                f"version_id: the API {self.name!r} knows no job versions; leave it out, or set "
+                f"version_id: the API {self.name!r} has no job versions; leave it out, or set "
                 "api='modelarts-v1'"
             )
         if not job_id.strip():
-            raise InvalidArgument("job_id: an empty text names no job")
+            raise InvalidArgument("job_id: must not be empty")
         return JobRef(job_id.strip())
 
     def job_status(self, ref: JobRef) -> Flow[JobStatus]:
-        """Ask ShowTrainingJobDetails."""
+        """Request the job with ShowTrainingJobDetails."""
         job = yield show_training_job(self.project_id, ref.job_id)
         status: JobStatus = job.job_status(ref)
         return status
 
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
-        """Search the jobs where that is cheaper, and ask for the others one by one."""
-        # Why a job failed only its details tell.
+        """Search the jobs if that takes fewer requests, and request the others one by one."""
+        # Only a job's details contain the reason of a failure.
         lists = [
             JobsList(partial(self._page, phases), PAGE_SIZE) for phases in (UNFINISHED_PHASES, ["Completed"])
         ]
         return statuses_by_page_or_job(refs, lambda _ref: lists, self.job_status)
 
     def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
-        """Search the project's unfinished jobs, then all of them from the newest on."""
+        """Search the project's unfinished jobs, then all jobs from the newest on."""
         self.refuse_cluster(cluster_id)
         unfinished = yield from all_pages(partial(self._rows, UNFINISHED_PHASES), _job_id, PAGE_SIZE)
         newest = yield from newest_pages(
@@ -116,9 +116,9 @@ class ModelArtsApi(ProjectApi):
         return {job_id: _cluster_job(job) for job_id, job in {**unfinished, **newest}.items() if job_id}
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Read each task's log by lines; by previews where the endpoint has no lines to give.
+        """Read each task's log by lines, or by previews if the endpoint has no lines.
 
-        ``size`` is reached by whole pages of lines; a preview, of up to 5 MB, comes whole.
+        Pages of lines are read until ``size`` is reached. A preview, of up to 5 MB, is read whole.
         """
         job = yield show_training_job(self.project_id, ref.job_id)
         batch: LogBatch = yield from read_streams(
@@ -128,7 +128,7 @@ class ModelArtsApi(ProjectApi):
         return batch
 
     def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Read the newest lines: of the tasks that failed where the cloud tells which, else of all."""
+        """Read the newest lines of the tasks that failed, or of all if the cloud does not report which."""
         job = yield show_training_job(self.project_id, ref.job_id)
         chunks = []
         for task in filter(None, job.failed_tasks or job.status.tasks):
@@ -141,27 +141,27 @@ class ModelArtsApi(ProjectApi):
         return tuple(chunks)
 
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
-        """Ask CreateTrainingJob."""
+        """Submit a job with CreateTrainingJob."""
         self.refuse_cluster(cluster_id)
         job = yield create_training_job(self.project_id, job_body(spec, self.name))
         if not job.metadata.id:
             raise UnexpectedResponse(
-                "CreateTrainingJob told no job id; look the job up by its name before submitting it again"
+                "CreateTrainingJob returned no job id; look the job up by its name before submitting it again"
             )
         return JobRef(job.metadata.id)
 
     def stop(self, ref: JobRef) -> Flow[None]:
-        """Ask StopTrainingJob."""
-        return stop_unless_over(terminate_training_job(self.project_id, ref.job_id), self.job_status(ref))
+        """Stop the job with StopTrainingJob."""
+        return stop_unless_ended(terminate_training_job(self.project_id, ref.job_id), self.job_status(ref))
 
     def _page(self, phases: Sequence[str], number: int) -> Flow[JobsPage]:
-        answer = yield search_training_jobs(self.project_id, page=number, phases=phases)
-        refs = [(JobRef(job.metadata.id), job) for job in answer.items if job.metadata.id]
-        return JobsPage({ref: job.job_status(ref) for ref, job in refs}, len(answer.items), answer.count)
+        page = yield search_training_jobs(self.project_id, page=number, phases=phases)
+        refs = [(JobRef(job.metadata.id), job) for job in page.items if job.metadata.id]
+        return JobsPage({ref: job.job_status(ref) for ref, job in refs}, len(page.items), page.count)
 
     def _rows(self, phases: Sequence[str], number: int) -> Flow[tuple[list[TrainingJob], int | None]]:
-        answer = yield search_training_jobs(self.project_id, page=number - 1, phases=phases)
-        return answer.items, answer.count
+        page = yield search_training_jobs(self.project_id, page=number - 1, phases=phases)
+        return page.items, page.count
 
     def _read_task(
         self, ref: JobRef, task: str, position: LogPosition, created_at: datetime | None, size: int
@@ -173,13 +173,13 @@ class ModelArtsApi(ProjectApi):
                 partial(self._after, ref, task), partial(self._newest, ref, task), position, created_at, size
             )
         except (InvalidRequest, NotFound):
-            # From a preview it cannot be told what was read by lines, so only a beginning may change over.
+            # Lines cannot be found again in a preview, so only a log that was not read yet can change to it.
             if position != 0:
                 raise
             read = None
         if read is None:
             batch = yield from self._preview(ref, task, position)
-            note = f"{task}: the endpoint gives no log lines, so the log is followed by its last 5 MB"
+            note = f"{task}: the endpoint has no log lines, so the log is followed by its last 5 MB"
             return LogBatch(batch.chunks, more=False, notes=(note, *batch.notes))
         return LogBatch((LogChunk(task, read.data, read.next),), read.more)
 

@@ -24,7 +24,7 @@ from airflow_provider_ehpc.apis.response import Items, Number, ResponseModel, Te
 
 VERSION = "v2"
 PAGE_SIZE = 50
-"""The most jobs that one page of a search may hold."""
+"""Maximum number of jobs on a page of a search."""
 
 
 def _path(project_id: str, *segments: str) -> str:
@@ -32,7 +32,7 @@ def _path(project_id: str, *segments: str) -> str:
 
 
 def show_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]:
-    """ShowTrainingJobDetails: one job."""
+    """Show one job (ShowTrainingJobDetails)."""
     call = modelarts_call(
         "ShowTrainingJobDetails",
         TrainingJob,
@@ -45,12 +45,12 @@ def show_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]:
 
 
 class SearchResponse(ResponseModel):
-    """Answer of ListTrainingJobs: one page."""
+    """Response of ListTrainingJobs: one page."""
 
     total: Number = None
-    """Jobs the user has."""
+    """Number of all of the user's jobs."""
     count: Number = None
-    """Jobs of them that the search finds, on all pages."""
+    """Number of jobs that the search finds, on all pages."""
     limit: Number = None
     offset: Number = None
     sort_by: Text = ""
@@ -65,12 +65,12 @@ class SearchResponse(ResponseModel):
 def search_training_jobs(
     project_id: str, *, page: int = 0, page_size: int = PAGE_SIZE, **search: Unpack[Search]
 ) -> ApiCall[SearchResponse]:
-    """ListTrainingJobs: a page of the project's jobs.
+    """Search the project's jobs (ListTrainingJobs).
 
     :param page: the first is 0. The API calls it ``offset``, but it counts pages.
     :param page_size: at most 50.
     :param search: see :class:`~.search.Search`.
-    :raises InvalidArgument: for a condition of another form.
+    :raises InvalidArgument: for an invalid search.
     """
     return modelarts_call(
         "ListTrainingJobs",
@@ -78,19 +78,15 @@ def search_training_jobs(
         "POST",
         project_path(VERSION, project_id, "training-job-searches"),
         project_id=project_id,
-        body={
-            "offset": page,
-            "limit": page_size,
-            **search_body(search),
-        },
+        body={"offset": page, "limit": page_size, **search_body(search)},
         subject=f"project {project_id}",
     )
 
 
 def create_training_job(project_id: str, body: dict[str, Any]) -> ApiCall[TrainingJob]:
-    """CreateTrainingJob: submit a job; :func:`~.submission.job_body` makes the body.
+    """Submit a job (CreateTrainingJob); :func:`~.submission.job_body` returns the body.
 
-    There is no idempotency token, but a name can be used once in a project (``ModelArts.2751``).
+    There is no idempotency token, but a name can be used only once in a project (``ModelArts.2751``).
     """
     return modelarts_call(
         "CreateTrainingJob",
@@ -106,7 +102,7 @@ def create_training_job(project_id: str, body: dict[str, Any]) -> ApiCall[Traini
 
 
 def terminate_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]:
-    """StopTrainingJob: stop a job that is being created, waits or runs; refused for others (409)."""
+    """Stop a job that is being created, waits or runs (StopTrainingJob). Others are rejected (409)."""
     call = modelarts_call(
         "StopTrainingJob",
         TrainingJob,
@@ -121,7 +117,7 @@ def terminate_training_job(project_id: str, job_id: str) -> ApiCall[TrainingJob]
 
 
 class TrainingEvent(ResponseModel):
-    """Something that happened to a job."""
+    """An event in the life of a job."""
 
     time: Time = None
     level: Text = ""
@@ -131,7 +127,7 @@ class TrainingEvent(ResponseModel):
 
 
 class EventsResponse(ResponseModel):
-    """Answer of ListTrainingJobEvents: one page."""
+    """Response of ListTrainingJobEvents: one page."""
 
     total: Number = None
     limit: Number = None
@@ -154,15 +150,17 @@ def list_training_job_events(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> ApiCall[EventsResponse]:
-    """ListTrainingJobEvents: what happened to a job.
+    """List a job's events (ListTrainingJobEvents).
 
     :param limit: at most 100.
     :param level: ``Info``, ``Warning`` or ``Error``.
     :param pattern: a part of the message, of at most 256 characters.
-    :param since: aware; given together with ``until`` or not at all.
+    :param since: aware; requires ``until``.
+    :param until: aware; requires ``since``.
+    :raises InvalidArgument: if only one of the two is given, or if a time has no zone.
     """
     if (since is None) != (until is None):
-        raise InvalidArgument("since and until: give both or none; the API takes a window only whole")
+        raise InvalidArgument("since and until: set both or none; the API accepts only a range")
     return modelarts_call(
         "ListTrainingJobEvents",
         EventsResponse,
@@ -183,7 +181,7 @@ def list_training_job_events(
 
 
 class TasksResponse(ResponseModel):
-    """Answer of ListTrainingJobTasks, which is a bare list."""
+    """Response of ListTrainingJobTasks, which is a bare list."""
 
     tasks: Items[TaskIp] = Field(default_factory=list)
 
@@ -191,9 +189,9 @@ class TasksResponse(ResponseModel):
 def list_training_job_tasks(
     project_id: str, job_id: str, *, schedule_count: int | None = None
 ) -> ApiCall[TasksResponse]:
-    """ListTrainingJobTasks: on which node each task was placed.
+    """List a job's tasks and their nodes (ListTrainingJobTasks).
 
-    :param schedule_count: only the placements of this scheduling; fault tolerance makes several.
+    :param schedule_count: number of a scheduling; fault tolerance may schedule a job several times.
     """
     return modelarts_call(
         "ListTrainingJobTasks",
@@ -210,9 +208,9 @@ def list_training_job_tasks(
 def show_log_lines(
     project_id: str, job_id: str, task: str, *, base_line: str | None, lines: int, order: str
 ) -> ApiCall[LogLines]:
-    """ShowTrainingJobLogsFromAom: a page of a task's log.
+    """Show a page of a task's log (ShowTrainingJobLogsFromAom).
 
-    :param base_line: where the page starts; the newest line where None.
+    :param base_line: the line at which the page starts; None for the newest line.
     :param lines: at most 500.
     :param order: ``asc`` goes from old to new, ``desc`` from new to old.
     """
@@ -229,7 +227,7 @@ def show_log_lines(
 
 
 def show_log_preview(project_id: str, job_id: str, task: str) -> ApiCall[LogPreview]:
-    """ShowTrainingJobLogsPreview: the newest 5 MB, at most, of a task's log."""
+    """Show at most the last 5 MB of a task's log (ShowTrainingJobLogsPreview)."""
     return modelarts_call(
         "ShowTrainingJobLogsPreview",
         LogPreview,

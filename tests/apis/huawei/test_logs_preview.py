@@ -119,7 +119,7 @@ def test_log_that_began_anew_is_read_anew() -> None:
     log.data = b"second attempt\n"
     second = log.read(part.next)
     assert second.data == b"second attempt\n"
-    assert second.note == "the log of worker-0 is shorter than what was read of it: it was begun anew"
+    assert second.note == "the log of worker-0 is shorter than before: it was started again"
 
 
 def test_characters_cut_at_the_previews_beginning() -> None:

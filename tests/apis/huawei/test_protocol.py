@@ -19,7 +19,7 @@ from airflow_provider_ehpc.apis.huawei.protocol import (
     LOG_NOT_READY,
     modelarts_call,
     project_path,
-    read_answer,
+    read_response,
 )
 from airflow_provider_ehpc.apis.response import Number, ResponseModel, Text
 from tests.apis.huawei.drive import answer, refusal, sample
@@ -32,7 +32,7 @@ class Contents(ResponseModel):
 
 def error_of(response: ApiResponse) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        read_answer(Contents, response)
+        read_response(Contents, response)
     return caught.value
 
 
@@ -133,19 +133,19 @@ def test_a_refusal_with_200_is_an_error(told: dict[str, object], message: str) -
 
 def test_missing_is_success_counts_as_success() -> None:
     """v2 has no such field."""
-    assert read_answer(Contents, answer({"content": "x", "size": "10"})) == Contents(content="x", size=10)
+    assert read_response(Contents, answer({"content": "x", "size": "10"})) == Contents(content="x", size=10)
 
 
 def test_204_is_an_empty_answer() -> None:
     """NotReadyToFetchLog has no body: no log yet, and no error."""
-    assert read_answer(Contents, answer(None, 204), nothing=LOG_NOT_READY) == Contents()
+    assert read_response(Contents, answer(None, 204), nothing=LOG_NOT_READY) == Contents()
 
 
 def test_codes_for_nothing_yet_are_an_empty_answer() -> None:
     """LogFileNotGenerated comes with 400 where another region sends 204."""
-    assert read_answer(Contents, refusal("ModelArts.2818"), nothing=LOG_NOT_READY) == Contents()
+    assert read_response(Contents, refusal("ModelArts.2818"), nothing=LOG_NOT_READY) == Contents()
     with pytest.raises(InvalidRequest, match="refused"):
-        read_answer(Contents, refusal("ModelArts.2818"))
+        read_response(Contents, refusal("ModelArts.2818"))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_refused_signature_is_not_repeated_in_the_message() -> None:
         ("APIG.0301", 401, "AK access failed to reach the limit,forbidden.", "locked for five minutes"),
         ("APIG.0301", 401, "calc ak sk signature fail:signature expired", "clock"),
         ("APIG.0301", 401, "Get secretKey failed,ak:AKEXAMPLE,err:ak not exist", "login"),
-        ("APIG.0301", 401, "decrypt token fail", "token is not good"),
+        ("APIG.0301", 401, "decrypt token fail", "token is not valid"),
         ("ModelArts.2763", 400, "The selected flavor is invalid.", "'flavor_id'"),
         ("ModelArts.2785", 403, "not authorized", "Settings page"),
         ("ModelArts.2786", 404, "project mismatch", "project_id"),

@@ -26,7 +26,7 @@ from airflow_provider_ehpc.apis.huawei.modelarts_v1 import (
     LogFilesResponse,
     StopResponse,
 )
-from airflow_provider_ehpc.apis.huawei.protocol import read_answer
+from airflow_provider_ehpc.apis.huawei.protocol import read_response
 from airflow_provider_ehpc.apis.huawei.training_job import TrainingJob
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.apis.response import ResponseModel
@@ -52,7 +52,7 @@ MODELS: dict[str, type[ResponseModel]] = {
 
 
 def read(name: str) -> Any:
-    return read_answer(MODELS[name], answer(sample(name)))
+    return read_response(MODELS[name], answer(sample(name)))
 
 
 def undeclared(model: BaseModel, where: str = "") -> Iterator[str]:
@@ -75,11 +75,11 @@ def test_every_field_of_the_sample_is_typed(name: str) -> None:
 def test_unknown_fields_are_kept_and_null_is_borne(name: str) -> None:
     """The cloud adds fields without a new version, and sends null where the table promises a value."""
     told = sample(name)
-    more = read_answer(MODELS[name], answer({**told, "brand_new": {"x": 1}}))
+    more = read_response(MODELS[name], answer({**told, "brand_new": {"x": 1}}))
     assert more.model_extra == {"brand_new": {"x": 1}}
     if "token" not in told:
         nulls = {field: None for field in told if field not in ("is_success", "metadata", "status")}
-        read_answer(MODELS[name], answer({**told, **nulls}))
+        read_response(MODELS[name], answer({**told, **nulls}))
 
 
 def test_v2_job() -> None:
@@ -121,7 +121,7 @@ def test_v2_failed_job_tells_which_task_failed_and_how() -> None:
             {"end_reason": "exit with 137", "end_related_task": "worker-1"},
         ],
     }
-    job = read_answer(TrainingJob, answer(told))
+    job = read_response(TrainingJob, answer(told))
     status = job.job_status(JobRef("j"))
     assert status.exit_code == 137
     assert status.reason == "worker-1: exit code 137, OOMKilled; worker-1: exit with 137"
@@ -146,14 +146,14 @@ def test_v2_reason_and_exit_code(
     """A task without a code is none that ended with 0; the second level is shown where it says more."""
     statuses = [{"task": f"worker-{n}", "exit_code": code} for n, code in enumerate(codes)]
     told = {"phase": phase, "secondary_phase": secondary, "task_statuses": statuses}
-    status = read_answer(TrainingJob, answer({"status": told})).job_status(JobRef("j"))
+    status = read_response(TrainingJob, answer({"status": told})).job_status(JobRef("j"))
     assert (status.reason, status.exit_code) == (reason, exit_code)
 
 
 def test_v2_answer_without_tasks() -> None:
     """A job that is being created: lists are null, and nothing has a time."""
     told = {"status": {"phase": "Creating", "tasks": None, "task_statuses": None, "start_time": 0}}
-    job = read_answer(TrainingJob, answer(told))
+    job = read_response(TrainingJob, answer(told))
     assert job.status.tasks == []
     assert job.job_status(JobRef("j")).started_at is None
 
@@ -164,7 +164,7 @@ def test_v2_secrets_do_not_show() -> None:
         "endpoints": {"jupyter_lab": {"url": "https://x?token=SECRET1", "token": "SECRET1"}},
         "algorithm": {"environments": [{"DB_PASSWORD": "SECRET2"}]},
     }
-    assert "SECRET" not in repr(read_answer(TrainingJob, answer(told)))
+    assert "SECRET" not in repr(read_response(TrainingJob, answer(told)))
 
 
 def test_v2_tasks_are_a_bare_list() -> None:
@@ -187,7 +187,7 @@ def test_v2_events() -> None:
 
 def test_v2_preview_under_its_old_name() -> None:
     """Named context before March 2022; a private cloud may still do so."""
-    old = read_answer(LogPreview, answer({"context": " line\n", "current_size": 6, "full_size": 6}))
+    old = read_response(LogPreview, answer({"context": " line\n", "current_size": 6, "full_size": 6}))
     assert old.content == " line\n"
 
 
@@ -220,7 +220,7 @@ def test_v1_version(name: str, created: int) -> None:
 def test_v1_failed_version_tells_why() -> None:
     """The captured answer has error_result, which no page explains."""
     told = {"status": "11", "error_result": "exit code 1"}
-    status = read_answer(JobVersion, answer(told)).job_status(JobRef("1", version_id="1"))
+    status = read_response(JobVersion, answer(told)).job_status(JobRef("1", version_id="1"))
     assert (status.state, status.reason) == (JobState.FAILED, "exit code 1")
 
 
@@ -236,28 +236,28 @@ def test_v1_failed_version_tells_why() -> None:
 )
 def test_v1_log_files(told: dict[str, object], files: list[str]) -> None:
     """The table calls the list a string; before the job runs there is none."""
-    assert read_answer(LogFilesResponse, answer(told)).log_file_list == files
+    assert read_response(LogFilesResponse, answer(told)).log_file_list == files
 
 
 def test_v1_log_slice() -> None:
     """Numbers in quotes; the table's log_byte_count is the sample's count."""
     piece = read("v1-log")
     assert (piece.log, piece.end(0), piece.log_byte_count) == ("Log string", 10, 10)
-    other = read_answer(LogSlice, answer({"log": " x\n", "log_byte_count": 3}))
+    other = read_response(LogSlice, answer({"log": " x\n", "log_byte_count": 3}))
     assert (other.log, other.end(5)) == (" x\n", 8)
 
 
 def test_half_a_surrogate_pair_is_a_replaced_character() -> None:
     """A server that cuts its own UTF-16 sends such; no UTF-8 can hold it, and the log would end there."""
     body = rb'{"log": "a\ud83d", "end_byte": 4, "count": 4}'
-    piece = read_answer(LogSlice, ApiResponse(200, {}, body))
+    piece = read_response(LogSlice, ApiResponse(200, {}, body))
     assert (piece.data, piece.whole(0), piece.ends_replaced) == ("a\ufffd".encode(), True, True)
 
 
 @pytest.mark.parametrize("number", ["1551252759254000002", 1551252759254000002])
 def test_line_numbers_stay_exact(number: str | int) -> None:
     """Through a float they lose their last digits, and a page of lines with them."""
-    page = read_answer(LogLines, answer({"start_line": number, "end_line": number, "lines": "1"}))
+    page = read_response(LogLines, answer({"start_line": number, "end_line": number, "lines": "1"}))
     assert (page.start_line, page.end_line, page.lines) == (str(number), str(number), 1)
 
 
