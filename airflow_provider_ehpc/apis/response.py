@@ -160,8 +160,8 @@ class ResponseModel(BaseModel):
     log_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields that hold pieces of a log, by the names in the response."""
     essential: ClassVar[frozenset[str]] = frozenset()
-    """Fields that must not have a wrong type, by the names in the response: otherwise the response would look
-    like an unknown job or an empty list. They may be absent, null or empty."""
+    """Fields, by the names in the response, whose wrong type is an error: with its default in its place, the
+    response would mean an unknown job or an empty list. They may be absent, null or empty."""
 
     @model_validator(mode="wrap")
     @classmethod
