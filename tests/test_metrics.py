@@ -18,7 +18,7 @@ import pytest
 from airflow_provider_ehpc import metrics
 from airflow_provider_ehpc.apis.call import NotFound
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
-from airflow_provider_ehpc.apis.job import Reported as ToldStates
+from airflow_provider_ehpc.apis.job import PartialResult
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobTimedOut
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
@@ -144,7 +144,7 @@ class SlowHook:
         self.requests: Counter[str] = Counter()
 
     async def ajob_statuses(
-        self, refs: Iterable[JobRef], tell: Callable[[ToldStates], Awaitable[None]]
+        self, refs: Iterable[JobRef], tell: Callable[[PartialResult], Awaitable[None]]
     ) -> dict[JobRef, JobStatus | None]:
         await asyncio.sleep(0.2)
         return {ref: JobStatus(ref.job_id, JobState.RUNNING, "Running") for ref in refs}

@@ -8,11 +8,11 @@ from airflow_provider_ehpc.apis.call import ApiCall, AuthenticationFailed, Inval
 from airflow_provider_ehpc.apis.huawei import modelarts, modelarts_v1
 from airflow_provider_ehpc.apis.huawei.iam import IamToken, IamUser, create_token
 from airflow_provider_ehpc.apis.huawei.job_version import JobVersion
-from airflow_provider_ehpc.apis.huawei.lines import LogLines
-from airflow_provider_ehpc.apis.huawei.preview import LogPreview
+from airflow_provider_ehpc.apis.huawei.logs_bytes import SLICE, LogSlice
+from airflow_provider_ehpc.apis.huawei.logs_lines import LogLines
+from airflow_provider_ehpc.apis.huawei.logs_preview import LogPreview
 from airflow_provider_ehpc.apis.huawei.search import Search
 from airflow_provider_ehpc.apis.huawei.signing import SdkHmacSigner
-from airflow_provider_ehpc.apis.huawei.slices import SLICE, LogSlice
 from airflow_provider_ehpc.apis.huawei.training_job import TrainingJob
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url, key_text

@@ -1,9 +1,9 @@
-"""Reading a log by lines, as AOM keeps it: a page of lines behind a base line, addressed by opaque numbers.
+"""Read a log by lines, as AOM stores it: a page has the lines after a base line, which is an opaque number.
 
-Both API versions have it, with the same answer and with opposite words for the direction. The numbers
-look like nanoseconds since 1970 (``1609121886518240330``) and do not fit a JSON number, so they stay text.
-Whether the base line itself comes again is not documented, and no page says how to begin at the beginning;
-what is done about both is written beside it.
+Both API versions have this operation, with the same response and opposite words for the direction. The
+numbers look like nanoseconds since 1970 (``1609121886518240330``). They are too large for a JSON number that
+is read as a float, so they stay text. It is not documented if a page includes the base line itself, or how to
+start at the beginning of a log. Comments at the code explain how it deals with both.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiCall, Flow, UnexpectedResponse
-from airflow_provider_ehpc.apis.huawei.fields import Content
+from airflow_provider_ehpc.apis.huawei.common import Content
 from airflow_provider_ehpc.apis.job import LogPosition
 from airflow_provider_ehpc.apis.response import Number, ResponseModel, Text
 
 MOST_LINES = 500
-"""Lines that one page may hold."""
+"""Maximum number of lines on a page."""
 _FEWEST_LINES = 10
 _LINE = 128
-"""Bytes a line is taken for when a number of bytes is turned into one of lines."""
+"""Assumed number of bytes in a line, to convert a number of bytes to a number of lines."""
 _PAGES = 20
-"""Pages that one reading takes, at most: lines may be shorter than expected."""
+"""Maximum number of pages in one reading: lines may be shorter than assumed."""
 _EARLIER = 3600 * 1000
-"""Milliseconds by which reading starts before the job was made, for clocks that disagree."""
+"""Milliseconds by which reading starts before the job's creation, because clocks may differ."""
 
 
 class LogLines(ResponseModel):
@@ -45,20 +45,20 @@ class LogLines(ResponseModel):
             return []
         text = self.content.removesuffix("\n")
         single, double = text.split("\n"), text.split("\n\n")
-        # A captured answer holds "lines": 8 with an empty line after each: there, lines that kept their own
-        # line feed were joined by another. Only the count tells this from empty lines that the job wrote.
+        # A captured response has "lines": 8 and an empty line after each: its lines had kept their own line
+        # feeds and were joined by further ones. Only the count distinguishes this from the job's empty lines.
         return double if len(double) == self.lines else single
 
 
-AskAfter = Callable[[str, int], ApiCall[Any]]
-"""Makes the call for the lines behind a base line, oldest first; at most so many."""
-AskNewest = Callable[[int], ApiCall[Any]]
-"""Makes the call for the newest lines; at most so many."""
+LinesAfter = Callable[[str, int], ApiCall[Any]]
+"""Returns the call for the lines after a base line, oldest first, up to a number of lines."""
+NewestLines = Callable[[int], ApiCall[Any]]
+"""Returns the call for the newest lines, up to a number of lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinesRead:
-    """What reading gave: whole lines, where to go on, and whether more lies ready."""
+    """The result of a reading: whole lines, the next position, and True if more lines can be read at once."""
 
     data: bytes
     next: LogPosition
@@ -66,14 +66,14 @@ class LinesRead:
 
 
 def read_lines(
-    after: AskAfter, newest: AskNewest, position: LogPosition, created_at: datetime | None, size: int
+    after: LinesAfter, newest: NewestLines, position: LogPosition, created_at: datetime | None, size: int
 ) -> Flow[LinesRead | None]:
-    """Read on from ``position`` until ``size`` bytes are there, the log is at its end, or it takes too long.
+    """Read from ``position`` on, to the end of the log or until there are ``size`` bytes or 20 pages.
 
-    Lines cannot be asked for by bytes, so the last page may go over ``size``.
+    Lines cannot be requested by bytes, so the result may be longer than ``size``.
 
-    :param created_at: when the job was made; reading from the beginning starts there.
-    :return: None where the log has lines but gives none from its beginning.
+    :param created_at: creation time of the job; reading from the beginning starts there.
+    :return: None if the log has lines but the API returns none from its beginning.
     """
     base = position if isinstance(position, str) else _beginning(created_at)
     wanted = max(_FEWEST_LINES, min(MOST_LINES, size // _LINE))
@@ -81,7 +81,7 @@ def read_lines(
     more = True
     for _ in range(_PAGES):
         page = yield after(base, wanted)
-        lines, base = _behind(page, base)
+        lines, base = _lines_after(page, base)
         data += b"".join(f"{line}\n".encode() for line in lines)
         if not lines or len(page.records()) < wanted:
             more = False
@@ -90,20 +90,21 @@ def read_lines(
             break
     if data or isinstance(position, str):
         return LinesRead(bytes(data), base, more)
-    # No lines yet, or is the base line that was made up not understood? The newest lines tell.
+    # Either there are no lines yet, or the API does not understand the invented base line. Check if there are
+    # newest lines.
     latest = yield newest(_FEWEST_LINES)
     if latest.content:
-        # They may have arrived between the two calls.
+        # The job may have written them between the two calls.
         again = yield after(base, wanted)
-        if not _behind(again, base)[0]:
+        if not _lines_after(again, base)[0]:
             return None
     return LinesRead(b"", position, more=False)
 
 
-def newest_lines(newest: AskNewest, size: int) -> Flow[LinesRead]:
-    """Read the newest lines, about ``size`` bytes of them."""
+def newest_lines(newest: NewestLines, size: int) -> Flow[LinesRead]:
+    """Read the newest lines, at most ``size`` bytes."""
     page = yield newest(max(_FEWEST_LINES, min(MOST_LINES, size // _LINE)))
-    lines, end = _behind(page, "")
+    lines, end = _lines_after(page, "")
     return LinesRead("".join(f"{line}\n" for line in lines).encode()[-size:], end or 0, more=False)
 
 
@@ -113,18 +114,18 @@ def _beginning(created_at: datetime | None) -> str:
     return str((round(created_at.timestamp() * 1000) - _EARLIER) * 10**6)
 
 
-def _behind(page: LogLines, base: str) -> tuple[list[str], str]:
-    """Return a page's lines that lie behind ``base``, oldest first, and the base line of the next page."""
+def _lines_after(page: LogLines, base: str) -> tuple[list[str], str]:
+    """Return the page's lines after ``base``, oldest first, and the base line of the next page."""
     lines, first, last = page.records(), page.start_line, page.end_line
     if lines and not last:
-        raise UnexpectedResponse("the answer holds lines of a log but not where they end (end_line)")
+        raise UnexpectedResponse("the response has lines of a log, but not their end (end_line)")
     if _later(first, last):
         lines.reverse()
         first, last = last, first
     if first and first == base:
         lines = lines[1:]
-    # Lines that end where the last page did, or before it, are none that follow: whoever sends them takes
-    # the direction for the other one. They must not be shown again at every look.
+    # A page that ends at or before the base line has no new lines: the server has the opposite words for the
+    # direction. These lines must not be shown again after every poll.
     if not lines or last == base or _later(base, last):
         return [], base
     return lines, last

@@ -1,8 +1,9 @@
-"""Following a log by its preview: the newest 5 MB at most, of which the part not yet seen has to be found.
+"""Follow a log by its preview, which contains at most the last 5 MB: find the part that is new.
 
-The preview is what older regions and Open Telekom Cloud have in place of lines. Its sizes would do, but
-those of the documentation's own sample are wrong (``current_size`` is not the content's, ``full_size`` is the
-limit), so they count only where they agree with the content; what was read last is recognised by a digest.
+Older regions and Open Telekom Cloud have previews instead of lines. The sizes in a preview would be enough to
+find the new part, but those in the documentation's own sample are wrong (``current_size`` is not the size of
+the content, ``full_size`` is the limit). They are therefore used only if they agree with the content.
+Otherwise, a digest recognizes the data that was read last.
 """
 
 from __future__ import annotations
@@ -12,44 +13,45 @@ from dataclasses import dataclass
 
 from pydantic import AliasChoices, Field
 
-from airflow_provider_ehpc.apis.huawei.fields import Content
+from airflow_provider_ehpc.apis.huawei.common import Content
 from airflow_provider_ehpc.apis.job import LogPosition
 from airflow_provider_ehpc.apis.response import Number, ResponseModel
 
 _PREFIX = "preview"
 _REPLACEMENT = "\ufffd"
 _WINDOW = 512
-"""Bytes before the end of the last line that are recognised."""
+"""Number of bytes in the digest: those before the end of the last whole line."""
 
 
 class LogPreview(ResponseModel):
-    """Answer of ShowTrainingJobLogsPreview."""
+    """Response of ShowTrainingJobLogsPreview."""
 
     log_fields = frozenset({"content", "context"})
 
-    # Named context before 2022-03-01.
+    # Before 2022-03-01, the name was context.
     content: Content = Field(default="", validation_alias=AliasChoices("content", "context"))
     current_size: Number = None
-    """Bytes of the content."""
+    """Number of bytes of the content."""
     full_size: Number = None
-    """Bytes of the whole log."""
+    """Number of bytes of the whole log."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewPart:
-    """What a preview has that was not seen before."""
+    """The part of a preview that was not read before."""
 
     data: bytes
     next: LogPosition
     note: str = ""
-    """What is missing before it, in words."""
+    """A description of data that is missing before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """How far a log was read.
+    """A position in a log.
 
-    ``seen`` bytes of it; ``rest`` of them behind the end of the last whole line, of whose end ``digest`` is.
+    ``seen`` is the number of bytes that were read, ``rest`` the number of those after the last whole line.
+    ``digest`` is the digest of that line's end.
     """
 
     seen: int = 0
@@ -67,21 +69,21 @@ class _Mark:
         return f"{_PREFIX}:{self.seen}:{self.rest}:{self.digest}"
 
     def is_at(self, data: bytes, end: int) -> bool:
-        """Whether what was read last is what stands before ``end``."""
+        """Return True if the data before ``end`` is the data that was read last."""
         return 0 <= end - self.rest <= end <= len(data) and _digest(data, end - self.rest) == self.digest
 
 
 def is_preview(position: LogPosition) -> bool:
-    """Whether a stream that stands at ``position`` is followed by its preview."""
+    """Return True if the stream with this position is followed by its preview."""
     return str(position).startswith(f"{_PREFIX}:")
 
 
 def new_part(position: LogPosition, preview: LogPreview, stream: str) -> NewPart:
-    """Return what is new behind ``position``, and what to know of it."""
+    """Return the part of ``preview`` after ``position``."""
     mark = _Mark.parse(position)
     content = preview.content.encode()
-    # What stands for the last character may stand for the half of it that the job has written so far; it is
-    # read when something follows. Of a log that ends in bytes that are no text, only their mark is lost.
+    # U+FFFD at the end may be a character of which the job has written only a part so far. It is read when
+    # something follows it. If a log ends in bytes that are not text, only this replacement is lost.
     data = preview.content.rstrip(_REPLACEMENT).encode()
     if not data:
         return NewPart(b"", str(mark))
@@ -97,30 +99,30 @@ def new_part(position: LogPosition, preview: LogPreview, stream: str) -> NewPart
 
 
 def _seam(mark: _Mark, data: bytes, unseen: int | None, stream: str) -> tuple[int, str]:
-    """Return where in ``data`` the new part starts, and a note where it does not follow on the old one."""
+    """Return the start of the new part in ``data``, and a note if it does not directly follow the old one."""
     if unseen is not None and 0 <= unseen <= len(data):
         start = len(data) - unseen
-        # Too little stands before it to be recognised when nearly all of the preview is new.
+        # If nearly all of the preview is new, the rest before it is too short to be recognized.
         if mark.is_at(data, start) or start - mark.rest < _WINDOW:
             return start, ""
     if mark.digest:
-        # As long as the whole log is shorter than a preview, the old part is the preview's beginning.
+        # While the whole log is shorter than a preview, the old part is the preview's beginning.
         if mark.is_at(data, mark.seen):
             return mark.seen, ""
-        found = _recognise(mark, data)
+        found = _recognize(mark, data)
         if found is not None:
             return found, ""
     if unseen is not None and unseen < 0:
-        return 0, f"the log of {stream} is shorter than what was read of it: it was begun anew"
+        return 0, f"the log of {stream} is shorter than before: it was started again"
     if unseen is not None and unseen > len(data):
         missing = unseen - len(data)
         return 0, f"{missing:,} bytes of {stream} are missing here: the preview holds the last {len(data):,}"
     if mark.digest:
-        return 0, f"lines of {stream} may be missing or repeated here: its preview lacks what was read last"
+        return 0, f"lines of {stream} may be missing or repeated here: its preview lacks the lines read last"
     return 0, ""
 
 
-def _recognise(mark: _Mark, data: bytes) -> int | None:
+def _recognize(mark: _Mark, data: bytes) -> int | None:
     line_end = len(data)
     while (line_end := data.rfind(b"\n", 0, line_end) + 1) > 0:
         if mark.is_at(data, line_end + mark.rest):

@@ -1,4 +1,4 @@
-"""Following a log by previews of which only the end is kept."""
+"""Following a log by previews, which contain only its end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from airflow_provider_ehpc.apis.huawei.preview import LogPreview, NewPart, is_preview, new_part
+from airflow_provider_ehpc.apis.huawei.logs_preview import LogPreview, NewPart, is_preview, new_part
 from airflow_provider_ehpc.apis.job import LogPosition
 
 
@@ -19,12 +19,12 @@ class Log:
     sizes_lie: bool = False
 
     def preview(self) -> LogPreview:
-        kept = self.data[-self.limit :]
-        # Previews are text: a character that the limit cuts through is replaced.
-        content = kept.decode(errors="replace")
+        end = self.data[-self.limit :]
+        # Previews are text: a character that the limit cuts is replaced.
+        content = end.decode(errors="replace")
         if self.sizes_lie:
             return LogPreview(content=content, current_size=126548, full_size=5242880)
-        return LogPreview(content=content, current_size=len(kept), full_size=len(self.data))
+        return LogPreview(content=content, current_size=len(end), full_size=len(self.data))
 
     def read(self, position: LogPosition) -> NewPart:
         return new_part(position, self.preview(), "worker-0")
@@ -35,13 +35,13 @@ def lines(first: int, count: int) -> bytes:
 
 
 @pytest.mark.parametrize("sizes_lie", [False, True])
-def test_each_byte_comes_once(sizes_lie: bool) -> None:
-    """Through the time the preview holds all, when it begins to slide, and after."""
+def test_each_byte_is_read_once(sizes_lie: bool) -> None:
+    """While the preview contains the whole log, when it starts to drop the beginning, and afterwards."""
     log = Log(sizes_lie=sizes_lie)
     position: LogPosition = 0
     read = b""
-    for turn in range(60):
-        log.data += lines(turn * 30, 30)[: -5 if turn % 3 == 0 else None]
+    for poll in range(60):
+        log.data += lines(poll * 30, 30)[: -5 if poll % 3 == 0 else None]
         part = log.read(position)
         assert part.note == ""
         assert is_preview(part.next)
@@ -53,7 +53,7 @@ def test_each_byte_comes_once(sizes_lie: bool) -> None:
 
 @pytest.mark.parametrize("sizes_lie", [False, True])
 def test_half_lines_are_continued(sizes_lie: bool) -> None:
-    """A progress bar without line feeds: what was shown of it is not shown again."""
+    """The known part of a progress bar without line feeds is not shown again."""
     log = Log(b"start\n10% ", sizes_lie=sizes_lie)
     part = log.read(0)
     log.data += b"20% "
@@ -65,7 +65,7 @@ def test_half_lines_are_continued(sizes_lie: bool) -> None:
 
 @pytest.mark.parametrize("sizes_lie", [False, True])
 def test_a_log_of_equal_lines_is_not_skipped(sizes_lie: bool) -> None:
-    """Each piece looks like the one before: recognised by its end alone, the new one would pass for seen."""
+    """Each piece equals the one before. Recognized only by its end, the new one would count as known."""
     log = Log(b"tick\n" * 300, sizes_lie=sizes_lie)
     part = log.read(0)
     log.data += b"tick\n" * 300
@@ -73,8 +73,8 @@ def test_a_log_of_equal_lines_is_not_skipped(sizes_lie: bool) -> None:
     assert (len(part.data), len(second.data)) == (1500, 1500)
 
 
-def test_preview_of_which_nearly_all_is_new() -> None:
-    """Too little of the old part is left to be recognised: the sizes say that nothing is missing."""
+def test_nearly_all_of_a_preview_is_new() -> None:
+    """The rest of the old part is too short to be recognized, but the sizes show that nothing is missing."""
     log = Log(lines(0, 1000))
     part = log.read(0)
     log.data += lines(1000, 400)
@@ -82,8 +82,8 @@ def test_preview_of_which_nearly_all_is_new() -> None:
     assert (second.data, second.note) == (lines(1000, 400), "")
 
 
-def test_gap_is_told_with_its_size() -> None:
-    """A chatty job between two looks: lines are missing, and the reader has to know."""
+def test_the_size_of_a_gap_is_noted() -> None:
+    """If a job writes much between two polls, lines are missing, and the reader of the log must know."""
     log = Log(lines(0, 100))
     part = log.read(0)
     log.data += lines(100, 1000)
@@ -93,14 +93,14 @@ def test_gap_is_told_with_its_size() -> None:
     assert log.read(second.next).data == b""
 
 
-def test_beginning_that_is_no_longer_there_is_told() -> None:
-    """A task that starts to read late must not pretend to have the whole log."""
+def test_a_missing_beginning_is_noted() -> None:
+    """A task that starts to read late must not seem to have the whole log."""
     log = Log(lines(0, 1000))
     assert log.read(0).note == "7,000 bytes of worker-0 are missing here: the preview holds the last 5,000"
 
 
-def test_gap_is_told_where_sizes_lie() -> None:
-    """Its size is not known then, but that there is one."""
+def test_a_gap_is_noted_even_if_sizes_are_wrong() -> None:
+    """Only the size of the gap is then unknown."""
     log = Log(lines(0, 100), sizes_lie=True)
     part = log.read(0)
     log.data += lines(100, 1000)
@@ -112,18 +112,18 @@ def test_gap_is_told_where_sizes_lie() -> None:
     assert (third.data, third.note) == (b"more\n", "")
 
 
-def test_log_that_began_anew_is_read_anew() -> None:
-    """Fault tolerance starts a job again by itself, and its log may start again with it."""
+def test_a_log_that_was_started_again_is_read_from_its_beginning() -> None:
+    """Fault tolerance may start a job again, and its log may start again with it."""
     log = Log(lines(0, 400))
     part = log.read(0)
     log.data = b"second attempt\n"
     second = log.read(part.next)
     assert second.data == b"second attempt\n"
-    assert second.note == "the log of worker-0 is shorter than what was read of it: it was begun anew"
+    assert second.note == "the log of worker-0 is shorter than before: it was started again"
 
 
 def test_characters_cut_at_the_previews_beginning() -> None:
-    """The limit cuts anywhere: sizes do not fit then, and lines are recognised instead."""
+    """The limit cuts anywhere. Sizes then differ from the content, and lines are recognized instead."""
     log = Log("训练作业\n".encode() * 100, limit=1000)
     part = log.read(0)
     for _ in range(20):
@@ -132,16 +132,16 @@ def test_characters_cut_at_the_previews_beginning() -> None:
         assert (part.data, part.note) == ("下一步 🚀\n".encode(), "")
 
 
-def test_empty_preview_keeps_the_place() -> None:
-    """Answered with 204 before the job writes: the next look starts at the beginning."""
+def test_an_empty_preview_does_not_change_the_position() -> None:
+    """Before the job writes, the response is 204. The next poll starts at the beginning."""
     part = new_part(0, LogPreview(), "worker-0")
     assert part.data == b""
     assert is_preview(part.next)
     assert Log(b"first\n").read(part.next).data == b"first\n"
 
 
-def test_positions_hold_nothing_of_the_log() -> None:
-    """They travel through XCom and the task state store, where no log text belongs."""
+def test_positions_contain_nothing_of_the_log() -> None:
+    """They are saved in XCom and the task state store, which must not contain text of the log."""
     part = Log(b"password=hunter2\nkey").read(0)
     assert isinstance(part.next, str)
     assert "hunter2" not in part.next
@@ -152,7 +152,7 @@ def test_positions_hold_nothing_of_the_log() -> None:
 
 @pytest.mark.parametrize("sizes_lie", [False, True])
 def test_a_character_that_is_half_written_waits_for_its_rest(sizes_lie: bool) -> None:
-    """A program's buffer is written out every 8 KiB, in the middle of a character as likely as not."""
+    """Programs flush their buffers every 8 KiB, often in the middle of a character."""
     whole = "进度 🚀\n步".encode()
     for split in range(1, len(whole)):
         log = Log(whole[:split], sizes_lie=sizes_lie)
