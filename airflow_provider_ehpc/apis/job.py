@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, Together
+from airflow_provider_ehpc.apis.capabilities import Capability, unsupported
 from airflow_provider_ehpc.apis.json_text import clean_text
 
 _TIMES = ("submitted_at", "started_at", "ended_at", "modified_at")
@@ -291,7 +292,11 @@ StatusesFlow: TypeAlias = Generator[Together[Any], Any, dict[JobRef, JobStatus |
 
 
 class JobApi(Protocol):
-    """What every API can be asked about jobs; everything above the hooks stands on this."""
+    """The operations on jobs that all layers above the hooks use.
+
+    An API that does not support one of them inherits the refusal from here, and says so in
+    :mod:`airflow_provider_ehpc.apis.capabilities`.
+    """
 
     @property
     def name(self) -> str:
@@ -299,7 +304,8 @@ class JobApi(Protocol):
 
     @property
     def log_limits(self) -> LogLimits:
-        """How many bytes one reading of a log may ask for."""
+        """Return how many bytes one reading of a log may ask for; 0 if the API has no logs."""
+        return LogLimits(largest=0, smallest=0)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
         """Return the address of a job.
@@ -324,20 +330,32 @@ class JobApi(Protocol):
         told as unfinished and this one does not, and those that were submitted since and have ended.
 
         :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
-        :raises NotSupported: before any request, where the API cannot tell.
+        :raises NotSupported: before any request, if the API does not list jobs.
         """
+        raise unsupported(self.name, Capability.LIST_JOBS)
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Read on from ``cursor``, at most ``size`` bytes a stream."""
+        """Read on from ``cursor``, at most ``size`` bytes a stream.
+
+        :raises NotSupported: before any request, if the API has no logs.
+        """
+        raise unsupported(self.name, Capability.LOG)
 
     def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Read the last ``size`` bytes of each stream."""
+        """Read the last ``size`` bytes of each stream.
+
+        :raises NotSupported: before any request, if the API has no logs.
+        """
+        raise unsupported(self.name, Capability.LOG)
 
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
         """Submit a job; never repeated by itself, for no cloud here takes an idempotency token.
 
         :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
+        :raises NotSupported: before any request, if the API submits no jobs.
         """
+        raise unsupported(self.name, Capability.SUBMIT)
 
     def stop(self, ref: JobRef) -> Flow[None]:
         """Ask for the job to be stopped. It is not stopped yet when this returns."""
+        raise unsupported(self.name, Capability.STOP)

@@ -22,9 +22,9 @@ from airflow_provider_ehpc.apis.call import (
     AuthenticationFailed,
     Credentials,
     InvalidArgument,
-    NotSupported,
     UnexpectedResponse,
 )
+from airflow_provider_ehpc.apis.capabilities import Capability, require, unsupported
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
     JobApi,
@@ -181,6 +181,14 @@ class ApiHook(Client):
 
     # ------------------------------------------------------------------ the common surface
 
+    def require(self, capability: Capability, argument: str = "api") -> None:
+        """Check that the API supports what is asked of it.
+
+        :param argument: the argument that asks for it, for the message.
+        :raises NotSupported: if it does not.
+        """
+        require(self.api.name, capability, argument)
+
     def job_ref(self, job_id: str, cluster_id: str | None = None, version_id: str | None = None) -> JobRef:
         """Return the address of a job, by default in the connection's default cluster.
 
@@ -298,7 +306,7 @@ class ApiHook(Client):
         :param cluster_id: a cluster; None for all of the account's in its zone or region.
         :raises NotSupported: if the API has no such log.
         """
-        raise NotSupported(f"api: the API {self.api.name!r} has no log of operations")
+        raise unsupported(self.api.name, Capability.OPERATIONS)
 
     # ------------------------------------------------------------------ Airflow's connection test
 

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
+from airflow_provider_ehpc.apis.capabilities import Capability, require
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.hooks.shared import shared_hook
@@ -92,6 +93,8 @@ class JobLogTrigger(JobTrigger):
 
     async def watch(self) -> dict[str, Any]:
         """Follow the job."""
+        # Another version of this package may have deferred the task, and must not poll for nothing.
+        require(self.api, Capability.LOG)
         async with shared_hook(self.conn_id, self.api) as hook:
             return await self._follow(hook)
 

@@ -267,7 +267,7 @@ def test_a_version_is_stopped(
 def test_v1_says_what_it_cannot_do(v1: ModelArtsV1Hook) -> None:
     with pytest.raises(InvalidArgument, match="version_id"):
         v1.job_ref("10")
-    with pytest.raises(InvalidArgument, match="submits no jobs"):
+    with pytest.raises(InvalidArgument, match="submitting jobs; use api='modelarts'"):
         v1.submit(spec("no", "true"))
 
 

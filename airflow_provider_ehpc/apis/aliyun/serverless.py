@@ -44,20 +44,16 @@ from airflow_provider_ehpc.apis.call import (
     Flow,
     InvalidRequest,
     NotFound,
-    NotSupported,
     UnexpectedResponse,
     some_at_once,
 )
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
+    JobApi,
     JobRef,
     JobSpec,
     JobState,
     JobStatus,
-    LogBatch,
-    LogChunk,
-    LogCursor,
-    LogLimits,
     PartialResult,
     StatusesFlow,
 )
@@ -87,11 +83,10 @@ _SUB_TASK = re.compile(r"\d+_\d+")
 """The id of an array job's sub-task (DescribeServerlessJobs)."""
 
 
-class EhpcServerlessApi:
+class EhpcServerlessApi(JobApi):
     """The common surface over E-HPC 2018-04-12 for serverless jobs."""
 
     name = NAME
-    log_limits = LogLimits(largest=0, smallest=0)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
         """See :class:`~airflow_provider_ehpc.apis.job.JobApi`."""
@@ -163,20 +158,6 @@ class EhpcServerlessApi:
                     jobs[job_id] = _cluster_job(cluster, row)
         return jobs
 
-    def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Raise: there is no operation for it.
-
-        :raises NotSupported: always, before any request.
-        """
-        raise self._no_log(ref)
-
-    def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Raise: there is no operation for it.
-
-        :raises NotSupported: always, before any request.
-        """
-        raise self._no_log(ref)
-
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
         """Ask SubmitServerlessJob."""
         cluster = named_cluster(self.name, cluster_id, "the cluster to submit to")
@@ -191,12 +172,6 @@ class EhpcServerlessApi:
     def stop(self, ref: JobRef) -> Flow[None]:
         """Ask StopServerlessJobs."""
         yield stop_serverless_jobs(cluster_of(ref), [ref.job_id])
-
-    def _no_log(self, ref: JobRef) -> NotSupported:
-        return NotSupported(
-            f"the API {self.name!r} has no operation that reads the log of {ref}; let the container write it "
-            "to a mounted volume or to Log Service"
-        )
 
     def _listed(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus]]:
         """Return what ListServerlessJobs reports of at most a hundred jobs of one cluster."""

@@ -7,7 +7,6 @@ and the pages beside it, now under "Historical APIs", and the captured answers o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
@@ -19,7 +18,6 @@ from airflow_provider_ehpc.apis.call import (
     InvalidArgument,
     InvalidRequest,
     NotFound,
-    NotSupported,
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.huawei.flows import (
@@ -32,9 +30,8 @@ from airflow_provider_ehpc.apis.huawei.lines import LogLines, newest_lines, read
 from airflow_provider_ehpc.apis.huawei.protocol import modelarts_call, project_path
 from airflow_provider_ehpc.apis.huawei.slices import SLICE, LogSlice, read_slices
 from airflow_provider_ehpc.apis.job import (
-    ClusterJob,
+    JobApi,
     JobRef,
-    JobSpec,
     JobStatus,
     LogBatch,
     LogChunk,
@@ -191,7 +188,7 @@ def stop_job_version(project_id: str, ref: JobRef) -> ApiCall[StopResponse]:
     )
 
 
-class ModelArtsV1Api(ProjectApi):
+class ModelArtsV1Api(ProjectApi, JobApi):
     """The common surface over ModelArts API v1. A job's streams are its log files, one a node."""
 
     name = "modelarts-v1"
@@ -223,16 +220,6 @@ class ModelArtsV1Api(ProjectApi):
         lists = [JobsList(self._page, PAGE_SIZE)]
         return statuses_by_page_or_job(refs, lambda _ref: lists, self.job_status)
 
-    def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
-        """Raise: a new version of an old job stands far down in the list, which shows each job's newest only.
-
-        :raises NotSupported: always, before any request.
-        """
-        raise NotSupported(
-            f"job_id: the API {self.name!r} lists only the newest version of each job, so it cannot tell "
-            "which have ended; name the job and its version"
-        )
-
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each log file by bytes; by lines where the endpoint has only those."""
         answer = yield list_log_files(self.project_id, ref)
@@ -257,13 +244,6 @@ class ModelArtsV1Api(ProjectApi):
                 data = piece.log.lstrip("\ufffd").encode()
                 chunks.append(LogChunk(log_file, data, piece.end_byte or 0))
         return tuple(chunks)
-
-    def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
-        """Refuse: v1 creates no jobs any more where the vendor runs it.
-
-        :raises InvalidArgument: always.
-        """
-        raise InvalidArgument(f"api: {self.name!r} submits no jobs; use api='modelarts'")
 
     def stop(self, ref: JobRef) -> Flow[None]:
         """Ask for the version to be stopped."""

@@ -21,14 +21,11 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
+    JobApi,
     JobRef,
     JobSpec,
     JobState,
     JobStatus,
-    LogBatch,
-    LogChunk,
-    LogCursor,
-    LogLimits,
     StatusesFlow,
 )
 from airflow_provider_ehpc.apis.listing import all_pages, submitted_since
@@ -63,7 +60,7 @@ __all__ = [
 ]
 
 
-class QingCloudHpcApi:
+class QingCloudHpcApi(JobApi):
     """The common surface over QingCloud HPC in one zone.
 
     What an asynchronous call returns (``j-…``: a cluster started, nodes added, jobs stopped) can be waited
@@ -71,7 +68,6 @@ class QingCloudHpcApi:
     """
 
     name = "qingcloud"
-    log_limits = LogLimits(largest=0, smallest=0)
 
     def __init__(self, zone: str) -> None:
         self._zone = zone
@@ -122,14 +118,6 @@ class QingCloudHpcApi:
             )
         return self._cluster_jobs(cluster_id, since)
 
-    def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Refuse: there is no job log."""
-        raise self._no_log(ref)
-
-    def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Refuse: there is no job log."""
-        raise self._no_log(ref)
-
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
         """Ask job/submitJob.
 
@@ -163,12 +151,6 @@ class QingCloudHpcApi:
 
     def _stopped(self, ref: JobRef) -> Flow[None]:
         yield stop_jobs(self._zone, _cluster(ref), [ref.job_id])
-
-    def _no_log(self, ref: JobRef) -> NotSupported:
-        return NotSupported(
-            f"job_id: the log of {ref} cannot be read, the API {self.name!r} has no call for it; its output "
-            "is in the files that the job's status names as stdout_path and stderr_path, on the cluster"
-        )
 
     def _lists(self, ref: JobRef) -> list[JobsList]:
         # How a job ended, and why, only its details tell.
