@@ -28,7 +28,7 @@ from airflow_provider_ehpc.apis.call import (
     Together,
 )
 from airflow_provider_ehpc.apis.job import JobApi
-from airflow_provider_ehpc.hooks.account import Account
+from airflow_provider_ehpc.hooks.account import Account, TransportOptions
 from airflow_provider_ehpc.hooks.exchange import Exchange
 from airflow_provider_ehpc.hooks.limiter import RateLimiter, limiter_of
 from airflow_provider_ehpc.hooks.transport import asend, configure_session, new_async_session, send
@@ -39,6 +39,16 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 T = TypeVar("T")
+
+
+class _Loop:
+    """What a hook has in an event loop; none of it can be used in another one."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.sessions: dict[TransportOptions, aiohttp.ClientSession] = {}
+        self.reading = asyncio.Lock()
+        """Held while the connection is read again."""
 
 
 class Client(HttpHook):
@@ -56,8 +66,7 @@ class Client(HttpHook):
         self.requests: Counter[str] = Counter()
         """Requests sent so far, by operation."""
         self._session: requests.Session | None = None
-        self._async_session: aiohttp.ClientSession | None = None
-        self._async_loop: asyncio.AbstractEventLoop | None = None
+        self._loop: _Loop | None = None
 
     @property
     @abstractmethod
@@ -103,13 +112,18 @@ class Client(HttpHook):
         configure_session(session, self.account.transport)
         return session
 
+    def _own_loop(self) -> _Loop:
+        # dag.test() makes a new loop at every deferral.
+        if self._loop is None or self._loop.loop is not asyncio.get_running_loop():
+            self._loop = _Loop()
+        return self._loop
+
     def _get_async_session(self, account: Account) -> aiohttp.ClientSession:
-        # dag.test() makes a new loop at every deferral; a session belongs to the loop it was made in.
-        loop = asyncio.get_running_loop()
-        if self._async_session is None or self._async_loop is not loop or self._async_session.closed:
-            self._async_session = new_async_session(account.transport)
-            self._async_loop = loop
-        return self._async_session
+        # Requests that are under way when a connection's proxy changes finish with the old one's session.
+        sessions = self._own_loop().sessions
+        if account.transport not in sessions:
+            sessions[account.transport] = new_async_session(account.transport)
+        return sessions[account.transport]
 
     def close(self) -> None:
         """Close the connections that synchronous calls hold."""
@@ -119,9 +133,9 @@ class Client(HttpHook):
 
     async def aclose(self) -> None:
         """Close the connections that asynchronous calls hold."""
-        if self._async_session is not None and self._async_loop is asyncio.get_running_loop():
-            await self._async_session.close()
-        self._async_session = None
+        sessions = self._own_loop().sessions
+        while sessions:
+            await sessions.popitem()[1].close()
 
     # ------------------------------------------------------------------ flows
 
