@@ -46,7 +46,8 @@ class Credentials:
 class ApiRequest:
     """One HTTP request, without host and signature. ``query`` holds decoded texts.
 
-    Parameters and headers hold passwords, tokens and signatures: a repr does not show them.
+    Parameters and headers hold passwords, tokens and signatures: a repr does not show them. ``confidential``
+    holds the secrets that a signer added, such as the signature.
     """
 
     method: str
@@ -54,6 +55,7 @@ class ApiRequest:
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    confidential: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def target(self) -> str:
@@ -189,6 +191,8 @@ class Signer(Protocol):
 
     def sign(self, request: ApiRequest, *, host: str, now: datetime, nonce: str) -> ApiRequest:
         """Return ``request`` signed for ``host`` (with its port where it is not the scheme's own).
+
+        The secrets that this adds, except those of the account, are in its ``confidential``.
 
         :param now: the time of signing, aware.
         :param nonce: 32 hexadecimal digits that were never used before.

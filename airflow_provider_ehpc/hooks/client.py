@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 import uuid
 from abc import abstractmethod
@@ -260,7 +261,7 @@ class Client(HttpHook):
             if not (value.isascii() and value.isprintable()):
                 raise InvalidArgument(f"{call.operation}: the value of the header {name} cannot be sent")
         self.requests[call.operation] += 1
-        return ApiRequest(signed.method, signed.path, signed.query, headers, signed.body)
+        return dataclasses.replace(signed, headers=headers)
 
     @contextlib.contextmanager
     def _reported(self, account: Account, call: ApiCall[T], limiter: RateLimiter) -> Iterator[Exchange[T]]:

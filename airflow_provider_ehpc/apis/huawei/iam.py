@@ -56,7 +56,8 @@ class TokenSigner:
     def sign(self, request: ApiRequest, *, host: str, now: datetime, nonce: str) -> ApiRequest:
         """See :class:`~airflow_provider_ehpc.apis.call.Signer`."""
         headers = {name.lower(): value for name, value in request.headers.items()}
-        return replace(request, headers={**headers, "host": host, "x-auth-token": self.token})
+        headers |= {"host": host, "x-auth-token": self.token}
+        return replace(request, headers=headers, confidential=(self.token,))
 
 
 class TokenDomain(ResponseModel):

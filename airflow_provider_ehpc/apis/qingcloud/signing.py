@@ -88,4 +88,4 @@ class HpcSigner:
         # The page's text says "encode", its code and its example encode twice: here, and on the wire. If the
         # server decodes but once more than usual, a "+" in the signature would otherwise become a space.
         proof = percent_encode(signature(self.credentials.secret, string_to_sign(signed)))
-        return replace(signed, query={**signed.query, "signature": proof})
+        return replace(signed, query={**signed.query, "signature": proof}, confidential=(proof,))
