@@ -29,9 +29,10 @@ from airflow_provider_ehpc.apis.call import (
     Together,
 )
 from airflow_provider_ehpc.apis.job import JobApi
-from airflow_provider_ehpc.hooks.account import Account, TransportOptions
+from airflow_provider_ehpc.hooks.account import Account, Attempt, TransportOptions
 from airflow_provider_ehpc.hooks.exchange import Exchange
 from airflow_provider_ehpc.hooks.limiter import RateLimiter, limiter_of
+from airflow_provider_ehpc.hooks.mutex import Exclusive
 from airflow_provider_ehpc.hooks.transport import asend, configure_session, new_async_session, send
 
 if TYPE_CHECKING:
@@ -157,23 +158,20 @@ class Client(HttpHook):
             step = next(flow)
             while True:
                 _check(deadline, step)
-                if not isinstance(step, ApiCall | Together):
+                if not isinstance(step, ApiCall | Attempt | Exclusive | Together):
                     step = flow.send(handle(step) if handle else None)
                     continue
                 try:
-                    if isinstance(step, ApiCall):
-                        answer = self.call(step)
-                    else:
-                        answer = self._all(step, handle, deadline)
+                    result = self._perform(step, handle, deadline)
                 except ApiError as error:
                     step = flow.throw(error)
                 else:
-                    step = flow.send(answer)
+                    step = flow.send(result)
         except StopIteration as end:
-            result: T = end.value
-            return result
+            returned: T = end.value
+            return returned
         except ApiError as error:
-            # One that the logic itself raised, about what the calls returned.
+            # One that the flow itself raised, about what the calls returned.
             error.where = error.where or f"connection {self.conn_id!r}"
             raise
 
@@ -188,35 +186,45 @@ class Client(HttpHook):
             step = next(flow)
             while True:
                 _check(deadline, step)
-                if not isinstance(step, ApiCall | Together):
+                if not isinstance(step, ApiCall | Attempt | Exclusive | Together):
                     step = flow.send(await handle(step) if handle else None)
                     continue
                 try:
-                    if isinstance(step, ApiCall):
-                        answer = await self.acall(step)
-                    else:
-                        answer = await self._aall(step, handle, deadline)
+                    result = await self._aperform(step, handle, deadline)
                 except ApiError as error:
                     step = flow.throw(error)
                 else:
-                    step = flow.send(answer)
+                    step = flow.send(result)
         except StopIteration as end:
-            result: T = end.value
-            return result
+            returned: T = end.value
+            return returned
         except ApiError as error:
-            # One that the logic itself raised, about what the calls returned.
+            # One that the flow itself raised, about what the calls returned.
             error.where = error.where or f"connection {self.conn_id!r}"
             raise
 
-    def _all(self, step: Together[T], handle: Callable[[Any], Any] | None, deadline: float | None) -> list[T]:
+    def _perform(self, step: Any, handle: Callable[[Any], Any] | None, deadline: float | None) -> Any:
+        match step:
+            case ApiCall():
+                return self.call(step)
+            case Attempt():
+                return self._attempt(step.account, step.call)
+            case Exclusive():
+                with step.mutex.lock:
+                    return self.drive(step.flow)
         return [self.drive(flow, handle, deadline) for flow in step.flows]
 
-    async def _aall(
-        self,
-        step: Together[T],
-        handle: Callable[[Any], Awaitable[Any]] | None,
-        deadline: float | None,
-    ) -> list[T]:
+    async def _aperform(
+        self, step: Any, handle: Callable[[Any], Awaitable[Any]] | None, deadline: float | None
+    ) -> Any:
+        match step:
+            case ApiCall():
+                return await self.acall(step)
+            case Attempt():
+                return await self._aattempt(step.account, step.call)
+            case Exclusive():
+                async with step.mutex.alock:
+                    return await self.adrive(step.flow)
         if len(step.flows) == 1:
             return [await self.adrive(step.flows[0], handle, deadline)]
         results = await asyncio.gather(
@@ -230,6 +238,12 @@ class Client(HttpHook):
     # ------------------------------------------------------------------ attempts
 
     def _exchange(self, account: Account, call: ApiCall[T]) -> T:
+        return self.drive(account.auth_flow(call))
+
+    async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
+        return await self.adrive(account.auth_flow(call))
+
+    def _attempt(self, account: Account, call: ApiCall[T]) -> T:
         session = self.get_conn()
         limiter = limiter_of(account)
         with self._reported(account, call, limiter) as exchange:
@@ -238,7 +252,7 @@ class Client(HttpHook):
             exchange.response = send(session, account, exchange.request)
             return exchange.read()
 
-    async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
+    async def _aattempt(self, account: Account, call: ApiCall[T]) -> T:
         session = self._get_async_session(account)
         limiter = limiter_of(account)
         with self._reported(account, call, limiter) as exchange:

@@ -52,10 +52,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Connect:
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch) -> TokenCache:
     """No test finds another's tokens."""
-    from airflow_provider_ehpc.hooks import huawei
-
     fresh = TokenCache()
-    monkeypatch.setattr(huawei, "TOKENS", fresh)
+    monkeypatch.setattr(tokens, "TOKENS", fresh)
     return fresh
 
 

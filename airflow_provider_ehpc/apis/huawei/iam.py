@@ -41,11 +41,6 @@ class IamToken:
     expires_at: datetime
     project_id: str
 
-    @property
-    def confidential(self) -> tuple[str, ...]:
-        """Every text that must not stand in a log or an error."""
-        return (self.token,)
-
 
 @dataclass(frozen=True, slots=True)
 class TokenSigner:
