@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.capabilities import Capability, require
 
 LONGEST = timedelta(days=36_500)
 """Longer durations overflow the dates that Airflow computes with them."""
@@ -133,10 +134,12 @@ def optional_identifier(argument: str, value: Any, *, what: str) -> str | None:
     return identifier(argument, value, what=what)
 
 
-def api(value: Any) -> str | None:
+def api(value: Any, *, needs: Capability | None = None) -> str | None:
     """Return the name of an API, None if it is left out or empty.
 
+    :param needs: what the task needs of the API.
     :raises InvalidArgument: if there is no such API.
+    :raises NotSupported: if the API does not support what the task needs.
     """
     from airflow_provider_ehpc.hooks import HOOKS
 
@@ -144,6 +147,8 @@ def api(value: Any) -> str | None:
         return None
     if not isinstance(value, str) or value not in HOOKS:
         raise InvalidArgument(f"api: there is no API {shown(value)}; the APIs are {', '.join(HOOKS)}")
+    if needs is not None:
+        require(value, needs)
     return value
 
 

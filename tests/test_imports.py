@@ -228,6 +228,7 @@ def test_a_dag_file_with_a_watcher_stays_cheap() -> None:
     assert ours <= {
         "apis",
         "apis.call",
+        "apis.capabilities",
         "apis.headers",
         "apis.job",
         "apis.json_text",

@@ -17,10 +17,10 @@ import pytest
 
 from airflow_provider_ehpc import metrics
 from airflow_provider_ehpc.apis.call import NotFound
-from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
-from airflow_provider_ehpc.apis.job import PartialResult
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus, PartialResult
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobTimedOut
+from airflow_provider_ehpc.hooks import pool
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 from airflow_provider_ehpc.operators.job_log import JobLogOperator
 from airflow_provider_ehpc.polling import poller
@@ -161,7 +161,7 @@ async def test_waiting_jobs_and_the_lag_of_their_looks_are_told(
     async def open_hook(conn_id: str, api: str) -> SlowHook:
         return SlowHook()
 
-    monkeypatch.setattr(poller, "ajob_hook", open_hook)
+    monkeypatch.setattr(pool, "ajob_hook", open_hook)
     first = poller.subscribed("c", "ehpc", [JobRef("1", "a"), JobRef("2", "a")], interval=5)
     second = poller.subscribed("c", "ehpc", [JobRef("3", "b")], interval=5)
     other = poller.subscribed("d", "ehpc", [JobRef("4", "a")], interval=5)

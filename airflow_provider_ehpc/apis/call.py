@@ -46,6 +46,7 @@ class ApiRequest:
     """An HTTP request without host and signature. ``query`` holds decoded texts.
 
     A repr does not show parameters, headers and body, which may hold passwords, tokens and signatures.
+    ``confidential`` holds the secrets that a signer added, such as the signature.
     """
 
     method: str
@@ -53,6 +54,7 @@ class ApiRequest:
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    confidential: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def target(self) -> str:
@@ -189,6 +191,8 @@ class Signer(Protocol):
 
     def sign(self, request: ApiRequest, *, host: str, now: datetime, nonce: str) -> ApiRequest:
         """Return ``request`` signed for ``host`` (with the port if it is not the scheme's default).
+
+        The secrets that this adds, except those of the account, are in its ``confidential``.
 
         :param now: the time of signing, aware.
         :param nonce: 32 hexadecimal digits that were never used before.

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, Together
+from airflow_provider_ehpc.apis.capabilities import Capability, unsupported
 from airflow_provider_ehpc.apis.json_text import clean_text
 
 _TIMES = ("submitted_at", "started_at", "ended_at", "modified_at")
@@ -298,7 +299,11 @@ StatusesFlow: TypeAlias = Generator[Together[Any], Any, dict[JobRef, JobStatus |
 
 
 class JobApi(Protocol):
-    """The interface of an API for jobs. Everything above the hooks uses only this interface."""
+    """The interface of an API for jobs. Everything above the hooks uses only this interface.
+
+    An API that does not support an operation inherits the refusal from here, and declares it in
+    :mod:`airflow_provider_ehpc.apis.capabilities`.
+    """
 
     @property
     def name(self) -> str:
@@ -306,7 +311,8 @@ class JobApi(Protocol):
 
     @property
     def log_limits(self) -> LogLimits:
-        """The number of bytes of a log that may be requested at once."""
+        """The number of bytes of a log that may be requested at once; 0 if the API has no logs."""
+        return LogLimits(largest=0, smallest=0)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
         """Return the address of a job.
@@ -337,18 +343,30 @@ class JobApi(Protocol):
         :raises InvalidArgument: if an ID that the API needs is missing, or if the API does not support one.
         :raises NotSupported: before any request, if the API does not list all jobs.
         """
+        raise unsupported(self.name, Capability.LIST_JOBS)
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Read the log from ``cursor`` on, at most ``size`` bytes of each stream."""
+        """Read the log from ``cursor`` on, at most ``size`` bytes of each stream.
+
+        :raises NotSupported: before any request, if the API has no logs.
+        """
+        raise unsupported(self.name, Capability.LOG)
 
     def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Read the last ``size`` bytes of each stream."""
+        """Read the last ``size`` bytes of each stream.
+
+        :raises NotSupported: before any request, if the API has no logs.
+        """
+        raise unsupported(self.name, Capability.LOG)
 
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
         """Submit a job. The request is not retried, because none of these clouds takes an idempotency token.
 
         :raises InvalidArgument: if the API needs or does not support a field.
+        :raises NotSupported: before any request, if the API submits no jobs.
         """
+        raise unsupported(self.name, Capability.SUBMIT)
 
     def stop(self, ref: JobRef) -> Flow[None]:
         """Request that the job is stopped. It may still run for a while after this returns."""
+        raise unsupported(self.name, Capability.STOP)

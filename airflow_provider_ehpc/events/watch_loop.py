@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -40,9 +39,9 @@ from airflow_provider_ehpc.events.job_diff import (
     started,
 )
 from airflow_provider_ehpc.events.position_store import PositionStore
-from airflow_provider_ehpc.hooks import ajob_hook
+from airflow_provider_ehpc.hooks.account import Account
 from airflow_provider_ehpc.hooks.base import ApiHook
-from airflow_provider_ehpc.hooks.pool import HookKeeper
+from airflow_provider_ehpc.hooks.pool import POOL, SharedHook
 from airflow_provider_ehpc.waiting.watch import GONE_GRACE, is_provisional
 
 GATHER = 1.0
@@ -141,7 +140,8 @@ class JobFeed:
         self._cluster_id = cluster_id
         self._version_id = version_id
         self._interval = interval
-        self._keeper = HookKeeper(partial(ajob_hook, conn_id, api))
+        self._conn_id = conn_id
+        self._api = api
         self._watchers: dict[Watcher, None] = {}
         self._new: set[Watcher] = set()
         self._joined = asyncio.Event()
@@ -152,7 +152,7 @@ class JobFeed:
         """Jobs that were last seen in a terminal state which a second poll must confirm."""
         self._faults = _Faults(self._name)
         self._spoilt: set[str] = set()
-        self._refused: tuple[ApiHook, float, AuthenticationFailed] | None = None
+        self._refused: tuple[Account, float, AuthenticationFailed] | None = None
 
     def join(self, watcher: Watcher) -> None:
         """Let a watcher take part, in a turn at once and then together with the others.
@@ -171,7 +171,7 @@ class JobFeed:
     async def turns(self) -> AsyncIterator[Batch]:
         """Poll without end. A second caller waits until the first one stops."""
         due = time.monotonic()
-        async with self._one_at_a_time, contextlib.aclosing(self._keeper):
+        async with self._one_at_a_time, POOL.share(self._conn_id, self._api) as shared:
             while True:
                 await self._rest(due)
                 all_of_them = time.monotonic() >= due
@@ -180,7 +180,7 @@ class JobFeed:
                     due = time.monotonic() + self._interval
                     continue
                 try:
-                    turn = await self._turn(watchers)
+                    turn = await self._turn(shared, watchers)
                 except Exception as error:
                     due = time.monotonic() + self._faults.note(error, self._interval)
                 else:
@@ -199,13 +199,13 @@ class JobFeed:
             await asyncio.sleep(min(GATHER, self._interval))
             self._joined.clear()
 
-    async def _turn(self, watchers: list[Watcher]) -> Batch:
+    async def _turn(self, shared: SharedHook, watchers: list[Watcher]) -> Batch:
         began = time.time()
-        hook = await self._allowed_hook()
+        hook = await self._allowed_hook(shared)
         try:
             reading = await self._read(hook, watchers, began)
         except AuthenticationFailed as error:
-            self._refused = (hook, time.monotonic() + _LOCKED, error)
+            self._refused = (hook.account, time.monotonic() + _LOCKED, error)
             raise
         self._known.clear()
         ends = {}
@@ -215,14 +215,14 @@ class JobFeed:
                 watcher.position = ends[watcher].position
         return Batch(ends)
 
-    async def _allowed_hook(self) -> ApiHook:
+    async def _allowed_hook(self, shared: SharedHook) -> ApiHook:
         """Return the hook, unless its key was refused a while ago: each refusal counts."""
         if self._refused:
-            hook, until, error = self._refused
-            if time.monotonic() < until and not await self._keeper.has_new_key(hook):
+            account, until, error = self._refused
+            if time.monotonic() < until and not await shared.has_new_key(account):
                 raise error.with_traceback(None)
             self._refused = None
-        return await self._keeper.get()
+        return await shared.get()
 
     async def _read(self, hook: ApiHook, watchers: list[Watcher], began: float) -> ClusterSnapshot:
         listed: Mapping[str, ClusterJob] = {}

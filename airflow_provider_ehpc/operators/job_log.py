@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument, NotFound
+from airflow_provider_ehpc.apis.capabilities import Capability
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import AirflowTaskTimeout, BaseOperator, conf
 from airflow_provider_ehpc.exceptions import JobTimedOut, TaskKilled, without_useless_retries
@@ -115,7 +116,7 @@ class JobLogOperator(JobTask, BaseOperator):
         self.version_id = version_id
         self.api = api
         if not arguments.is_template(api):
-            arguments.api(api)
+            arguments.api(api, needs=Capability.LOG)
         # A list is a mistake in the DAG file. An ID that is missing came from upstream, and fails the run.
         if arguments.is_list(job_id) and any(isinstance(item, str) and item.strip() for item in job_id):
             arguments.one_job_id(job_id)
@@ -173,6 +174,7 @@ class JobLogOperator(JobTask, BaseOperator):
         from airflow_provider_ehpc.metrics import LogMeter
         from airflow_provider_ehpc.waiting.watch import JobWatch
 
+        self.hook.require(Capability.LOG)
         started = time.time()
         conditions = self._conditions(started)
         first = self._first_status() if self.deferrable else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.capabilities import Capability
 from airflow_provider_ehpc.apis.operation import OperationRecord, OperationSource, Window
 from airflow_provider_ehpc.audit.pending import complete
 from airflow_provider_ehpc.audit.rules import Effect, Rule, Violation, judge
@@ -88,7 +89,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         self.conn_id = conn_id
         self.api = api
         if not arguments.is_template(api):
-            arguments.api(api)
+            arguments.api(api, needs=Capability.OPERATIONS)
         self.cluster_id = cluster_id
         self.start = start
         self.end = end

@@ -4,7 +4,7 @@ Invariants:
 
 * A poller is in the registry only while it accepts subscribers. What ends it removes it before the first
   ``await``, so that nothing subscribes to a poller that is ending; the next subscriber makes a new one.
-* It ends with its last subscriber: its task is cancelled and its session closed.
+* It ends with its last subscriber: its task is cancelled and leaves the shared hook.
 * A poller belongs to one running event loop: ``dag.test()`` makes a new loop at every deferral.
 * Its task runs in an empty context: in that of the trigger which came first, all its log lines would be
   written into that trigger's task log.
@@ -39,8 +39,7 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.job import JobRef, PartialResult
-from airflow_provider_ehpc.hooks import ajob_hook
-from airflow_provider_ehpc.hooks.pool import HookKeeper, OpenHook
+from airflow_provider_ehpc.hooks.pool import POOL, SharedHook
 from airflow_provider_ehpc.polling.subscription import JobResult, PollCycle, PollSchedule, Subscription
 
 _SHORTEST_PAUSE = 1.0
@@ -59,18 +58,19 @@ _Key: TypeAlias = tuple[asyncio.AbstractEventLoop, str, str, frozenset[str | Non
 class JobPoller:
     """Poll jobs of one account, API and cluster for its subscribers. See the module's invariants.
 
-    :param open_hook: reads the connection and makes a hook.
     :param on_end: removes the poller from the registry.
     :param on_turn: is called after each turn with the seconds by which its results were behind schedule.
     """
 
     def __init__(
         self,
-        open_hook: OpenHook,
+        conn_id: str,
+        api: str,
         on_end: Callable[[], None] = lambda: None,
         on_turn: Callable[[float], None] = lambda lag: None,
     ) -> None:
-        self._keeper = HookKeeper(open_hook)
+        self._conn_id = conn_id
+        self._api = api
         self._on_end = on_end
         self._on_turn = on_turn
         self._loop = asyncio.get_running_loop()
@@ -114,26 +114,29 @@ class JobPoller:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        try:
-            while True:
-                now = self._loop.time()
-                at = self._next_turn(now)
-                if at is None or at > now:
-                    self._sooner.clear()
-                    self._asleep_until = math.inf if at is None else at
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout_at(at):
-                            await self._sooner.wait()
-                    self._asleep_until = -math.inf
-                else:
-                    await self._turn(now)
-        finally:
-            self._ending = True
-            self._on_end()
-            left = RuntimeError("the poller of this cluster has ended")
-            for subscription in self._subscriptions:
-                subscription.tell(dict.fromkeys(subscription.refs, left))
-            await self._keeper.aclose()
+        async with POOL.share(self._conn_id, self._api) as shared:
+            try:
+                await self._poll(shared)
+            finally:
+                self._ending = True
+                self._on_end()
+                left = RuntimeError("the poller of this cluster has ended")
+                for subscription in self._subscriptions:
+                    subscription.tell(dict.fromkeys(subscription.refs, left))
+
+    async def _poll(self, shared: SharedHook) -> None:
+        while True:
+            now = self._loop.time()
+            at = self._next_turn(now)
+            if at is None or at > now:
+                self._sooner.clear()
+                self._asleep_until = math.inf if at is None else at
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(at):
+                        await self._sooner.wait()
+                self._asleep_until = -math.inf
+            else:
+                await self._turn(shared, now)
 
     def _next_turn(self, now: float) -> float | None:
         due = min((s.due for s in self._subscriptions if s.refs), default=None)
@@ -145,7 +148,7 @@ class JobPoller:
         until = min(s.first_look_until for s in self._subscriptions if s.refs and s.due <= now)
         return max(at, min(until, max(s.earliest for s in self._subscriptions if s.refs and s.new)))
 
-    async def _turn(self, began: float) -> None:
+    async def _turn(self, shared: SharedHook, began: float) -> None:
         takers = [s for s in self._subscriptions if s.wants(began)]
         due = min(s.due for s in takers)
         shortest = min(s.interval for s in takers)
@@ -162,14 +165,17 @@ class JobPoller:
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
 
-        await self._ask(turn, tell)
+        await self._ask(shared, turn, tell)
         now = self._loop.time()
         self._spread = now - (now if first is None else first)
         self._on_turn(now - due)
         self._rest_until = now + min(_SHORTEST_PAUSE, shortest / 5)
 
     async def _ask(
-        self, turn: PollCycle, tell: Callable[[Mapping[JobRef, JobResult]], Awaitable[None]]
+        self,
+        shared: SharedHook,
+        turn: PollCycle,
+        tell: Callable[[Mapping[JobRef, JobResult]], Awaitable[None]],
     ) -> None:
         async def told(step: PartialResult) -> None:
             await tell(step.statuses)
@@ -179,7 +185,7 @@ class JobPoller:
         while groups:
             group = groups.pop(0)
             try:
-                hook = await self._keeper.get()
+                hook = await shared.get()
                 await tell(await hook.ajob_statuses(group, told))
             except (InvalidRequest, InvalidArgument, UnexpectedResponse) as error:
                 failures += 1
@@ -259,7 +265,8 @@ def _poller(key: _Key) -> JobPoller:
         for old in [old for old in _pollers if old[0].is_closed()]:
             _pollers.pop(old, None)
         poller = JobPoller(
-            partial(ajob_hook, key[1], key[2]),
+            key[1],
+            key[2],
             lambda: _evict(key, poller),
             partial(_tell_turn, key),
         )

@@ -17,8 +17,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.compat import AirflowNotFoundException, task_state
-from airflow_provider_ehpc.hooks import ajob_hook
-from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.hooks.pool import POOL
 from airflow_provider_ehpc.logs.emission import emission_budget
 from airflow_provider_ehpc.polling.poller import subscribed
 from airflow_provider_ehpc.polling.subscription import Subscription
@@ -107,7 +106,6 @@ class JobTrigger(BaseTrigger):
         self.terms = terms or {}
         self.stop_job_on_kill = stop_job_on_kill
         self.seen = seen
-        self._hook: ApiHook | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what rebuilds the trigger, without defaults: an older triggerer may not know a new one."""
@@ -171,12 +169,6 @@ class JobTrigger(BaseTrigger):
         await asyncio.sleep(max(0.0, earliest - time.time()))
         yield JobEvent(payload=payload)
 
-    async def hook(self) -> ApiHook:
-        """Return the hook, made once; its connection is read once."""
-        if self._hook is None:
-            self._hook = await ajob_hook(self.conn_id, self.api)
-        return self._hook
-
     def first_pauses(self) -> tuple[float, float]:
         """Return the seconds in which no poll is wanted, and those until the first one: triggers that start
         together do not poll together. A triggerer that takes over an older wait polls at once.
@@ -209,11 +201,6 @@ class JobTrigger(BaseTrigger):
             last=last,
         )
 
-    async def cleanup(self) -> None:
-        """Close the connections."""
-        if self._hook is not None:
-            await self._hook.aclose()
-
     async def on_kill(self) -> None:
         """Stop the jobs that are waited for, if ``stop_job_on_kill`` asks for it and a user ended the task.
 
@@ -233,12 +220,13 @@ class JobTrigger(BaseTrigger):
     async def _stop_jobs(self) -> None:
         if not self.waiting or await self._is_still_deferred():
             return
-        hook = await self.hook()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT):
-                await hook.adrive(stop_jobs(hook.api, self.waiting), self.tell)
-        except TimeoutError:
-            self.log.warning("not all jobs of this task were stopped within %g s", STOP_TIMEOUT)
+        async with POOL.share(self.conn_id, self.api) as shared:
+            hook = await shared.get()
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT):
+                    await hook.adrive(stop_jobs(hook.api, self.waiting), self.tell)
+            except TimeoutError:
+                self.log.warning("not all jobs of this task were stopped within %g s", STOP_TIMEOUT)
 
     async def _is_still_deferred(self) -> bool:
         """Return True if the task is still deferred, or if Airflow does not report its state."""

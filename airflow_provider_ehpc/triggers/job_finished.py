@@ -13,6 +13,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.capabilities import Capability, require
 from airflow_provider_ehpc.apis.job import JobState
 
 if TYPE_CHECKING:
@@ -260,8 +261,8 @@ def _ends(states: Sequence[str] | None) -> list[str] | None:
 
 def _api(api: str | None, job_ids: list[str] | None, version_id: str | None) -> str | None:
     api = arguments.api(api)
-    if api == "modelarts-v1" and not job_ids:
-        raise InvalidArgument("job_id: the API 'modelarts-v1' does not list jobs; name the jobs")
+    if api and not job_ids:
+        require(api, Capability.LIST_JOBS, "job_id")
     if version_id is not None and (not job_ids or len(job_ids) > 1):
         raise InvalidArgument("version_id: it goes with the one job that job_id names")
     return api

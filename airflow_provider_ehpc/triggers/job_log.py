@@ -9,9 +9,10 @@ import time
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
+from airflow_provider_ehpc.apis.capabilities import Capability, require
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
 from airflow_provider_ehpc.hooks.base import ApiHook
-from airflow_provider_ehpc.hooks.shared import shared_hook
+from airflow_provider_ehpc.hooks.pool import POOL
 from airflow_provider_ehpc.logs.arrival import arrived
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.emission import emission_budget, records
@@ -92,8 +93,10 @@ class JobLogTrigger(JobTrigger):
 
     async def watch(self) -> dict[str, Any]:
         """Follow the job."""
-        async with shared_hook(self.conn_id, self.api) as hook:
-            return await self._follow(hook)
+        # Another version of this package may have deferred the task, and must not poll for nothing.
+        require(self.api, Capability.LOG)
+        async with POOL.share(self.conn_id, self.api) as shared:
+            return await self._follow(await shared.get())
 
     async def _follow(self, hook: ApiHook) -> dict[str, Any]:
         (ref,) = self.refs
@@ -138,10 +141,9 @@ class JobLogTrigger(JobTrigger):
         return {**event, "log": dataclasses.asdict(follower.totals)}
 
     async def cleanup(self) -> None:
-        """Close the connections, and leave the log's bandwidth to other streams."""
+        """Leave the log's bandwidth to other streams."""
         if self._store:
             self._store.close()
-        await super().cleanup()
 
     async def _write(self, step: Emit) -> None:
         budget = emission_budget()

@@ -514,13 +514,9 @@ def test_an_asset_gets_the_summary(ehpc_emulator: Emulator, tmp_path: Path) -> N
     assert events[archive].extra == json.loads(json.dumps(told))
 
 
-def test_an_api_without_a_log_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_ehpc.hooks.base import ApiHook
-    from airflow_provider_ehpc.hooks.qingcloud import QingCloudHpcHook
-
-    monkeypatch.setattr(QingCloudHpcHook, "operation_source", ApiHook.operation_source)
-    with pytest.raises(NotSupported, match="no log of operations"):
-        _operator(tmp_path).execute({})  # type: ignore[typeddict-item]
+def test_an_api_without_operations_is_refused_at_parse_time(tmp_path: Path) -> None:
+    with pytest.raises(NotSupported, match=r"^api: .*'modelarts' does not support reading the log of op"):
+        _operator(tmp_path, api="modelarts")
 
 
 @pytest.mark.parametrize(("ends", "error"), [("successful", None), ("failed", JobFailed)])

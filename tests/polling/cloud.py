@@ -67,7 +67,7 @@ class Cloud:
         """Seconds that a page takes, or the whole where there are no pages."""
         self.page = 0
         self.account = Account()
-        self.opened = self.closed = 0
+        self.opened = self.closed = self.refreshed = 0
         self.contexts: list[contextvars.Context] = []
 
     async def open(self, conn_id: str, api: str) -> Hook:
@@ -107,6 +107,9 @@ class Hook:
     def answers(self, refs: list[JobRef]) -> dict[JobRef, JobStatus | None]:
         states = {ref: self.cloud.states.get(ref, JobState.RUNNING) for ref in refs}
         return {ref: JobStatus(ref.job_id, state, state) if state else None for ref, state in states.items()}
+
+    async def arefresh(self, outdated: Account) -> None:
+        self.cloud.refreshed += 1
 
     async def aclose(self) -> None:
         await asyncio.sleep(0)

@@ -24,6 +24,7 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.hooks import pool
 from airflow_provider_ehpc.polling import poller
 from airflow_provider_ehpc.polling.poller import subscribed
 from airflow_provider_ehpc.polling.subscription import PollResult
@@ -262,7 +263,8 @@ def test_every_cluster_has_its_own(cloud: Cloud) -> None:
         assert isinstance(bad[-1], ServiceUnavailable)
 
     run(main())
-    assert cloud.opened == 2
+    assert [{ref.cluster_id for ref in refs} for _, refs in cloud.looks] == [{"bad"}, {CLUSTER}]
+    assert cloud.opened == 1, "but all share the account's hook"
 
 
 def test_it_ends_with_its_last_subscriber_and_begins_anew(cloud: Cloud) -> None:
@@ -424,7 +426,7 @@ def test_a_connection_that_is_gone_is_told_to_all(cloud: Cloud, monkeypatch: pyt
     async def gone(conn_id: str, api: str) -> None:
         raise AirflowNotFoundException("The conn_id `c` isn't defined")
 
-    monkeypatch.setattr(poller, "ajob_hook", gone)
+    monkeypatch.setattr(pool, "ajob_hook", gone)
 
     async def main() -> list[Any]:
         return await asyncio.gather(*(until(n) for n in range(3)), return_exceptions=True)
@@ -444,7 +446,7 @@ def test_a_connection_is_read_anew_now_and_then(cloud: Cloud) -> None:
         await asyncio.gather(until(1, ended(1)), after(1000, partial(end_all, cloud, 2)))
 
     run(main())
-    assert cloud.opened == 4
+    assert (cloud.opened, cloud.refreshed) == (1, 3)
 
 
 def test_news_are_told_at_once_and_nothing_new_once_a_minute(cloud: Cloud) -> None:
@@ -564,7 +566,7 @@ def test_a_deadline_is_kept_while_a_request_hangs(
         await asyncio.sleep(3600)
 
     if stuck == "the connection":
-        monkeypatch.setattr(poller, "ajob_hook", slow)
+        monkeypatch.setattr(pool, "ajob_hook", slow)
     seen: list[PollResult] = []
     over = run(until(1, seen=seen, last=100.0))
     assert over == pytest.approx(100, abs=3)

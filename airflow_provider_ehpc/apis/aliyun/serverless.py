@@ -44,20 +44,16 @@ from airflow_provider_ehpc.apis.call import (
     Flow,
     InvalidRequest,
     NotFound,
-    NotSupported,
     UnexpectedResponse,
     some_at_once,
 )
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
+    JobApi,
     JobRef,
     JobSpec,
     JobState,
     JobStatus,
-    LogBatch,
-    LogChunk,
-    LogCursor,
-    LogLimits,
     PartialResult,
     StatusesFlow,
 )
@@ -87,11 +83,10 @@ _SUB_TASK = re.compile(r"\d+_\d+")
 """ID of an array job's sub-task (DescribeServerlessJobs)."""
 
 
-class EhpcServerlessApi:
+class EhpcServerlessApi(JobApi):
     """The :class:`~airflow_provider_ehpc.apis.job.JobApi` of E-HPC 2018-04-12 for serverless jobs."""
 
     name = NAME
-    log_limits = LogLimits(largest=0, smallest=0)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
         """See :class:`~airflow_provider_ehpc.apis.job.JobApi`."""
@@ -165,14 +160,6 @@ class EhpcServerlessApi:
                     jobs[job_id] = _cluster_job(cluster, row)
         return jobs
 
-    def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Raise NotSupported before any request: the API has no operation that reads logs."""
-        raise self._no_log(ref)
-
-    def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Raise NotSupported before any request: the API has no operation that reads logs."""
-        raise self._no_log(ref)
-
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
         """Call SubmitServerlessJob."""
         cluster = named_cluster(self.name, cluster_id, "the cluster to submit to")
@@ -188,12 +175,6 @@ class EhpcServerlessApi:
     def stop(self, ref: JobRef) -> Flow[None]:
         """Call StopServerlessJobs."""
         yield stop_serverless_jobs(cluster_of(ref), [ref.job_id])
-
-    def _no_log(self, ref: JobRef) -> NotSupported:
-        return NotSupported(
-            f"the API {self.name!r} has no operation that reads the log of {ref}; let the container write it "
-            "to a mounted volume or to Log Service"
-        )
 
     def _listed(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus]]:
         """Return the statuses that ListServerlessJobs reports for at most a hundred jobs of one cluster."""

@@ -82,9 +82,10 @@ class Acs3Signer:
             headers["x-acs-security-token"] = self.credentials.security_token
         signed = sorted(n for n in headers if n in ("host", "content-type") or n.startswith("x-acs-"))
         canonical = canonical_request(replace(request, headers=headers), signed)
+        proof = signature(self.credentials.secret, canonical)
         headers["authorization"] = (
             f"{ALGORITHM} Credential={self.credentials.access_key_id},"
             f"SignedHeaders={';'.join(signed)},"
-            f"Signature={signature(self.credentials.secret, canonical)}"
+            f"Signature={proof}"
         )
-        return replace(request, headers=headers)
+        return replace(request, headers=headers, confidential=(proof,))

@@ -41,11 +41,6 @@ class IamToken:
     expires_at: datetime
     project_id: str
 
-    @property
-    def confidential(self) -> tuple[str, ...]:
-        """Texts that must not appear in a log or an error."""
-        return (self.token,)
-
 
 @dataclass(frozen=True, slots=True)
 class TokenSigner:
@@ -56,7 +51,8 @@ class TokenSigner:
     def sign(self, request: ApiRequest, *, host: str, now: datetime, nonce: str) -> ApiRequest:
         """See :class:`~airflow_provider_ehpc.apis.call.Signer`."""
         headers = {name.lower(): value for name, value in request.headers.items()}
-        return replace(request, headers={**headers, "host": host, "x-auth-token": self.token})
+        headers |= {"host": host, "x-auth-token": self.token}
+        return replace(request, headers=headers, confidential=(self.token,))
 
 
 class TokenDomain(ResponseModel):

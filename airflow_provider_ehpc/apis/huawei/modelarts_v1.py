@@ -7,7 +7,6 @@ pages, now under "Historical APIs", and the captured responses of modelarts_03_0
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
@@ -19,7 +18,6 @@ from airflow_provider_ehpc.apis.call import (
     InvalidArgument,
     InvalidRequest,
     NotFound,
-    NotSupported,
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.huawei.common import (
@@ -32,9 +30,8 @@ from airflow_provider_ehpc.apis.huawei.logs_bytes import SLICE, LogSlice, read_s
 from airflow_provider_ehpc.apis.huawei.logs_lines import LogLines, newest_lines, read_lines
 from airflow_provider_ehpc.apis.huawei.protocol import modelarts_call, project_path
 from airflow_provider_ehpc.apis.job import (
-    ClusterJob,
+    JobApi,
     JobRef,
-    JobSpec,
     JobStatus,
     LogBatch,
     LogChunk,
@@ -192,7 +189,7 @@ def stop_job_version(project_id: str, ref: JobRef) -> ApiCall[StopResponse]:
     )
 
 
-class ModelArtsV1Api(ProjectApi):
+class ModelArtsV1Api(ProjectApi, JobApi):
     """The common interface for ModelArts API v1. A job's streams are its log files, one per node."""
 
     name = "modelarts-v1"
@@ -224,16 +221,6 @@ class ModelArtsV1Api(ProjectApi):
         lists = [JobsList(self._page, PAGE_SIZE)]
         return statuses_by_page_or_job(refs, lambda _ref: lists, self.job_status)
 
-    def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
-        """Raise, because the list has only the newest version of each job, sorted by the job's creation.
-
-        :raises NotSupported: always, before any request.
-        """
-        raise NotSupported(
-            f"job_id: the API {self.name!r} lists only the newest version of each job, so it cannot be used "
-            "to find all jobs that have ended; set job_id and version_id"
-        )
-
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each log file by bytes, or by lines if the endpoint has only those."""
         files = yield list_log_files(self.project_id, ref)
@@ -258,13 +245,6 @@ class ModelArtsV1Api(ProjectApi):
                 data = piece.log.lstrip("\ufffd").encode()
                 chunks.append(LogChunk(log_file, data, piece.end_byte or 0))
         return tuple(chunks)
-
-    def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
-        """Raise, because the vendor's v1 does not create jobs any more.
-
-        :raises InvalidArgument: always.
-        """
-        raise InvalidArgument(f"api: {self.name!r} submits no jobs; use api='modelarts'")
 
     def stop(self, ref: JobRef) -> Flow[None]:
         """Stop the version."""

@@ -81,9 +81,10 @@ class SdkHmacSigner:
             headers["x-security-token"] = self.credentials.security_token
         signed = sorted(_SIGNED & headers.keys())
         canonical = canonical_request(replace(request, headers=headers), signed)
+        proof = signature(self.credentials.secret, date, canonical)
         headers["authorization"] = (
             f"{ALGORITHM} Access={self.credentials.access_key_id}, "
             f"SignedHeaders={';'.join(signed)}, "
-            f"Signature={signature(self.credentials.secret, date, canonical)}"
+            f"Signature={proof}"
         )
-        return replace(request, headers=headers)
+        return replace(request, headers=headers, confidential=(proof,))

@@ -21,14 +21,11 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
+    JobApi,
     JobRef,
     JobSpec,
     JobState,
     JobStatus,
-    LogBatch,
-    LogChunk,
-    LogCursor,
-    LogLimits,
     StatusesFlow,
 )
 from airflow_provider_ehpc.apis.listing import all_pages, submitted_since
@@ -63,7 +60,7 @@ __all__ = [
 ]
 
 
-class QingCloudHpcApi:
+class QingCloudHpcApi(JobApi):
     """The common interface for QingCloud HPC in one zone.
 
     An asynchronous call (start a cluster, add nodes, stop jobs) returns the ID of an operation (``j-…``). A
@@ -71,7 +68,6 @@ class QingCloudHpcApi:
     """
 
     name = "qingcloud"
-    log_limits = LogLimits(largest=0, smallest=0)
 
     def __init__(self, zone: str) -> None:
         self._zone = zone
@@ -123,20 +119,6 @@ class QingCloudHpcApi:
             )
         return self._cluster_jobs(cluster_id, since)
 
-    def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Raise, because the API has no job log.
-
-        :raises NotSupported: always, before any request.
-        """
-        raise self._no_log(ref)
-
-    def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Raise, because the API has no job log.
-
-        :raises NotSupported: always, before any request.
-        """
-        raise self._no_log(ref)
-
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
         """Submit a job with job/submitJob.
 
@@ -171,12 +153,6 @@ class QingCloudHpcApi:
 
     def _stopped(self, ref: JobRef) -> Flow[None]:
         yield stop_jobs(self._zone, _cluster(ref), [ref.job_id])
-
-    def _no_log(self, ref: JobRef) -> NotSupported:
-        return NotSupported(
-            f"job_id: the log of {ref} cannot be read, because the API {self.name!r} has no call for it; its "
-            "output is on the cluster, in the files stdout_path and stderr_path of the job's status"
-        )
 
     def _lists(self, ref: JobRef) -> list[JobsList]:
         # Only a job's details contain the reason of its end.

@@ -89,4 +89,4 @@ class HpcSigner:
         # twice: here, and in the URL. If the server decodes it twice, a "+" that is encoded once becomes a
         # space.
         proof = percent_encode(signature(self.credentials.secret, string_to_sign(signed)))
-        return replace(signed, query={**signed.query, "signature": proof})
+        return replace(signed, query={**signed.query, "signature": proof}, confidential=(proof,))
