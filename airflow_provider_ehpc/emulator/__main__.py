@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from airflow_provider_ehpc.emulator.aliyun.spelling import SPELLINGS
+from airflow_provider_ehpc.emulator.aliyun.dialect import DIALECTS
 from airflow_provider_ehpc.emulator.server import SCHEDULERS, Emulator
 
 
@@ -34,7 +34,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--spelling",
-        choices=sorted(SPELLINGS),
+        choices=sorted(DIALECTS),
         help="whose job ids and states E-HPC uses (default: slurm with --scheduler slurm, else pbs)",
     )
     parser.add_argument(

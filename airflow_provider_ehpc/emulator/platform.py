@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airflow_provider_ehpc.emulator.accounts import Accounts
-from airflow_provider_ehpc.emulator.aliyun.spelling import Spelling
+from airflow_provider_ehpc.emulator.aliyun.dialect import Dialect
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import Faults
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
@@ -23,5 +23,5 @@ class Platform:
     serverless: Cluster
     """The cluster of serverless jobs, which have IDs and instances of their own."""
     serverless_queue: str
-    spelling: Spelling
+    dialect: Dialect
     """How E-HPC spells the IDs and states of :attr:`cluster`."""

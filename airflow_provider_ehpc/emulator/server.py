@@ -23,8 +23,8 @@ from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.admin import Admin
 from airflow_provider_ehpc.emulator.aliyun.cloud import connection as aliyun_connection
-from airflow_provider_ehpc.emulator.aliyun.spelling import SERVERLESS, SPELLINGS
-from airflow_provider_ehpc.emulator.aliyun.view import CLUSTER_ID, USER
+from airflow_provider_ehpc.emulator.aliyun.cluster_view import CLUSTER_ID, USER
+from airflow_provider_ehpc.emulator.aliyun.dialect import DIALECTS, SERVERLESS
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import Fault, FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Gateway
@@ -89,7 +89,7 @@ class Emulator:
         self._host = host
         self._port = port
         self._scheduler_name = scheduler
-        self._spelling = SPELLINGS[spelling or ("slurm" if scheduler == "slurm" else "pbs")]
+        self._dialect = DIALECTS[spelling or ("slurm" if scheduler == "slurm" else "pbs")]
         self._slots = slots
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,7 +137,7 @@ class Emulator:
             home = self.directory / "home"
             scheduler = self._make_scheduler(self.directory / "jobs", home)
             queue = await asyncio.to_thread(scheduler.default_queue)
-            self._default_queue = queue or self._spelling.default_queue
+            self._default_queue = queue or self._dialect.default_queue
             self._cluster = await self._open_cluster(undo, scheduler, store, home)
             self._serverless = await self._open_serverless(undo)
             platform = Platform(
@@ -148,7 +148,7 @@ class Emulator:
                 default_queue=self._default_queue,
                 serverless=self._serverless,
                 serverless_queue=queue or SERVERLESS.default_queue,
-                spelling=self._spelling,
+                dialect=self._dialect,
             )
             runner = web.AppRunner(
                 self._application(platform),
@@ -226,7 +226,7 @@ class Emulator:
             user=spec.get("user") or USER,
             priority=spec.get("priority") or 0,
         )
-        return self._spelling.job_id(self._call(self._cluster.submit(job_spec)))
+        return self._dialect.job_id(self._call(self._cluster.submit(job_spec)))
 
     async def submit_sample(self) -> str:
         """Submit a job of one minute from the running event loop, and return its ID.
@@ -238,7 +238,7 @@ class Emulator:
         if self._scheduler_name == "timetable":
             command = f"run={seconds} lines=1"
         spec = JobSpec(name="sample", command=command, queue=self._default_queue, user=USER, priority=0)
-        return self._spelling.job_id(await self._cluster.submit(spec))
+        return self._dialect.job_id(await self._cluster.submit(spec))
 
     def job(self, job_id: str, *, serverless: bool = False) -> EmulatedJob:
         """Return a job as the cluster knows it, whatever faults make the API say.
@@ -248,8 +248,8 @@ class Emulator:
         :raises KeyError: where there is none of this id.
         """
         training_job = read_job_id(job_id)
-        spelling = SERVERLESS if serverless else self._spelling
-        key = spelling.read(job_id) if training_job is None else (training_job, None)
+        dialect = SERVERLESS if serverless else self._dialect
+        key = dialect.read(job_id) if training_job is None else (training_job, None)
         cluster = self._serverless if serverless else self._cluster
         job = cluster.get(*key) if key else None
         if job is None:

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_ehpc.apis.aliyun.states import scheduler_state
 from airflow_provider_ehpc.apis.job import JobState
-from airflow_provider_ehpc.emulator.aliyun.spelling import PBS, SLURM
+from airflow_provider_ehpc.emulator.aliyun.dialect import PBS, SLURM
 from airflow_provider_ehpc.emulator.jobs import Phase
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Client

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ehpc.emulator.aliyun.attributes import describe
+from airflow_provider_ehpc.emulator.aliyun import pbs_attributes, slurm_attributes
 from airflow_provider_ehpc.emulator.aliyun.classic_requests import (
     job_filter,
     log_window,
@@ -22,15 +22,25 @@ from airflow_provider_ehpc.emulator.aliyun.classic_requests import (
     stopped_jobs,
     submission,
 )
+from airflow_provider_ehpc.emulator.aliyun.cluster_view import (
+    ClusterView,
+    check_cluster,
+    local_time,
+    read_piece,
+)
+from airflow_provider_ehpc.emulator.aliyun.dialect import PBS, SLURM
 from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, page, required
 from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
 from airflow_provider_ehpc.emulator.aliyun.requests import filters
-from airflow_provider_ehpc.emulator.aliyun.spelling import PBS, SLURM
-from airflow_provider_ehpc.emulator.aliyun.view import ClusterView, check_cluster, local_time, read_piece
 from airflow_provider_ehpc.emulator.gateway import Refused
 from airflow_provider_ehpc.emulator.jobs import RETRY, EmulatedJob, Phase
 
 VERSION = "2018-04-12"
+_DESCRIPTIONS = {
+    PBS.name: (pbs_attributes.describe, "job_state"),
+    SLURM.name: (slurm_attributes.describe, "JobState"),
+}
+"""How each scheduler describes a job, and the attribute that holds its state."""
 
 
 class EhpcClassic:
@@ -56,7 +66,7 @@ class EhpcClassic:
         """SubmitJob."""
         check_cluster(parameters)
         spec, post_command = submission(parameters, self._default_queue)
-        if RETRY in spec.options and self._view.spelling is not PBS:
+        if RETRY in spec.options and self._view.dialect is not PBS:
             # "You can only retry jobs that are run on the PBS clusters" (the operation's page).
             raise invalid("JobRetry.Count")
         # A path that is not absolute begins where the job runs.
@@ -64,7 +74,7 @@ class EhpcClassic:
             spec, stdout_path=self._at_home(spec.stdout_path), stderr_path=self._at_home(spec.stderr_path)
         )
         job = await self._view.submit(spec, post_command)
-        return {"JobId": self._view.spelling.job_id(job)}
+        return {"JobId": self._view.dialect.job_id(job)}
 
     async def list_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """ListJobs, newest first."""
@@ -135,28 +145,27 @@ class EhpcClassic:
 
     def _exec_fail(self, status: int, job_id: str) -> Refused:
         """Return how an operation fails whose command does not know the job: 403 here, 406 there."""
-        message = self._view.spelling.unknown_job.format(job_id=job_id)
+        message = self._view.dialect.unknown_job.format(job_id=job_id)
         return Refused(status, "ExecFail", f"Failed to execute the command: {message}.")
 
     def _description(self, job: EmulatedJob) -> Mapping[str, Any]:
         """Return the scheduler's attributes by job ID; scontrol has an array only as its sub-jobs."""
-        spelling, cluster = self._view.spelling, self._view.cluster
+        dialect, cluster = self._view.dialect, self._view.cluster
         jobs = [job]
-        if job.whole_array and spelling is SLURM:
+        if job.whole_array and dialect is SLURM:
             jobs = [part for index in job.submission.indexes if (part := cluster.get(job.number, index))]
-        return {spelling.job_id(each): self._attributes(each) for each in jobs}
+        return {dialect.job_id(each): self._attributes(each) for each in jobs}
 
     def _attributes(self, job: EmulatedJob) -> Mapping[str, Any]:
-        spelling = self._view.spelling
-        attributes = describe(self._view.cluster, spelling.name, job)
+        describe, name = _DESCRIPTIONS[self._view.dialect.name]
+        attributes = describe(self._view.cluster, job)
         word = self._view.strange_state(job)
-        name = "JobState" if spelling is SLURM else "job_state"
         return {**attributes, name: word} if word else attributes
 
     def _listed(self, job: EmulatedJob) -> Mapping[str, Any]:
         spec = job.spec
         return {
-            "Id": self._view.spelling.job_id(job),
+            "Id": self._view.dialect.job_id(job),
             "Name": spec.name,
             "Owner": spec.user,
             "State": self._state(job),

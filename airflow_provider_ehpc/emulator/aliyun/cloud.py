@@ -6,11 +6,11 @@ from typing import Any
 
 from airflow_provider_ehpc.emulator.accounts import CloudAccount
 from airflow_provider_ehpc.emulator.aliyun import classic, ehpc
+from airflow_provider_ehpc.emulator.aliyun.cluster_view import CLUSTER_ID, ClusterView
 from airflow_provider_ehpc.emulator.aliyun.common_logs import CommonLogs
+from airflow_provider_ehpc.emulator.aliyun.dialect import SERVERLESS
 from airflow_provider_ehpc.emulator.aliyun.protocol import AliyunService, Version
 from airflow_provider_ehpc.emulator.aliyun.serverless import EhpcServerless
-from airflow_provider_ehpc.emulator.aliyun.spelling import SERVERLESS
-from airflow_provider_ehpc.emulator.aliyun.view import CLUSTER_ID, ClusterView
 from airflow_provider_ehpc.emulator.platform import Platform
 
 PATHS = ("/",)
@@ -19,7 +19,7 @@ PATHS = ("/",)
 
 def service(platform: Platform) -> AliyunService:
     """Return the gateway in front of both versions."""
-    view = ClusterView(platform.cluster, platform.spelling, platform.faults)
+    view = ClusterView(platform.cluster, platform.dialect, platform.faults)
     jobs = ehpc.Ehpc(view, platform.default_queue).operations
     common_logs = CommonLogs(platform.operation_log, platform.accounts.first).operations
     classic_jobs = classic.EhpcClassic(view, platform.default_queue).operations

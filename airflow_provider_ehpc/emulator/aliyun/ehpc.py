@@ -13,10 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ehpc.emulator.aliyun.parameters import page, required
-from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
-from airflow_provider_ehpc.emulator.aliyun.requests import job_filter, job_spec, log_request, string_list
-from airflow_provider_ehpc.emulator.aliyun.view import (
+from airflow_provider_ehpc.emulator.aliyun.cluster_view import (
     CLUSTER_ID,
     USER,
     ClusterView,
@@ -24,6 +21,9 @@ from airflow_provider_ehpc.emulator.aliyun.view import (
     local_time,
     read_piece,
 )
+from airflow_provider_ehpc.emulator.aliyun.parameters import page, required
+from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
+from airflow_provider_ehpc.emulator.aliyun.requests import job_filter, job_spec, log_request, string_list
 from airflow_provider_ehpc.emulator.faults import FaultKind
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
@@ -35,7 +35,7 @@ class Ehpc:
 
     def __init__(self, view: ClusterView, default_queue: str) -> None:
         self._view = view
-        self._spelling = view.spelling
+        self._dialect = view.dialect
         self._faults = view.faults
         self._default_queue = default_queue
         self._told_sizes: dict[Path, int] = {}
@@ -58,7 +58,7 @@ class Ehpc:
         check_cluster(parameters)
         spec, post_command = job_spec(parameters, self._default_queue, USER)
         job = await self._view.submit(spec, post_command)
-        return self._told({"JobId": self._spelling.job_id(job), "Success": True})
+        return self._told({"JobId": self._dialect.job_id(job), "Success": True})
 
     async def list_clusters(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """ListClusters, which clients use to see whether their key is good."""
@@ -85,7 +85,7 @@ class Ehpc:
         }
         used = {"Nodes": len(job.nodes), "Cores": spec.cores or 1, "Memory": "0mb"} if job.nodes else {}
         info = {
-            "JobId": self._spelling.job_id(job),
+            "JobId": self._dialect.job_id(job),
             "JobName": spec.name,
             "RunasUser": spec.user,
             "State": self._state(job),
@@ -172,7 +172,7 @@ class Ehpc:
         return {
             "JobName": spec.name,
             "JobSpec": {
-                "Id": self._spelling.job_id(job),
+                "Id": self._dialect.job_id(job),
                 "State": self._state(job),
                 "RunasUser": spec.user,
                 "JobQueue": spec.queue,
@@ -196,7 +196,7 @@ class Ehpc:
         if strange is not None:
             return strange
         hidden = job.phase.ended and self._faults.standing(FaultKind.FINISHED_HIDES_FAILURE)
-        return "FINISHED" if hidden else self._spelling.state(job.phase)
+        return "FINISHED" if hidden else self._dialect.state(job.phase)
 
     def _size_told(self, job_id: str, path: Path, size: int) -> int:
         fault = self._faults.standing(FaultKind.LOG_SIZE, job_id)

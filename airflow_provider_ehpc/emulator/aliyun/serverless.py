@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.aliyun.cluster_view import USER, ClusterView, check_cluster
 from airflow_provider_ehpc.emulator.aliyun.containers import (
     ContainerAttempt,
     attempts,
@@ -31,7 +32,6 @@ from airflow_provider_ehpc.emulator.aliyun.serverless_requests import (
     list_request,
     submission,
 )
-from airflow_provider_ehpc.emulator.aliyun.view import USER, ClusterView, check_cluster
 from airflow_provider_ehpc.emulator.dependencies import OPTION
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
@@ -69,7 +69,7 @@ class EhpcServerless:
             dependencies.append([kind, other.number, other.index])
         options = {**request.spec.options, **({OPTION: dependencies} if dependencies else {})}
         job = await self._view.submit(dataclasses.replace(request.spec, command=command, options=options))
-        return {"JobId": self._view.spelling.job_id(job)}
+        return {"JobId": self._view.dialect.job_id(job)}
 
     async def describe_serverless_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """DescribeServerlessJobs: takes a list, but only one id, and none of an array job."""
@@ -120,11 +120,11 @@ class EhpcServerless:
             return strange
         if job.phase is Phase.RUNNING and not job.whole_array and not begun(self._view.cluster.home, job):
             return "Initing"
-        return self._view.spelling.state(job.phase)
+        return self._view.dialect.state(job.phase)
 
     def _wants(self, wanted: ListRequest, job: EmulatedJob) -> bool:
         submitted_at = int(job.submission.submitted_at)
-        ids = {self._view.spelling.job_id(job), str(job.number)}
+        ids = {self._view.dialect.job_id(job), str(job.number)}
         return (
             (not wanted.job_ids or not ids.isdisjoint(wanted.job_ids))
             and (not wanted.job_names or job.spec.name in wanted.job_names)
@@ -137,7 +137,7 @@ class EhpcServerless:
         """Return a job as the list tells it: times and priority as texts."""
         times = {name: str(at) for name, at in _times(job).items()}
         return {
-            "JobId": self._view.spelling.job_id(job),
+            "JobId": self._view.dialect.job_id(job),
             "JobName": job.spec.name,
             "User": job.spec.user,
             "State": self._state(job),
@@ -149,7 +149,7 @@ class EhpcServerless:
 
     def _described(self, job: EmulatedJob, runs: list[ContainerAttempt]) -> dict[str, Any]:
         told: dict[str, Any] = {
-            "JobId": self._view.spelling.job_id(job),
+            "JobId": self._view.dialect.job_id(job),
             "JobName": job.spec.name,
             "User": job.spec.user,
             "State": self._state(job),

@@ -21,7 +21,7 @@ _PBS_STATES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Spelling:
+class Dialect:
     """The words of one kind of cluster."""
 
     name: str
@@ -59,7 +59,7 @@ class Spelling:
         return self.states[phase]
 
 
-PBS = Spelling(
+PBS = Dialect(
     name="pbs",
     single="{number}.manager",
     whole_array="{number}[].manager",
@@ -70,7 +70,7 @@ PBS = Spelling(
     unknown_job="qstat: Unknown Job Id {job_id}",
     ended_job="qdel: Job has finished {job_id}",
 )
-SLURM = Spelling(
+SLURM = Dialect(
     name="slurm",
     single="{number}",
     whole_array="{number}",
@@ -94,4 +94,4 @@ _SERVERLESS_STATES = {
 SERVERLESS = dataclasses.replace(
     SLURM, name="serverless", states={phase: _SERVERLESS_STATES.get(phase, "Failed") for phase in Phase}
 )
-SPELLINGS = {spelling.name: spelling for spelling in (PBS, SLURM)}
+DIALECTS = {dialect.name: dialect for dialect in (PBS, SLURM)}

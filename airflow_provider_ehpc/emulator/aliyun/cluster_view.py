@@ -8,8 +8,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.aliyun.dialect import Dialect
 from airflow_provider_ehpc.emulator.aliyun.parameters import required
-from airflow_provider_ehpc.emulator.aliyun.spelling import Spelling
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Refused
@@ -24,17 +24,17 @@ BEIJING = timezone(timedelta(hours=8))
 
 
 class ClusterView:
-    """The jobs of a cluster under the ids and words of its spelling, with the faults that change them."""
+    """The jobs of a cluster under the IDs and words of its dialect, with the faults that change them."""
 
-    def __init__(self, cluster: Cluster, spelling: Spelling, faults: Faults) -> None:
+    def __init__(self, cluster: Cluster, dialect: Dialect, faults: Faults) -> None:
         self.cluster = cluster
-        self.spelling = spelling
+        self.dialect = dialect
         self.faults = faults
         self._answers = 0
 
     def get(self, job_id: str) -> EmulatedJob | None:
         """Return a job; None for an id that the cluster does not know, or does not know yet."""
-        key = self.spelling.read(job_id)
+        key = self.dialect.read(job_id)
         job = self.cluster.get(*key) if key else None
         return None if job is None or self._invisible(job) else job
 
@@ -45,7 +45,7 @@ class ClusterView:
         """
         job = self.get(job_id)
         if job is None:
-            raise agent_error(self.spelling.unknown_job.format(job_id=job_id))
+            raise agent_error(self.dialect.unknown_job.format(job_id=job_id))
         return job
 
     def jobs(self) -> Iterator[EmulatedJob]:
@@ -73,7 +73,7 @@ class ClusterView:
             try:
                 job = self.find(job_id)
                 if job.phase.ended:
-                    message = self.spelling.ended_job.format(job_id=job_id)
+                    message = self.dialect.ended_job.format(job_id=job_id)
                     raise agent_error(message, ".Job.StopFailure")
                 await self.cluster.stop(job)
             except Refused as refusal:
@@ -83,7 +83,7 @@ class ClusterView:
 
     def strange_state(self, job: EmulatedJob) -> str | None:
         """Return the word that a fault has for a job's state."""
-        fault = self.faults.standing(FaultKind.STATE, self.spelling.job_id(job))
+        fault = self.faults.standing(FaultKind.STATE, self.dialect.job_id(job))
         return fault.word if fault else None
 
     def drift(self) -> int | None:
@@ -94,7 +94,7 @@ class ClusterView:
         return (self._answers - 1) % 2
 
     def _invisible(self, job: EmulatedJob) -> bool:
-        return self.faults.hides(self.spelling.job_id(job), job.submission.submitted_at)
+        return self.faults.hides(self.dialect.job_id(job), job.submission.submitted_at)
 
 
 def check_cluster(parameters: Mapping[str, str]) -> None:
@@ -111,6 +111,11 @@ def agent_error(message: str, family: str = "") -> Refused:
 def local_time(at: float | None) -> str:
     """Write a time as the pages of jobs do: without its zone, which is that of the cluster's nodes."""
     return "" if at is None else datetime.fromtimestamp(at, BEIJING).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def clock(seconds: int) -> str:
+    """Write a duration as both schedulers do: ``hh:mm:ss``."""
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 def read_piece(path: Path, offset: int, size: int) -> tuple[bytes, int]:
