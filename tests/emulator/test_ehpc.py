@@ -70,6 +70,9 @@ def test_a_job_runs_and_is_told_by_every_operation(client: Client) -> None:
     }
     assert (spec["Id"], spec["State"], spec["Priority"]) == (job_id, "FINISHED", "3")
     assert json.loads(spec["Variables"]) == {"GREETING": "good day, 世界"}
+    # Polled alone or in a list, an ended job has the same resources, as numbers or as texts.
+    assert info["ResourcesUsed"] == {"Nodes": 1, "Cores": 2, "Memory": "0mb"}
+    assert spec["ResourcesActualOccupied"] == {"Nodes": "1", "Cores": "2", "Memory": "0mb"}
     assert all(spec[name].isdigit() for name in ("SubmitTime", "StartTime", "LastModifyTime"))
 
 

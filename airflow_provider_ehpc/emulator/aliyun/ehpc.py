@@ -25,7 +25,7 @@ from airflow_provider_ehpc.emulator.aliyun.parameters import page, required
 from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
 from airflow_provider_ehpc.emulator.aliyun.requests import job_filter, job_spec, log_request, string_list
 from airflow_provider_ehpc.emulator.faults import FaultKind
-from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 
 VERSION = "2024-07-30"
 
@@ -83,7 +83,6 @@ class Ehpc:
             "Memory": spec.memory or "",
             "Gpus": spec.gpus or 0,
         }
-        used = {"Nodes": len(job.nodes), "Cores": spec.cores or 1, "Memory": "0mb"} if job.nodes else {}
         info = {
             "JobId": self._dialect.job_id(job),
             "JobName": spec.name,
@@ -99,7 +98,7 @@ class Ehpc:
             "CommandLine": spec.command,
             "NodeList": _node_list(job.nodes),
             "Resources": resources,
-            "ResourcesUsed": used,
+            "ResourcesUsed": _resources_used(job),
             "Variables": [{"Name": name, "Value": value} for name, value in spec.environment.items()],
             "ExtraInfo": {},
             **_array_fields(job),
@@ -169,6 +168,10 @@ class Ehpc:
             "Memory": spec.memory or "",
             "Gpus": str(spec.gpus or 0),
         }
+        occupied = {name: str(value) for name, value in _resources_used(job).items()}
+        if occupied and spec.gpus:
+            # Documented for this list, but not for GetJob.
+            occupied["Gpus"] = str(spec.gpus)
         return {
             "JobName": spec.name,
             "JobSpec": {
@@ -185,7 +188,7 @@ class Ehpc:
                 "NodeList": _node_list(job.nodes),
                 "Comment": "",
                 "Resources": resources,
-                "ResourcesActualOccupied": resources if job.phase is Phase.RUNNING else {},
+                "ResourcesActualOccupied": occupied,
                 "Variables": json.dumps(dict(spec.environment), ensure_ascii=False),
                 **_array_fields(job),
             },
@@ -212,6 +215,11 @@ class Ehpc:
             return answer
         drifted: Mapping[str, Any] = _as_numbers(answer) if drift else _as_texts(answer)
         return drifted
+
+
+def _resources_used(job: EmulatedJob) -> dict[str, Any]:
+    """Return what a job occupies, also after its end: no page says that the fields are left out then."""
+    return {"Nodes": len(job.nodes), "Cores": job.spec.cores or 1, "Memory": "0mb"} if job.nodes else {}
 
 
 def _array_fields(job: EmulatedJob) -> Mapping[str, str]:
