@@ -17,7 +17,7 @@ from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.faults import Fault, Faults
 from airflow_provider_ehpc.emulator.journal import Journal
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
-from airflow_provider_ehpc.emulator.operations import CLOUDS, EmulatedOperation
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation
 from airflow_provider_ehpc.emulator.records import read_record, read_value
 
 PREFIX = "/_emulator"
@@ -118,7 +118,7 @@ class Admin:
     def list_operations(self, body: _Body) -> _Answer:
         """List what was done through the API of any cloud, as far as the clouds' logs show it now."""
         log = self._operation_log
-        return 200, [dataclasses.asdict(row) for cloud in CLOUDS for row in log.read(cloud)]
+        return 200, [dataclasses.asdict(row) for cloud in log.clouds for row in log.read(cloud)]
 
     def add_operations(self, body: _Body) -> _Answer:
         """Write ``operations`` into the log: each the fields of an

@@ -10,28 +10,36 @@ import bisect
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
-from airflow_provider_ehpc.emulator.operations import CLOUDS, EmulatedOperation, EmulatedStatus
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation, EmulatedStatus
 from airflow_provider_ehpc.emulator.store import Store
 
 
 class OperationLog:
-    """The operations of all clouds. Belongs to the thread of the event loop."""
+    """The operations of all clouds. Use it only in the thread of the event loop.
 
-    def __init__(self, store: Store, faults: Faults) -> None:
+    :param new_ids: for each cloud that has an operation log, a function that draws an ID.
+    """
+
+    def __init__(self, store: Store, faults: Faults, new_ids: Mapping[str, Callable[[], str]]) -> None:
         self.advance: Callable[[], None] = _nothing
-        """Brings the operations up to date that wait for something; called before each reading."""
+        """Updates operations that wait for jobs; called before the log is read."""
+        self.clouds = tuple(new_ids)
         self._store = store
         self._faults = faults
-        self._rows: dict[str, dict[str, EmulatedOperation]] = {cloud: {} for cloud in CLOUDS}
-        self._order: dict[str, list[tuple[int, int, str]]] = {cloud: [] for cloud in CLOUDS}
+        self._new_ids = new_ids
+        self._rows: dict[str, dict[str, EmulatedOperation]] = {cloud: {} for cloud in new_ids}
+        self._order: dict[str, list[tuple[int, int, str]]] = {cloud: [] for cloud in new_ids}
         self._take(store.operations())
 
     def add(self, operations: Iterable[EmulatedOperation]) -> list[EmulatedOperation]:
-        """Keep operations and return them."""
-        added = list(operations)
+        """Save operations and return them, each with an ID.
+
+        :raises ValueError: if a cloud has no operation log; then none is saved.
+        """
+        added = [self._with_id(operation) for operation in operations]
         self._store.save_operations(added)
         self._take(added)
         return added
@@ -105,6 +113,15 @@ class OperationLog:
         for fault in self._faults.strike(FaultKind.CHANGE):
             for row in self.unfinished(cloud)[: fault.rows]:
                 self.end(row, EmulatedStatus(fault.word or EmulatedStatus.SUCCESSFUL))
+
+    def _with_id(self, operation: EmulatedOperation) -> EmulatedOperation:
+        if operation.cloud not in self._new_ids:
+            raise ValueError(
+                f"cloud: {operation.cloud!r} has no operation log; choose {' or '.join(self.clouds)}"
+            )
+        if operation.id:
+            return operation
+        return dataclasses.replace(operation, id=self._new_ids[operation.cloud]())
 
     def _take(self, operations: Iterable[EmulatedOperation]) -> None:
         for operation in operations:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import random
-import string
-import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
-CLOUDS = ("aliyun", "qingcloud")
 _ACCEPTING = 0.2
 """Seconds for which an operation that takes longer is pending before it is being worked on."""
 _END_OF_TIME = 253_370_764_800
 """9999-01-01, which every zone can still write."""
-_LETTERS = string.ascii_lowercase + string.digits
 
 
 class EmulatedStatus(StrEnum):
@@ -60,8 +55,6 @@ class EmulatedOperation:
     """How it ends then."""
 
     def __post_init__(self) -> None:
-        if self.cloud not in CLOUDS:
-            raise ValueError(f"there is no cloud {self.cloud!r}; there are {', '.join(CLOUDS)}")
         for name in ("began_at", "changed_at", "visible_at", "ends_at"):
             if not 0 <= (getattr(self, name) or 0) < _END_OF_TIME:
                 raise ValueError(
@@ -75,8 +68,6 @@ class EmulatedOperation:
             ("job_ids", tuple),
         ):
             object.__setattr__(self, name, kind(getattr(self, name)))
-        if not self.id:
-            object.__setattr__(self, "id", new_id(self.cloud))
         if not self.changed_at:
             object.__setattr__(self, "changed_at", self.began_at)
 
@@ -98,10 +89,3 @@ class EmulatedOperation:
         if self.status is not EmulatedStatus.PENDING or now < self.began_at + _ACCEPTING:
             return self
         return dataclasses.replace(self, status=EmulatedStatus.WORKING, changed_at=self.began_at + _ACCEPTING)
-
-
-def new_id(cloud: str) -> str:
-    """Draw an id: ``j-8ajjp28fps8`` of QingCloud, a request's id of Alibaba Cloud."""
-    if cloud == "qingcloud":
-        return "j-" + "".join(random.choices(_LETTERS, k=11))
-    return str(uuid.uuid4()).upper()

@@ -31,7 +31,6 @@ from airflow_provider_ehpc.emulator.gateway import Gateway
 from airflow_provider_ehpc.emulator.guard import check_loopback, only_this_machine
 from airflow_provider_ehpc.emulator.guard import log as http_log
 from airflow_provider_ehpc.emulator.huawei.cloud import user_connection
-from airflow_provider_ehpc.emulator.huawei.training import read_job_id
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 from airflow_provider_ehpc.emulator.journal import Journal
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
@@ -51,6 +50,7 @@ SCHEDULERS = ("local", "slurm", "timetable")
 _MAX_REQUEST_LINE = 64 * 1024
 """CreateJob's whole job travels in the query."""
 _CALL_TIMEOUT = 60.0
+_OPERATION_IDS = {cloud.name: cloud.new_operation_id for cloud in CLOUDS if cloud.new_operation_id}
 
 
 class Emulator:
@@ -133,25 +133,22 @@ class Emulator:
             store = self._open_store(undo, self.directory)
             with reading(store.file):
                 self.accounts = Accounts(store)
-                self.operation_log = OperationLog(store, self.faults)
+                self.operation_log = OperationLog(store, self.faults, _OPERATION_IDS)
             home = self.directory / "home"
             scheduler = self._make_scheduler(self.directory / "jobs", home)
             queue = await asyncio.to_thread(scheduler.default_queue)
-            self._default_queue = queue or self._dialect.default_queue
-            self._cluster = await self._open_cluster(undo, scheduler, store, home)
-            self._serverless = await self._open_serverless(undo)
-            platform = Platform(
+            self._platform = Platform(
                 accounts=self.accounts,
                 faults=self.faults,
                 operation_log=self.operation_log,
-                cluster=self._cluster,
-                default_queue=self._default_queue,
-                serverless=self._serverless,
+                cluster=await self._open_cluster(undo, scheduler, store, home),
+                default_queue=queue or self._dialect.default_queue,
+                serverless=await self._open_serverless(undo),
                 serverless_queue=queue or SERVERLESS.default_queue,
                 dialect=self._dialect,
             )
             runner = web.AppRunner(
-                self._application(platform),
+                self._application(self._platform),
                 access_log=None,
                 logger=http_log,
                 max_line_size=_MAX_REQUEST_LINE,
@@ -222,11 +219,11 @@ class Emulator:
         """
         job_spec = dataclasses.replace(
             JobSpec(name=name, command=command, **spec),
-            queue=spec.get("queue") or self._default_queue,
+            queue=spec.get("queue") or self._platform.default_queue,
             user=spec.get("user") or USER,
             priority=spec.get("priority") or 0,
         )
-        return self._dialect.job_id(self._call(self._cluster.submit(job_spec)))
+        return self._dialect.job_id(self._call(self._platform.cluster.submit(job_spec)))
 
     async def submit_sample(self) -> str:
         """Submit a job of one minute from the running event loop, and return its ID.
@@ -237,8 +234,10 @@ class Emulator:
         command = f'for n in $(seq {seconds}); do echo "step $n of {seconds}"; sleep 1; done'
         if self._scheduler_name == "timetable":
             command = f"run={seconds} lines=1"
-        spec = JobSpec(name="sample", command=command, queue=self._default_queue, user=USER, priority=0)
-        return self._dialect.job_id(await self._cluster.submit(spec))
+        spec = JobSpec(
+            name="sample", command=command, queue=self._platform.default_queue, user=USER, priority=0
+        )
+        return self._dialect.job_id(await self._platform.cluster.submit(spec))
 
     def job(self, job_id: str, *, serverless: bool = False) -> EmulatedJob:
         """Return a job as the cluster knows it, whatever faults make the API say.
@@ -247,18 +246,19 @@ class Emulator:
         :param serverless: whether the id is a serverless job's.
         :raises KeyError: where there is none of this id.
         """
-        training_job = read_job_id(job_id)
-        dialect = SERVERLESS if serverless else self._dialect
-        key = dialect.read(job_id) if training_job is None else (training_job, None)
-        cluster = self._serverless if serverless else self._cluster
-        job = cluster.get(*key) if key else None
+        if serverless:
+            key = SERVERLESS.read(job_id)
+            job = self._platform.serverless.get(*key) if key else None
+        else:
+            found = (cloud.find_job(self._platform, job_id) for cloud in CLOUDS)
+            job = next(filter(None, found), None)
         if job is None:
             raise KeyError(job_id)
         return job
 
     def stop(self, job_id: str) -> None:
         """Ask for a job's end past the API."""
-        self._call(self._cluster.stop(self.job(job_id)))
+        self._call(self._platform.cluster.stop(self.job(job_id)))
 
     def wait_for(
         self, job_id: str, *phases: str, timeout: float = 30.0, serverless: bool = False

@@ -67,6 +67,16 @@ def test_what_a_submission_lacks_is_refused(client: QingCloudClient, missing: st
     assert client.get("job/list", cluster_id=CLUSTER_ID)["total_count"] == 0
 
 
+def test_the_emulator_finds_a_job_by_the_id_of_each_cloud(client: QingCloudClient) -> None:
+    emulator = client.emulator
+    first = emulator.submit("true")
+    second = client.submit("true")
+    assert (emulator.job(first).number, emulator.job(second).number) == (1, 2)
+    assert emulator.job("3faf5c03-aaa1-4cbe-879d-000000000002") == emulator.job(second)
+    with pytest.raises(KeyError):
+        emulator.job("hpcjob-00000003")
+
+
 def test_a_stopped_job_is_called_stopped_in_the_list_and_cancelled_in_its_detail(
     client: QingCloudClient,
 ) -> None:

@@ -218,6 +218,7 @@ MALFORMED: list[tuple[str, bytes]] = [
     ("/operations", b'{"operations": [{"began_at": -1, "action": "X"}]}'),
     ("/operations", b'{"operations": [{"began_at": 1, "action": null}]}'),
     ("/operations", b'{"operations": [{"began_at": 1, "action": "X", "cloud": "azure"}]}'),
+    ("/operations", b'{"operations": [{"began_at": 1, "action": "X", "cloud": "huawei"}]}'),
     ("/operations", b'{"operations": [{"began_at": 1, "action": "X", "status": "eaten"}]}'),
     ("/operations", b'{"operations": [{"began_at": 1, "action": "X", "resources": "ehpc-1"}]}'),
     ("/operations", b'{"operations": [{"began_at": 1, "action": "X", "ends_at": 1e300}]}'),

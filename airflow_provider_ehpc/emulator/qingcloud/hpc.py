@@ -279,8 +279,8 @@ class Hpc:
         return job
 
     def _look_up(self, item: str) -> EmulatedJob | None:
-        match = re.fullmatch(r"hpcjob-(\d{8,18})", item)
-        job = self._cluster.get(int(match[1]), None) if match else None
+        number = read_job_id(item)
+        job = None if number is None else self._cluster.get(number)
         return None if job is None or job.whole_array else job
 
     def _invisible(self, job: EmulatedJob) -> bool:
@@ -289,8 +289,14 @@ class Hpc:
 
 
 def job_id(job: EmulatedJob) -> str:
-    """Return a job's id, made of its number."""
+    """Return a job's ID, which contains its number."""
     return f"hpcjob-{job.number:08}"
+
+
+def read_job_id(text: str) -> int | None:
+    """Return the number in a job's ID; None if the text is no such ID."""
+    match = re.fullmatch(r"hpcjob-(\d{8,18})", text)
+    return int(match[1]) if match else None
 
 
 def _refuse_what_is_not_emulated(told: Mapping[str, Any], names: Iterable[str]) -> None:
