@@ -182,7 +182,7 @@ def test_a_token_outlives_a_restart(directory: Path) -> None:
 
 def test_a_second_emulator_is_kept_out_of_the_directory(directory: Path) -> None:
     """Two would both start the same jobs."""
-    with Emulator(directory), pytest.raises(OSError, match="another emulator runs in"):
+    with Emulator(directory), pytest.raises(OSError, match="another emulator uses"):
         Emulator(directory).start()
 
 

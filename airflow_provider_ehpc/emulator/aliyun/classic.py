@@ -1,7 +1,7 @@
-"""E-HPC API version 2018-04-12 over the emulated cluster: jobs of a scheduler.
+"""Emulate E-HPC API version 2018-04-12 for jobs of a scheduler.
 
-Fields and forms are those of the operations' pages (GetJobLog last updated 2025-07-31) and of the models of
-``alibabacloud-ehpc20180412`` 4.0.0. The jobs are those of 2024-07-30, under the same ids.
+Sources: the pages of the operations (GetJobLog last updated 2025-07-31) and the models of
+``alibabacloud-ehpc20180412`` 4.0.0. Jobs and IDs are the same as in 2024-07-30.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _DESCRIPTIONS = {
     PBS.name: (pbs_attributes.describe, "job_state"),
     SLURM.name: (slurm_attributes.describe, "JobState"),
 }
-"""How each scheduler describes a job, and the attribute that holds its state."""
+"""For each scheduler: the function that describes a job, and the attribute with its state."""
 
 
 class EhpcClassic:
-    """The operations on jobs of a scheduler; all of them are served by GET alone."""
+    """The operations on jobs of a scheduler. All of them accept GET only."""
 
     def __init__(self, view: ClusterView, default_queue: str) -> None:
         self._view = view
@@ -52,7 +52,7 @@ class EhpcClassic:
 
     @property
     def operations(self) -> Mapping[str, Operation]:
-        """The operations by their names."""
+        """The operations by name."""
         return {
             "DescribeJob": self.describe_job,
             "GetJobLog": self.get_job_log,
@@ -67,9 +67,9 @@ class EhpcClassic:
         check_cluster(parameters)
         spec, post_command = submission(parameters, self._default_queue)
         if RETRY in spec.options and self._view.dialect is not PBS:
-            # "You can only retry jobs that are run on the PBS clusters" (the operation's page).
+            # "You can only retry jobs that are run on the PBS clusters" (page of the operation).
             raise invalid("JobRetry.Count")
-        # A path that is not absolute begins where the job runs.
+        # A relative path begins in the directory in which the job runs.
         spec = dataclasses.replace(
             spec, stdout_path=self._at_home(spec.stdout_path), stderr_path=self._at_home(spec.stderr_path)
         )
@@ -84,12 +84,17 @@ class EhpcClassic:
         jobs = [job for job in self._view.jobs() if wanted.wants(job)]
         jobs.sort(key=lambda job: (-job.number, -1 if job.index is None else job.index))
         listed = [self._listed(job) for job in jobs[(number - 1) * size : number * size]]
-        told = {"Jobs": {"JobInfo": listed}, "PageNumber": number, "PageSize": size, "TotalCount": len(jobs)}
+        response = {
+            "Jobs": {"JobInfo": listed},
+            "PageNumber": number,
+            "PageSize": size,
+            "TotalCount": len(jobs),
+        }
         drift = self._view.drift()
-        return told if drift is None else _DRIFTS[drift](told)
+        return response if drift is None else _DRIFTS[drift](response)
 
     async def list_jobs_with_filters(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
-        """ListJobsWithFilters: tells the queue, too, and has no wrapper around the list."""
+        """ListJobsWithFilters: includes the queue, and has no wrapper around the list."""
         check_cluster(parameters)
         number, size = page(parameters)
         wanted = filters(parameters)
@@ -99,8 +104,13 @@ class EhpcClassic:
             {**self._listed(job), "Queue": job.spec.queue, "Rerunable": rerunable(job)}
             for job in jobs[(number - 1) * size : number * size]
         ]
-        told = {"Jobs": listed, "PageNumber": number, "PageSize": size, "TotalCount": len(jobs)}
-        return {**told, "Success": True}
+        return {
+            "Jobs": listed,
+            "PageNumber": number,
+            "PageSize": size,
+            "TotalCount": len(jobs),
+            "Success": True,
+        }
 
     async def describe_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """DescribeJob."""
@@ -110,7 +120,7 @@ class EhpcClassic:
         if job is None:
             raise self._exec_fail(403, job_id)
         info: Any = self._description(job)
-        # An object in the page's sample, a string in its table of fields.
+        # An object in the sample of the page, a string in its table of fields.
         return {"Message": {"JobInfo": info if self._view.drift() is None else json.dumps(info)}}
 
     async def get_job_log(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
@@ -129,13 +139,13 @@ class EhpcClassic:
         return {"JobId": job_id, "OutputLog": _base64(output), "ErrorLog": _base64(error)}
 
     async def stop_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
-        """StopJobs: stops those that can be stopped, then tells of the first that could not."""
+        """StopJobs: stops all jobs that can be stopped, then reports the first that cannot."""
         check_cluster(parameters)
         await self._view.stop(stopped_jobs(parameters))
         return {}
 
     def _check_host(self, job: EmulatedJob, host: str) -> None:
-        """Refuse a node that is not the job's, or none while it runs; an ended job's may be gone."""
+        """Reject a missing or wrong node while the job runs. The node of an ended job may be gone."""
         if job.phase is Phase.PENDING or job.phase.ended:
             return
         if not host:
@@ -144,12 +154,12 @@ class EhpcClassic:
             raise Refused(404, "ComputeNotFound", "The specified compute node does not exist.")
 
     def _exec_fail(self, status: int, job_id: str) -> Refused:
-        """Return how an operation fails whose command does not know the job: 403 here, 406 there."""
+        """Return the error for an unknown job. The HTTP status depends on the operation."""
         message = self._view.dialect.unknown_job.format(job_id=job_id)
         return Refused(status, "ExecFail", f"Failed to execute the command: {message}.")
 
     def _description(self, job: EmulatedJob) -> Mapping[str, Any]:
-        """Return the scheduler's attributes by job ID; scontrol has an array only as its sub-jobs."""
+        """Return the scheduler's attributes by job ID. scontrol shows an array as its sub-jobs only."""
         dialect, cluster = self._view.dialect, self._view.cluster
         jobs = [job]
         if job.whole_array and dialect is SLURM:
@@ -159,7 +169,7 @@ class EhpcClassic:
     def _attributes(self, job: EmulatedJob) -> Mapping[str, Any]:
         describe, name = _DESCRIPTIONS[self._view.dialect.name]
         attributes = describe(self._view.cluster, job)
-        word = self._view.strange_state(job)
+        word = self._view.injected_state(job)
         return {**attributes, name: word} if word else attributes
 
     def _listed(self, job: EmulatedJob) -> Mapping[str, Any]:
@@ -183,10 +193,10 @@ class EhpcClassic:
         }
 
     def _state(self, job: EmulatedJob) -> str:
-        """Return one of the three words there are: this version has none for a job that failed."""
-        strange = self._view.strange_state(job)
-        if strange is not None:
-            return strange
+        """Return one of the three states of this version, which has none for a failed job."""
+        injected = self._view.injected_state(job)
+        if injected is not None:
+            return injected
         if job.phase.ended:
             return "FINISHED"
         return "QUEUED" if job.phase is Phase.PENDING else "RUNNING"
@@ -199,22 +209,22 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _as_texts(told: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a page of jobs with numbers as texts and lines' ends behind words."""
+def _as_texts(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a page of jobs with numbers as strings, and with line ends after strings."""
     jobs = [
         {
             **job,
             **{name: f"{job[name]}\n" for name in ("Name", "State", "SubmitTime")},
             "Resources": {name: str(value) for name, value in job["Resources"].items()},
         }
-        for job in told["Jobs"]["JobInfo"]
+        for job in response["Jobs"]["JobInfo"]
     ]
-    return {**told, "Jobs": {"JobInfo": jobs}, "TotalCount": str(told["TotalCount"])}
+    return {**response, "Jobs": {"JobInfo": jobs}, "TotalCount": str(response["TotalCount"])}
 
 
-def _without_wrapper(told: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a page of jobs as ListJobsWithFilters has it: without the list's wrapper."""
-    return {**told, "Jobs": told["Jobs"]["JobInfo"]}
+def _without_wrapper(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a page of jobs without the wrapper of the list, as in ListJobsWithFilters."""
+    return {**response, "Jobs": response["Jobs"]["JobInfo"]}
 
 
 _DRIFTS = (_as_texts, _without_wrapper)

@@ -101,8 +101,8 @@ def _array(cluster: Cluster, job: EmulatedJob) -> Mapping[str, Any]:
         return {"array_id": whole, "array_index": str(job.index)}
     parts = [cluster.get(job.number, index) for index in job.submission.indexes]
     letters = [_letter(cluster, part) for part in parts if part]
-    words = {"Queued": "Q", "Running": "R", "Exiting": "E", "Expired": "XF"}
-    counts = (f"{word}:{sum(letter in those for letter in letters)}" for word, those in words.items())
+    names = {"Queued": "Q", "Running": "R", "Exiting": "E", "Expired": "XF"}
+    counts = (f"{name}:{sum(letter in wanted for letter in letters)}" for name, wanted in names.items())
     return {
         "array": "True",
         "array_indices_submitted": job.spec.array,
@@ -111,7 +111,7 @@ def _array(cluster: Cluster, job: EmulatedJob) -> Mapping[str, Any]:
 
 
 def _letter(cluster: Cluster, job: EmulatedJob) -> str:
-    """Return qstat's letter: an array has begun (B), its ended sub-jobs are expired (X) until all are."""
+    """Return qstat's letter: B for a running array, X for its ended sub-jobs until all have ended."""
     if job.whole_array and not job.phase.ended and job.phase is not Phase.PENDING:
         return "B"
     if not job.phase.ended:
@@ -120,13 +120,13 @@ def _letter(cluster: Cluster, job: EmulatedJob) -> str:
     return "F" if whole is None or whole.phase.ended else "X"
 
 
-def _comment(job: EmulatedJob, where: str) -> str:
+def _comment(job: EmulatedJob, exec_vnode: str) -> str:
     if job.phase is Phase.PENDING:
         return "Not Running: Insufficient amount of resource: ncpus"
     if job.started_at is None:
         return ""
     start = datetime.fromtimestamp(job.started_at, BEIJING).strftime("%a %b %d at %H:%M")
-    text = f"Job Array Began at {start}" if job.whole_array else f"Job run at {start} on {where}"
+    text = f"Job Array Began at {start}" if job.whole_array else f"Job run at {start} on {exec_vnode}"
     if not job.phase.ended:
         return text
     if job.phase is Phase.TIMEOUT and not job.whole_array:
@@ -140,7 +140,7 @@ def _substate(job: EmulatedJob) -> int:
     if not job.phase.ended:
         return _SUBSTATES[job.phase]
     if job.phase is Phase.CANCELLED:
-        # One that is deleted because its dependency cannot be satisfied any more is only finished.
+        # A job deleted because its dependency can never be satisfied is only finished.
         return _TERMINATED if job.whole_array or job.stopped_at or job.started_at else _FINISHED
     return _FINISHED if job.phase is Phase.COMPLETED else _FAILED
 
@@ -152,7 +152,7 @@ def _exit_status(job: EmulatedJob) -> int:
     if job.phase is Phase.TIMEOUT:
         return _KILLED_BY_WALLTIME
     if job.phase is Phase.CANCELLED and code > 128:
-        # qdel's signal reaches every process of the job, its first shell too.
+        # The signal of qdel reaches all processes of the job, including its first shell.
         return _KILLED_BY_SIGNAL + code - 128
     return code
 

@@ -191,7 +191,7 @@ class ModelArts:
         size = log.size
         data = await asyncio.to_thread(log.read, max(0, size - PREVIEW), PREVIEW)
         current, full = len(data), max(size, len(data))
-        if self._faults.standing(FaultKind.LOG_SIZE, call.names["job_id"]):
+        if self._faults.active(FaultKind.LOG_SIZE, call.names["job_id"]):
             current = full = 0
         content = data.decode(errors="replace")
         return Reply(200, {"content": content, "current_size": current, "full_size": full})

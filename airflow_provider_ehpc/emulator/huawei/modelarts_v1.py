@@ -154,7 +154,7 @@ class ModelArtsV1:
         if start == -1:
             start = max(0, log.size - length)
         data = await asyncio.to_thread(log.read, start, length)
-        fault = self._faults.standing(FaultKind.SPLIT)
+        fault = self._faults.active(FaultKind.SPLIT)
         text, count = CUTS[fault.word if fault else "replaced"](data)
         return _success({"log": text, "end_byte": str(start + count), "count": str(count)})
 

@@ -21,7 +21,7 @@ from airflow_provider_ehpc.apis.call import ApiRequest
 from airflow_provider_ehpc.apis.huawei import signing
 from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
-from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
+from airflow_provider_ehpc.emulator.gateway import Act, Refused, Reply, Target
 from airflow_provider_ehpc.emulator.huawei.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -92,12 +92,12 @@ class HuaweiService:
         self._failures: dict[str, int] = {}
         self._locked_until: dict[str, float] = {}
 
-    def asked(self, request: web.Request) -> Asked:
+    def target(self, request: web.Request) -> Target:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         found = self._find(request)
         if found is None:
-            return Asked("", "", "")
-        return Asked(found[0].name, "", found[1].get("job_id", ""))
+            return Target("", "", "")
+        return Target(found[0].name, "", found[1].get("job_id", ""))
 
     async def admit(self, request: web.Request) -> Act:
         """Check path, key or token, permission and project, in this order."""
@@ -123,11 +123,11 @@ class HuaweiService:
 
         return act
 
-    def granted(self, told: Reply, request_id: str) -> Reply:
+    def success(self, result: Reply, request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
-        return Reply(told.status, told.body, {"X-Request-Id": request_id, **told.headers})
+        return Reply(result.status, result.body, {"X-Request-Id": request_id, **result.headers})
 
-    def refused(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
+    def error(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         headers = {"X-Request-Id": request_id, **refusal.headers}
         status = refusal.status
@@ -140,12 +140,12 @@ class HuaweiService:
         elif request.path.startswith("/v1/"):
             body["is_success"] = False
             # A client of the real API checks for both: an error's own status, and 200.
-            status = 200 if self._faults.standing(FaultKind.DRIFT) else status
+            status = 200 if self._faults.active(FaultKind.DRIFT) else status
         if status == 204:
             return Reply(204, None, headers)
         return Reply(status, body, headers)
 
-    def usual(self, kind: FaultKind) -> Refused:
+    def default_error(self, kind: FaultKind) -> Refused:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         if kind is FaultKind.THROTTLE:
             return Refused(

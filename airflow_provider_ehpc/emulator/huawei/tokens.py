@@ -55,7 +55,7 @@ class Tokens:
         if not scope or any(self._project.get(key) != value for key, value in scope.items()):
             raise Refused(401, "Unauthorized", f"Could not find project: {scope}.")
         now = time.time() + self._faults.clock_shift
-        fault = self._faults.standing(FaultKind.LIFETIME)
+        fault = self._faults.active(FaultKind.LIFETIME)
         expires_at = now + (fault.seconds if fault else _LIFE)
         domain = {"id": "d78cbac186b744899480f25bd022f468", "name": IAM_DOMAIN}
         details = {

@@ -166,7 +166,7 @@ class TrainingJobs:
 
     def state_fault(self, job: EmulatedJob) -> str | None:
         """Return the word that a fault puts in the place of a job's state."""
-        faults = (self._faults.standing(FaultKind.STATE, name) for name in _names(job))
+        faults = (self._faults.active(FaultKind.STATE, name) for name in _names(job))
         return next((fault.word for fault in faults if fault), None)
 
     def _hidden(self, job: EmulatedJob) -> bool:

@@ -213,7 +213,7 @@ class Hpc:
             if all(job.phase.ended for job in jobs):
                 last = max(job.ended_at or now for job in jobs)
                 self._log.end(entry, EmulatedStatus.SUCCESSFUL, at=max(last, entry.began_at))
-            elif (current := entry.worked_on(now)) is not entry:
+            elif (current := entry.in_progress_at(now)) is not entry:
                 self._log.change(current)
 
     def _begin(
@@ -269,7 +269,7 @@ class Hpc:
         }
 
     def _state(self, job: EmulatedJob) -> str:
-        strange = self._faults.standing(FaultKind.STATE, job_id(job))
+        strange = self._faults.active(FaultKind.STATE, job_id(job))
         return strange.word if strange else _STATES.get(job.phase, "exited")
 
     def _find(self, item: str) -> EmulatedJob:
@@ -284,7 +284,7 @@ class Hpc:
         return None if job is None or job.whole_array else job
 
     def _invisible(self, job: EmulatedJob) -> bool:
-        fault = self._faults.standing(FaultKind.INVISIBLE, job_id(job))
+        fault = self._faults.active(FaultKind.INVISIBLE, job_id(job))
         return fault is not None and time.time() - job.submission.submitted_at < fault.seconds
 
 

@@ -45,7 +45,7 @@ class Operations:
         ids = _items(query, "jobs") | _items(query, "job_ids")
         resources = _items(query, "resource_ids")
         verbose = whole(query, "verbose", 0) > 0
-        self._log.suffer("qingcloud")
+        self._log.apply_faults("qingcloud")
         rows = [
             row
             for row in self._log.read(

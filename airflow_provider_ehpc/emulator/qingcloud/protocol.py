@@ -21,7 +21,7 @@ from airflow_provider_ehpc.apis.call import ApiRequest, percent_encode
 from airflow_provider_ehpc.apis.qingcloud import signing
 from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
-from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
+from airflow_provider_ehpc.emulator.gateway import Act, Refused, Reply, Target
 from airflow_provider_ehpc.emulator.qingcloud.parameters import ZONE, Code, not_emulated, refusal, required
 
 if TYPE_CHECKING:
@@ -106,10 +106,10 @@ class QingCloudService:
         self._faults = faults
         self._actions = actions
 
-    def asked(self, request: web.Request) -> Asked:
+    def target(self, request: web.Request) -> Target:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`; a body is not looked into."""
         path, subject = self._split(request)
-        return Asked(path.rstrip("/"), request.query.get("cluster_id", ""), subject)
+        return Target(path.rstrip("/"), request.query.get("cluster_id", ""), subject)
 
     async def admit(self, request: web.Request) -> Act:
         """Check action, method, parameters, age, key, signature, body, zone and permission, in this order."""
@@ -137,16 +137,16 @@ class QingCloudService:
 
         return act
 
-    def granted(self, told: Mapping[str, Any], request_id: str) -> Reply:
+    def success(self, result: Mapping[str, Any], request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
-        return Reply(200, told)
+        return Reply(200, result)
 
-    def refused(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
+    def error(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         code = int(refusal.code) if re.fullmatch(r"[0-9]{1,9}", refusal.code) else Code.INTERNAL
         return Reply(refusal.status, {"message": refusal.message, "ret_code": code}, refusal.headers)
 
-    def usual(self, kind: FaultKind) -> Refused:
+    def default_error(self, kind: FaultKind) -> Refused:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         if kind is FaultKind.THROTTLE:
             return refusal(Code.OVER_QUOTA, "QuotaExceeded, requests over the limit")
