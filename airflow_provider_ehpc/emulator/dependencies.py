@@ -54,10 +54,10 @@ def _others(
 
 def _satisfied(kind: str, parts: Sequence[EmulatedJob]) -> bool | None:
     ended = [part.phase for part in parts if part.phase.ended]
-    wanted = {
+    satisfies = {
         "AfterFailed": lambda phase: phase is not Phase.COMPLETED,
         "AfterAny": lambda phase: True,
     }.get(kind, lambda phase: phase is Phase.COMPLETED)
-    if not all(map(wanted, ended)):
+    if not all(map(satisfies, ended)):
         return False
     return True if len(ended) == len(parts) else None

@@ -114,7 +114,7 @@ done
 
 
 def shell_command(spec: JobSpec) -> str:
-    """Return the shell command of a job, without ``-- ``, by which qsub and E-HPC know it is not a script."""
+    """Return the shell command of a job without ``-- ``, which means "no script" to qsub and E-HPC."""
     command = spec.command.lstrip().removeprefix("-- ")
     if RETRY not in spec.options:
         return command

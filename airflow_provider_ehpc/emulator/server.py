@@ -97,7 +97,7 @@ class Emulator:
     # Start and stop
 
     def start(self) -> Emulator:
-        """Serve from a thread of its own. Return when the server accepts requests.
+        """Serve from a new thread. Return when the server accepts requests.
 
         :raises OSError: if the port or the directory is in use, or a state file is corrupt.
         """

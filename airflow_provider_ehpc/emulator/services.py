@@ -27,7 +27,7 @@ class Cloud:
     connection: Callable[[str, CloudAccount], dict[str, Any]]
     """Returns the Airflow connection for a URL and the key of an account."""
     find_job: Callable[[Platform, str], EmulatedJob | None]
-    """Returns the job with an ID of this cloud; None if the text is no such ID or the job is unknown."""
+    """Returns the job with an ID of this cloud; None if the text is not such an ID or the job is unknown."""
     new_operation_id: Callable[[], str] | None = None
     """Draws an ID for the operation log; None if the cloud has no such log."""
 

@@ -31,7 +31,7 @@ from airflow_provider_ehpc.emulator.aliyun.cluster_view import (
 from airflow_provider_ehpc.emulator.aliyun.dialect import PBS, SLURM
 from airflow_provider_ehpc.emulator.aliyun.parameters import invalid, page, required
 from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
-from airflow_provider_ehpc.emulator.aliyun.requests import filters
+from airflow_provider_ehpc.emulator.aliyun.requests import list_filter
 from airflow_provider_ehpc.emulator.gateway import Refused
 from airflow_provider_ehpc.emulator.jobs import RETRY, EmulatedJob, Phase
 
@@ -80,8 +80,8 @@ class EhpcClassic:
         """ListJobs, newest first."""
         check_cluster(parameters)
         number, size = page(parameters)
-        wanted = job_filter(parameters)
-        jobs = [job for job in self._view.jobs() if wanted.wants(job)]
+        selection = job_filter(parameters)
+        jobs = [job for job in self._view.jobs() if selection.matches(job)]
         jobs.sort(key=lambda job: (-job.number, -1 if job.index is None else job.index))
         listed = [self._listed(job) for job in jobs[(number - 1) * size : number * size]]
         response = {
@@ -97,9 +97,9 @@ class EhpcClassic:
         """ListJobsWithFilters: includes the queue, and has no wrapper around the list."""
         check_cluster(parameters)
         number, size = page(parameters)
-        wanted = filters(parameters)
-        jobs = [job for job in self._view.jobs() if wanted.wants(job)]
-        jobs.sort(key=wanted.order, reverse=wanted.newest_first)
+        selection = list_filter(parameters)
+        jobs = [job for job in self._view.jobs() if selection.matches(job)]
+        jobs.sort(key=selection.order, reverse=selection.newest_first)
         listed = [
             {**self._listed(job), "Queue": job.spec.queue, "Rerunable": rerunable(job)}
             for job in jobs[(number - 1) * size : number * size]

@@ -81,7 +81,7 @@ class ClassicJobFilter:
     state: str
     rerunable: bool
 
-    def wants(self, job: EmulatedJob) -> bool:
+    def matches(self, job: EmulatedJob) -> bool:
         """Return True if a job is listed."""
         return (
             self.owner in ("", job.spec.user)

@@ -24,7 +24,7 @@ BEIJING = timezone(timedelta(hours=8))
 
 
 class ClusterView:
-    """The jobs of a cluster under the IDs and words of its dialect, with the faults that change them."""
+    """The jobs of a cluster with the IDs and states of its dialect, and with the faults that change them."""
 
     def __init__(self, cluster: Cluster, dialect: Dialect, faults: Faults) -> None:
         self.cluster = cluster

@@ -116,13 +116,13 @@ class Ehpc:
         check_cluster(parameters)
         job_id = required(parameters, "JobId")
         job = self._view.find(job_id)
-        wanted = log_request(parameters)
+        request = log_request(parameters)
         response: dict[str, Any] = {"JobId": job_id, "Success": True}
         for stream, field in (("stdout", "Stdout"), ("stderr", "Stderr")):
             data, size = b"", 0
-            if stream in wanted.streams:
+            if stream in request.streams:
                 path = job.stdout_path if stream == "stdout" else job.stderr_path
-                data, size = await asyncio.to_thread(read_piece, path, wanted.offset, wanted.size)
+                data, size = await asyncio.to_thread(read_piece, path, request.offset, request.size)
                 size = self._reported_size(job_id, path, size)
             response[f"{field}Log"] = base64.b64encode(data).decode()
             response[f"{field}LogSize"] = str(size)
@@ -156,12 +156,12 @@ class Ehpc:
         They are cached for the next pages. Otherwise two hundred pages of ten thousand jobs would check two
         million jobs.
         """
-        wanted = job_filter(parameters)
+        selection = job_filter(parameters)
         key = (self._view.cluster.changes, parameters.get("JobFilter", ""))
         if key == self._cached_list[0] and not self._faults.hides_any:
             return self._cached_list[1]
-        jobs = [job for job in self._view.jobs() if wanted.wants(job)]
-        jobs.sort(key=wanted.order, reverse=wanted.newest_first)
+        jobs = [job for job in self._view.jobs() if selection.matches(job)]
+        jobs.sort(key=selection.order, reverse=selection.newest_first)
         # A hidden job becomes visible without a change of the cluster.
         self._cached_list = (-1, "") if self._faults.hides_any else key, jobs
         return jobs

@@ -90,7 +90,7 @@ class JobFilter:
     order: Callable[[EmulatedJob], tuple[float, int, int]]
     newest_first: bool
 
-    def wants(self, job: EmulatedJob) -> bool:
+    def matches(self, job: EmulatedJob) -> bool:
         """Return True if a job is listed. Names match if they contain the requested text."""
         # Called for each of ten thousand jobs, so conditions that are not requested are skipped.
         return (
@@ -127,7 +127,7 @@ def job_filter(parameters: Mapping[str, str]) -> JobFilter:
     )
 
 
-def filters(parameters: Mapping[str, str]) -> JobFilter:
+def list_filter(parameters: Mapping[str, str]) -> JobFilter:
     """Read the parameters of ListJobsWithFilters of 2018-04-12, which has the same filter."""
     status = parameters.get("JobStatus") or "all"
     if status not in ("all", "finished", "notfinish"):

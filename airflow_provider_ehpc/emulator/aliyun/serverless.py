@@ -93,9 +93,9 @@ class EhpcServerless:
         """ListServerlessJobs."""
         check_cluster(parameters)
         number, size = page(parameters, default=20, largest=100)
-        wanted = list_request(parameters)
-        jobs = [job for job in self._view.jobs() if self._wants(wanted, job)]
-        jobs.sort(key=wanted.order)
+        selection = list_request(parameters)
+        jobs = [job for job in self._view.jobs() if self._matches(selection, job)]
+        jobs.sort(key=selection.order)
         listed = [self._listed(job) for job in jobs[(number - 1) * size : number * size]]
         drift = self._view.drift()
         if drift is not None:
@@ -122,15 +122,15 @@ class EhpcServerless:
             return "Initing"
         return self._view.dialect.state(job.phase)
 
-    def _wants(self, wanted: ListRequest, job: EmulatedJob) -> bool:
+    def _matches(self, selection: ListRequest, job: EmulatedJob) -> bool:
         submitted_at = int(job.submission.submitted_at)
         ids = {self._view.dialect.job_id(job), str(job.number)}
         return (
-            (not wanted.job_ids or not ids.isdisjoint(wanted.job_ids))
-            and (not wanted.job_names or job.spec.name in wanted.job_names)
-            and (wanted.submitted_from is None or submitted_at >= wanted.submitted_from)
-            and (wanted.submitted_to is None or submitted_at <= wanted.submitted_to)
-            and wanted.state in ("All", self._state(job))
+            (not selection.job_ids or not ids.isdisjoint(selection.job_ids))
+            and (not selection.job_names or job.spec.name in selection.job_names)
+            and (selection.submitted_from is None or submitted_at >= selection.submitted_from)
+            and (selection.submitted_to is None or submitted_at <= selection.submitted_to)
+            and selection.state in ("All", self._state(job))
         )
 
     def _listed(self, job: EmulatedJob) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def phase(job: EmulatedJob) -> tuple[str, str]:
 
 
 def request_body(job: EmulatedJob) -> Mapping[str, Any]:
-    """Return the request body that created a job, or for a job of another API one that would create it."""
+    """Return the request body that created a job; for a job of another API, one that would create it."""
     body: Mapping[str, Any] | None = job.spec.options.get(_OPTION)
     if body is not None:
         return body

@@ -156,12 +156,12 @@ class Hpc:
         """job/stopJobs: begins to stop jobs. The operation in the response ends when they have ended."""
         body = request.body
         _check_place(body)
-        wanted = body.get("job_ids")
-        if not isinstance(wanted, list) or not wanted or not all(isinstance(item, str) for item in wanted):
+        job_ids = body.get("job_ids")
+        if not isinstance(job_ids, list) or not job_ids or not all(isinstance(item, str) for item in job_ids):
             raise refusal(Code.MALFORMED, "parameter [job_ids] is not a list of IDs")
-        jobs = [self._find(item) for item in wanted]
+        jobs = [self._find(item) for item in job_ids]
         running = [job for job in jobs if not job.phase.ended]
-        entry = self._begin(request, "HpcJobStopJobs", "停止作业", tuple(wanted))
+        entry = self._begin(request, "HpcJobStopJobs", "停止作业", tuple(job_ids))
         for job in running:
             await self._cluster.stop(job)
         ended = [job for job in jobs if job.phase.ended]
@@ -293,7 +293,7 @@ def job_id(job: EmulatedJob) -> str:
 
 
 def read_job_id(text: str) -> int | None:
-    """Return the number in a job's ID; None if the text is no such ID."""
+    """Return the number in a job's ID; None if the text is not such an ID."""
     match = re.fullmatch(r"hpcjob-(\d{8,18})", text)
     return int(match[1]) if match else None
 

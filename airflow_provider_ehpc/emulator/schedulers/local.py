@@ -60,7 +60,7 @@ class LocalScheduler:
         self._overdue: set[tuple[int, int | None]] = set()
 
     def default_queue(self) -> None:
-        """Return None: there is one queue, with any name."""
+        """Return None: the API chooses the name of the only queue."""
         return
 
     def submit(self, spec: JobSpec, post_command: str, next_number: int) -> int:
@@ -250,7 +250,7 @@ def _time_up(job: EmulatedJob) -> float:
 
 
 def _exit(folder: Path) -> tuple[int | None, float | None]:
-    """Return the exit code and the time at which it was written, or two Nones if there is none yet."""
+    """Return the exit code and the time of its end in epoch seconds, or two Nones before the end."""
     try:
         file = folder / "exit"
         return int(file.read_text()), file.stat().st_mtime

@@ -59,7 +59,7 @@ class TimetableScheduler:
         self._written: dict[tuple[int, int | None], int] = {}
 
     def default_queue(self) -> None:
-        """Return None: there is one queue, with any name."""
+        """Return None: the API chooses the name of the only queue."""
         return
 
     def submit(self, spec: JobSpec, post_command: str, next_number: int) -> int:
@@ -77,7 +77,7 @@ class TimetableScheduler:
         return [job for job in moved if job is not None]
 
     def kill(self, jobs: Sequence[EmulatedJob]) -> None:
-        """Do nothing: there are no processes."""
+        """Do nothing, because no processes run."""
 
     def _move(self, job: EmulatedJob, now: float) -> EmulatedJob | None:
         """Return a job with its changes; None if there are none."""
