@@ -44,8 +44,8 @@ class FaultKind(StrEnum):
     FINISHED_HIDES_FAILURE = "finished_hides_failure"
     """Every ended job is FINISHED, for any exit code."""
     SPLIT = "split"
-    """ModelArts v1 handles a character at the end of a piece of log as ``word`` says: ``replaced`` (as
-    without the fault), ``dropped``, or ``aligned`` (the piece ends before the character)."""
+    """ModelArts v1 handles a character that the end of a piece of log cuts in two as ``word`` says:
+    ``replaced`` (as without the fault), ``dropped``, or ``aligned`` (the piece ends before it)."""
     LIFETIME = "lifetime"
     """Tokens of IAM expire after ``seconds``."""
     TIES = "ties"
