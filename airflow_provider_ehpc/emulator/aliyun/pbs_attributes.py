@@ -1,25 +1,21 @@
-"""A job in its scheduler's own words, which DescribeJob of 2018-04-12 passes on.
+"""Describe a job in the attributes of PBS, which DescribeJob of 2018-04-12 passes on.
 
-E-HPC documents a fragment of PBS's attributes (``egroup``, ``Stageout_status``, ``Keep_Files``, ``server``,
-``queue``). The others are those of qstat(1B) and pbs_job_attributes(7B) of OpenPBS; for Slurm, those of
-``scontrol show job``.
+E-HPC documents a few of them (``egroup``, ``Stageout_status``, ``Keep_Files``, ``server``, ``queue``). The
+others are those of qstat(1B) and pbs_job_attributes(7B) of OpenPBS.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_ehpc.emulator.aliyun.classic_requests import rerunable
-from airflow_provider_ehpc.emulator.aliyun.spelling import PBS, SLURM
-from airflow_provider_ehpc.emulator.aliyun.view import BEIJING, local_time
+from airflow_provider_ehpc.emulator.aliyun.cluster_view import BEIJING, clock
+from airflow_provider_ehpc.emulator.aliyun.dialect import PBS
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.dependencies import OPTION, TYPES
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
-
-Attributes = Mapping[str, Any]
 
 _SERVER = "manager"
 _LETTERS = {Phase.PENDING: "Q", Phase.RUNNING: "R", Phase.COMPLETING: "E", Phase.SUSPENDED: "S"}
@@ -32,19 +28,15 @@ _KILLED_BY_WALLTIME = -29
 """JOB_EXEC_KILL_WALLTIME of OpenPBS's job.h."""
 
 
-def describe(cluster: Cluster, spelling: str, job: EmulatedJob) -> Attributes:
-    """Return the attributes of a job of a cluster with this spelling."""
-    return _DESCRIBERS[spelling](cluster, job)
-
-
-def _pbs(cluster: Cluster, job: EmulatedJob) -> Attributes:
+def describe(cluster: Cluster, job: EmulatedJob) -> Mapping[str, Any]:
+    """Return the attributes of a job, a sub-job or a whole array."""
     spec = job.spec
     nodes, cores = spec.nodes or 1, spec.cores or 1
     limits = {"mem": spec.memory} if spec.memory else {}
     if spec.wall_time:
-        limits["walltime"] = _clock(spec.wall_time)
+        limits["walltime"] = clock(spec.wall_time)
     select = f"{nodes}:ncpus={cores}" + (f":mem={spec.memory}" if spec.memory else "")
-    told: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "Job_Name": spec.name,
         "Job_Owner": f"{spec.user}@{_SERVER}",
         "job_state": _letter(cluster, job),
@@ -82,33 +74,35 @@ def _pbs(cluster: Cluster, job: EmulatedJob) -> Attributes:
     }
     if job.nodes:
         share = f"*{cores}" if cores > 1 else ""
-        told["exec_host"] = "+".join(f"{node}/0{share}" for node in job.nodes)
-        told["exec_vnode"] = "+".join(f"({node}:ncpus={cores})" for node in job.nodes)
+        attributes["exec_host"] = "+".join(f"{node}/0{share}" for node in job.nodes)
+        attributes["exec_vnode"] = "+".join(f"({node}:ncpus={cores})" for node in job.nodes)
     if job.started_at is not None:
-        told["stime"] = _ctime(job.started_at)
-        told["session_id"] = job.number
+        attributes["stime"] = _ctime(job.started_at)
+        attributes["session_id"] = job.number
     if job.phase.ended and job.exit_code is not None:
-        told["Exit_status"] = _exit_status(job)
-        told["Stageout_status"] = 1
+        attributes["Exit_status"] = _exit_status(job)
+        attributes["Stageout_status"] = 1
     if job.phase.ended:
-        told["history_timestamp"] = int(job.ended_at or job.modified_at)
-    if comment := _comment(job, told.get("exec_vnode", "")):
-        told["comment"] = comment
+        attributes["history_timestamp"] = int(job.ended_at or job.modified_at)
+    if comment := _comment(job, attributes.get("exec_vnode", "")):
+        attributes["comment"] = comment
     if others := spec.options.get(OPTION):
-        told["depend"] = ",".join(f"{TYPES[kind]}:{other}.{_SERVER}@{_SERVER}" for kind, other, _ in others)
+        attributes["depend"] = ",".join(
+            f"{TYPES[kind]}:{other}.{_SERVER}@{_SERVER}" for kind, other, _ in others
+        )
     if spec.array:
-        told |= _pbs_array(cluster, job)
-    return told
+        attributes |= _array(cluster, job)
+    return attributes
 
 
-def _pbs_array(cluster: Cluster, job: EmulatedJob) -> Attributes:
+def _array(cluster: Cluster, job: EmulatedJob) -> Mapping[str, Any]:
     if job.index is not None:
         whole = PBS.whole_array.format(number=job.number)
         return {"array_id": whole, "array_index": str(job.index)}
     parts = [cluster.get(job.number, index) for index in job.submission.indexes]
     letters = [_letter(cluster, part) for part in parts if part]
-    words = {"Queued": "Q", "Running": "R", "Exiting": "E", "Expired": "XF"}
-    counts = (f"{word}:{sum(letter in those for letter in letters)}" for word, those in words.items())
+    names = {"Queued": "Q", "Running": "R", "Exiting": "E", "Expired": "XF"}
+    counts = (f"{name}:{sum(letter in wanted for letter in letters)}" for name, wanted in names.items())
     return {
         "array": "True",
         "array_indices_submitted": job.spec.array,
@@ -117,7 +111,7 @@ def _pbs_array(cluster: Cluster, job: EmulatedJob) -> Attributes:
 
 
 def _letter(cluster: Cluster, job: EmulatedJob) -> str:
-    """Return qstat's letter: an array has begun (B), its ended sub-jobs are expired (X) until all are."""
+    """Return qstat's letter: B for a running array, X for its ended sub-jobs until all have ended."""
     if job.whole_array and not job.phase.ended and job.phase is not Phase.PENDING:
         return "B"
     if not job.phase.ended:
@@ -126,13 +120,13 @@ def _letter(cluster: Cluster, job: EmulatedJob) -> str:
     return "F" if whole is None or whole.phase.ended else "X"
 
 
-def _comment(job: EmulatedJob, where: str) -> str:
+def _comment(job: EmulatedJob, exec_vnode: str) -> str:
     if job.phase is Phase.PENDING:
         return "Not Running: Insufficient amount of resource: ncpus"
     if job.started_at is None:
         return ""
     start = datetime.fromtimestamp(job.started_at, BEIJING).strftime("%a %b %d at %H:%M")
-    text = f"Job Array Began at {start}" if job.whole_array else f"Job run at {start} on {where}"
+    text = f"Job Array Began at {start}" if job.whole_array else f"Job run at {start} on {exec_vnode}"
     if not job.phase.ended:
         return text
     if job.phase is Phase.TIMEOUT and not job.whole_array:
@@ -146,7 +140,7 @@ def _substate(job: EmulatedJob) -> int:
     if not job.phase.ended:
         return _SUBSTATES[job.phase]
     if job.phase is Phase.CANCELLED:
-        # One that is deleted because its dependency cannot be satisfied any more is only finished.
+        # A job deleted because its dependency can never be satisfied is only finished.
         return _TERMINATED if job.whole_array or job.stopped_at or job.started_at else _FINISHED
     return _FINISHED if job.phase is Phase.COMPLETED else _FAILED
 
@@ -158,66 +152,10 @@ def _exit_status(job: EmulatedJob) -> int:
     if job.phase is Phase.TIMEOUT:
         return _KILLED_BY_WALLTIME
     if job.phase is Phase.CANCELLED and code > 128:
-        # qdel's signal reaches every process of the job, its first shell too.
+        # The signal of qdel reaches all processes of the job, including its first shell.
         return _KILLED_BY_SIGNAL + code - 128
     return code
 
 
 def _ctime(at: float) -> str:
     return datetime.fromtimestamp(at, BEIJING).ctime()
-
-
-def _slurm(cluster: Cluster, job: EmulatedJob) -> Attributes:
-    spec = job.spec
-    nodes, cores = spec.nodes or 1, spec.cores or 1
-    array = {}
-    if spec.array:
-        index = spec.array if job.index is None else str(job.index)
-        array = {"ArrayJobId": str(job.number), "ArrayTaskId": index}
-    if job.wait_status is None:
-        signal = (job.exit_code or 0) - 128 if (job.exit_code or 0) > 128 else 0
-        code = 0 if signal else job.exit_code or 0
-    else:
-        signal = job.wait_status & 0x7F
-        code = 0 if signal else job.wait_status >> 8
-    return {
-        "JobId": str(job.number),
-        **array,
-        "JobName": spec.name,
-        "UserId": f"{spec.user}(1000)",
-        "GroupId": "users(100)",
-        "Priority": str(spec.priority or 0),
-        "JobState": str(job.phase),
-        "Reason": job.reason or _SLURM_REASONS.get(job.phase, "None"),
-        "Requeue": "1",
-        "Restarts": str(job.restarts),
-        "ExitCode": f"{code}:{signal}",
-        "RunTime": _clock(int(max(0.0, (job.ended_at or time.time()) - (job.started_at or time.time())))),
-        "TimeLimit": _clock(spec.wall_time) if spec.wall_time else "UNLIMITED",
-        "SubmitTime": local_time(job.submission.submitted_at),
-        "StartTime": local_time(job.started_at) or "Unknown",
-        "EndTime": local_time(job.ended_at) or "Unknown",
-        "Partition": spec.queue,
-        "NodeList": ",".join(job.nodes) or "(null)",
-        "BatchHost": next(iter(job.nodes), "(null)"),
-        "NumNodes": str(nodes),
-        "NumCPUs": str(nodes * cores),
-        "Command": spec.command,
-        "WorkDir": str(cluster.home),
-        "StdErr": str(job.stderr_path),
-        "StdIn": "/dev/null",
-        "StdOut": str(job.stdout_path),
-    }
-
-
-_SLURM_REASONS = {
-    Phase.PENDING: "Resources",
-    Phase.FAILED: "NonZeroExitCode",
-    Phase.TIMEOUT: "TimeLimit",
-    Phase.OUT_OF_MEMORY: "OutOfMemory",
-}
-_DESCRIBERS: Mapping[str, Callable[[Cluster, EmulatedJob], Attributes]] = {PBS.name: _pbs, SLURM.name: _slurm}
-
-
-def _clock(seconds: int) -> str:
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -1,4 +1,4 @@
-"""How E-HPC spells ids, states and scheduler errors on its two kinds of cluster."""
+"""Define how E-HPC writes IDs, states and scheduler errors on PBS and on Slurm clusters."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ _PBS_STATES = {
     Phase.COMPLETING: "RUNNING",
     Phase.SUSPENDED: "SUSPENDED",
     Phase.COMPLETED: "FINISHED",
-    # A deleted job is only finished in PBS, like any other that is over.
+    # In PBS, a deleted job is only finished, like any other ended job.
     Phase.CANCELLED: "FINISHED",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Spelling:
-    """The words of one kind of cluster."""
+class Dialect:
+    """The forms of IDs, states and errors on one kind of cluster."""
 
     name: str
     single: str
-    """The pattern of an id, for ``str.format``, like the two that follow."""
+    """The pattern of an ID for ``str.format``, like the next two."""
     whole_array: str
     sub_job: str
-    reading: re.Pattern[str]
-    """Finds ``number`` and ``index`` in any of the three."""
+    any_id: re.Pattern[str]
+    """Matches each of the three, with the groups ``number`` and ``index``."""
     states: Mapping[Phase, str]
     default_queue: str
     unknown_job: str
-    """What the scheduler says of an id that it does not know."""
+    """The scheduler's message for an unknown ID."""
     ended_job: str
-    """What it says when a job is to be stopped that has ended."""
+    """The scheduler's message if a job to stop has ended."""
 
     def job_id(self, job: EmulatedJob) -> str:
-        """Return a job's id."""
+        """Return the ID of a job."""
         if job.index is not None:
             pattern = self.sub_job
         else:
@@ -47,36 +47,36 @@ class Spelling:
         return pattern.format(number=job.number, index=job.index)
 
     def read(self, job_id: str) -> tuple[int, int | None] | None:
-        """Return number and index; None where this is no id of this kind of cluster."""
-        match = self.reading.fullmatch(job_id)
+        """Return number and index of an ID; None if it is not an ID on this kind of cluster."""
+        match = self.any_id.fullmatch(job_id)
         if not match:
             return None
         index = match["index"]
         return int(match["number"]), int(index) if index else None
 
     def state(self, phase: Phase) -> str:
-        """Return the word for a state."""
+        """Return the name of a phase."""
         return self.states[phase]
 
 
-PBS = Spelling(
+PBS = Dialect(
     name="pbs",
     single="{number}.manager",
     whole_array="{number}[].manager",
     sub_job="{number}[{index}].manager",
-    reading=re.compile(r"(?P<number>\d{1,18})(\[(?P<index>\d{1,18})?\])?(\.manager)?"),
+    any_id=re.compile(r"(?P<number>\d{1,18})(\[(?P<index>\d{1,18})?\])?(\.manager)?"),
     states={phase: _PBS_STATES.get(phase, "FAILED") for phase in Phase},
     default_queue="workq",
     unknown_job="qstat: Unknown Job Id {job_id}",
     ended_job="qdel: Job has finished {job_id}",
 )
-SLURM = Spelling(
+SLURM = Dialect(
     name="slurm",
     single="{number}",
     whole_array="{number}",
     sub_job="{number}_{index}",
-    reading=re.compile(r"(?P<number>\d{1,18})(_(?P<index>\d{1,18}))?"),
-    # Documented are Pending, Running, Completed and Failed; the others are Slurm's, spelt alike.
+    any_id=re.compile(r"(?P<number>\d{1,18})(_(?P<index>\d{1,18}))?"),
+    # Pending, Running, Completed and Failed are documented. The others are Slurm's, written alike.
     states={phase: phase.capitalize() for phase in Phase},
     default_queue="comp",
     unknown_job="slurm_load_jobs error: Invalid job id specified",
@@ -90,8 +90,8 @@ _SERVERLESS_STATES = {
     Phase.COMPLETED: "Succeeded",
     Phase.CANCELLED: "Canceled",
 }
-# Ids are numbers, and a sub-task's has the array job's before it: as Slurm has them.
+# IDs are numbers; that of a sub-task begins with that of the array job, as in Slurm.
 SERVERLESS = dataclasses.replace(
     SLURM, name="serverless", states={phase: _SERVERLESS_STATES.get(phase, "Failed") for phase in Phase}
 )
-SPELLINGS = {spelling.name: spelling for spelling in (PBS, SLURM)}
+DIALECTS = {dialect.name: dialect for dialect in (PBS, SLURM)}
