@@ -96,7 +96,7 @@ class QingCloudHpcApi(JobApi):
         for job in sorted(detail.hpc_job_set, key=lambda job: not job.hpcjob_uuid):
             if same_id(job.hpcjob_uuid or ref.job_id, ref.job_id):
                 return _from_job(ref, job)
-        raise NotFound(f"{ref} is unknown to the cluster")
+        raise NotFound(f"unknown {ref}")
 
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
         """List the unfinished jobs if that takes fewer requests, and request the others one by one."""

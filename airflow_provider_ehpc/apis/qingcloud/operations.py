@@ -121,7 +121,7 @@ def find_operation(zone: str, operation_id: str) -> Flow[HpcOperation]:
     for operation in page.job_set:
         if operation.job_id == operation_id:
             return operation
-    raise NotFound(f"operation {operation_id} is unknown in zone {zone}")
+    raise NotFound(f"unknown operation {operation_id} in zone {zone}")
 
 
 class QingCloudOperations:
