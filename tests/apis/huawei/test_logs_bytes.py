@@ -182,7 +182,6 @@ def test_size_bounds_a_reading() -> None:
 )
 def test_nothing_new(body: dict[str, object]) -> None:
     """The response at the end of a log is not documented: no progress means that there is nothing new."""
-
     assert drive(read_slices(slice_call, 100, MANY), lambda request: response(body)) == (b"", 100, False)
 
 
@@ -213,7 +212,6 @@ def quiet(end: int | None, text: str = "x" * 10) -> Callable[[ApiRequest], ApiRe
 @pytest.mark.parametrize("start", [0, 5, 10**6])
 def test_positions_that_make_no_sense(end: int | None, text: str, start: int) -> None:
     """A reading ends, and the position advances by the returned bytes: never back, and never over a gap."""
-
     data, at, _ = drive(read_slices(slice_call, start, 32 * SLICE), quiet(end, text))
     assert at >= start
     assert at - start <= 32 * SLICE
