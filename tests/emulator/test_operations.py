@@ -195,3 +195,13 @@ def test_rows_arrive_and_change_while_the_log_is_paged(qingcloud: QingCloudClien
 def test_ten_thousand_operations_are_there_at_once(qingcloud: QingCloudClient) -> None:
     qingcloud.emulator.add_operations(EmulatedOperation(DAY + n, "X") for n in range(10_000))
     assert qingcloud.get("operation", offset=9_995, reverse=0)["total_count"] == 10_000
+
+
+@pytest.mark.parametrize("cloud", ["huawei", "azure"])
+def test_a_cloud_without_an_operation_log_is_an_error_and_nothing_is_added(
+    ehpc_emulator: Emulator, cloud: str
+) -> None:
+    rows = [EmulatedOperation(DAY, "X"), EmulatedOperation(DAY, "X", cloud)]
+    with pytest.raises(ValueError, match=f"'{cloud}' has no operation log; choose aliyun or qingcloud"):
+        ehpc_emulator.add_operations(rows)
+    assert ehpc_emulator.operations() == []
