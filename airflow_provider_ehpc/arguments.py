@@ -13,7 +13,7 @@ from typing import Any
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.capabilities import Capability, require
 
-LONGEST = timedelta(days=36_500)
+LONGEST_DURATION = timedelta(days=36_500)
 """Longer durations overflow the dates that Airflow computes with them."""
 _MISSING = frozenset({"none", "null", "nan"})
 """What Python, JSON and pandas write for a missing value."""
@@ -42,8 +42,10 @@ def seconds(argument: str, value: Any, *, at_least: float = 0.0, positive: bool 
         raise InvalidArgument(f"{argument}: {shown(value)} is not above 0 seconds")
     if not number >= at_least:
         raise InvalidArgument(f"{argument}: {shown(value)} is below {at_least:g} seconds")
-    if number > LONGEST.total_seconds():
-        raise InvalidArgument(f"{argument}: {shown(value)} is longer than {LONGEST.days // 365} years")
+    if number > LONGEST_DURATION.total_seconds():
+        raise InvalidArgument(
+            f"{argument}: {shown(value)} is longer than {LONGEST_DURATION.days // 365} years"
+        )
     return number
 
 

@@ -166,7 +166,7 @@ async def test_waiting_jobs_and_the_lag_of_their_looks_are_told(
     second = poller.subscribed("c", "ehpc", [JobRef("3", "b")], interval=5)
     other = poller.subscribed("d", "ehpc", [JobRef("4", "a")], interval=5)
     async with first as one, second as two, other as three:
-        await asyncio.gather(one.look(), two.look(), three.look())
+        await asyncio.gather(one.poll(), two.poll(), three.poll())
     lags = told.values("ehpc.poll_lag", api="ehpc", conn_id="c")
     assert len(lags) == 2
     assert all(lag >= 200 for lag in lags), "milliseconds, with the time of the requests"

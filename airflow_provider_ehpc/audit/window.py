@@ -28,7 +28,7 @@ from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord,
 
 T = TypeVar("T")
 
-SETTLE = timedelta(minutes=5)
+AUDIT_SETTLE_TIME = timedelta(minutes=5)
 """How long after its end a window may still get rows."""
 REQUEST_LIMIT = 1500
 """Requests one window may take. A new QingCloud account has 2,000 an hour, for everything."""
@@ -61,7 +61,7 @@ def read_window(
     window: Window,
     *,
     now: datetime,
-    settle: timedelta = SETTLE,
+    settle: timedelta = AUDIT_SETTLE_TIME,
     request_limit: int = REQUEST_LIMIT,
 ) -> Flow[AuditReading]:
     """Read every operation that began in ``window``.

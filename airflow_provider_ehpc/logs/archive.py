@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LONGEST = 1800.0
+LONGEST_COPY = 1800.0
 """Seconds for copying a log, if the wait leaves fewer."""
-SHORTEST = 60.0
+SHORTEST_COPY = 60.0
 """Seconds for copying a log after the wait's deadline."""
-MARGIN = 64 * 2**20
+GROWTH_MARGIN = 64 * 2**20
 """Bytes that a log may have grown by since it was followed, or since its size was reported."""
 UNKNOWN_SIZE = 64 * 2**30
 """Bytes that are copied of a log of which nothing is known."""
 
 
-def keep_log(
+def archive_log(
     hook: ApiHook, ref: JobRef, folder: str, *, followed: int | None = None, deadline: float | None = None
 ) -> list[str]:
     """Copy a job's log, as the bytes it is, to ``<folder>/<stream>.log``; return the files' addresses.
@@ -47,7 +47,11 @@ def keep_log(
     base.mkdir(parents=True, exist_ok=True)
     paths: dict[str, ObjectStoragePath] = {}
     now = time.time()
-    until = now + LONGEST if deadline is None else min(max(deadline, now + SHORTEST), now + LONGEST)
+    until = (
+        now + LONGEST_COPY
+        if deadline is None
+        else min(max(deadline, now + SHORTEST_COPY), now + LONGEST_COPY)
+    )
     try:
         stopped = _copy(hook, LogReader(hook.api, ref), base, paths, followed, until)
     except Exception:
@@ -94,7 +98,9 @@ def _copy(
             if not any(piece.data or piece.unsettled for piece in reading.pieces):
                 return stopped
             known = sum(sizes.values())
-            limit = UNKNOWN_SIZE if followed is None and not known else max(known, followed or 0) + MARGIN
+            limit = (
+                UNKNOWN_SIZE if followed is None and not known else max(known, followed or 0) + GROWTH_MARGIN
+            )
             if copied > limit:
                 return stopped or f"it goes on after {copied:,} bytes, which is more than it can have"
             if time.time() > until:

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from airflow_provider_ehpc.apis.call import ApiError, Flow, InvalidRequest
 from airflow_provider_ehpc.apis.job import JobApi, JobRef, LogBatch, LogChunk, LogCursor, LogPosition
 
-OVERLAP = 64
+REREAD_BYTES = 64
 """Bytes before the position that are read again, at most."""
-HEAD = 1024
+HEAD_BYTES = 1024
 """Bytes of a stream's beginning that are remembered, to compare them after a rerun."""
-PROBE = 2**30
+PROBE_DISTANCE = 2**30
 """Bytes behind the position at which a server that honours the offset has nothing to return."""
-BREAKS = 10
+MOST_REPLACEMENTS = 10
 """A stream that is another one in so many readings in a row is not read any more."""
-STREAMS = 1000
+MOST_STREAMS = 1000
 """Streams of a job that are read, at most: memory is bounded whatever a response names."""
 _REPLACEMENT = "\ufffd".encode()
 _VARIABLE = re.compile(r"%\w|[$~^]")
@@ -69,7 +69,7 @@ class _Place:
     breaks: int = 0
     honours_offset: bool | None = None
     stopped: bool = False
-    past: deque[LogPosition] = field(default_factory=lambda: deque(maxlen=OVERLAP))
+    past: deque[LogPosition] = field(default_factory=lambda: deque(maxlen=REREAD_BYTES))
     """Opaque positions at which there was data."""
 
     def overlap(self, size: int, *, text: bool) -> bytes:
@@ -80,7 +80,7 @@ class _Place:
         """
         if not isinstance(self.position, int):
             return b""
-        overlap = self.tail[-min(OVERLAP, size // 2) :] if size > 1 else b""
+        overlap = self.tail[-min(REREAD_BYTES, size // 2) :] if size > 1 else b""
         if text:
             # The replacement of half a character depends on the first byte read.
             if _REPLACEMENT in overlap:
@@ -102,9 +102,9 @@ class _Place:
             if chunk.next <= begun:
                 return "the API returns data but no position behind it"
             exact = chunk.next == begun + len(data)
-            if exact and len(self.head) == min(begun, HEAD):
-                self.head = (self.head + data[:HEAD])[:HEAD]
-            self.tail = (self.tail + data[-OVERLAP:])[-OVERLAP:] if exact else b""
+            if exact and len(self.head) == min(begun, HEAD_BYTES):
+                self.head = (self.head + data[:HEAD_BYTES])[:HEAD_BYTES]
+            self.tail = (self.tail + data[-REREAD_BYTES:])[-REREAD_BYTES:] if exact else b""
         elif data and (chunk.next in self.past or chunk.next == begun):
             return "the API returns the same lines again"
         elif data:
@@ -197,7 +197,7 @@ class LogReader:
         chunks = {chunk.stream: chunk for chunk in reversed(batch.chunks)}
         found = []
         for name in dict.fromkeys(chunk.stream for chunk in batch.chunks):
-            known = name in self._places or len(self._places) < STREAMS
+            known = name in self._places or len(self._places) < MOST_STREAMS
             if known and not self._place(name).stopped:
                 found.append(chunks[name])
         return found
@@ -236,7 +236,7 @@ class LogReader:
             return False
         if place.position <= len(overlap):
             return False
-        known = min(len(place.head), len(chunk.data), OVERLAP)
+        known = min(len(place.head), len(chunk.data), REREAD_BYTES)
         as_beginning = known > 0 and place.head[:known] == chunk.data[:known]
         new = len(chunk.data) > len(overlap)
         return as_beginning or (new and chunk.size is not None and chunk.size < place.position)
@@ -244,7 +244,7 @@ class LogReader:
     def _probe(self) -> Flow[None]:
         """Find out whether the API honours the offset: far behind the end there is nothing to return."""
         places = {n: place for n, place in self._places.items() if isinstance(place.position, int)}
-        cursor = LogCursor({n: place.position + PROBE for n, place in places.items()})  # type: ignore[operator]
+        cursor = LogCursor({n: place.position + PROBE_DISTANCE for n, place in places.items()})  # type: ignore[operator]
         try:
             batch = yield from self._api.read_log(self._ref, cursor, self._size)
         except ApiError as error:
@@ -266,7 +266,7 @@ class LogReader:
         if not known:
             return set()
         batch = yield from self._api.read_log(self._ref, LogCursor(dict.fromkeys(known, 0)), self._size)
-        heads = ((chunk.stream, chunk.data[:HEAD]) for chunk in batch.chunks if chunk.stream in known)
+        heads = ((chunk.stream, chunk.data[:HEAD_BYTES]) for chunk in batch.chunks if chunk.stream in known)
         return {
             name
             for name, head in heads
@@ -291,7 +291,7 @@ class LogReader:
             return Piece(chunk.stream, b"", begun, unsettled=True)
         if shorter or differs:
             place.breaks += not rerun
-            if place.breaks >= BREAKS:
+            if place.breaks >= MOST_REPLACEMENTS:
                 return self._stop(chunk, "each reading returns another log")
             place.begin()
             return Piece(chunk.stream, b"", begun, changed="is shorter" if shorter else "has other content")

@@ -35,16 +35,16 @@ WORKER_EVERY = 1.0
 """Seconds between two writes, at least; each is a request to Airflow's API server."""
 TRIGGER_EVERY = 10.0
 """The same in the triggerer."""
-WRITES = 5.0
-READS = 20.0
+WRITES_PER_SECOND = 5.0
+READS_PER_SECOND = 20.0
 """Writes and reads a second for all streams of a triggerer, in which one thread does them beside everything
 else, logs too. The streams share them: if there are many, each writes less often."""
-PARTING = 0.02
+PARTING_SAVE = 0.02
 """Seconds for each stream's last write when the triggerer ends; one takes about half of that."""
 SHORTEST_PARTING = 1.0
 LONGEST_PARTING = 8.0
 """Seconds for them all. Airflow waits for ten."""
-PATIENCE = 20.0
+SUPERVISOR_TIMEOUT = 20.0
 """Seconds in which the triggerer's supervisor has to respond; it never responds to unknown requests."""
 
 
@@ -187,8 +187,8 @@ class TriggerStore(_Store):
 
     _open: ClassVar[WeakSet[TriggerStore]] = WeakSet()
     """Those of all streams of this process."""
-    _writes: ClassVar[WriteThrottle] = WriteThrottle(WRITES)
-    _reads: ClassVar[WriteThrottle] = WriteThrottle(READS)
+    _writes: ClassVar[WriteThrottle] = WriteThrottle(WRITES_PER_SECOND)
+    _reads: ClassVar[WriteThrottle] = WriteThrottle(READS_PER_SECOND)
 
     def __init__(self, task_instance: Any, log: Any) -> None:
         super().__init__(log)
@@ -204,7 +204,7 @@ class TriggerStore(_Store):
             return None
         await self._reads.take()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(SUPERVISOR_TIMEOUT):
                 saved = await self._xcom.aget_one(key=XCOM_KEY, **self._address)
         except Exception as error:
             self._failed("read", error)
@@ -220,7 +220,7 @@ class TriggerStore(_Store):
             return
         await self._writes.take()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(SUPERVISOR_TIMEOUT):
                 await self._aset(cursor)
         except Exception as error:
             self._failed("saved", error)
@@ -232,14 +232,14 @@ class TriggerStore(_Store):
         supervisor still handles requests. So the request is sent, and waits only for as long as the
         supervisor may take.
         """
-        last = min(LONGEST_PARTING, max(SHORTEST_PARTING, len(self._open) * PARTING))
+        last = min(LONGEST_PARTING, max(SHORTEST_PARTING, len(self._open) * PARTING_SAVE))
         with contextlib.suppress(Exception):
             async with asyncio.timeout(last):
                 await self._aset(cursor)
 
     def every(self) -> float:
         """Return how many seconds should lie between two writings of this stream."""
-        return max(TRIGGER_EVERY, len(self._open) / WRITES)
+        return max(TRIGGER_EVERY, len(self._open) / WRITES_PER_SECOND)
 
     def free(self) -> bool:
         """Return True if this stream can write now, without waiting for others."""

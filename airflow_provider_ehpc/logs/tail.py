@@ -9,9 +9,9 @@ from airflow_provider_ehpc.text import unfold
 
 TAIL_SIZE = 4096
 """Bytes that are read of each stream's end."""
-LINES = 10
+TAIL_LINES = 10
 """Lines that are shown of each stream."""
-LONGEST = 400
+LONGEST_TAIL_LINE = 400
 """Characters that are shown of a line."""
 
 
@@ -29,7 +29,7 @@ def last_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8") -> list[str]
         lines = chunk.data.decode(encoding, errors="replace").splitlines()
         if len(lines) > 1 and len(chunk.data) >= TAIL_SIZE:
             lines = lines[1:]  # its beginning lies before the piece that was read
-        lines = [line for line in lines if line.strip()][-LINES:]
+        lines = [line for line in lines if line.strip()][-TAIL_LINES:]
         if lines:
             shown.append(unfold(f"{chunk.stream}:"))
             shown += [unfold(f"  {_shortened(line)}") for line in lines]
@@ -38,7 +38,7 @@ def last_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8") -> list[str]
 
 def _shortened(line: str) -> str:
     """Return a line, or the beginning and the end of a long one: errors stand at either."""
-    if len(line) <= LONGEST:
+    if len(line) <= LONGEST_TAIL_LINE:
         return line
-    end = LONGEST // 4
-    return f"{line[: LONGEST - end]} … {line[-end:]}"
+    end = LONGEST_TAIL_LINE // 4
+    return f"{line[: LONGEST_TAIL_LINE - end]} … {line[-end:]}"

@@ -312,7 +312,7 @@ class JobLogOperator(JobTask, BaseOperator):
         totals: dict[str, Any],
         deadline: float | None = None,
     ) -> dict[str, Any]:
-        from airflow_provider_ehpc.logs.archive import keep_log
+        from airflow_provider_ehpc.logs.archive import archive_log
         from airflow_provider_ehpc.waiting.verdict import Outcome
 
         if self._store and verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
@@ -320,7 +320,7 @@ class JobLogOperator(JobTask, BaseOperator):
         kept: dict[str, Any] = {}
         if self.keep_log_at and (verdict.jobs or "reached" in event):
             try:
-                kept["kept"] = keep_log(
+                kept["kept"] = archive_log(
                     self.hook, self.ref, self.keep_log_at, followed=totals.get("bytes"), deadline=deadline
                 )
             except Exception as error:

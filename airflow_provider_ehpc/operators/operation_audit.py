@@ -14,7 +14,7 @@ from airflow_provider_ehpc.apis.operation import OperationRecord, OperationSourc
 from airflow_provider_ehpc.audit.pending import complete
 from airflow_provider_ehpc.audit.rules import Effect, Rule, Violation, judge
 from airflow_provider_ehpc.audit.sinks import FORMATS, AuditSummary, carried_operations, write_audit
-from airflow_provider_ehpc.audit.window import REQUEST_LIMIT, SETTLE, read_window
+from airflow_provider_ehpc.audit.window import AUDIT_SETTLE_TIME, REQUEST_LIMIT, read_window
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import OperationsForbidden, TaskKilled, without_useless_retries
 from airflow_provider_ehpc.templates import TextTemplates
@@ -78,7 +78,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         end: datetime | str = "{{ data_interval_end | default('', true) }}",
         formats: Sequence[str] = ("jsonl",),
         rules: Sequence[Mapping[str, Any]] = (),
-        settle: timedelta | float = SETTLE,
+        settle: timedelta | float = AUDIT_SETTLE_TIME,
         max_age: timedelta | float = MAX_AGE,
         request_limit: int = REQUEST_LIMIT,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),

@@ -15,15 +15,15 @@ from airflow_provider_ehpc.apis.aliyun.states import scheduler_state
 from airflow_provider_ehpc.apis.job import ClusterJob, JobState, JobStatus
 from airflow_provider_ehpc.events import job_diff
 from airflow_provider_ehpc.events.job_diff import (
-    OVERLAP,
+    LIST_OVERLAP,
     ClusterSnapshot,
     Position,
     Wanted,
     after,
-    questions,
+    jobs_to_poll,
     started,
 )
-from airflow_provider_ehpc.events.watch_loop import JobFeed, Watcher, feed_of
+from airflow_provider_ehpc.events.watch_loop import Watcher, WatchLoop, shared_watch_loop
 from airflow_provider_ehpc.triggers.job_finished import JobFinishedTrigger
 from airflow_provider_ehpc.waiting.watch import GONE_GRACE
 
@@ -93,7 +93,7 @@ def test_a_row_that_is_shown_late_is_told() -> None:
 def test_a_job_that_was_lost_between_two_pages_is_still_followed() -> None:
     """It runs, but the list does not show it this once; asked for, it turns out to go on."""
     position = begun(ANY, running("1"))
-    assert questions(position, ANY, {}) == {"1"}
+    assert jobs_to_poll(position, ANY, {}) == {"1"}
     second = after(position, ANY, ClusterSnapshot(NOW + 60))
     assert not second.jobs
     assert list(after(second.position, ANY, ClusterSnapshot(NOW + 120, ended=by_id(job("1")))).jobs) == ["1"]
@@ -101,8 +101,8 @@ def test_a_job_that_was_lost_between_two_pages_is_still_followed() -> None:
 
 def test_a_clock_that_is_set_back_tells_nothing_again() -> None:
     position = begun(ANY, running("1"))
-    ends = after(position, ANY, ClusterSnapshot(NOW + 3 * OVERLAP, ended=by_id(job("1"))))
-    back = after(ends.position, ANY, ClusterSnapshot(NOW - OVERLAP, ended=by_id(job("1"))))
+    ends = after(position, ANY, ClusterSnapshot(NOW + 3 * LIST_OVERLAP, ended=by_id(job("1"))))
+    back = after(ends.position, ANY, ClusterSnapshot(NOW - LIST_OVERLAP, ended=by_id(job("1"))))
     assert list(ends.jobs) == ["1"]
     assert not back.jobs
     assert not after(back.position, ANY, ClusterSnapshot(NOW, ended=by_id(job("1")))).jobs
@@ -120,7 +120,7 @@ def test_a_list_that_lags_behind_does_not_end_a_job_twice() -> None:
 def test_a_job_that_is_run_again_ends_again() -> None:
     position = begun(ANY, running("1"))
     first = after(position, ANY, ClusterSnapshot(NOW + 60, ended=by_id(job("1"))))
-    later = NOW + 61 + OVERLAP
+    later = NOW + 61 + LIST_OVERLAP
     quiet = after(first.position, ANY, ClusterSnapshot(later, ended=by_id(job("1"))))
     again = after(quiet.position, ANY, ClusterSnapshot(later + 60, by_id(running("1"))))
     assert list(after(again.position, ANY, ClusterSnapshot(later + 120, ended=by_id(job("1")))).jobs) == ["1"]
@@ -152,7 +152,7 @@ def test_named_jobs_are_told_also_where_they_have_ended_before() -> None:
     """Who names a job wants its end, whenever that was; and no other's."""
     wanted = Wanted(jobs=frozenset({"1", "2"}))
     position = started(Position(), wanted)
-    assert questions(position, wanted, {}) == {"1", "2"}
+    assert jobs_to_poll(position, wanted, {}) == {"1", "2"}
     ends = after(position, wanted, ClusterSnapshot(NOW, ended=by_id(job("1", submitted=0.0), job("3"))))
     assert list(ends.jobs) == ["1"]
     assert ends.position.open == {"2"}
@@ -211,7 +211,7 @@ def test_only_news_are_asked_for() -> None:
         "5": ClusterJob(job("5", name="t5", submitted=NOW + 1), ended=True),
         "6": ClusterJob(job("6", name="t6", submitted=NOW - 9999), ended=True, whole=False),
     }
-    assert questions(position, wanted, rows) == {"1", "2", "3"}
+    assert jobs_to_poll(position, wanted, rows) == {"1", "2", "3"}
 
 
 def test_what_is_kept_holds_no_more_than_ids_and_times() -> None:
@@ -253,7 +253,7 @@ def test_every_job_is_told_exactly_once(seed: int) -> None:
                 ended_rows[job_id] = status
         rows = {j: ClusterJob(s, ended=False) for j, s in unfinished.items()}
         rows |= {j: ClusterJob(s, ended=True) for j, s in ended_rows.items()}
-        for job_id in questions(position, ANY, rows):
+        for job_id in jobs_to_poll(position, ANY, rows):
             # Asking for a job tells its end before the list does.
             _, submitted, ended, _, _ = jobs[int(job_id)]
             if now >= ended:
@@ -289,7 +289,7 @@ def test_an_id_that_is_used_again_is_another_job() -> None:
 
 
 def test_a_job_that_vanished_is_polled_for_as_long_as_in_a_wait() -> None:
-    shared = JobFeed("c", "ehpc", "cluster-1", None, 60.0)
+    shared = WatchLoop("c", "ehpc", "cluster-1", None, 60.0)
     assert not shared._is_lost("1", None, NOW)
     assert not shared._is_lost("1", None, NOW + GONE_GRACE - 1)
     assert not shared._is_lost("1", running("1"), NOW + GONE_GRACE)
@@ -299,12 +299,12 @@ def test_a_job_that_vanished_is_polled_for_as_long_as_in_a_wait() -> None:
 
 async def test_two_clusters_have_feeds_of_their_own() -> None:
     """Watchers of one that got the other's turns would report its jobs, or none."""
-    one = feed_of("c", "ehpc", "cluster-1", None, 60.0)
-    other = feed_of("c", "ehpc", "cluster-2", None, 60.0)
+    one = shared_watch_loop("c", "ehpc", "cluster-1", None, 60.0)
+    other = shared_watch_loop("c", "ehpc", "cluster-2", None, 60.0)
     assert one is not other
-    assert feed_of("c", "ehpc", "cluster-1", None, 60.0) is one
+    assert shared_watch_loop("c", "ehpc", "cluster-1", None, 60.0) is one
     for arguments in [("d", "ehpc", "cluster-1", None, 60.0), ("c", None, "cluster-1", None, 60.0)]:
-        assert feed_of(*arguments) is not one
+        assert shared_watch_loop(*arguments) is not one
     keys = {JobFinishedTrigger(cluster_id=cluster).shared_stream_key() for cluster in (None, "a", "b")}
     assert len(keys) == 3, "and so have they in Airflow's shared streams"
 
@@ -336,7 +336,7 @@ class _Hook:
 
 async def test_an_end_is_confirmed_however_long_the_interval() -> None:
     """Its submission is too long ago then to be new."""
-    feed = JobFeed("c", "ehpc", "cluster-1", None, 7200.0)
+    feed = WatchLoop("c", "ehpc", "cluster-1", None, 7200.0)
     watcher = Watcher(ANY, None)  # type: ignore[arg-type]
     watcher.position = Position(since=time.time() - 7200)
     feed.join(watcher)
@@ -360,7 +360,7 @@ async def test_an_end_is_confirmed_however_long_the_interval() -> None:
     ],
 )
 async def test_an_end_that_may_not_be_final_is_told_when_it_is_confirmed(words: list[str], turn: int) -> None:
-    feed = JobFeed("c", "ehpc", "cluster-1", None, 60.0)
+    feed = WatchLoop("c", "ehpc", "cluster-1", None, 60.0)
     watcher = Watcher(ANY, None)  # type: ignore[arg-type]
     feed.join(watcher)
     hook = _Hook(*words)

@@ -133,7 +133,7 @@ async def test_a_supervisor_that_never_answers_does_not_hold_the_wait(
     xcoms: XComs, logger: logging.Logger, log: TaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Airflow leaves a request that it does not know unanswered for ever."""
-    monkeypatch.setattr(store, "PATIENCE", 0.01)
+    monkeypatch.setattr(store, "SUPERVISOR_TIMEOUT", 0.01)
     xcoms.silent = True
     kept = TriggerStore(TI, logger)
     assert await kept.load("ehpc", REF) is None
@@ -177,7 +177,7 @@ async def test_a_store_that_is_broken_in_parting_is_no_news(
 def test_many_streams_share_the_writings(logger: logging.Logger) -> None:
     """One thread of the triggerer writes for all of them."""
     stores = [TriggerStore(TI, logger) for _ in range(1000)]
-    assert len(stores) / stores[0].every() == store.WRITES
+    assert len(stores) / stores[0].every() == store.WRITES_PER_SECOND
     for kept in stores[1:]:
         kept.close()
     assert stores[0].every() == store.TRIGGER_EVERY

@@ -128,7 +128,7 @@ async def until(
     settings = {"interval": 5.0, "earliest": 5.0, "first": 7.0, **settings}
     async with subscribed("c", "ehpc", [ref(number, cluster)], **settings) as subscription:
         while True:
-            look = await subscription.look()
+            look = await subscription.poll()
             if seen is not None:
                 seen.append(look)
             if wanted(look):

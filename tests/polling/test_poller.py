@@ -193,7 +193,7 @@ def test_who_waits_for_many_is_told_of_all_at_once(cloud: Cloud) -> None:
     async def main() -> None:
         async with subscribed("c", "ehpc", [ref(n) for n in range(500)], interval=5.0) as subscription:
             while len(looks) < 2:
-                told = await subscription.look()
+                told = await subscription.poll()
                 assert not isinstance(told, ApiError)
                 looks.append(len(told))
                 end_all(cloud, 500)
@@ -225,9 +225,9 @@ def test_the_same_job_is_asked_for_once(cloud: Cloud) -> None:
 def test_jobs_that_are_there_are_not_asked_for_again(cloud: Cloud) -> None:
     async def main() -> None:
         async with subscribed("c", "ehpc", [ref(1), ref(2)], interval=5.0) as subscription:
-            await subscription.look()
+            await subscription.poll()
             subscription.refs = [ref(2)]
-            await subscription.look()
+            await subscription.poll()
 
     run(main())
     assert [len(refs) for _, refs in cloud.looks] == [2, 1]
@@ -239,7 +239,7 @@ def test_who_has_seen_the_end_asks_no_more(cloud: Cloud) -> None:
     async def main() -> None:
         end_all(cloud, 3)
         async with subscribed("c", "ehpc", [ref(1)], interval=5.0) as subscription:
-            await subscription.look()
+            await subscription.poll()
             subscription.refs = []
             await asyncio.sleep(60)
             await until(2, ended(2))
@@ -367,7 +367,7 @@ def test_a_poller_that_breaks_tells_its_subscribers(cloud: Cloud, monkeypatch: p
     async def main() -> None:
         async with subscribed("c", "ehpc", [ref(1)], interval=5.0) as subscription:
             with pytest.raises(RuntimeError, match="has ended"):
-                await subscription.look()
+                await subscription.poll()
             # Who comes next, while this one is still there, must not join it.
             assert not poller._pollers
 
@@ -481,7 +481,7 @@ def test_how_late_a_look_came_is_known(cloud: Cloud) -> None:
         async with subscribed("c", "ehpc", [ref(1)], interval=5.0, first=5.0) as subscription:
             while len(late) < 2:
                 cloud.states[ref(1)] = [JobState.QUEUED, JobState.RUNNING][len(late)]
-                await subscription.look()
+                await subscription.poll()
                 late.append(subscription.late)
 
     run(main())
@@ -537,7 +537,7 @@ async def test_a_quota_makes_waits_late_and_breaks_none(
     """Three hundred jobs need six pages a turn; the cloud answers four requests a second and refuses more."""
     monkeypatch.setattr(watch, "LATE_POLL", 0.5)
     notes: list[str] = []
-    monkeypatch.setattr(watch.Note, "tell", lambda self, log: notes.append(self.text))
+    monkeypatch.setattr(watch.Note, "log", lambda self, log: notes.append(self.text))
     with Emulator(tmp_path, scheduler="timetable") as emulator:
         connection = connect(emulator.connection)
         jobs = [emulator.submit("run=6") for _ in range(300)]
@@ -571,7 +571,7 @@ def test_a_deadline_is_kept_while_a_request_hangs(
     over = run(until(1, seen=seen, last=100.0))
     assert over == pytest.approx(100, abs=3)
     assert isinstance(seen[-1], ServiceUnavailable)
-    assert "did not answer before the deadline" in str(seen[-1])
+    assert "did not respond before the deadline" in str(seen[-1])
 
 
 def test_the_last_error_is_what_a_deadline_reports(cloud: Cloud) -> None:
@@ -606,11 +606,11 @@ def test_who_reads_the_end_of_a_log_has_no_deadline_here(cloud: Cloud) -> None:
     async def main() -> None:
         end_all(cloud, 2)
         async with subscribed("c", "ehpc", [ref(1)], interval=5.0, last=10.0) as subscription:
-            await subscription.look()
+            await subscription.poll()
             subscription.refs = []
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(100):
-                    await subscription.look()
+                    await subscription.poll()
 
     run(main())
 

@@ -41,7 +41,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
     """What outlives a triggerer: variables, or the asset's state store."""
     kept = Kept()
     monkeypatch.setattr(position_store, "trigger_variables", lambda: kept)
-    monkeypatch.setattr(position_store, "SETTLE", 0.1)
+    monkeypatch.setattr(position_store, "EVENT_SETTLE_TIME", 0.1)
     monkeypatch.setattr(position_store, "RETRY_AFTER", 0.05)
     monkeypatch.setattr(watch_loop, "GATHER", 0.02)
     monkeypatch.setattr(watch_loop, "SAVE_EVERY", 0.2)
@@ -480,7 +480,7 @@ def test_nothing_is_sent_while_nothing_can_be_noted(
     fault: str,
 ) -> None:
     """Sent without a note, it would come again after a crash, and not say so."""
-    monkeypatch.setattr(position_store, "PATIENCE", 0.1)
+    monkeypatch.setattr(position_store, "STORE_TIMEOUT", 0.1)
 
     async def test() -> None:
         stored: list[dict[str, Any]] = []
