@@ -106,7 +106,7 @@ def test_a_scope_that_goes_on_behind_another_is_not_carried(tmp_path: Path) -> N
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     for formats in (["csv"], []):
-        with pytest.raises(InvalidArgument, match="jsonl, ocsf"):
+        with pytest.raises(InvalidArgument, match="jsonl or ocsf"):
             _write(tmp_path, formats=formats)
     assert not list(tmp_path.iterdir())
 

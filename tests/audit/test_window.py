@@ -159,7 +159,7 @@ def test_a_total_that_is_never_right_is_a_failure_after_a_few_requests(lie: int)
 def test_the_limit_of_requests_ends_a_reading() -> None:
     """An audit must not use up the quota that the account's sensors live on."""
     chance, rows = random.Random(0), _day(4)
-    with pytest.raises(WindowIncomplete, match="not read after 40 requests"):
+    with pytest.raises(WindowIncomplete, match="incomplete after 40 requests"):
         _read(LogServer(rows, chance), request_limit=40)
 
 

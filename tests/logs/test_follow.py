@@ -418,7 +418,7 @@ def test_cut_lines_are_counted() -> None:
     cloud.write(0, b"x" * 20_000 + b"\nshort\n")
     totals = follow(cloud).follower.totals
     assert (totals.lines, totals.cut_lines) == (2, 1)
-    assert str(totals) == "2 lines, 20,007 bytes, 1 of the lines cut"
+    assert str(totals) == "2 lines, 20,007 bytes, 1 of the lines shortened"
 
 
 def test_nothing_but_documented_steps_is_yielded() -> None:

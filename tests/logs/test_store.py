@@ -107,7 +107,7 @@ def test_an_airflow_without_a_store_is_told(logger: logging.Logger, log: TaskLog
     kept.forget()
     (line,) = log.lines
     assert line.startswith("log of job 7 in cluster c1: reading starts at its beginning")
-    assert "after a crash or in a retry, lines come again" in line
+    assert "after a crash or in a retry, lines are repeated" in line
 
 
 async def test_a_restarted_triggerer_finds_the_place(

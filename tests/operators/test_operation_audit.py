@@ -333,7 +333,7 @@ def test_each_record_is_a_line_of_the_task_log(
     assert task_log[-2] == (
         f"{MIDNIGHT.isoformat()} successful HpcUserAddUser by usr-a on ehpc-1 ({uid}) error 21 10"
     )
-    assert " of 1 operation of " in task_log[-1]
+    assert "wrote 1 operation of " in task_log[-1]
     assert task_log[-1].endswith(f"read with 1 request, are in {told['files'][0]['path']}")
 
 
@@ -376,7 +376,7 @@ def test_a_warning_rule_only_warns(ehpc_emulator: Emulator, audit: Audit) -> Non
         (MIDNIGHT + DAY, MIDNIGHT, "ends before it begins"),
         (MIDNIGHT.replace(tzinfo=None), MIDNIGHT, "no time zone"),
         ("2026-03-01", "2026-03-02", "no time zone"),
-        ("yesterday", "today", "write ISO 8601"),
+        ("yesterday", "today", "expected ISO 8601"),
         ("", "", "no data interval"),
         (MIDNIGHT, MIDNIGHT + 99 * DAY, "ends in the future"),
         (MIDNIGHT - 40 * DAY, MIDNIGHT, "longer than 32 days"),
@@ -446,7 +446,7 @@ def test_ocsf_events_are_written_beside(ehpc_emulator: Emulator, audit: Audit) -
 def test_an_unknown_format_is_refused_while_the_dag_is_parsed(
     formats: tuple[str, ...], tmp_path: Path
 ) -> None:
-    with pytest.raises(InvalidArgument, match="jsonl, ocsf"):
+    with pytest.raises(InvalidArgument, match="jsonl or ocsf"):
         _operator(tmp_path, formats=formats)
 
 
@@ -484,7 +484,7 @@ def test_a_budget_of_requests_is_kept(ehpc_emulator: Emulator, audit: Audit, tmp
     """An account has 2,000 an hour, for everything else too."""
     _fill(ehpc_emulator, random.Random(1), 2_000)
     ehpc_emulator.fault("ties")
-    with pytest.raises(WindowIncomplete, match="not read after 10 requests"):
+    with pytest.raises(WindowIncomplete, match="incomplete after 10 requests"):
         audit(request_limit=10)
     assert ehpc_emulator.requests.count() == 10
     assert _written(tmp_path) == []

@@ -369,7 +369,7 @@ def test_wrong_arguments_fail_when_the_dag_is_parsed(arguments: dict[str, Any], 
     ("arguments", "message"),
     [
         ({"version_id": "3"}, "version_id: the API 'ehpc' has no job versions; leave it out"),
-        ({"api": "ehcp"}, "api: there is no API 'ehcp'"),
+        ({"api": "ehcp"}, "api: unknown API 'ehcp'"),
         ({"job_id": "  "}, "job_id: an empty text names no job"),
     ],
 )
