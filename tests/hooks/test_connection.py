@@ -250,7 +250,7 @@ def test_the_hook_is_found_by_api_or_by_type(conn_id: str) -> None:
     assert isinstance(job_hook(conn_id), EhpcHook)
     assert isinstance(job_hook(conn_id, "ehpc"), EhpcHook)
     assert isinstance(asyncio.run(ajob_hook(conn_id)), EhpcHook)
-    with pytest.raises(InvalidArgument, match="api: unknown API 'ehcp'; the APIs are ehpc"):
+    with pytest.raises(InvalidArgument, match="api: there is no API 'ehcp'; the APIs are ehpc"):
         job_hook(conn_id, "ehcp")
 
 

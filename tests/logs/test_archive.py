@@ -196,7 +196,7 @@ def test_a_log_that_is_replaced_meanwhile(tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_a_size_that_was_right_is_no_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cloud = Cloud(log_limits=LogLimits(1000, 100), told_size=lambda stream, size: 0)
+    cloud = Cloud(log_limits=LogLimits(1000, 100), reported_size=lambda stream, size: 0)
     cloud.files["stdout"] = os.urandom(50_000)
     keep(cloud, tmp_path, followed=10)  # type: ignore[arg-type]
     assert (tmp_path / "stdout.log").read_bytes() == cloud.files["stdout"]

@@ -86,7 +86,7 @@ def test_a_task_that_was_cleared_meanwhile_is_noticed(logger: logging.Logger, lo
     assert log.lines == []
 
 
-def test_a_broken_store_is_told_once_and_fails_nothing(logger: logging.Logger, log: TaskLog) -> None:
+def test_a_broken_store_is_reported_once_and_fails_nothing(logger: logging.Logger, log: TaskLog) -> None:
     states = States()
     states.broken = True
     kept = worker(logger, task_state_store=states)
@@ -99,7 +99,7 @@ def test_a_broken_store_is_told_once_and_fails_nothing(logger: logging.Logger, l
     assert "could not be read: RuntimeError the database is away. The wait continues" in warning
 
 
-def test_an_airflow_without_a_store_is_told(logger: logging.Logger, log: TaskLog) -> None:
+def test_an_airflow_without_a_store_is_reported(logger: logging.Logger, log: TaskLog) -> None:
     kept = worker(logger)
     assert kept.load("ehpc", REF) is None
     kept.save(CURSOR)

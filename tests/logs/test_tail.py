@@ -22,8 +22,8 @@ def test_empty_streams_are_left_out() -> None:
 
 
 def test_only_the_last_lines() -> None:
-    told = last_lines([chunk(b"".join(b"%d\n" % n for n in range(50)))])
-    assert told[1:] == [f"  {n}" for n in range(50 - TAIL_LINES, 50)]
+    reported = last_lines([chunk(b"".join(b"%d\n" % n for n in range(50)))])
+    assert reported[1:] == [f"  {n}" for n in range(50 - TAIL_LINES, 50)]
 
 
 def test_a_line_whose_beginning_was_not_read_is_not_shown() -> None:
@@ -33,8 +33,8 @@ def test_a_line_whose_beginning_was_not_read_is_not_shown() -> None:
 
 
 def test_one_long_line_is_better_than_none() -> None:
-    told = last_lines([chunk(b"x" * TAIL_SIZE)])
-    assert told == [
+    reported = last_lines([chunk(b"x" * TAIL_SIZE)])
+    assert reported == [
         "stdout:",
         "  " + "x" * (LONGEST_TAIL_LINE - LONGEST_TAIL_LINE // 4) + " … " + "x" * (LONGEST_TAIL_LINE // 4),
     ]
