@@ -1,4 +1,4 @@
-"""The exceptions of tasks."""
+"""Define the exceptions that tasks raise."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ def _without_retries(kind: type[ApiError]) -> type[ApiError]:
     )
 
 
-# Another request changes nothing, and clouds lock a key that is rejected again and again.
+# Another request would not help, and clouds lock keys that are rejected repeatedly.
 AuthenticationFailed = _without_retries(call.AuthenticationFailed)
 PermissionDenied = _without_retries(call.PermissionDenied)
 
 
 def for_airflow(error: ApiError) -> ApiError:
-    """Return the error as a task raises it: a rejected key, or a missing permission, uses no retries."""
+    """Return the error for a task to raise: a rejected key or a missing permission ends it without
+    retries."""
     for kind in (AuthenticationFailed, PermissionDenied):
         if isinstance(error, kind.__bases__[0]) and not isinstance(error, kind):
             final = kind(*error.args)

@@ -1,4 +1,4 @@
-"""Which way imports go, what importing a DAG's modules costs, and what Airflow is told of the package."""
+"""Which way imports go, what importing a DAG's modules costs, and what Airflow is reported of the package."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_a_dag_file_stays_cheap(airflow_alone: set[str], module: str) -> None:
     heavy = ("hooks", "triggers", "emulator", "metrics")
     assert not [name for name in ours if name.split(".")[0] in heavy]
     models = {name.removesuffix(".__init__") for name in FILES if "pydantic" in top_levels(name)}
-    # Whoever imports a module of models has them too.
+    # An import of a module of models imports them too.
     assert "apis.response" in models
     assert not ours & models
     assert not [name for name in ours if name.startswith(("apis.aliyun", "apis.huawei", "apis.qingcloud"))]
@@ -256,8 +256,8 @@ def _schema(name: str) -> dict[str, Any]:
     for location in spec.submodule_search_locations:
         file = Path(location) / name
         if file.exists():
-            told: dict[str, Any] = json.loads(file.read_text())
-            return told
+            reported: dict[str, Any] = json.loads(file.read_text())
+            return reported
     pytest.skip(f"this Airflow has no {name}")
 
 

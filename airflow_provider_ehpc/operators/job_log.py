@@ -37,24 +37,24 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.waiting.watch import JobWatch, Verdict
 
 HEARTBEATS = 60.0
-"""Seconds in which Airflow ends a process that is no longer wanted; by default it checks every five."""
+"""Seconds within which Airflow ends a process that is no longer needed; by default it checks every five."""
 
 
 class JobLogOperator(JobTask, BaseOperator):
     """Follow a job to its end and write its log into the task log while it runs.
 
     Every complete line appears once and in order; lines of the standard error begin with ``stderr | ``.
-    Lines over 16 KiB are cut, visibly. A log that cannot be read for a while never fails the task.
-    A job that ends in another state than the target states fails the task at once, without retries, and so
-    does a key that the cloud rejects.
+    Lines over 16 KiB are visibly shortened. A log that cannot be read for a while never fails the task.
+    A job that ends in another state than the target states fails the task at once, without retries; so does a
+    key that the cloud rejects.
 
     After a crash, and in a retry, it continues after the last line that it saved as written (Airflow 3.3).
-    It marks the place: lines of one cycle may come twice, none is missing.
+    A mark shows where: the lines of one cycle may be repeated, none is missing.
 
-    ``execution_timeout`` limits the whole wait of a try, deferred or not. When it is over, the task fails as
-    Airflow's tasks do, with retries; the job continues unless ``stop_job_on_kill`` is set.
+    ``execution_timeout`` limits the whole wait of a try, deferred or not. After that, the task fails with
+    retries, as Airflow's tasks do; the job continues unless ``stop_job_on_kill`` is set.
 
-    Returns what is known of the job as a dict, with ``log``: how many lines and bytes were read.
+    Return the job's status as a dict, with ``log``: the numbers of lines and bytes that were read.
 
     :param conn_id: the connection to the cloud account.
     :param job_id: the job; for several, map the task with ``.expand(job_id=...)``.
@@ -63,18 +63,19 @@ class JobLogOperator(JobTask, BaseOperator):
     :param api: the API to use; default: that of the connection's type.
     :param target_states: the terminal states to wait for. With SUCCEEDED, FAILED and CANCELLED the task
         succeeds however the job ends.
-    :param finished_without_exit_code: what an end without an outcome counts as, ``success`` or ``fail``.
-    :param not_found_grace: seconds, or a ``timedelta``, in which a job just submitted may be unknown.
+    :param finished_without_exit_code: how a job counts that ended without an outcome, ``success`` or
+        ``fail``.
+    :param not_found_grace: seconds, or a ``timedelta``, in which a new job may be unknown.
     :param poll_interval: seconds, or a ``timedelta``, between two cycles.
-    :param encoding: of the job's output, such as ``gbk``, if the API returns bytes (E-HPC).
+    :param encoding: the encoding of the job's output, such as ``gbk``, if the API returns bytes (E-HPC).
     :param log_settle_time: seconds, or a ``timedelta``, without a new byte after which an ended job's log
         counts as complete.
-    :param keep_log_at: a folder, of any kind that ``ObjectStoragePath`` understands, in which the raw bytes
-        of each stream are saved as ``<stream>.log`` when the job has ended.
-    :param stop_job_on_kill: stop the job when the task is killed, or when ``execution_timeout`` is over.
+    :param keep_log_at: a folder of any kind that ``ObjectStoragePath`` supports, in which the raw bytes of
+        each stream are saved as ``<stream>.log`` when the job has ended.
+    :param stop_job_on_kill: stop the job when the task is killed or ``execution_timeout`` is exceeded.
     :param deferrable: stream from the triggerer, in one deferral, without a worker slot. The triggerer's
-        channel to the log is narrow and shared: read a job that writes more than some thousand lines a second
-        on a worker.
+        channel to the log is slow and shared: for a job that writes more than some thousand lines per second,
+        use a worker.
     :param timeout: seconds, or a ``timedelta``, for the whole wait.
     :raises InvalidArgument: naming the argument that is wrong.
     """
@@ -117,14 +118,14 @@ class JobLogOperator(JobTask, BaseOperator):
         self.api = api
         if not arguments.is_template(api):
             arguments.api(api, needs=Capability.LOG)
-        # A list is a mistake in the DAG file. An ID that is missing came from upstream, and fails the run.
+        # A list is a mistake in the DAG file. A missing ID comes from upstream and fails the run instead.
         if arguments.is_list(job_id) and any(isinstance(item, str) and item.strip() for item in job_id):
             arguments.one_job_id(job_id)
         self.target_states = parse_states(target_states)
         if on_the_way := [state for state in self.target_states if not state.terminal]:
             raise InvalidArgument(
-                f"target_states: {on_the_way[0]} is no end of a job, and a log is followed to the end; "
-                "to wait for it, use JobStateSensor"
+                f"target_states: {on_the_way[0]} is not a terminal state, and a log is followed to its end; "
+                "to wait for this state, use JobStateSensor"
             )
         self.finished_without_exit_code = parse_policy(finished_without_exit_code)
         self.not_found_grace = arguments.seconds("not_found_grace", not_found_grace)
@@ -150,7 +151,7 @@ class JobLogOperator(JobTask, BaseOperator):
         return ref
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Poll the job, write what is new, wait, until the job has ended and its log is read."""
+        """Poll the job and write the new lines, until the job has ended and its log is read."""
         with without_useless_retries(), self._stops_at_execution_timeout(context):
             return self._execute(context)
 
@@ -180,10 +181,10 @@ class JobLogOperator(JobTask, BaseOperator):
         first = self._first_status() if self.deferrable else None
         deferred = self.deferrable and not (first and first.state.terminal)
         store = self._store = WorkerStore(context, self.log)
-        cursor = store.load(self.hook.api.name, self.ref, tell=not deferred)
+        cursor = store.load(self.hook.api.name, self.ref, log_missing=not deferred)
         if deferred:
-            # If the trigger's cursor is lost, a retry knows at least that an earlier try wrote some part of
-            # the log.
+            # If the trigger's cursor is lost, a retry still knows that an earlier try wrote a part of the
+            # log.
             begun = cursor or SavedCursor(self.hook.api.name, self.ref.as_dict())
             store.save(dataclasses.replace(begun, cycle=None))
             store.defer(cursor)
@@ -209,7 +210,7 @@ class JobLogOperator(JobTask, BaseOperator):
         return self._result(verdict, {}, dataclasses.asdict(follower.totals), conditions.deadline)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Continue after the deferral, however it ended; a retry need not repeat what the trigger wrote."""
+        """Continue after the deferral, and save the trigger's position for a retry."""
         from airflow_provider_ehpc.logs.store import WorkerStore
 
         self._store = WorkerStore(context, self.log)
@@ -225,13 +226,13 @@ class JobLogOperator(JobTask, BaseOperator):
         return self._result(verdict, event, event.get("log") or {})
 
     def on_kill(self) -> None:
-        """End the wait, and stop the job if ``stop_job_on_kill`` asks for it."""
+        """End the wait, and stop the job if ``stop_job_on_kill`` is set."""
         self._killed.interrupt()
         if self.stop_job_on_kill:
             self._stop([self.ref])
 
     def _first_status(self) -> JobStatus | None:
-        """Poll once before deferring: the log of a job that has ended is read faster here."""
+        """Poll once before deferring: the log of an ended job is read faster here."""
         try:
             return self.hook.job_status(self.ref)
         except NotFound:
@@ -296,10 +297,12 @@ class JobLogOperator(JobTask, BaseOperator):
         elif isinstance(step, Checkpoint) and self._store:
             self._store.save(step.cursor)
             if self._store.outdated:
-                # Airflow ends this process with its next heartbeat; until then, its lines would come twice.
+                # Airflow ends this process with its next heartbeat. Until then, its lines would be
+                # duplicates.
                 self._killed.wait(HEARTBEATS)
-                raise TaskKilled(f"another try of the task follows {self.ref} now")
-        # A backlog has no pauses. Between its pieces, all lines that the cursor counts are written.
+                raise TaskKilled(f"another try of the task now follows {self.ref}")
+        # While there is a backlog, there are no pauses. Between two pieces of it, the cursor is correct as
+        # well.
         wait = step.seconds if isinstance(step, Pause) else 0.0
         if isinstance(step, Pause | Emit) and self._killed.wait(wait):
             raise TaskKilled(f"Airflow ended the task while it followed {self.ref}")
@@ -312,7 +315,7 @@ class JobLogOperator(JobTask, BaseOperator):
         totals: dict[str, Any],
         deadline: float | None = None,
     ) -> dict[str, Any]:
-        from airflow_provider_ehpc.logs.archive import keep_log
+        from airflow_provider_ehpc.logs.archive import archive_log
         from airflow_provider_ehpc.waiting.verdict import Outcome
 
         if self._store and verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
@@ -320,13 +323,11 @@ class JobLogOperator(JobTask, BaseOperator):
         kept: dict[str, Any] = {}
         if self.keep_log_at and (verdict.jobs or "reached" in event):
             try:
-                kept["kept"] = keep_log(
+                kept["kept"] = archive_log(
                     self.hook, self.ref, self.keep_log_at, followed=totals.get("bytes"), deadline=deadline
                 )
             except Exception as error:
-                # Each storage's library has errors of its own; none of them must hide how the job ended.
-                self.log.warning(
-                    "the log of %s could not be saved at %s: %s", self.ref, self.keep_log_at, error
-                )
+                # Every storage's library has its own errors. None of them must hide how the job ended.
+                self.log.warning("cannot save the log of %s at %s: %s", self.ref, self.keep_log_at, error)
         (job,) = self._jobs(verdict, event, [self.ref], self._conditions(time.time()), JobTimedOut)
         return {**job, "log": {**totals, **kept}}

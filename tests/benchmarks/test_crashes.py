@@ -48,7 +48,7 @@ def test_a_reader_that_says_so_may_begin_again() -> None:
     assert (found.complaints, found.repeated_anew) == ([], 6)
 
 
-def test_half_a_line_may_end_a_try_where_it_is_told_to_be_one() -> None:
+def test_half_a_line_may_end_a_try_where_it_is_marked() -> None:
     """A wait that times out shows what there is."""
     half = "--- incomplete last line of stdout: out 4 of the run 数"
     found = judged(log(*out(1, 3), half), log(MARK, *out(4, 10), *ERRORS, at=200))

@@ -12,8 +12,8 @@ MARK = "--- resumed at byte 7 of stdout; up to one cycle (about 5 s) may be repe
 
 def lines(first: int, last: int, *before: str) -> list[Record]:
     """A log of lines, one a second, behind other records."""
-    told = [Record(0.0, text) for text in before]
-    return told + [Record(float(n), f"line {n}") for n in range(first, last + 1)]
+    reported = [Record(0.0, text) for text in before]
+    return reported + [Record(float(n), f"line {n}") for n in range(first, last + 1)]
 
 
 @pytest.mark.parametrize(

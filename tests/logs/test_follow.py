@@ -148,7 +148,7 @@ def test_answers_that_make_no_sense_do_not_end_the_wait() -> None:
     assert follow(cloud).lines() == ["line"]
 
 
-def test_what_the_api_says_of_a_reading_is_told() -> None:
+def test_what_the_api_says_of_a_reading_is_reported() -> None:
     """ModelArts cuts its previews: the lines that are missing must not be missing in silence."""
     cloud = Cloud(states=ends(5), reading_notes=["--- 5,000 lines are missing here ---"])
     cloud.write(0, b"line\n")
@@ -205,9 +205,9 @@ def test_an_emptied_file_is_read_again() -> None:
 
 
 def test_one_wrong_size_is_not_believed() -> None:
-    """A file system on the network shows an old size for a moment: the log must not be told twice."""
-    told = iter([6, 3])
-    cloud = Cloud(states=ends(100), told_size=lambda stream, size: next(told, size) if size else 0)
+    """A file system on the network shows an old size for a moment: the log must not be reported twice."""
+    reported = iter([6, 3])
+    cloud = Cloud(states=ends(100), reported_size=lambda stream, size: next(reported, size) if size else 0)
     cloud.files.pop("stderr")
     cloud.write(0, b"a\nb\nc\n")
     seen = follow(cloud)
@@ -216,11 +216,11 @@ def test_one_wrong_size_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [lambda stream, size: 0, lambda stream, size: None, lambda stream, size: size // 2]
+    "reported", [lambda stream, size: 0, lambda stream, size: None, lambda stream, size: size // 2]
 )
-def test_sizes_that_were_never_true_are_not_believed(told) -> None:
-    """GetJobLog's own sample tells 0 beside a log that is not empty."""
-    cloud = Cloud(states=ends(100), told_size=told)
+def test_sizes_that_were_never_true_are_not_believed(reported) -> None:
+    """GetJobLog's own sample reports a size of 0 with a log that is not empty."""
+    cloud = Cloud(states=ends(100), reported_size=reported)
     for second in range(0, 100, 7):
         cloud.write(second, b"x\n" * 5)
     seen = follow(cloud)
@@ -234,16 +234,16 @@ def test_sizes_that_were_never_true_are_not_believed(told) -> None:
     seldom=st.integers(1, 5),
 )
 def test_stale_sizes_never_cause_repetition(writes: list[tuple[int, int]], lag: int, seldom: int) -> None:
-    """Sizes that lag behind by a reading, some of them not told at all."""
+    """Sizes that lag behind by a reading, some of them not reported at all."""
     history: dict[str, list[int]] = {"stdout": [], "stderr": []}
 
-    def told(stream: str, size: int) -> int | None:
+    def reported(stream: str, size: int) -> int | None:
         history[stream].append(size)
         if len(history[stream]) % seldom == 0:
             return None
         return history[stream][-1 - lag] if len(history[stream]) > lag else 0
 
-    cloud = Cloud(states=ends(210), told_size=told)
+    cloud = Cloud(states=ends(210), reported_size=reported)
     number = 0
     for at, count in sorted(writes):
         cloud.write(at, b"".join(b"%d\n" % n for n in range(number, number + count)))
@@ -418,7 +418,7 @@ def test_cut_lines_are_counted() -> None:
     cloud.write(0, b"x" * 20_000 + b"\nshort\n")
     totals = follow(cloud).follower.totals
     assert (totals.lines, totals.cut_lines) == (2, 1)
-    assert str(totals) == "2 lines, 20,007 bytes, 1 of the lines cut"
+    assert str(totals) == "2 lines, 20,007 bytes, 1 of the lines shortened"
 
 
 def test_nothing_but_documented_steps_is_yielded() -> None:

@@ -112,7 +112,7 @@ def test_at_most_one_turn_is_repeated(kind: type[Cloud]) -> None:
 
 
 def test_it_says_where_it_goes_on() -> None:
-    """Whoever compares the task log with the file must know where lines may stand twice."""
+    """A mark shows where the task log may contain lines of the file twice."""
     cloud = Cloud()
     cloud.files = {"stdout": b"x" * 12_339 + b"\nline\nhalf", "stderr": b""}
     cut = follow(cloud, cut_after=20)
@@ -121,7 +121,7 @@ def test_it_says_where_it_goes_on() -> None:
     ]
 
 
-def test_a_restart_before_the_first_line_is_told_too() -> None:
+def test_a_restart_before_the_first_line_is_reported_too() -> None:
     """The first lines may have been written and not noted."""
     cut = follow(Cloud(), cut_after=1)
     assert cut.cursor.streams == {}
@@ -130,7 +130,7 @@ def test_a_restart_before_the_first_line_is_told_too() -> None:
     ]
 
 
-def test_the_mark_tells_the_turn_of_who_died() -> None:
+def test_the_mark_shows_the_cycle_of_the_dead_follower() -> None:
     """In a crowded triggerer turns are long; another may be empty when it takes the stream over."""
     cloud = Cloud()
     cloud.files["stdout"] = b"line\n"
@@ -139,7 +139,7 @@ def test_the_mark_tells_the_turn_of_who_died() -> None:
     assert "; up to one cycle (about 105 s) may be repeated ---" in note
 
 
-def test_a_place_behind_which_nobody_knows_what_was_written_is_told_as_such() -> None:
+def test_a_place_behind_which_nobody_knows_what_was_written_is_reported_as_such() -> None:
     """The worker that should have copied the trigger's cursor died before: the whole deferral comes again."""
     lost = SavedCursor("fake", REF.as_dict(), cycle=None)
     assert follow(Cloud(), start=stored(lost), cut_after=1).notes() == [

@@ -59,7 +59,7 @@ def test_the_log_is_what_the_job_wrote(ehpc_emulator: Emulator, make: Make, task
     assert job["log"] == {"bytes": len(text.encode()), "lines": 6, "cut_lines": 0, "errors": 0}
 
 
-def test_errors_are_told_apart(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+def test_errors_are_distinguished(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
     make(ehpc_emulator.submit("echo out; echo err >&2")).execute({})
     assert sorted(written(task_log)) == ["out", "stderr | err"]
 
@@ -201,7 +201,7 @@ def test_a_killed_task_ends_at_once(ehpc_emulator: Emulator, make: Make, asked: 
         assert ehpc_emulator.wait_for(job_id).phase == "CANCELLED"
 
 
-def test_a_job_that_cannot_be_stopped_is_told(
+def test_a_job_that_cannot_be_stopped_is_reported(
     ehpc_emulator: Emulator, make: Make, pauses: Pauses, task_log: TaskLog
 ) -> None:
     """``on_kill`` runs in a signal handler: an exception of its own would hide what happens."""
@@ -234,7 +234,7 @@ def test_a_storage_that_cannot_be_written_does_not_fail_the_task(
     """The job has succeeded, perhaps after days: its result must not be lost for a wrong address."""
     job_id = ehpc_emulator.submit("echo line")
     assert make(job_id, keep_log_at=where).execute({})["state"] == "SUCCEEDED"
-    assert f"could not be saved at {where}" in task_log.warnings[-1]
+    assert f" at {where}: " in task_log.warnings[-1]
 
 
 # Deferring
@@ -351,7 +351,7 @@ def test_a_process_whose_task_was_cleared_writes_no_more(
 
     clearing = threading.Thread(target=clear, daemon=True)
     clearing.start()
-    with pytest.raises(TaskKilled, match="another try of the task follows"):
+    with pytest.raises(TaskKilled, match="another try of the task now follows"):
         operator.execute({"task_state_store": states, "ti": TI})
     clearing.join()
     ehpc_emulator.stop(job_id)
@@ -400,7 +400,7 @@ def test_a_retry_does_not_promise_what_only_the_lost_trigger_knew(
         assert deferred.value.trigger.cursor["turn"] == turn
 
 
-def test_a_task_that_is_told_to_end_amid_a_backlog_ends_at_once(
+def test_a_task_that_is_asked_to_end_amid_a_backlog_ends_at_once(
     ehpc_emulator: Emulator, make: Make, task_log: TaskLog
 ) -> None:
     """After five seconds its process would be killed; as it is, its retry repeats no line."""
@@ -443,7 +443,7 @@ def test_the_place_is_forgotten_when_the_job_has_ended(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target_states": ["RUNNING"]}, "RUNNING is no end of a job.* use JobStateSensor"),
+        ({"target_states": ["RUNNING"]}, "RUNNING is not a terminal state.* use JobStateSensor"),
         ({"target_states": ["DONE"]}, "target_states: there is no job state 'DONE'"),
         ({"poll_interval": 0}, "poll_interval: 0 is not above 0 seconds"),
         ({"finished_without_exit_code": "maybe"}, "finished_without_exit_code: expected 'success' or 'fail'"),
@@ -533,10 +533,10 @@ def test_a_server_that_ignores_the_offset(
         ehpc_api, "get_job_log", lambda *args, offset, **more: original(*args, offset=0, **more)
     )
     job_id = ehpc_emulator.submit("for n in $(seq 40); do echo line $n; done; sleep 2")
-    told = make(job_id, keep_log_at=f"file://{tmp_path}").execute({})
+    reported = make(job_id, keep_log_at=f"file://{tmp_path}").execute({})
     assert [line for line in task_log.lines if line.startswith("line ")] == [
         f"line {n}" for n in range(1, 41)
     ]
-    assert told["log"]["lines"] == 40
+    assert reported["log"]["lines"] == 40
     assert len([line for line in task_log.warnings if "ignores the offset" in line]) == 1
     assert (tmp_path / "stdout.log").read_text().count("\n") == 40

@@ -1,4 +1,4 @@
-"""A task that is told to end ends, whatever it is doing when the signal comes."""
+"""A task that is reported to end ends, whatever it is doing when the signal comes."""
 
 from __future__ import annotations
 

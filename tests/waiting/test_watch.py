@@ -59,7 +59,7 @@ def test_an_unfinished_job_is_waited_for() -> None:
     assert texts(notes) == ["job 7 in cluster c1 is QUEUED"]
 
 
-def test_changes_are_told_once_with_how_long_it_took() -> None:
+def test_changes_are_reported_once_with_how_long_it_took() -> None:
     job = watch()
     job.saw(status("QUEUED"), START)
     assert job.saw(status("QUEUED"), START + 30) == (None, [])
@@ -127,8 +127,8 @@ def test_a_wanted_state_on_the_way() -> None:
 
 @pytest.mark.parametrize("word", ["FAILED", "CANCELLED"])
 def test_another_end_fails_with_everything_that_is_known(word: str) -> None:
-    told = status(word, exit_code=137, reason="OOM-killed")
-    verdict, _ = watch(target_states=(JobState.SUCCEEDED, JobState.RUNNING)).saw(told, START)
+    shown = status(word, exit_code=137, reason="OOM-killed")
+    verdict, _ = watch(target_states=(JobState.SUCCEEDED, JobState.RUNNING)).saw(shown, START)
     assert verdict is not None
     assert verdict.outcome is Outcome.FAILED
     assert verdict.message == (
@@ -166,8 +166,8 @@ def test_an_unknown_word_is_warned_of_once_a_word() -> None:
     [("success", Outcome.REACHED, "SUCCEEDED"), ("fail", Outcome.FAILED, "FAILED")],
 )
 def test_an_end_without_an_outcome_follows_the_policy(policy: str, outcome: Outcome, counts: str) -> None:
-    told = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True)
-    verdict, notes = watch(finished_without_exit_code=policy).saw(told, START)
+    shown = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True)
+    verdict, notes = watch(finished_without_exit_code=policy).saw(shown, START)
     assert verdict is not None
     assert verdict.outcome is outcome
     assert verdict.jobs[0]["state"] == counts
@@ -183,8 +183,8 @@ def test_an_end_without_an_outcome_follows_the_policy(policy: str, outcome: Outc
 @pytest.mark.parametrize(("code", "outcome"), [(0, Outcome.REACHED), (3, Outcome.FAILED)])
 @pytest.mark.parametrize("policy", ["success", "fail"])
 def test_an_exit_code_outranks_the_policy(code: int, outcome: Outcome, policy: str) -> None:
-    told = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True, exit_code=code)
-    verdict, notes = watch(finished_without_exit_code=policy).saw(told, START)
+    shown = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True, exit_code=code)
+    verdict, notes = watch(finished_without_exit_code=policy).saw(shown, START)
     assert verdict is not None
     assert verdict.outcome is outcome
     assert not [note for note in notes if note.warning]
@@ -193,8 +193,8 @@ def test_an_exit_code_outranks_the_policy(code: int, outcome: Outcome, policy: s
 def test_a_failed_sub_job_is_not_outvoted_by_its_array_that_is_only_finished() -> None:
     """PBS calls the whole array finished; by the policy a crashed sub-job would count as success."""
     parent = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True)
-    told = array_status(parent, {"1": JobState.SUCCEEDED, "2": JobState.FAILED}, 2)
-    verdict, _ = watch().saw(told, START)
+    shown = array_status(parent, {"1": JobState.SUCCEEDED, "2": JobState.FAILED}, 2)
+    verdict, _ = watch().saw(shown, START)
     assert verdict is not None
     assert verdict.outcome is Outcome.FAILED
     assert "outcome_assumed" not in verdict.jobs[0]
@@ -202,13 +202,13 @@ def test_a_failed_sub_job_is_not_outvoted_by_its_array_that_is_only_finished() -
 
 def test_an_array_that_is_finished_is_not_over_while_a_sub_job_runs() -> None:
     parent = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True)
-    told = array_status(parent, {"1": JobState.SUCCEEDED, "2": JobState.RUNNING}, 2)
-    verdict, notes = watch().saw(told, START)
+    shown = array_status(parent, {"1": JobState.SUCCEEDED, "2": JobState.RUNNING}, 2)
+    verdict, notes = watch().saw(shown, START)
     assert verdict is None
     assert texts(notes) == ["job 7 in cluster c1 is RUNNING; sub-jobs: 1 RUNNING, 1 SUCCEEDED"]
 
 
-def test_a_job_not_known_yet_is_told_once() -> None:
+def test_a_job_not_known_yet_is_reported_once() -> None:
     job = watch(not_found_grace=60)
     assert texts(job.saw(None, START)[1]) == [
         "job 7 in cluster c1 is not known yet; polling again for up to 60 s"
@@ -587,8 +587,8 @@ def test_that_jobs_were_cancelled_travels_in_terms_and_reaches_each_watch() -> N
 
 
 def test_an_array_is_not_named_by_its_parents_word() -> None:
-    told = status("Running", state=JobState.CANCELLED, array={"CANCELLED": 3})
-    verdict, notes = watch().saw(told, START)
+    shown = status("Running", state=JobState.CANCELLED, array={"CANCELLED": 3})
+    verdict, notes = watch().saw(shown, START)
     assert verdict is not None
     assert not [text for text in [verdict.message, *texts(notes)] if "Running" in text]
 
