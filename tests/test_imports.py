@@ -23,7 +23,7 @@ PACKAGE = "airflow_provider_ehpc"
 ROOT = Path(airflow_provider_ehpc.__file__).parent
 
 # What each part may import of the package, beside itself. Arrows go downwards only.
-_BOTTOM = {"__init__", "apis", "compat", "exceptions", "metrics", "templates", "text"}
+_BOTTOM = {"__init__", "apis", "compat", "diagnosis", "exceptions", "metrics", "templates", "text"}
 _HOOKS = _BOTTOM | {"hooks", "arguments"}
 _WAITING = _HOOKS | {"waiting"}
 _TRIGGERS = _WAITING | {"polling", "events", "logs", "audit", "outcome", "task", "triggers"}
@@ -32,9 +32,10 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "apis": set(),
     "compat": set(),
-    "exceptions": {"apis", "compat"},
+    "exceptions": {"apis", "compat", "diagnosis"},
     "metrics": {"compat"},
     "text": set(),
+    "diagnosis": {"apis", "text"},
     "templates": set(),
     "arguments": _BOTTOM | {"hooks"},
     "hooks": _BOTTOM,
@@ -55,6 +56,11 @@ ALLOWED: dict[str, set[str]] = {
     "emulator": {"__init__", "apis"},
 }
 PURE = (
+    "diagnosis",
+    "diagnosis.cause",
+    "diagnosis.lines",
+    "diagnosis.patterns",
+    "diagnosis.status",
     "waiting.stop",
     "waiting.conditions",
     "waiting.verdict",
