@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.compat import AirflowTaskTimeout, task_state_store
-from airflow_provider_ehpc.exceptions import JobFailed
+from airflow_provider_ehpc.exceptions import JobFailed, JobFailedRetryably, JobFailure
 from airflow_provider_ehpc.templates import TextTemplates
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class JobTask(TextTemplates):
     execution_timeout: timedelta | None
     encoding: str = "utf-8"
     """The encoding of the jobs' output, if the API returns bytes."""
+    resubmits: bool = False
+    """A retry submits the job again. Only then does a ``retry_policy`` decide about a failed job."""
     log: Any
     _stopped: set[JobRef]
     """The jobs that this try or an earlier try of the task stopped."""
@@ -97,7 +99,12 @@ class JobTask(TextTemplates):
             raise AirflowTaskTimeout(f"execution_timeout ({self.execution_timeout}) exceeded: {message}")
         if len(failed := failed_jobs(verdict, conditions.target_states)) > 1:
             self.log.error("failed jobs:\n%s", "\n".join(failed))
-        return end_of_wait(verdict, self.hook, refs, timed_out, encoding=self.encoding)
+        return end_of_wait(verdict, self.hook, refs, timed_out, encoding=self.encoding, failure=self._failure)
+
+    @property
+    def _failure(self) -> type[JobFailure]:
+        """Return the exception for a failed job."""
+        return JobFailedRetryably if self.resubmits and getattr(self, "retry_policy", None) else JobFailed
 
     def _raise_if_stopped(
         self, refs: list[JobRef], reached: Mapping[JobRef, JobState] | None, verdict: Verdict

@@ -26,7 +26,17 @@ ROOT = Path(airflow_provider_ehpc.__file__).parent
 _BOTTOM = {"__init__", "apis", "compat", "diagnosis", "exceptions", "metrics", "templates", "text"}
 _HOOKS = _BOTTOM | {"hooks", "arguments"}
 _WAITING = _HOOKS | {"waiting"}
-_TRIGGERS = _WAITING | {"polling", "events", "logs", "audit", "outcome", "task", "triggers"}
+_TRIGGERS = _WAITING | {
+    "polling",
+    "events",
+    "logs",
+    "audit",
+    "outcome",
+    "summary",
+    "task",
+    "triggers",
+    "escalation",
+}
 _TASKS = _TRIGGERS | {"sensors", "operators", "links"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
@@ -45,8 +55,11 @@ ALLOWED: dict[str, set[str]] = {
     "events": _WAITING,
     "logs": _WAITING,
     "audit": _HOOKS,
-    "outcome": _WAITING | {"logs"},
-    "task": _WAITING | {"outcome"},
+    "escalation": {"apis", "compat"},
+    "retry": _BOTTOM | {"escalation"},
+    "summary": {"__init__", "apis"},
+    "outcome": _WAITING | {"logs", "summary"},
+    "task": _WAITING | {"outcome", "summary"},
     "triggers": _TRIGGERS,
     "sensors": _TRIGGERS,
     "operators": _TASKS,
@@ -56,11 +69,12 @@ ALLOWED: dict[str, set[str]] = {
     "emulator": {"__init__", "apis"},
 }
 PURE = (
-    "diagnosis",
+    "diagnosis.__init__",
     "diagnosis.cause",
     "diagnosis.lines",
     "diagnosis.patterns",
     "diagnosis.status",
+    "summary",
     "waiting.stop",
     "waiting.conditions",
     "waiting.verdict",

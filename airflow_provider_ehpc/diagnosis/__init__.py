@@ -14,7 +14,7 @@ from airflow_provider_ehpc.diagnosis.cause import Cause, Diagnosis
 from airflow_provider_ehpc.diagnosis.lines import last_error, scheduler_line
 from airflow_provider_ehpc.diagnosis.status import cancelled, exit_code, reported, signal_of
 
-__all__ = ["Cause", "Diagnosis", "diagnose"]
+__all__ = ["CANCELLED_BY_US", "Cause", "Diagnosis", "diagnose"]
 
 _OWN_END = "NonZeroExitCode"
 """Slurm's reason for a job that ended by itself: slurmstepd wrote its lines at the end of an earlier run."""
