@@ -90,7 +90,7 @@ class JobTask(TextTemplates):
         if verdict.outcome is Outcome.REACHED and JobState.CANCELLED not in conditions.target_states:
             self._raise_if_stopped(refs, reached, verdict)
         if reached is not None and verdict.outcome is Outcome.REACHED:
-            return all_jobs(self.hook, refs, conditions, reached)
+            return self._summarized(all_jobs(self.hook, refs, conditions, reached))
         if verdict.outcome is Outcome.TIMED_OUT and self._execution_limit < self.timeout:
             # Airflow raises the same on a worker.
             message = verdict.message
@@ -99,7 +99,32 @@ class JobTask(TextTemplates):
             raise AirflowTaskTimeout(f"execution_timeout ({self.execution_timeout}) exceeded: {message}")
         if len(failed := failed_jobs(verdict, conditions.target_states)) > 1:
             self.log.error("failed jobs:\n%s", "\n".join(failed))
-        return end_of_wait(verdict, self.hook, refs, timed_out, encoding=self.encoding, failure=self._failure)
+        try:
+            jobs = end_of_wait(
+                verdict, self.hook, refs, timed_out, encoding=self.encoding, failure=self._failure
+            )
+        except JobFailure as failure:
+            self._summarized(verdict.jobs, {verdict.job_id: failure})
+            raise
+        return self._summarized(jobs)
+
+    def _summarized(
+        self, jobs: Iterable[dict[str, Any]], failures: Mapping[str | None, JobFailure] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the jobs' statuses with a ``summary`` of each job that has ended; log and count them."""
+        from airflow_provider_ehpc import metrics, summary
+
+        jobs = list(jobs)
+        found = [summary.summary(job) for job in jobs]
+        line = summary.sentence(jobs[0], found[0]) if len(jobs) == 1 else summary.total(found)
+        if line:
+            self.log.info("%s", line)
+        for job, cost in zip(jobs, found, strict=True):
+            if JobState(job.get("state", JobState.UNKNOWN)).terminal:
+                failure = (failures or {}).get(job["job_id"])
+                cause = failure.diagnosis.cause.value if failure and failure.diagnosis else "none"
+                metrics.job_ended(self.hook.api.name, job["state"], cause, cost)
+        return [{**job, "summary": cost} if cost else job for job, cost in zip(jobs, found, strict=True)]
 
     @property
     def _failure(self) -> type[JobFailure]:
