@@ -24,6 +24,11 @@ class JobFailure(AirflowException):
         super().__init__(message)
         self.diagnosis = diagnosis
 
+    @property
+    def explained(self) -> bool:
+        """Return True if the diagnosis names a cause."""
+        return bool(self.diagnosis and self.diagnosis.evidence)
+
 
 class JobFailed(JobFailure, AirflowFailException):
     """The job did not end in a target state. No retry is used: waiting again changes nothing."""

@@ -113,7 +113,6 @@ def _failure(
         message = f"{verdict.message}. {its[0].upper()}{its[1:]} is empty."
     diagnosis = diagnose(status, tail_lines(chunks, encoding))
     if diagnosis.cause is not Cause.UNKNOWN:
-        log.error("%s: %s", part, diagnosis)
         message = f"{diagnosis}\n{message}"
     return kind(message, diagnosis)
 

@@ -105,6 +105,8 @@ class JobTask(TextTemplates):
             )
         except JobFailure as failure:
             self._summarized(verdict.jobs, {verdict.job_id: failure})
+            if failure.explained:
+                self.log.error("job %s: %s", verdict.job_id, failure.diagnosis)
             raise
         return self._summarized(jobs)
 

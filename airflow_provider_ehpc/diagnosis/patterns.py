@@ -47,7 +47,7 @@ _PROGRAM = (
         Cause.DISK_QUOTA,
         r"(?i:\b(?:disk|file ?system|block|inode) quota exceeded|\bno space left on device|\[Errno (?:28"
         r"|122)\])",
-        r"\b(?:ENOSPC|EDQUOT)\b",
+        r"\b(?:ENOSPC|EDQUOT)\b|\berrno = (?:28|122)\b|设备上没有空间|超出磁盘限额",
         r"(?i:\b(?:disk|device|file ?system)(?: \S+)? is full\b|not enough (?:free )?(?:disk )?space"
         r" (?:left )?on (?:the )?"
         r"(?:disk|device)|insufficient disk space)",
@@ -81,11 +81,12 @@ _PROGRAM = (
         r" Environment",
         rf"(?i:\b{_UNABLE} (?:re)?allocate (?:\S+ ){{0,6}}?(?:memory|bytes|vector of size|array|[KMGT]i?B"
         rf"|[KMGT]b)\b)",
-        r"(?i:(?:^|: )(?:virtual )?(?:out of memory|memory exhausted)(?: error)?(?:[.!]| \(|$))",
+        r"(?i:(?:^|: )(?:virtual )?(?:out of memory|memory exhausted)(?: error)?(?:[.!,]| \(|$))",
         r"(?i:\b(?:not enough|insufficient) (?:virtual )?memory\b)",
-        r"(?i:\bheap out of memory\b|\bmemory allocation of \d+ bytes failed\b|\bvirtual memory exhausted\b"
+        r"(?i:\bheap out of memory\b|(?:panicked at .)?\bmemory allocation of \d+ bytes failed\b"
+        r"|\bvirtual memory exhausted\b"
         r"|\bmemory allocation \(\w+\) failed)",
-        r"\bOutOfMemoryError\b(?!: unable to create)",
+        r"\bOutOfMemoryError\b(?!: unable to create)|\berrno = 12\b|无法分配内存|内存不足",
         r"\bOOM when allocating tensor\b",
         # The kernel.
         r"\b(?:Out of memory|Memory cgroup out of memory): Kill(?:ed)? process \d+|\boom-kill:constraint="
@@ -108,7 +109,7 @@ _PROGRAM = (
     ),
     (
         Cause.COMMAND_NOT_FOUND,
-        r": command not found$",
+        r": command not found$|\bcommand not found: \S+$|: 未找到命令",
         r"^(?:/\S+/)?\w*sh: (?:line )?(?:\d+: )?\S+: (?:command )?not found$|: exec: \S+: not found$",
         r"^(?:/\S+/)?env: .+: No such file or directory$",
         r"\bexecve\(\): .+: No such file or directory$",
@@ -121,16 +122,16 @@ _PROGRAM = (
         r"\bcannot execute binary file\b|(?i:\bexec format error\b)",
         r"\bexecve\(\): .+: Permission denied$|\bexecvp error on file .+ \(Permission denied\)",
         r"\bexec: .+: permission denied\b",
-        r"^(?:/\S+/)?\w*sh: (?:line )?(?:\d+: )?\S*/\S+: Permission denied$",
+        r"^-?(?:/\S+/)?\w*sh: (?:line )?(?:\d+: )?\S*/\S+: (?:Permission denied|权限不够)$",
     ),
     (
         Cause.KILLED,
-        r"^Killed$|\bline \d+:\s+\d+ Killed\b|: tasks? [\d,-]+: Killed$",
+        r"^(?:Killed|已杀死)$|\bline \d+:\s+\d+ 已杀死|\bline \d+:\s+\d+ Killed\b|: tasks? [\d,-]+: Killed$",
         r"(?i:\bsignal:? 9\b|\bsignal: killed\b)|\bSIGKILL\b|\bexitcode\s*: -9\b",
     ),
     (
         Cause.CRASHED,
-        r"\bSegmentation fault\b|\bBus error\b|\bIllegal instruction\b|\bFloating point exception\b"
+        r"\bSegmentation fault\b|段错误|\bBus error\b|\bIllegal instruction\b|\bFloating point exception\b"
         r"|\bAborted\s+\(core dumped\)|\bSIG(?:SEGV|BUS|ILL|FPE|ABRT)\b|^Aborted$",
         r"(?i:\bsignal:? (?:11|7|4|8|6)\b)",
     ),
@@ -169,17 +170,17 @@ _HARMLESS = (
     r"|ignor\w*|retr(?:y|ies|ied|ying)|recover\w*|check(?:s|ing)? (?:for|if|that|whether)|simulat\w*"
     r"|expect\w*|previous(?:ly)?"
     r"|earlier|last (?:run|time|job|week)|resolv\w*|fix(?:ed|es)?|would|might|could be|may|how to|about"
-    r"|after|echo"
-    r"|print\w*|grep|told|says?|said)\b"
+    r"|after"
+    r"|(?:echo|grep|print(?:s|ed|ing|f)?)\b(?!:)|told|says?|said)\b"
 )
 """What stands before the words of a cause in a line that reports no error."""
 _CONTINUED = (
     r"\b(?:retry(?:ing)?|retried|recover(?:ed|ing)|resum(?:ed|ing)|fall(?:ing|s)? ?back|fell back"
     r"|restart(?:ed|ing)|continuing"
-    r"|succeeded|success|successfully|reduc(?:ed|ing)|skipp(?:ed|ing)|passed)\b|\bok\b"
+    r"|succeeded|success|successfully|reduc(?:ed|ing)|skip(?:ped|ping)|passed)\b|\bok\b"
     r"|\b(?:epoch|step|iter(?:ation)?|batch)\W{0,3}\d|\bloss\W{1,3}\d|\d%\|"
 )
-_RECOVERS = r"\b(?:retry\w*|retried|fall(?:ing|s)? ?back|skipp\w+|continuing|ignor\w+|reduc\w+|recover\w+)\b"
+_RECOVERS = r"\b(?:retry\w*|retried|fall(?:ing|s)? ?back|skip\w+|continuing|ignor\w+|reduc\w+|recover\w+)\b"
 """What stands behind them in such a line."""
 _FOLLOWS = (
     r"^srun: |slurmstepd\S*: |=>> PBS|^(?:mpirun|mpiexec|prterun|orterun)\b|^Primary job|^MPI_ABORT|^with"
@@ -210,7 +211,7 @@ _ERROR = (
     r"|undefined|invalid"
     r"|can(?:not|'t| not)|could not|unable to|no such file)\b)"
 )
-_SHELL_LINE = r"\bnot found$|\bnot found: \S+$|sh: |: line \d+: "
+_SHELL_LINE = r"\bnot found$|\bnot found: \S+$|未找到命令|sh: |: line \d+: "
 """A shell continues after such a line, a launcher of parallel programs does not."""
 _SOURCE = r'File "[^"]+", line \d+'
 CHAINED = (

@@ -131,7 +131,7 @@ def cancelled(status: JobStatus) -> Diagnosis | None:
     reason = status.reason or ""
     if status.state is not JobState.CANCELLED or "depend" in reason.casefold() or "a hook deleted" in reason:
         return None
-    by = re.search(r"(?i)\b(?:terminated|cancell?ed|deleted|stopped) by \S+", f"{reason} {status.raw_state}")
+    by = re.search(r"(?i)\b(?:terminated|cancel\w*|deleted|stopped) by \S+", f"{reason} {status.raw_state}")
     evidence = by[0] if by else f"the cloud reports {status.raw_state or status.state.value!r}"
     return Diagnosis(Cause.CANCELLED, _in_one_line(evidence))
 
