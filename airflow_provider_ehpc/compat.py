@@ -44,6 +44,7 @@ __all__ = [
     "conf",
     "no_longer_ours",
     "read_connection",
+    "retry_policies",
     "stats",
     "task_state",
     "task_state_store",
@@ -80,6 +81,16 @@ def task_state_store(context: Context) -> Any | None:
     A trigger must not request it: its supervisor never responds.
     """
     return context.get("task_state_store")
+
+
+def retry_policies() -> Any | None:
+    """Return Airflow's module of retry policies (3.3); None if there is none."""
+    from importlib import import_module
+
+    try:
+        return import_module("airflow.sdk.definitions.retry_policy")
+    except ImportError:
+        return None
 
 
 def no_longer_ours(error: Exception) -> bool:

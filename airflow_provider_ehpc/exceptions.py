@@ -4,14 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from airflow_provider_ehpc.apis import call
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.compat import AirflowException, AirflowFailException
 
+if TYPE_CHECKING:
+    from airflow_provider_ehpc.diagnosis import Diagnosis
 
-class JobFailed(AirflowFailException):
+
+class JobFailure(AirflowException):
+    """The job did not end in a target state.
+
+    :param diagnosis: why it did not, if that applies.
+    """
+
+    def __init__(self, message: str = "", diagnosis: Diagnosis | None = None) -> None:
+        super().__init__(message)
+        self.diagnosis = diagnosis
+
+    @property
+    def explained(self) -> bool:
+        """Return True if the diagnosis names a cause."""
+        return bool(self.diagnosis and self.diagnosis.evidence)
+
+
+class JobFailed(JobFailure, AirflowFailException):
     """The job did not end in a target state. No retry is used: waiting again changes nothing."""
+
+
+class JobFailedRetryably(JobFailure):
+    """The same, if the task has a ``retry_policy`` and submits the job again: the policy decides.
+
+    Airflow asks no policy about an ``AirflowFailException``.
+    """
 
 
 class JobNotFound(AirflowFailException):

@@ -17,6 +17,7 @@ import queue
 import re
 import socket
 import threading
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
 from airflow_provider_ehpc.compat import conf, stats
@@ -57,6 +58,20 @@ def jobs_watched(api: str, conn_id: str, jobs: int) -> None:
 def poll_lag(api: str, conn_id: str, seconds: float) -> None:
     """Report how long a poll cycle took, from when it was due until all its results were there."""
     _send("timing", "ehpc.poll_lag", seconds * 1000, api=api, conn_id=conn_id)
+
+
+def job_ended(api: str, state: str, cause: str, summary: Mapping[str, Any]) -> None:
+    """Count a job that a task saw end, and report what is known of its cost.
+
+    :param cause: why it failed, or ``none``.
+    :param summary: of :func:`airflow_provider_ehpc.summary.summary`.
+    """
+    _send("incr", "ehpc.jobs_ended", 1, api=api, state=state, cause=cause)
+    for name, metric in (("queue_seconds", "ehpc.job_queue_time"), ("run_seconds", "ehpc.job_run_time")):
+        if name in summary:
+            _send("timing", metric, summary[name] * 1000, api=api)
+    if "node_hours" in summary:
+        _send("incr", "ehpc.node_seconds", round(summary["node_hours"] * 3600), api=api)
 
 
 class LogMeter:

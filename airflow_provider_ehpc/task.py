@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.compat import AirflowTaskTimeout, task_state_store
-from airflow_provider_ehpc.exceptions import JobFailed
+from airflow_provider_ehpc.exceptions import JobFailed, JobFailedRetryably, JobFailure
 from airflow_provider_ehpc.templates import TextTemplates
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class JobTask(TextTemplates):
     execution_timeout: timedelta | None
     encoding: str = "utf-8"
     """The encoding of the jobs' output, if the API returns bytes."""
+    resubmits: bool = False
+    """A retry submits the job again. Only then does a ``retry_policy`` decide about a failed job."""
     log: Any
     _stopped: set[JobRef]
     """The jobs that this try or an earlier try of the task stopped."""
@@ -88,7 +90,7 @@ class JobTask(TextTemplates):
         if verdict.outcome is Outcome.REACHED and JobState.CANCELLED not in conditions.target_states:
             self._raise_if_stopped(refs, reached, verdict)
         if reached is not None and verdict.outcome is Outcome.REACHED:
-            return all_jobs(self.hook, refs, conditions, reached)
+            return self._summarized(all_jobs(self.hook, refs, conditions, reached))
         if verdict.outcome is Outcome.TIMED_OUT and self._execution_limit < self.timeout:
             # Airflow raises the same on a worker.
             message = verdict.message
@@ -97,7 +99,39 @@ class JobTask(TextTemplates):
             raise AirflowTaskTimeout(f"execution_timeout ({self.execution_timeout}) exceeded: {message}")
         if len(failed := failed_jobs(verdict, conditions.target_states)) > 1:
             self.log.error("failed jobs:\n%s", "\n".join(failed))
-        return end_of_wait(verdict, self.hook, refs, timed_out, encoding=self.encoding)
+        try:
+            jobs = end_of_wait(
+                verdict, self.hook, refs, timed_out, encoding=self.encoding, failure=self._failure
+            )
+        except JobFailure as failure:
+            self._summarized(verdict.jobs, {verdict.job_id: failure})
+            if failure.explained:
+                self.log.error("job %s: %s", verdict.job_id, failure.diagnosis)
+            raise
+        return self._summarized(jobs)
+
+    def _summarized(
+        self, jobs: Iterable[dict[str, Any]], failures: Mapping[str | None, JobFailure] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the jobs' statuses with a ``summary`` of each job that has ended; log and count them."""
+        from airflow_provider_ehpc import metrics, summary
+
+        jobs = list(jobs)
+        found = [summary.summary(job) for job in jobs]
+        line = summary.sentence(jobs[0], found[0]) if len(jobs) == 1 else summary.total(found)
+        if line:
+            self.log.info("%s", line)
+        for job, cost in zip(jobs, found, strict=True):
+            if JobState(job.get("state", JobState.UNKNOWN)).terminal:
+                failure = (failures or {}).get(job["job_id"])
+                cause = failure.diagnosis.cause.value if failure and failure.diagnosis else "none"
+                metrics.job_ended(self.hook.api.name, job["state"], cause, cost)
+        return [{**job, "summary": cost} if cost else job for job, cost in zip(jobs, found, strict=True)]
+
+    @property
+    def _failure(self) -> type[JobFailure]:
+        """Return the exception for a failed job."""
+        return JobFailedRetryably if self.resubmits and getattr(self, "retry_policy", None) else JobFailed
 
     def _raise_if_stopped(
         self, refs: list[JobRef], reached: Mapping[JobRef, JobState] | None, verdict: Verdict

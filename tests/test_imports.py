@@ -23,18 +23,29 @@ PACKAGE = "airflow_provider_ehpc"
 ROOT = Path(airflow_provider_ehpc.__file__).parent
 
 # What each part may import of the package, beside itself. Arrows go downwards only.
-_BOTTOM = {"__init__", "apis", "compat", "exceptions", "metrics", "templates", "text"}
+_BOTTOM = {"__init__", "apis", "compat", "diagnosis", "exceptions", "metrics", "templates", "text"}
 _HOOKS = _BOTTOM | {"hooks", "arguments"}
 _WAITING = _HOOKS | {"waiting"}
-_TRIGGERS = _WAITING | {"polling", "events", "logs", "audit", "outcome", "task", "triggers"}
+_TRIGGERS = _WAITING | {
+    "polling",
+    "events",
+    "logs",
+    "audit",
+    "outcome",
+    "summary",
+    "task",
+    "triggers",
+    "escalation",
+}
 _TASKS = _TRIGGERS | {"sensors", "operators", "links"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "apis": set(),
     "compat": set(),
-    "exceptions": {"apis", "compat"},
+    "exceptions": {"apis", "compat", "diagnosis"},
     "metrics": {"compat"},
     "text": set(),
+    "diagnosis": {"apis", "text"},
     "templates": set(),
     "arguments": _BOTTOM | {"hooks"},
     "hooks": _BOTTOM,
@@ -44,8 +55,11 @@ ALLOWED: dict[str, set[str]] = {
     "events": _WAITING,
     "logs": _WAITING,
     "audit": _HOOKS,
-    "outcome": _WAITING | {"logs"},
-    "task": _WAITING | {"outcome"},
+    "escalation": {"apis", "compat"},
+    "retry": _BOTTOM | {"escalation"},
+    "summary": {"__init__", "apis"},
+    "outcome": _WAITING | {"logs", "summary"},
+    "task": _WAITING | {"outcome", "summary"},
     "triggers": _TRIGGERS,
     "sensors": _TRIGGERS,
     "operators": _TASKS,
@@ -55,6 +69,12 @@ ALLOWED: dict[str, set[str]] = {
     "emulator": {"__init__", "apis"},
 }
 PURE = (
+    "diagnosis.__init__",
+    "diagnosis.cause",
+    "diagnosis.lines",
+    "diagnosis.patterns",
+    "diagnosis.status",
+    "summary",
     "waiting.stop",
     "waiting.conditions",
     "waiting.verdict",

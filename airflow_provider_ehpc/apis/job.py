@@ -111,6 +111,8 @@ class JobStatus:
     modified_at: datetime | None = None
     zone_assumed: bool = False
     """The times' zone is a guess: the cloud sends local times without one, and the connection sets none."""
+    zones_mixed: bool = False
+    """Some times have a zone and others an assumed one: the difference between two of them says nothing."""
     nodes: tuple[str, ...] = ()
     resources: Mapping[str, str] = field(default_factory=dict)
     """Requested resources, per node: ``nodes``, ``cores``, ``gpus``, ``memory``."""
@@ -156,7 +158,10 @@ def in_zone(status: JobStatus, zone: tzinfo, *, assumed: bool) -> JobStatus:
     """
     times = {name: getattr(status, name) for name in _TIMES}
     local = {name: time.replace(tzinfo=zone) for name, time in times.items() if time and not time.tzinfo}
-    return replace(status, **local, zone_assumed=assumed) if local else status
+    if not local:
+        return status
+    mixed = assumed and any(time and time.tzinfo for time in times.values())
+    return replace(status, **local, zone_assumed=assumed, zones_mixed=mixed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from airflow_provider_ehpc.apis.job import LogChunk
 from airflow_provider_ehpc.text import unfold
 
-TAIL_SIZE = 4096
-"""Bytes to read from the end of each stream."""
+TAIL_SIZE = 16 * 1024
+"""Bytes to read from the end of each stream. Launchers of parallel programs write pages after an error."""
 TAIL_LINES = 10
 """Lines to show of each stream, at most."""
 LONGEST_TAIL_LINE = 400
@@ -21,6 +21,18 @@ def last_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8") -> list[str]
     If both streams are in one file, its lines appear once.
     """
     shown: list[str] = []
+    for stream, lines in _streams(chunks, encoding):
+        shown.append(unfold(f"{stream}:"))
+        shown += [unfold(f"  {_shortened(line)}") for line in lines[-TAIL_LINES:]]
+    return shown
+
+
+def tail_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8") -> list[str]:
+    """Return all lines of each stream's end, those of the first stream first."""
+    return [line for _, lines in _streams(chunks, encoding) for line in lines]
+
+
+def _streams(chunks: Iterable[LogChunk], encoding: str) -> Iterator[tuple[str, list[str]]]:
     seen: set[bytes] = set()
     for chunk in chunks:
         if chunk.data in seen:
@@ -29,11 +41,8 @@ def last_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8") -> list[str]
         lines = chunk.data.decode(encoding, errors="replace").splitlines()
         if len(lines) > 1 and len(chunk.data) >= TAIL_SIZE:
             lines = lines[1:]  # its beginning was not read
-        lines = [line for line in lines if line.strip()][-TAIL_LINES:]
-        if lines:
-            shown.append(unfold(f"{chunk.stream}:"))
-            shown += [unfold(f"  {_shortened(line)}") for line in lines]
-    return shown
+        if lines := [line for line in lines if line.strip()]:
+            yield chunk.stream, lines
 
 
 def _shortened(line: str) -> str:

@@ -15,6 +15,7 @@ from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.listing import latest_moment, started_later
 from airflow_provider_ehpc.apis.schedulers.words import may_rerun
+from airflow_provider_ehpc.diagnosis import CANCELLED_BY_US
 from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.verdict import Note, Outcome, Verdict
 from airflow_provider_ehpc.waiting.wording import counts, lasted, own_duration, some
@@ -206,7 +207,9 @@ class JobWatch:
         Also return what to log about an assumption; an empty text if nothing was assumed.
         """
         if self.cancelled_by_us and status.state.terminal:
-            why = status.reason or "cancelled by this task"
+            why = status.reason or ""
+            if not why.startswith(CANCELLED_BY_US):
+                why = f"{CANCELLED_BY_US}; {why}" if why else CANCELLED_BY_US
             cancelled = dataclasses.replace(
                 status, state=JobState.CANCELLED, outcome_assumed=False, reason=why
             )

@@ -29,6 +29,14 @@ def _from_ctime(value: Any) -> Any:
 PbsTime = Annotated[Time, BeforeValidator(_from_ctime)]
 
 
+class PbsUsed(ResponseModel):
+    """What a job used on all of its nodes."""
+
+    ncpus: Text = ""
+    mem: Text = ""
+    """With its unit, as in ``61440kb``."""
+
+
 class PbsJob(ResponseModel):
     """The attributes of a job that a status needs, under PBS's names; others are extra fields."""
 
@@ -51,7 +59,11 @@ class PbsJob(ResponseModel):
     created: PbsTime = Field(None, alias="ctime")
     started: PbsTime = Field(None, alias="stime")
     modified: PbsTime = Field(None, alias="mtime")
-    ended: PbsTime = Field(None, alias="history_timestamp")
+    obit: PbsTime = Field(None, alias="obittime")
+    """The time of the end (since OpenPBS 20), written like the other times."""
+    moved: PbsTime = Field(None, alias="history_timestamp")
+    """Epoch seconds of the same."""
+    used: PbsUsed | None = Field(None, alias="resources_used")
     output_path: Text = Field("", alias="Output_Path")
     """``host:path``."""
     error_path: Text = Field("", alias="Error_Path")
@@ -167,6 +179,7 @@ def pbs_status(ref: JobRef, job: PbsJob) -> JobStatus:
     if word.outcome_unreported:
         state, assumed = _ended(job)
     hosts = (host.partition("/")[0] for host in job.exec_host.split("+"))
+    nodes = tuple(dict.fromkeys(host for host in hosts if host))
     return JobStatus(
         job_id=ref.job_id,
         cluster_id=ref.cluster_id,
@@ -182,13 +195,22 @@ def pbs_status(ref: JobRef, job: PbsJob) -> JobStatus:
         queue=job.queue or None,
         submitted_at=job.created,
         started_at=job.started,
-        ended_at=job.ended if ended else None,
+        ended_at=(job.obit or job.moved) if ended else None,
         modified_at=job.modified,
-        nodes=tuple(dict.fromkeys(host for host in hosts if host)),
+        nodes=nodes,
+        resources_used=_used(job, nodes) if ended else {},
         stdout_path=_path(job.output_path),
         stderr_path=_path(job.error_path),
         array=job.array_counts if job.is_array and not ended else {},
     )
+
+
+def _used(job: PbsJob, nodes: tuple[str, ...]) -> dict[str, str]:
+    """Return what a job used per node, which is known if it ran on one."""
+    if job.used is None or len(nodes) != 1 or job.is_array:
+        return {}
+    memory = job.used.mem if job.used.mem.strip("0kKmMgGtTbB") else ""
+    return {name: value for name, value in (("cores", job.used.ncpus), ("memory", memory)) if value}
 
 
 def _restarts(job: PbsJob, state: JobState) -> int | None:

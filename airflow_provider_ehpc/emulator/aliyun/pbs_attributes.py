@@ -83,6 +83,7 @@ def describe(cluster: Cluster, job: EmulatedJob) -> Mapping[str, Any]:
         attributes["Exit_status"] = _exit_status(job)
         attributes["Stageout_status"] = 1
     if job.phase.ended:
+        attributes["obittime"] = _ctime(job.ended_at or job.modified_at)
         attributes["history_timestamp"] = int(job.ended_at or job.modified_at)
     if comment := _comment(job, attributes.get("exec_vnode", "")):
         attributes["comment"] = comment
