@@ -64,7 +64,7 @@ def test_half_a_line_may_end_a_try_where_it_is_marked() -> None:
         ([log(*out(1, 6), *out(6, 10), *ERRORS)], "repeated outside: out 6 in try 1, behind no mark"),
         (
             [log(*out(1, 10), *["note"] * 10, ERRORS[0]), log(MARK, *out(9, 10), *ERRORS, at=200)],
-            "repeated outside: out 9 in try 2, written 12.0 s before the end of its part, where the mark",
+            "repeated outside: out 9 in try 2, written 12.0 s before the end of its part, but the mark",
         ),
         ([log(MARK, *out(1, 4), *out(3, 10), *ERRORS)], "repeated outside: out 3 in try 1, behind no mark"),
         (
