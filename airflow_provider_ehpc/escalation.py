@@ -1,4 +1,4 @@
-"""What a retry requests more of than the try before, because that ran out of memory or of time."""
+"""Larger requests of memory or time by the tries that follow one which ran out of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job cost: its time in the queue, its run time, its nodes. Pure: no Airflow, no I/O, no clock.
+"""The cost of a job: its time in the queue, its run time, its nodes. Pure: no Airflow, no I/O, no clock.
 
 Nothing is guessed: a number that the cloud's report does not support is left out.
 """

@@ -21,7 +21,7 @@ class Cause(StrEnum):
     DISK_QUOTA = "disk quota"
     """A quota is used up, or the disk is full."""
     CUDA_OUT_OF_MEMORY = "CUDA out of memory"
-    """The memory of a GPU ran out, whoever made it."""
+    """The memory of a GPU of any vendor ran out."""
     NO_CAPACITY = "no capacity"
     """The cloud has no machines to run the job on, or a quota of the account is exhausted."""
     IMAGE_NOT_PULLED = "image not pulled"

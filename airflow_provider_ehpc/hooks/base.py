@@ -220,16 +220,16 @@ class ApiHook(Client):
         return self._all_zoned(self.drive(self.api.job_statuses(list(refs)), deadline=deadline))
 
     async def ajob_statuses(
-        self, refs: Iterable[JobRef], tell: Callable[[PartialResult], Awaitable[None]] | None = None
+        self, refs: Iterable[JobRef], publish: Callable[[PartialResult], Awaitable[None]] | None = None
     ) -> dict[JobRef, JobStatus | None]:
         """Return the statuses of many jobs. See :meth:`job_statuses`.
 
-        :param tell: receives the statuses of each response, while others are still requested.
+        :param publish: receives the statuses of each response, while others are still requested.
         """
 
         async def zoned(step: PartialResult) -> None:
-            if tell:
-                await tell(PartialResult(self._all_zoned(step.statuses)))
+            if publish:
+                await publish(PartialResult(self._all_zoned(step.statuses)))
 
         return self._all_zoned(await self.adrive((await self._aapi()).job_statuses(list(refs)), zoned))
 
