@@ -1,4 +1,4 @@
-"""Checks of the arguments that tasks and triggers share: IDs, texts, APIs and durations.
+"""Check the arguments that tasks and triggers share: IDs, texts, APIs and durations.
 
 Every check raises :class:`~airflow_provider_ehpc.apis.call.InvalidArgument` with the argument's name first.
 """
@@ -12,11 +12,12 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.capabilities import Capability, require
 
-LONGEST = timedelta(days=36_500)
+LONGEST_DURATION = timedelta(days=36_500)
 """Longer durations overflow the dates that Airflow computes with them."""
 _MISSING = frozenset({"none", "null", "nan"})
-"""What Python, JSON and pandas write for a missing value."""
+"""The text of a missing value in Python, JSON and pandas."""
 _SHOWN = 80
 """Characters of a wrong value that an error shows."""
 
@@ -42,8 +43,10 @@ def seconds(argument: str, value: Any, *, at_least: float = 0.0, positive: bool 
         raise InvalidArgument(f"{argument}: {shown(value)} is not above 0 seconds")
     if not number >= at_least:
         raise InvalidArgument(f"{argument}: {shown(value)} is below {at_least:g} seconds")
-    if number > LONGEST.total_seconds():
-        raise InvalidArgument(f"{argument}: {shown(value)} is longer than {LONGEST.days // 365} years")
+    if number > LONGEST_DURATION.total_seconds():
+        raise InvalidArgument(
+            f"{argument}: {shown(value)} is longer than {LONGEST_DURATION.days // 365} years"
+        )
     return number
 
 
@@ -113,19 +116,19 @@ def is_template(value: Any) -> bool:
 
 
 def text(argument: str, value: Any) -> str:
-    """Return a text that is not empty and no unrendered template, without blanks around it.
+    """Return a text without surrounding blanks.
 
-    :raises InvalidArgument: if it is anything else.
+    :raises InvalidArgument: if it is not a text, empty, or a template that was not rendered.
     """
     if not isinstance(value, str) or not value.strip():
-        raise InvalidArgument(f"{argument}: expected a text that is not empty, got {shown(value)}")
+        raise InvalidArgument(f"{argument}: expected a non-empty text, got {shown(value)}")
     if is_template(value):
         raise InvalidArgument(f"{argument}: {shown(value)} is a template, but this argument is not templated")
     return value.strip()
 
 
 def identifier(argument: str, value: Any, *, what: str = "job") -> str:
-    """Return an ID as text, without blanks around it. An integer (an XCom) is written in digits.
+    """Return an ID as text without surrounding blanks. An integer (an XCom) is written in digits.
 
     :param what: the thing that the ID belongs to, for messages.
     :raises InvalidArgument: if it is missing, empty, not an ID, or not printable.
@@ -179,7 +182,7 @@ def job_ids(value: Any) -> list[str]:
 def one_job_id(value: Any) -> str:
     """Return the ID of a task's only job.
 
-    :raises InvalidArgument: for a list, or for what is not an ID.
+    :raises InvalidArgument: if it is a list or not an ID.
     """
     if is_list(value):
         raise InvalidArgument(
@@ -195,17 +198,21 @@ def optional_identifier(argument: str, value: Any, *, what: str) -> str | None:
     return identifier(argument, value, what=what)
 
 
-def api(value: Any) -> str | None:
+def api(value: Any, *, needs: Capability | None = None) -> str | None:
     """Return the name of an API, None if it is left out or empty.
 
+    :param needs: what the task needs of the API.
     :raises InvalidArgument: if there is no such API.
+    :raises NotSupported: if the API does not support what the task needs.
     """
     from airflow_provider_ehpc.hooks import HOOKS
 
     if value is None or value == "":
         return None
     if not isinstance(value, str) or value not in HOOKS:
-        raise InvalidArgument(f"api: there is no API {shown(value)}; the APIs are {', '.join(HOOKS)}")
+        raise InvalidArgument(f"api: unknown API {shown(value)}; the APIs are {', '.join(HOOKS)}")
+    if needs is not None:
+        require(value, needs)
     return value
 
 
@@ -215,8 +222,8 @@ def is_list(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return a wrong value as an error shows it, cut to a line's length."""
-    # The repr of a list of thousands of IDs takes long and says nothing.
+    """Return a wrong value for an error message, shortened to a line's length."""
+    # The repr of a list of thousands of IDs takes long and does not help.
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > _SHOWN:
         return f"a {type(value).__name__} of {len(value)}"
     written = repr(value)

@@ -1,7 +1,7 @@
-"""The only place that knows the versions of Airflow apart.
+"""Hide the differences between versions of Airflow. No other module knows them.
 
-``apache-airflow-providers-common-compat`` (which the HTTP provider requires) already hides where a name
-lives and how a connection is read inside an event loop; what it does not hide is here.
+``apache-airflow-providers-common-compat`` (which the HTTP provider requires) hides where names are defined
+and how an event loop reads a connection. The other differences are handled here.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ __all__ = [
     "no_longer_ours",
     "own_xcom",
     "read_connection",
+    "retry_policies",
     "stats",
     "task_state",
     "task_state_store",
@@ -68,8 +69,8 @@ def read_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
 async def aread_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
     """Return a connection and its extra fields without blocking the event loop.
 
-    ``dag.test()`` runs a trigger in a process that answers only synchronous requests for connections in
-    the metadata database, hence the second try in a thread.
+    ``dag.test()`` runs a trigger in a process that responds only to synchronous requests for connections of
+    the metadata database. Hence the second attempt, in a thread.
     """
     import asyncio
 
@@ -83,18 +84,28 @@ async def aread_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
 
 
 def task_state_store(context: Context) -> Any | None:
-    """Return the store that a task's tries share (Airflow 3.3), on the worker; None if there is none.
+    """Return the store that the tries of a task share (Airflow 3.3), on the worker; None if there is none.
 
     A trigger must not request it: its supervisor never responds.
     """
     return context.get("task_state_store")
 
 
+def retry_policies() -> Any | None:
+    """Return Airflow's module of retry policies (3.3); None if there is none."""
+    from importlib import import_module
+
+    try:
+        return import_module("airflow.sdk.definitions.retry_policy")
+    except ImportError:
+        return None
+
+
 def no_longer_ours(error: Exception) -> bool:
     """Return True if Airflow refused to save something because the task instance has been replaced.
 
-    Clearing a task that runs gives the instance a new id at once; the process of the old one is ended with
-    its next heartbeat, seconds later.
+    Clearing a running task gives the task instance a new ID at once. The process of the old one ends with its
+    next heartbeat, seconds later.
     """
     detail = getattr(getattr(error, "error", None), "detail", None)
     return isinstance(detail, dict) and detail.get("status_code") == 404
@@ -119,27 +130,27 @@ def own_xcom(context: Context, key: str) -> Any:
 
 
 def async_xcom() -> Any | None:
-    """Return the XCom class if a trigger can use it (Airflow 3.3)."""
+    """Return the XCom class if triggers can use it (Airflow 3.3), otherwise None."""
     from airflow.sdk.execution_time.xcom import XCom
 
     return XCom if hasattr(XCom, "aset") and hasattr(XCom, "aget_one") else None
 
 
 def asset_states(accessors: Any | None) -> list[Any]:
-    """Return the state store of each asset that an event trigger watches for (Airflow 3.3); none before.
+    """Return the state stores of an event trigger's assets (Airflow 3.3), an empty list before 3.3.
 
     :param accessors: the trigger's ``asset_state_store``, which Airflow sets if it has one.
     """
     if accessors is None:
         return []
-    # Accessors are found by asset, and a trigger does not know its assets.
+    # Accessors are looked up by asset, and a trigger does not know its assets.
     found = [*getattr(accessors, "_by_name", {}).values(), *getattr(accessors, "_by_uri", {}).values()]
     return found or [accessors]
 
 
 def _supervisor_knows(*messages: str) -> bool:
-    """Return True in a triggerer whose supervisor answers the messages. It never answers any other."""
-    # Only a triggerer has loaded it.
+    """Return True in a triggerer whose supervisor responds to the messages. It ignores unknown messages."""
+    # Only a triggerer has loaded this module.
     runner = sys.modules.get("airflow.jobs.triggerer_job_runner")
     # Annotated[GetConnection | GetVariable | …, Field(…)]
     known = next(iter(get_args(getattr(runner, "ToTriggerSupervisor", None))), None)
@@ -147,17 +158,17 @@ def _supervisor_knows(*messages: str) -> bool:
 
 
 async def task_state(task_instance: Any) -> str | None:
-    """Return the state of a trigger's task instance, from its trigger; None if it has none or is gone.
+    """Return the state of a trigger's task instance; None if it has no state or does not exist any more.
 
-    :raises LookupError: if this triggerer cannot answer, or does not.
+    :raises LookupError: if this triggerer cannot report it.
     """
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
 
     if not _supervisor_knows("GetTaskStates"):
-        raise LookupError("this triggerer reports no task states")
+        raise LookupError("this triggerer does not report task states")
     ti, mapped = task_instance, task_instance.map_index >= 0
-    answer = await task_runner.SUPERVISOR_COMMS.asend(
+    response = await task_runner.SUPERVISOR_COMMS.asend(
         GetTaskStates(
             dag_id=ti.dag_id,
             task_ids=[ti.task_id],
@@ -165,52 +176,53 @@ async def task_state(task_instance: Any) -> str | None:
             map_index=ti.map_index if mapped else None,
         )
     )
-    if not isinstance(answer, TaskStatesResult):
-        raise LookupError(f"the triggerer answered {answer!r}")
-    states = answer.task_states.get(ti.run_id) or {}
+    if not isinstance(response, TaskStatesResult):
+        raise LookupError(f"the triggerer responded with {response!r}")
+    states = response.task_states.get(ti.run_id) or {}
     state = states.get(f"{ti.task_id}_{ti.map_index}" if mapped else ti.task_id)
     return None if state is None else str(state)
 
 
 def trigger_variables() -> TriggerVariables | None:
-    """Return the access to variables that a triggerer gives to triggers; None outside of a triggerer."""
+    """Return the access of a trigger to Airflow variables; None outside of a triggerer."""
     return TriggerVariables() if _supervisor_knows("GetVariable", "PutVariable") else None
 
 
 class TriggerVariables:
-    """Airflow variables that hold JSON, from a trigger."""
+    """Read and write JSON in Airflow variables, from a trigger."""
 
     async def aget(self, key: str) -> Any:
-        """Return a variable's value, None if there is no such variable."""
+        """Return a variable's value, None if the variable does not exist."""
         from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
         from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
 
-        answer = await self._ask(GetVariable(key=key))
-        if isinstance(answer, VariableResult):
-            return json.loads(answer.value or "null")
-        if isinstance(answer, ErrorResponse) and answer.error == ErrorType.VARIABLE_NOT_FOUND:
+        response = await self._send(GetVariable(key=key))
+        if isinstance(response, VariableResult):
+            return json.loads(response.value or "null")
+        if isinstance(response, ErrorResponse) and response.error == ErrorType.VARIABLE_NOT_FOUND:
             return None
-        raise AirflowRuntimeError(answer)
+        raise AirflowRuntimeError(response)
 
     async def aset(self, key: str, value: Any) -> None:
         """Write a variable."""
         from airflow.sdk.execution_time.comms import PutVariable
 
-        what = "How far airflow_provider_ehpc.triggers.job_finished has seen jobs end."
-        await self._ask(PutVariable(key=key, value=json.dumps(value), description=what))
+        what = "The position of airflow_provider_ehpc.triggers.job_finished."
+        await self._send(PutVariable(key=key, value=json.dumps(value), description=what))
 
     @staticmethod
-    async def _ask(message: Any) -> Any:
+    async def _send(message: Any) -> Any:
         from airflow.sdk.execution_time import task_runner
 
         return await task_runner.SUPERVISOR_COMMS.asend(message)
 
 
 def stats() -> Any:
-    """Return Airflow's client for metrics, with ``incr``, ``gauge`` and ``timing``. It may block.
+    """Return Airflow's metrics client, with ``incr``, ``gauge`` and ``timing``. This may block.
 
-    From 3.2 on each process has to set it up. A task's does; that of the triggers sets up another copy of the
-    module, for Airflow's core. This copy is set up by the import of ``airflow.sdk.serde`` (3.2.0, 3.3.2).
+    Since 3.2, each process has to set it up. A task's process does; the process of the triggers sets up
+    another copy of the module, for Airflow's core. Importing ``airflow.sdk.serde`` sets up this copy (3.2.0,
+    3.3.2).
     """
     from contextlib import suppress
     from importlib import import_module

@@ -1,17 +1,44 @@
-"""The exceptions of tasks."""
+"""Define the exceptions that tasks raise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from airflow_provider_ehpc.apis import call
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.compat import AirflowException, AirflowFailException
 
+if TYPE_CHECKING:
+    from airflow_provider_ehpc.diagnosis import Diagnosis
 
-class JobFailed(AirflowFailException):
+
+class JobFailure(AirflowException):
+    """The job did not end in a target state.
+
+    :param diagnosis: why it did not, if that applies.
+    """
+
+    def __init__(self, message: str = "", diagnosis: Diagnosis | None = None) -> None:
+        super().__init__(message)
+        self.diagnosis = diagnosis
+
+    @property
+    def explained(self) -> bool:
+        """Return True if the diagnosis names a cause."""
+        return bool(self.diagnosis and self.diagnosis.evidence)
+
+
+class JobFailed(JobFailure, AirflowFailException):
     """The job did not end in a target state. No retry is used: waiting again changes nothing."""
+
+
+class JobFailedRetryably(JobFailure):
+    """The same, if the task has a ``retry_policy`` and submits the job again: the policy decides.
+
+    Airflow asks no policy about an ``AirflowFailException``.
+    """
 
 
 class JobNotFound(AirflowFailException):
@@ -41,13 +68,14 @@ def _without_retries(kind: type[ApiError]) -> type[ApiError]:
     )
 
 
-# Another request changes nothing, and clouds lock a key that is rejected again and again.
+# Another request would not help, and clouds lock keys that are rejected repeatedly.
 AuthenticationFailed = _without_retries(call.AuthenticationFailed)
 PermissionDenied = _without_retries(call.PermissionDenied)
 
 
 def for_airflow(error: ApiError) -> ApiError:
-    """Return the error as a task raises it: a rejected key, or a missing permission, uses no retries."""
+    """Return the error for a task to raise: a rejected key or a missing permission ends it without
+    retries."""
     for kind in (AuthenticationFailed, PermissionDenied):
         if isinstance(error, kind.__bases__[0]) and not isinstance(error, kind):
             final = kind(*error.args)

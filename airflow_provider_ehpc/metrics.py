@@ -2,10 +2,10 @@
 
 Invariants:
 
-* If Airflow's metrics are off, as they are by default, a call checks one variable and returns.
+* If Airflow's metrics are off, which is the default, a call checks one variable and returns.
 * No call raises. The first failure is logged.
-* No call blocks an event loop: there, a thread sends. The first sending resolves a host's name, a stream
-  socket may be full, and Airflow 3.3 reads a registry of 300 names from a file first.
+* No call blocks an event loop: a thread sends instead. The first call resolves a host's name, a stream socket
+  may be full, and Airflow 3.3 first reads a registry of 300 names from a file.
 * Tags have few values: no job, no DAG, no cluster.
 """
 
@@ -17,12 +17,13 @@ import queue
 import re
 import socket
 import threading
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
 from airflow_provider_ehpc.compat import conf, stats
 
 _WAITING = 10_000
-"""Metrics that may wait for the thread; others are dropped."""
+"""Metrics that may wait for the thread; further ones are dropped."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 """Airflow drops a name with another character, with a traceback each time (``metrics.validators``); a dot in
 a value would begin a new level of the name."""
@@ -55,16 +56,30 @@ def jobs_watched(api: str, conn_id: str, jobs: int) -> None:
 
 
 def poll_lag(api: str, conn_id: str, seconds: float) -> None:
-    """Time a turn of the poller, from when it was due until all its answers were there."""
+    """Report how long a poll cycle took, from when it was due until all its results were there."""
     _send("timing", "ehpc.poll_lag", seconds * 1000, api=api, conn_id=conn_id)
 
 
+def job_ended(api: str, state: str, cause: str, summary: Mapping[str, Any]) -> None:
+    """Count a job that a task saw end, and report what is known of its cost.
+
+    :param cause: why it failed, or ``none``.
+    :param summary: of :func:`airflow_provider_ehpc.summary.summary`.
+    """
+    _send("incr", "ehpc.jobs_ended", 1, api=api, state=state, cause=cause)
+    for name, metric in (("queue_seconds", "ehpc.job_queue_time"), ("run_seconds", "ehpc.job_run_time")):
+        if name in summary:
+            _send("timing", metric, summary[name] * 1000, api=api)
+    if "node_hours" in summary:
+        _send("incr", "ehpc.node_seconds", round(summary["node_hours"] * 3600), api=api)
+
+
 class LogMeter:
-    """Counts what is written of one log.
+    """Count what is written of one log.
 
     :param where: ``worker`` or ``triggerer``.
-    :param totals: how much was read of the log; it grows.
-    :param resumed: an earlier process wrote the beginning.
+    :param totals: the amounts read so far; the caller updates them.
+    :param resumed: True if an earlier process wrote the beginning.
     """
 
     def __init__(self, api: str, where: str, totals: Totals, *, resumed: bool) -> None:
@@ -76,7 +91,7 @@ class LogMeter:
             _send("incr", "ehpc.log_resumes", 1, **self._tags)
 
     def written(self) -> None:
-        """Count what was read since the last time: its lines are written now."""
+        """Count what was read since the last call and is now written."""
         size, lines = self._totals.bytes - self._bytes, self._totals.lines - self._lines
         self._bytes, self._lines = self._totals.bytes, self._totals.lines
         if size:
@@ -86,7 +101,7 @@ class LogMeter:
 
 
 class _Sender:
-    """Hands metrics to Airflow's client, which is made at the first."""
+    """Pass metrics to Airflow's client, which is made when the first one is sent."""
 
     def __init__(self) -> None:
         self._client: Any = None
@@ -94,7 +109,7 @@ class _Sender:
         self._queue: queue.Queue[_Metric] = queue.Queue(_WAITING)
         self._thread: threading.Thread | None = None
         self._making = threading.Lock()
-        # The protocol of StatsD has no tags; InfluxDB's and Datadog's forms of it have.
+        # The StatsD protocol has no tags; its variants by InfluxDB and Datadog have.
         self._tagged = not conf.getboolean("metrics", "statsd_on", fallback=False) or any(
             conf.getboolean("metrics", form, fallback=False)
             for form in ("statsd_influxdb_enabled", "statsd_datadog_enabled")
@@ -117,7 +132,7 @@ class _Sender:
             self._failed("the queue is full")
 
     def settle(self) -> None:
-        """Return when the thread has sent all there was."""
+        """Wait until the thread has sent all metrics."""
         self._queue.join()
 
     def _work(self) -> None:
@@ -143,7 +158,7 @@ class _Sender:
     def _failed(self, why: str) -> None:
         if not self._warned:
             self._warned = True
-            log.warning("metrics could not be sent and are lost, without further warnings: %s", why)
+            log.warning("a metric could not be sent and is lost; further failures are not logged: %s", why)
 
 
 _sender: _Sender | Literal[False] | None = None

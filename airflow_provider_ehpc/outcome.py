@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
-from airflow_provider_ehpc.apis.job import JobRef, JobState
-from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound, for_airflow
-from airflow_provider_ehpc.logs.tail import TAIL_SIZE, last_lines
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.diagnosis import Cause, diagnose
+from airflow_provider_ehpc.exceptions import JobFailed, JobFailure, JobNotFound, for_airflow
+from airflow_provider_ehpc.logs.tail import TAIL_SIZE, last_lines, tail_lines
 from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.event import FAILED_JOBS
 from airflow_provider_ehpc.waiting.watch import JobWatch, Outcome, Verdict
 
 if TYPE_CHECKING:
+    from airflow_provider_ehpc.apis.job import LogChunk
     from airflow_provider_ehpc.hooks.base import ApiHook
 
 log = logging.getLogger(__name__)
@@ -28,21 +30,24 @@ def end_of_wait(
     timed_out: type[BaseException],
     *,
     encoding: str = "utf-8",
+    failure: type[JobFailure] = JobFailed,
 ) -> list[dict[str, Any]]:
-    """Return what is known of each job, or raise what the verdict means.
+    """Return each job's last status as a dict, or raise the exception that the verdict stands for.
 
-    :param timed_out: the exception for a deadline that has passed.
-    :param encoding: of the jobs' output, if the API returns bytes.
-    :raises JobFailed: with the state, the reason, the exit code and the last lines of the job's log.
-    :raises JobNotFound: for a job that the cloud does not know.
-    :raises ApiError: if the cloud could not be asked.
-    :raises InvalidArgument: if the connection is gone, or no longer what it was.
+    :param timed_out: the exception to raise if the deadline has passed.
+    :param encoding: the encoding of the jobs' output, if the API returns bytes.
+    :param failure: the exception to raise if a job failed.
+    :raises JobFailure: with the diagnosis, the state, the reason, the exit code and the last lines of the
+        job's log.
+    :raises JobNotFound: for an unknown job.
+    :raises ApiError: if the cloud could not be polled.
+    :raises InvalidArgument: if the connection was removed, or is no longer valid.
     """
     if verdict.outcome is Outcome.REACHED:
         return list(verdict.jobs)
     if verdict.outcome is Outcome.FAILED:
         ref = next((ref for ref in refs if ref.job_id == verdict.job_id), refs[0])
-        raise JobFailed(verdict.message + _with_log(hook, ref, _failed_part(verdict, ref), encoding))
+        raise _failure(failure, verdict, hook, ref, encoding)
     if verdict.outcome is Outcome.NOT_FOUND:
         raise JobNotFound(verdict.message)
     if verdict.outcome is Outcome.TIMED_OUT:
@@ -53,21 +58,21 @@ def end_of_wait(
 
 
 def all_jobs(
-    hook: ApiHook, refs: list[JobRef], terms: WaitConditions, reached: Mapping[JobRef, JobState]
+    hook: ApiHook, refs: list[JobRef], conditions: WaitConditions, reached: Mapping[JobRef, JobState]
 ) -> list[dict[str, Any]]:
-    """Return what is known of each job that reached a target state, for an event that does not hold it.
+    """Return each job's status as a dict, after an event that does not hold them.
 
-    The jobs are polled again. A job that the scheduler has forgotten since, or that cannot be polled, has
-    only its address and the state that it reached.
+    Poll the jobs again. For a job that the scheduler no longer knows, or that cannot be polled, return only
+    its address and the state that it reached.
     """
     try:
         statuses = hook.job_statuses(refs)
     except ApiError as error:
-        log.warning("the jobs' details are missing from the result, because polling them failed: %s", error)
+        log.warning("the result lacks the jobs' details, because polling them failed: %s", error)
         statuses = {}
     jobs = []
     for ref in refs:
-        watch = JobWatch(ref, terms, time.time())
+        watch = JobWatch(ref, conditions, time.time())
         watch.saw(statuses.get(ref), time.time())
         job = watch.status.as_dict() if watch.status else dict(ref.as_dict())
         state = reached.get(ref)
@@ -78,7 +83,7 @@ def all_jobs(
 
 
 def failed_jobs(verdict: Verdict, targets: Collection[JobState]) -> list[str]:
-    """Return a line for each job, up to a hundred, that ended in another state than a target."""
+    """Return a line for each job that ended in another state than a target state, at most a hundred."""
     lines: list[str] = []
     for job in verdict.jobs:
         if len(lines) == FAILED_JOBS:
@@ -91,21 +96,53 @@ def failed_jobs(verdict: Verdict, targets: Collection[JobState]) -> list[str]:
     return lines
 
 
-def _failed_part(verdict: Verdict, ref: JobRef) -> JobRef:
-    """Return the job whose log explains the failure: of an array, the first sub-job that failed."""
+def _failure(
+    kind: type[JobFailure], verdict: Verdict, hook: ApiHook, ref: JobRef, encoding: str
+) -> JobFailure:
+    """Return the exception for a failed job. Its message begins with the diagnosis, if there is one."""
     job = next((job for job in verdict.jobs if job.get("job_id") == ref.job_id), {})
-    failed = next(iter(job.get("failed_members") or ()), None)
-    return ref._replace(job_id=failed) if failed else ref
+    part, status = _failed_part(ref, job)
+    chunks, unreadable = _log_tail(hook, part)
+    encoding = "utf-8" if hook.api.log_limits.text else encoding
+    its = "its log" if part == ref else f"the log of {part.job_id}"
+    if unreadable:
+        message = f"{verdict.message}. Its log could not be read: {unreadable}"
+    elif shown := last_lines(chunks, encoding):
+        message = f"{verdict.message}. Last lines of {its}:\n" + "\n".join(shown)
+    else:
+        message = f"{verdict.message}. {its[0].upper()}{its[1:]} is empty."
+    diagnosis = diagnose(status, tail_lines(chunks, encoding))
+    if diagnosis.cause is not Cause.UNKNOWN:
+        message = f"{diagnosis}\n{message}"
+    return kind(message, diagnosis)
 
 
-def _with_log(hook: ApiHook, whole: JobRef, ref: JobRef, encoding: str) -> str:
-    """Return the last lines of a failed job's log; a log that cannot be read must not hide the failure."""
+def _failed_part(ref: JobRef, job: Mapping[str, Any]) -> tuple[JobRef, JobStatus]:
+    """Return the job whose log explains the failure, and its status: for an array, the first sub-job that
+    failed.
+    """
+    state = JobState(job.get("state", JobState.UNKNOWN))
+    raw_state, exit_code, reason = job.get("raw_state", ""), job.get("exit_code"), job.get("reason")
+    for job_id, how in (job.get("failed_members") or {}).items():
+        # As apis/array.py describes it: "FAILED, exit code 7, NonZeroExitCode".
+        word, *rest = how.split(", ")
+        code = next((part.rpartition(" ")[2] for part in rest if part.startswith("exit code ")), "")
+        words = ", ".join(part for part in rest if not part.startswith("exit code "))
+        part = JobStatus(
+            job_id,
+            JobState(word) if word in JobState.__members__ else state,
+            words,
+            exit_code=int(code) if code.lstrip("-").isdigit() else None,
+            reason=words or None,
+        )
+        return ref._replace(job_id=job_id), part
+    return ref, JobStatus(ref.job_id, state, raw_state, exit_code=exit_code, reason=reason)
+
+
+def _log_tail(hook: ApiHook, ref: JobRef) -> tuple[Sequence[LogChunk], Exception | None]:
+    """Return the end of a failed job's log. A log that cannot be read must not hide the failure."""
     try:
-        lines = last_lines(hook.log_tail(ref, TAIL_SIZE), "utf-8" if hook.api.log_limits.text else encoding)
+        return hook.log_tail(ref, TAIL_SIZE), None
     except (ApiError, InvalidArgument) as error:
-        log.info("the log of %s could not be read: %s", ref, error)
-        return f". Its log could not be read: {error}"
-    its = "its log" if ref == whole else f"the log of {ref.job_id}"
-    return (
-        f". Last lines of {its}:\n" + "\n".join(lines) if lines else f". {its[0].upper()}{its[1:]} is empty."
-    )
+        log.info("cannot read the log of %s: %s", ref, error)
+        return (), error

@@ -136,6 +136,7 @@ class Submission:
     :param prefix: the readable part of the job's name.
     :param killed: ends a search if Airflow ends the task.
     :param owns_job: stop an unfinished job of the task that a user has cleared.
+    :param run: the number of the job within the try; Airflow 3.4 can repeat a try.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class Submission:
         log: Any,
         *,
         owns_job: bool,
+        run: int = 1,
     ) -> None:
         self._hook = hook
         self._cluster_id = cluster_id
@@ -159,13 +161,14 @@ class Submission:
         self._killed = killed
         self._log = log
         self._owns_job = owns_job
+        self._run = run
         self.name = self._name(self._ti.try_number)
         self.unknown: str | None = None
         """The name of a job that may have been submitted, and whose ID is not known yet."""
 
     def _name(self, try_number: int) -> str:
         ti = self._ti
-        parts = [ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.max_tries, try_number]
+        parts = [ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.max_tries, try_number, self._run]
         digest = hashlib.sha256(json.dumps(parts).encode()).digest()
         suffix = base64.b32encode(digest)[:12].decode().lower()
         return unique_name(self._hook.api.name, self._prefix, suffix)
@@ -243,7 +246,7 @@ class Submission:
             running = [
                 ref for ref, job in self._hook.job_statuses(refs).items() if job and not job.state.terminal
             ]
-            self._hook.drive(stop_jobs(self._hook.api, running), lambda note: note.tell(self._log))
+            self._hook.drive(stop_jobs(self._hook.api, running), lambda note: note.log(self._log))
         except (ApiError, InvalidArgument) as error:
             self._log.warning(
                 "%s of this task may still run: %s. Stop it if it is not needed.",
@@ -339,7 +342,7 @@ class Submission:
             except (ApiError, InvalidArgument):
                 refs = []
             if refs:
-                self._hook.drive(stop_jobs(self._hook.api, refs), lambda note: note.tell(self._log))
+                self._hook.drive(stop_jobs(self._hook.api, refs), lambda note: note.log(self._log))
                 return
             time.sleep(0.5)
 

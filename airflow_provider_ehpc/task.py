@@ -1,4 +1,4 @@
-"""The parts that the tasks which wait for jobs have in common."""
+"""Provide what all tasks that wait for jobs have in common."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.compat import AirflowTaskTimeout, task_state_store
-from airflow_provider_ehpc.exceptions import JobFailed
+from airflow_provider_ehpc.exceptions import JobFailed, JobFailedRetryably, JobFailure
 from airflow_provider_ehpc.templates import TextTemplates
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.waiting.watch import JobSetWatch
 
 DEFER_SLACK = timedelta(minutes=5)
-"""The trigger has the deadline itself and can report what it saw; Airflow's own timeout comes after it."""
+"""Airflow's timeout comes that long after the trigger's deadline, so that the trigger can report the end."""
 LAST_POLL = 2.0
-"""Seconds that the last poll may take beyond the timeout."""
+"""Seconds that the last poll may take after the timeout."""
 STOPPED_KEY = "ehpc:stopped_jobs"
-"""Key of the task state store for the IDs of the jobs that the task stopped."""
+"""The key in the task state store for the IDs of the jobs that the task stopped."""
 
 
 class JobTask(TextTemplates):
@@ -47,10 +47,12 @@ class JobTask(TextTemplates):
     timeout: float
     execution_timeout: timedelta | None
     encoding: str = "utf-8"
-    """Of the jobs' output, if the API returns bytes."""
+    """The encoding of the jobs' output, if the API returns bytes."""
+    resubmits: bool = False
+    """A retry submits the job again. Only then does a ``retry_policy`` decide about a failed job."""
     log: Any
     _stopped: set[JobRef]
-    """The jobs that this task, or an earlier try of it, stopped."""
+    """The jobs that this try or an earlier try of the task stopped."""
 
     @cached_property
     def hook(self) -> ApiHook:
@@ -93,7 +95,7 @@ class JobTask(TextTemplates):
 
     @property
     def _limit(self) -> float:
-        """Return the seconds that the wait may take.
+        """Return the maximum duration of the wait in seconds.
 
         While a task is deferred or rescheduled, Airflow does not enforce ``execution_timeout`` (GH-69678).
         """
@@ -103,7 +105,7 @@ class JobTask(TextTemplates):
     def _execution_limit(self) -> float:
         return self.execution_timeout.total_seconds() if self.execution_timeout else float("inf")
 
-    def _terms(self, started: float) -> WaitConditions:
+    def _conditions(self, started: float) -> WaitConditions:
         from airflow_provider_ehpc.waiting.conditions import WaitConditions
 
         return WaitConditions(
@@ -124,11 +126,11 @@ class JobTask(TextTemplates):
             hook, refs = self.hook, watch.waiting
             statuses = by_deadline(deadline, lambda: hook.job_statuses(refs, deadline=deadline))
         except ApiError as error:
-            verdict, notes = watch.failed_to_look(error, time.time())
+            verdict, notes = watch.poll_failed(error, time.time())
         else:
             verdict, notes = watch.saw(statuses, time.time())
         for note in notes:
-            note.tell(self.log)
+            note.log(self.log)
         return verdict
 
     def _jobs(
@@ -136,36 +138,68 @@ class JobTask(TextTemplates):
         verdict: Verdict,
         event: Mapping[str, Any],
         refs: list[JobRef],
-        terms: WaitConditions,
+        conditions: WaitConditions,
         timed_out: type[Exception],
     ) -> list[dict[str, Any]]:
-        """Return what is known of each job, or raise what the verdict means.
+        """Return each job's last status as a dict, or raise the exception that the verdict stands for.
 
-        :param event: the trigger's event, which may be too small for all jobs; empty on the worker.
+        :param event: the trigger's event, which may not hold all jobs; empty on the worker.
         """
         from airflow_provider_ehpc.outcome import all_jobs, end_of_wait, failed_jobs
         from airflow_provider_ehpc.waiting.event import reached_states
         from airflow_provider_ehpc.waiting.verdict import Outcome
 
         reached = reached_states(event, refs)
-        if verdict.outcome is Outcome.REACHED and JobState.CANCELLED not in terms.target_states:
+        if verdict.outcome is Outcome.REACHED and JobState.CANCELLED not in conditions.target_states:
             self._raise_if_stopped(refs, reached, verdict)
         if reached is not None and verdict.outcome is Outcome.REACHED:
-            return all_jobs(self.hook, refs, terms, reached)
+            return self._summarized(all_jobs(self.hook, refs, conditions, reached))
         if verdict.outcome is Outcome.TIMED_OUT and self._execution_limit < self.timeout:
-            # What Airflow itself raises on a worker.
+            # Airflow raises the same on a worker.
             message = verdict.message
             if self.stop_job_on_kill:
                 message = message.replace("; the job was not stopped", "; stop_job_on_kill stops the job")
-            raise AirflowTaskTimeout(f"execution_timeout ({self.execution_timeout}) is over: {message}")
-        if len(failed := failed_jobs(verdict, terms.target_states)) > 1:
+            raise AirflowTaskTimeout(f"execution_timeout ({self.execution_timeout}) exceeded: {message}")
+        if len(failed := failed_jobs(verdict, conditions.target_states)) > 1:
             self.log.error("failed jobs:\n%s", "\n".join(failed))
-        return end_of_wait(verdict, self.hook, refs, timed_out, encoding=self.encoding)
+        try:
+            jobs = end_of_wait(
+                verdict, self.hook, refs, timed_out, encoding=self.encoding, failure=self._failure
+            )
+        except JobFailure as failure:
+            self._summarized(verdict.jobs, {verdict.job_id: failure})
+            if failure.explained:
+                self.log.error("job %s: %s", verdict.job_id, failure.diagnosis)
+            raise
+        return self._summarized(jobs)
+
+    def _summarized(
+        self, jobs: Iterable[dict[str, Any]], failures: Mapping[str | None, JobFailure] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the jobs' statuses with a ``summary`` of each job that has ended; log and count them."""
+        from airflow_provider_ehpc import metrics, summary
+
+        jobs = list(jobs)
+        found = [summary.summary(job) for job in jobs]
+        line = summary.sentence(jobs[0], found[0]) if len(jobs) == 1 else summary.total(found)
+        if line:
+            self.log.info("%s", line)
+        for job, cost in zip(jobs, found, strict=True):
+            if JobState(job.get("state", JobState.UNKNOWN)).terminal:
+                failure = (failures or {}).get(job["job_id"])
+                cause = failure.diagnosis.cause.value if failure and failure.diagnosis else "none"
+                metrics.job_ended(self.hook.api.name, job["state"], cause, cost)
+        return [{**job, "summary": cost} if cost else job for job, cost in zip(jobs, found, strict=True)]
+
+    @property
+    def _failure(self) -> type[JobFailure]:
+        """Return the exception for a failed job."""
+        return JobFailedRetryably if self.resubmits and getattr(self, "retry_policy", None) else JobFailed
 
     def _raise_if_stopped(
         self, refs: list[JobRef], reached: Mapping[JobRef, JobState] | None, verdict: Verdict
     ) -> None:
-        """Raise JobFailed if an earlier try stopped a job, which the trigger does not know."""
+        """Raise JobFailed if an earlier try stopped a job that has ended. The trigger does not know this."""
         if reached is None:
             states = (JobState(job.get("state", JobState.UNKNOWN)) for job in verdict.jobs)
             reached = dict(zip(refs, states, strict=False))
@@ -174,11 +208,11 @@ class JobTask(TextTemplates):
                 raise JobFailed(f"{ref} ended {JobState.CANCELLED}: an earlier try of this task stopped it")
 
     def _stop(self, refs: Iterable[JobRef]) -> None:
-        """Stop the jobs, if ``stop_job_on_kill`` asks for it; each once."""
+        """Stop the jobs if ``stop_job_on_kill`` is set, each job once."""
         from airflow_provider_ehpc.waiting.stop import stop_jobs
 
         if self.stop_job_on_kill and (left := [ref for ref in refs if ref not in self._stopped]):
-            stopped = self.hook.drive(stop_jobs(self.hook.api, left), lambda note: note.tell(self.log))
+            stopped = self.hook.drive(stop_jobs(self.hook.api, left), lambda note: note.log(self.log))
             self._stopped.update(stopped)
 
     def _load_stopped(self, context: Context, refs: Iterable[JobRef]) -> None:
@@ -190,12 +224,12 @@ class JobTask(TextTemplates):
             saved = store.get(STOPPED_KEY)
             stopped = set(json.loads(unpack(saved))) if saved else set()
         except Exception as error:
-            self.log.warning("the jobs that an earlier try stopped are unknown: %s", error)
+            self.log.warning("cannot read which jobs an earlier try stopped: %s", error)
             return
         self._stopped.update(ref for ref in refs if ref.job_id in stopped)
 
     def _save_stopped(self, context: Context) -> None:
-        """Save which jobs were stopped, so that a retry does not take their end for a success."""
+        """Save which jobs were stopped, so that a retry does not count their end as a success."""
         from airflow_provider_ehpc.waiting.event import pack
 
         if not self._stopped or (store := task_state_store(context)) is None:
@@ -203,4 +237,4 @@ class JobTask(TextTemplates):
         try:
             store.set(STOPPED_KEY, pack(json.dumps([ref.job_id for ref in self._stopped])))
         except Exception as error:
-            self.log.warning("a retry will not know that this try stopped its jobs: %s", error)
+            self.log.warning("cannot save which jobs this try stopped; a retry will not know it: %s", error)

@@ -7,16 +7,16 @@ from typing import Any
 
 
 class TextTemplates:
-    """A mixin for operators: with ``render_template_as_native_obj``, texts stay texts.
+    """A mixin for operators that keeps texts as texts with ``render_template_as_native_obj``.
 
     Jinja's native rendering evaluates every text as Python, so that the ID ``123_4`` becomes 1234, ``1e3``
-    becomes 1000.0, and ``None`` becomes None (``jinja2.nativetypes.native_concat``). Here a template of one
-    expression still gives that expression's object, such as a list, and a text in the form of a list or a
-    dict of texts gives that; any other text stays as it is.
+    becomes 1000.0, and ``None`` becomes None (``jinja2.nativetypes.native_concat``). Here, a template of one
+    expression still returns that expression's object, such as a list. A text that is a list or a dict of
+    texts becomes that list or dict; any other text stays unchanged.
     """
 
     def _render(self, template: Any, context: Any, dag: Any = None) -> Any:
-        # Every template field passes here, mapped or not, in Airflow 3.1 to 3.3.
+        # In Airflow 3.1 to 3.3, every template field is rendered here, mapped or not.
         from jinja2.nativetypes import NativeEnvironment
 
         if not isinstance(template.environment, NativeEnvironment):
@@ -28,7 +28,7 @@ class TextTemplates:
 
 
 class _OneNode:
-    """A template whose parts come as one list, which ``native_concat`` returns as it is."""
+    """A template that yields its parts as one list, which ``native_concat`` returns unchanged."""
 
     def __init__(self, template: Any) -> None:
         self._template = template

@@ -1,4 +1,4 @@
-"""Text that a cloud sends, made safe to write: as the name of a file, and as a line of a task log."""
+"""Make text from a cloud safe to write: as a file name, and as a line of a task log."""
 
 from __future__ import annotations
 

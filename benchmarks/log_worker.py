@@ -32,7 +32,7 @@ class Cost:
     wall: float
     cpu: float
     supervisor: float
-    """The supervisor's processor time: it writes the log file, whoever logs."""
+    """The supervisor's processor time: it writes the log file for every process."""
 
     @property
     def all_cpu(self) -> float:
@@ -146,7 +146,9 @@ def _logged(airflow: LocalAirflow, task_id: str) -> list[Line]:
     def records() -> Iterator[Record]:
         with path.open() as file:
             for line in file:
-                told = json.loads(line)
-                yield Record(datetime.fromisoformat(told["timestamp"]).timestamp(), str(told["event"]))
+                reported = json.loads(line)
+                yield Record(
+                    datetime.fromisoformat(reported["timestamp"]).timestamp(), str(reported["event"])
+                )
 
     return lines_of(records())

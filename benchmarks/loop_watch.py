@@ -20,9 +20,9 @@ TICK = 0.01
 class LoopWatch(BaseTrigger):
     """Writes a line of JSON a second to a file, for ever: the process, and the longest stall in that second.
 
-    A stall is told twice: by the clock (``stall``, which on a busy machine holds the time that other
+    A stall is reported twice: by the clock (``stall``, which on a busy machine holds the time that other
     processes took) and by the processor time of the loop's thread (``busy``). ``collecting`` is the longest
-    garbage collection, which holds up the loop whoever made the garbage: its length goes with all that the
+    garbage collection, which blocks the loop whatever made the garbage: its length goes with all that the
     process has loaded. All are in seconds.
     """
 
@@ -39,7 +39,7 @@ class LoopWatch(BaseTrigger):
         collecting = 0.0
         began = 0.0
 
-        def collected(phase: str, told: dict[str, int]) -> None:
+        def collected(phase: str, reported: dict[str, int]) -> None:
             nonlocal collecting, began
             if phase == "start":
                 began = time.thread_time()

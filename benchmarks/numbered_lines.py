@@ -1,4 +1,4 @@
-"""Logs whose lines tell their number and when they were written, so that what became of each can be told."""
+"""Write logs whose lines contain their number and time, so that the fate of each line can be checked."""
 
 from __future__ import annotations
 

@@ -192,9 +192,9 @@ def show(count: int, interval: float, found: dict[str, Figures]) -> None:
     """Print the figures beside each other, with the ratio of HttpSensor's to ours."""
     print(f"\n{count} deferred sensors in a triggerer, every {interval:g} s")
     print(f"{'':28}" + "".join(f"{kind:>16}" for kind in found) + f"{'ratio':>10}")
-    told = {kind: asdict(figures) for kind, figures in found.items()}
+    reported = {kind: asdict(figures) for kind, figures in found.items()}
     for name in asdict(Figures()):
-        values = {kind: told[kind][name] for kind in told}
+        values = {kind: reported[kind][name] for kind in reported}
         ours = values.get("JobStateSensor")
         ratio = f"{values['HttpSensor'] / ours:10.1f}" if ours and "HttpSensor" in values else ""
         print(f"{name:28}" + "".join(f"{value:16,.2f}" for value in values.values()) + ratio)

@@ -114,9 +114,9 @@ def task_logs(
         for line in path.read_text().splitlines():
             # A process that is killed may leave a line half written.
             with suppress(ValueError):
-                told = json.loads(line)
-                at = datetime.fromisoformat(told["timestamp"]).timestamp()
-                records.append(Record(at, str(told["event"])))
+                reported = json.loads(line)
+                at = datetime.fromisoformat(reported["timestamp"]).timestamp()
+                records.append(Record(at, str(reported["event"])))
         yield int(path.parent.name.partition("=")[2]), records
 
 
@@ -142,7 +142,7 @@ class Deferred:
         self.airflow = LocalAirflow(home, DAGS, {**more, **environment}, parallelism=8)
 
     def prepare(self) -> None:
-        """Make the database and tell it of the DAGs."""
+        """Create the database and register the DAGs."""
         self.airflow.make_database()
         self.airflow.cli("dags", "reserialize")
 
@@ -191,10 +191,10 @@ class Deferred:
         return {index: _epoch(at) for index, at in self.rows(query, dag=dag_id)}
 
     def outcomes(self) -> Counter[str]:
-        """Return how often our triggers told each outcome, of the tasks that no worker has resumed yet."""
+        """Return how often triggers reported each outcome, for tasks that no worker has resumed yet."""
         query = "SELECT next_kwargs FROM task_instance WHERE state = 'scheduled'"
-        told = (row[0] for row in self.rows(query))
-        events = (json.loads(kwargs) if isinstance(kwargs, str) else kwargs for kwargs in told)
+        reported = (row[0] for row in self.rows(query))
+        events = (json.loads(kwargs) if isinstance(kwargs, str) else kwargs for kwargs in reported)
         return Counter(str(kwargs["event"]["outcome"]) for kwargs in events)
 
     def started(self, triggerer: int, *dag_ids: str) -> int:

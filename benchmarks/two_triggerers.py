@@ -34,7 +34,7 @@ COMPONENTS = ("api-server", "dag-processor", "scheduler")
 _LINE = re.compile(r"line (\d+)")
 _MARK = re.compile(r"--- resumed at .+ \(about ([\d.]+) s\) may be repeated ---")
 SLACK = 5.0
-"""Seconds by which what is repeated may be longer than the turn that the mark tells."""
+"""Seconds by which the repeated lines may span more than the cycle that the mark names."""
 
 
 @dataclass
@@ -62,8 +62,8 @@ class Check:
             again: list[int] = []
             for record in records:
                 for line in record.text.split("\n"):
-                    if told := _MARK.match(line):
-                        mark = float(told[1])
+                    if reported := _MARK.match(line):
+                        mark = float(reported[1])
                         self.resumed += 1
                     elif found := _LINE.fullmatch(line):
                         this = int(found[1])

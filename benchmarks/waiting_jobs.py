@@ -100,10 +100,10 @@ def serve(pipe: Connection, quota: float | None) -> None:
 
         port = asyncio.run_coroutine_threadsafe(open_plain(), loop).result()
         pipe.send((emulator.connection, emulator.cluster_id, f"http://127.0.0.1:{port}"))
-        while (told := pipe.recv()) is not None:
-            if isinstance(told, tuple):
+        while (reported := pipe.recv()) is not None:
+            if isinstance(reported, tuple):
                 first = emulator.submit("run=0")
-                jobs = [emulator.submit(f"run={end_at - time.time():.3f}") for end_at in told]
+                jobs = [emulator.submit(f"run={end_at - time.time():.3f}") for end_at in reported]
                 pipe.send([first, *jobs])
             else:
                 requests = emulator.requests

@@ -86,13 +86,13 @@ def summary(airflow: LocalAirflow, dag_id: str, run_id: str) -> bool:
     instances = airflow.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
     print(f"\n{dag_id:20} {'state':10} {'seconds':>8}   result")
     for task in sorted(instances, key=lambda task: str(task["task_id"])):
-        told = airflow.xcom(dag_id, run_id, task["task_id"]) if task["state"] == "success" else {}
-        result = _told(told)
+        reported = airflow.xcom(dag_id, run_id, task["task_id"]) if task["state"] == "success" else {}
+        result = _reported(reported)
         print(f"{task['task_id']:20} {task['state'] or '-':10} {task['duration'] or 0:8.1f}   {result}")
     return all(task["state"] == "success" for task in instances)
 
 
-def _told(result: dict[str, Any]) -> str:
+def _reported(result: dict[str, Any]) -> str:
     if "job_id" not in result:
         actions = ", ".join(f"{action} {count}" for action, count in result.get("by_action", {}).items())
         return f"{result.get('records', '-')} operations: {actions}"

@@ -1,7 +1,7 @@
 """A real Airflow on this machine: scheduler, DAG processor, API server and triggerer over SQLite.
 
 For the demonstration, the tests and the benchmarks. Everything binds loopback and ends with the process
-that started it. What it tells comes over Airflow's own REST API, so it is what the UI shows.
+that started it. Its results come from Airflow's own REST API, so it is what the UI shows.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class LocalAirflow:
     def start_component(self, component: str, name: str | None = None) -> int:
         """Start one of :data:`COMPONENTS`; its output goes to ``<home>/<name>.out``. Return its process id.
 
-        :param name: tells several of one component apart; the component's where there is one.
+        :param name: distinguishes several processes of one component; default: the component's name.
         """
         name = name or component
         # Each triggerer serves its logs at a port of its own.

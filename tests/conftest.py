@@ -94,7 +94,7 @@ class _Nothing:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
-    """Let the attempts of a call follow each other at once, and tell the pauses they would have made."""
+    """Let the attempts of a call follow each other at once; return the pauses they would have made."""
     from airflow_provider_ehpc.hooks import base
     from airflow_provider_ehpc.hooks.limiter import RateLimiter
 
@@ -136,7 +136,7 @@ def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def quick_triggers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let triggers look at once and then all the time, and fire when they have something to tell."""
+    """Let triggers poll at once and continuously, and fire as soon as they can."""
     from airflow_provider_ehpc.triggers import base
 
     monkeypatch.setattr(base, "FIRST_POLL", 0.0)

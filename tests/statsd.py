@@ -1,4 +1,4 @@
-"""A server of StatsD's protocol that keeps what it is told of this provider."""
+"""A server of StatsD's protocol that keeps what it is reported of this provider."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class StatsdServer:
     """Listens on loopback; a with-block long."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.reported: list[str] = []
         """Metrics as they came, such as ``ehpc.requests,api=ehpc:1|c``; Airflow's own are left out."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -28,11 +28,13 @@ class StatsdServer:
         }
 
     def wait(self, condition: Callable[[list[str]], bool], timeout: float = 60.0) -> None:
-        """Wait until what was told is enough."""
+        """Wait until what was reported is enough."""
         deadline = time.monotonic() + timeout
-        while not condition(self.told):
+        while not condition(self.reported):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"after {timeout:g} s only this was told: {sorted(set(self.told))}")
+                raise TimeoutError(
+                    f"after {timeout:g} s only this was reported: {sorted(set(self.reported))}"
+                )
             time.sleep(0.1)
 
     def __enter__(self) -> StatsdServer:
@@ -48,4 +50,4 @@ class StatsdServer:
         while datagram := self._socket.recv(65536):
             for line in datagram.decode().splitlines():
                 if line.startswith("airflow.ehpc."):
-                    self.told.append(line.removeprefix("airflow."))
+                    self.reported.append(line.removeprefix("airflow."))

@@ -1,4 +1,4 @@
-"""What Airflow's metrics are told of, and that telling them never does harm."""
+"""What Airflow's metrics are reported of, and that telling them never does harm."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import pytest
 
 from airflow_provider_ehpc import metrics
 from airflow_provider_ehpc.apis.call import NotFound
-from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
-from airflow_provider_ehpc.apis.job import Reported as ToldStates
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus, PartialResult
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobTimedOut
+from airflow_provider_ehpc.hooks import pool
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 from airflow_provider_ehpc.operators.job_log import JobLogOperator
 from airflow_provider_ehpc.polling import poller
@@ -38,11 +38,11 @@ class Reported(list[Any]):
 
     def values(self, name: str, **tags: str) -> list[float]:
         """The values of a metric that has these tags, beside others."""
-        return [value for _, told, value, has in self if told == name and tags.items() <= has.items()]
+        return [value for _, reported, value, has in self if reported == name and tags.items() <= has.items()]
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Reported:
+def reported(monkeypatch: pytest.MonkeyPatch) -> Reported:
     """Collect the metrics instead of sending them."""
     collected = Reported()
     monkeypatch.setattr(metrics, "_sender", collected)
@@ -77,11 +77,11 @@ def fail() -> None:
     raise OSError("no route to host")
 
 
-# What is told
+# What is reported
 
 
 def test_requests_are_counted_by_outcome(
-    ehpc_emulator: Emulator, hook: EhpcHook, ask: Ask, pauses: Pauses, told: Reported
+    ehpc_emulator: Emulator, hook: EhpcHook, ask: Ask, pauses: Pauses, reported: Reported
 ) -> None:
     """Otherwise nobody sees that half of what is asked fails and is asked again."""
     job = ("get_job", ehpc_emulator.cluster_id, ehpc_emulator.submit("true"))
@@ -90,42 +90,42 @@ def test_requests_are_counted_by_outcome(
     ask(hook, *job)
     with pytest.raises(NotFound):
         ask(hook, "get_job", ehpc_emulator.cluster_id, "nobody's")
-    outcomes = [tags["outcome"] for _, name, _, tags in told if name == "ehpc.requests"]
+    outcomes = [tags["outcome"] for _, name, _, tags in reported if name == "ehpc.requests"]
     assert sorted(outcomes) == ["NotFound", "ServiceUnavailable", "Throttled", "Throttled", "ok"]
-    assert told.values("ehpc.requests", api="ehpc", operation="GetJob") == [1] * 5
-    assert told.values("ehpc.throttled", api="ehpc", conn_id=hook.conn_id) == [1, 1]
+    assert reported.values("ehpc.requests", api="ehpc", operation="GetJob") == [1] * 5
+    assert reported.values("ehpc.throttled", api="ehpc", conn_id=hook.conn_id) == [1, 1]
 
 
-def test_the_log_is_counted_on_the_worker(ehpc_emulator: Emulator, conn_id: str, told: Reported) -> None:
+def test_the_log_is_counted_on_the_worker(ehpc_emulator: Emulator, conn_id: str, reported: Reported) -> None:
     job_id = ehpc_emulator.submit("seq 1 1000; sleep 0.3; echo 数据; printf 'no end'")
     operator = JobLogOperator(
         task_id="log", conn_id=conn_id, job_id=job_id, poll_interval=0.05, log_settle_time=0.1
     )
     totals = operator.execute({})["log"]
-    assert sum(told.values("ehpc.log_bytes", api="ehpc", where="worker")) == totals["bytes"]
-    assert sum(told.values("ehpc.log_lines", api="ehpc", where="worker")) == totals["lines"] == 1002
-    assert not told.values("ehpc.log_resumes")
+    assert sum(reported.values("ehpc.log_bytes", api="ehpc", where="worker")) == totals["bytes"]
+    assert sum(reported.values("ehpc.log_lines", api="ehpc", where="worker")) == totals["lines"] == 1002
+    assert not reported.values("ehpc.log_resumes")
 
 
-def test_a_resumed_log_is_counted(ehpc_emulator: Emulator, conn_id: str, told: Reported) -> None:
+def test_a_resumed_log_is_counted(ehpc_emulator: Emulator, conn_id: str, reported: Reported) -> None:
     """A triggerer that is killed again and again shows here, and only what is new counts as written."""
     job_id = ehpc_emulator.submit("echo before; sleep 30")
     path = ehpc_emulator.job(job_id).stdout_path
     eventually(lambda: path.exists() and path.read_text() == "before\n")
     context = {"task_state_store": States(), "ti": TI}
     for _ in range(2):
-        told.clear()
+        reported.clear()
         operator = JobLogOperator(
             task_id="log", conn_id=conn_id, job_id=job_id, poll_interval=0.05, timeout=2
         )
         with pytest.raises(JobTimedOut):
             operator.execute(context)
-    assert told.values("ehpc.log_resumes", api="ehpc", where="worker") == [1]
-    assert not told.values("ehpc.log_lines")
+    assert reported.values("ehpc.log_resumes", api="ehpc", where="worker") == [1]
+    assert not reported.values("ehpc.log_lines")
 
 
 async def test_the_log_is_counted_in_the_triggerer(
-    ehpc_emulator: Emulator, conn_id: str, quick_triggers: None, told: Reported
+    ehpc_emulator: Emulator, conn_id: str, quick_triggers: None, reported: Reported
 ) -> None:
     job = {"job_id": ehpc_emulator.submit("seq 1 300"), "cluster_id": ehpc_emulator.cluster_id}
     trigger = JobLogTrigger(
@@ -133,8 +133,8 @@ async def test_the_log_is_counted_in_the_triggerer(
     )
     (event,) = [event async for event in trigger.run()]
     await trigger.cleanup()
-    assert sum(told.values("ehpc.log_bytes", where="triggerer")) == event.payload["log"]["bytes"]
-    assert sum(told.values("ehpc.log_lines", where="triggerer")) == 300
+    assert sum(reported.values("ehpc.log_bytes", where="triggerer")) == event.payload["log"]["bytes"]
+    assert sum(reported.values("ehpc.log_lines", where="triggerer")) == 300
 
 
 class SlowHook:
@@ -144,7 +144,7 @@ class SlowHook:
         self.requests: Counter[str] = Counter()
 
     async def ajob_statuses(
-        self, refs: Iterable[JobRef], tell: Callable[[ToldStates], Awaitable[None]]
+        self, refs: Iterable[JobRef], publish: Callable[[PartialResult], Awaitable[None]]
     ) -> dict[JobRef, JobStatus | None]:
         await asyncio.sleep(0.2)
         return {ref: JobStatus(ref.job_id, JobState.RUNNING, "Running") for ref in refs}
@@ -153,30 +153,30 @@ class SlowHook:
         pass
 
 
-async def test_waiting_jobs_and_the_lag_of_their_looks_are_told(
-    monkeypatch: pytest.MonkeyPatch, told: Reported
+async def test_waiting_jobs_and_the_lag_of_their_polls_are_reported(
+    monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
     """A gauge that stays up when nobody waits any more would keep somebody awake."""
 
     async def open_hook(conn_id: str, api: str) -> SlowHook:
         return SlowHook()
 
-    monkeypatch.setattr(poller, "ajob_hook", open_hook)
+    monkeypatch.setattr(pool, "ajob_hook", open_hook)
     first = poller.subscribed("c", "ehpc", [JobRef("1", "a"), JobRef("2", "a")], interval=5)
     second = poller.subscribed("c", "ehpc", [JobRef("3", "b")], interval=5)
     other = poller.subscribed("d", "ehpc", [JobRef("4", "a")], interval=5)
     async with first as one, second as two, other as three:
-        await asyncio.gather(one.look(), two.look(), three.look())
-    lags = told.values("ehpc.poll_lag", api="ehpc", conn_id="c")
+        await asyncio.gather(one.poll(), two.poll(), three.poll())
+    lags = reported.values("ehpc.poll_lag", api="ehpc", conn_id="c")
     assert len(lags) == 2
     assert all(lag >= 200 for lag in lags), "milliseconds, with the time of the requests"
-    watched = told.values("ehpc.jobs_watched", api="ehpc", conn_id="c")
+    watched = reported.values("ehpc.jobs_watched", api="ehpc", conn_id="c")
     # Jobs of two clusters, in one sum; then one poller after the other ends.
     assert watched == [3, 3, 2, 0]
-    assert told.values("ehpc.jobs_watched", api="ehpc", conn_id="d") == [1, 0]
+    assert reported.values("ehpc.jobs_watched", api="ehpc", conn_id="d") == [1, 0]
 
 
-# How it is told
+# How it is reported
 
 
 def test_airflow_sends_it(ehpc_emulator: Emulator, tmp_path: Path) -> None:
@@ -189,9 +189,9 @@ def test_airflow_sends_it(ehpc_emulator: Emulator, tmp_path: Path) -> None:
     with StatsdServer() as server:
         environment = {**os.environ, **server.environment, "AIRFLOW_HOME": str(tmp_path)}
         subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
-        server.wait(lambda told: len(told) == 2)
-        assert server.told[0] == "ehpc.requests.ehpc.GetJob.ok:1|c"
-        assert server.told[1] == "ehpc.poll_lag.ehpc.team_a_cluster_1:1500.000000|ms"
+        server.wait(lambda reported: len(reported) == 2)
+        assert server.reported[0] == "ehpc.requests.ehpc.GetJob.ok:1|c"
+        assert server.reported[1] == "ehpc.poll_lag.ehpc.team_a_cluster_1:1500.000000|ms"
 
 
 @pytest.mark.parametrize("form", ["STATSD_INFLUXDB_ENABLED", "STATSD_DATADOG_ENABLED"])

@@ -1,4 +1,4 @@
-"""The state of an array job, from its own state and those of its sub-jobs."""
+"""Compute the state of an array job from its own state and those of its sub-jobs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from airflow_provider_ehpc.apis.job import JobState, JobStatus
 from airflow_provider_ehpc.apis.schedulers.ids import array_indexes, member_indexes
 
-# The first of these that any sub-job is in is the state of an array that has not ended: one running
-# sub-job makes it running, and only an array of which nothing moves is suspended or unknown.
+# An array that has not ended has the first of these states that any of its sub-jobs has: one running sub-job
+# makes it running, and it is suspended or unknown only if no sub-job is in another of these states.
 _UNFINISHED = (
     JobState.RUNNING,
     JobState.CANCELLING,
@@ -20,13 +20,13 @@ _UNFINISHED = (
     JobState.UNKNOWN,
 )
 _ENDED = (JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED)
-"""The first of these that any sub-job ended in is how the array ended."""
-_NAMED = 10
-"""Failed sub-jobs that a status names; the others are counted."""
+"""An array that has ended has the first of these states that any of its sub-jobs has."""
+_MOST_NAMED = 10
+"""Maximum number of failed sub-jobs that a status names; the others are only counted."""
 
 
 def array_size(request: str) -> int:
-    """Return the number of sub-jobs that ``X-Y:Z`` makes, or ``1,3,5-7%2``; 0 for a text of another form."""
+    """Return the number of sub-jobs of ``X-Y:Z`` or ``1,3,5-7%2``; 0 for a text of another form."""
     return len(array_indexes(request) or ())
 
 
@@ -38,13 +38,13 @@ def array_status(
 ) -> JobStatus:
     """Return ``parent`` with the state of the whole array and the number of its sub-jobs in each state.
 
-    An array is not over before its parent and every sub-job are: the parent knows of sub-jobs that are not
-    listed yet, and a list that was read later knows of ends that the parent did not. It has failed if one
-    sub-job has.
+    An array has ended when its parent and every sub-job have: the parent's state includes sub-jobs that are
+    not listed yet, and a list that was read later contains ends that the parent's state does not. The array
+    has failed if one sub-job has.
 
-    :param size: the number of sub-jobs; 0 if it is not known. Those that the cloud does not list (Slurm
-        keeps waiting ones in one entry) are counted in the parent's state.
-    :param failures: how sub-jobs failed, by their IDs.
+    :param size: the number of sub-jobs; 0 if it is not known. Sub-jobs that the cloud does not list (Slurm
+        lists waiting ones in one entry) are counted in the parent's state.
+    :param failures: descriptions of the sub-jobs' failures, by their IDs.
     """
     counts = Counter(states.values())
     if size > len(states):
@@ -66,35 +66,38 @@ def array_status(
 
 
 def with_members(parent: JobStatus, members: Mapping[str, JobStatus], size: int = 0) -> JobStatus:
-    """Return the status of an array from its own and those of its sub-jobs, by their IDs.
+    """Return the status of an array.
 
+    :param parent: the array's own status.
+    :param members: statuses of its sub-jobs, by their IDs.
     :param size: the number of sub-jobs; 0 if it is not known.
     """
     states: dict[str, JobState] = {}
     for job_id, member in members.items():
-        # Several that wait together are one entry. One whose indexes are unreadable counts as well.
+        # Sub-jobs that wait together are one entry. An entry with unreadable indexes counts as one.
         states |= dict.fromkeys([str(index) for index in member_indexes(job_id)] or [job_id], member.state)
-    # The first to be named is the one whose log explains the failure.
+    # Ordered so that the log of the first one explains the failure.
     blamed = [
         job_id
         for state in (JobState.FAILED, JobState.CANCELLED)
         for job_id in sorted(members, key=lambda job_id: list(member_indexes(job_id)[:1]))
         if members[job_id].state is state
     ]
-    failures = {job_id: _failure(members[job_id]) for job_id in blamed[:_NAMED]}
+    failures = {job_id: _failure(members[job_id]) for job_id in blamed[:_MOST_NAMED]}
     assumed = parent.outcome_assumed or any(member.outcome_assumed for member in members.values())
     may_rerun = parent.may_rerun or any(member.may_rerun for member in members.values())
-    whole = dataclasses.replace(parent, outcome_assumed=assumed, may_rerun=may_rerun)
+    # Each sub-job is requeued by itself.
+    whole = dataclasses.replace(parent, outcome_assumed=assumed, may_rerun=may_rerun, restarts=None)
     return array_status(whole, states, size, failures)
 
 
 def _failure(member: JobStatus) -> str:
-    """Return how a sub-job ended, in a few words."""
+    """Describe the end of a sub-job in a few words."""
     parts = [member.state.value]
     if member.exit_code:
         parts.append(f"exit code {member.exit_code}")
     if member.reason:
-        # What stands behind is the scheduler's comment on its own words.
+        # The rest of the reason is the scheduler's comment.
         parts.append(member.reason.partition("; ")[0])
     elif member.raw_state.casefold() != member.state.casefold() and len(member.raw_state) > 1:
         parts.append(member.raw_state)

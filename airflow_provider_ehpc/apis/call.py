@@ -1,9 +1,8 @@
-"""An API call as data: the request to sign, how to read the answer, and what can go wrong.
+"""API calls as data: a request to sign, a function that reads the response, and the errors of both.
 
-Nothing here sends anything. A hook takes an :class:`ApiCall`, signs and sends its request and hands
-the answer to :attr:`ApiCall.read`; a :data:`Flow` is a generator that yields calls and is sent their
-results, so that the same logic runs under a synchronous and an asynchronous driver (the way
-``httpx.Auth.auth_flow`` works).
+Nothing here sends anything. A hook takes an :class:`ApiCall`, signs and sends its request and passes the
+response to :attr:`ApiCall.read`. A :data:`Flow` is a generator that yields calls and is sent their results,
+so that the same logic runs under a synchronous and an asynchronous driver, like ``httpx.Auth.auth_flow``.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AT_ONCE = 4
-"""Calls of one reading that are on their way at the same time. One after the other, a cloud that answers in a
-tenth of a second gives ten pages a second, whatever pace it allows."""
+"""Maximum number of concurrent calls of one flow. If a cloud takes a tenth of a second to respond, one call
+at a time reads only ten pages per second, even if the rate limit allows more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A key pair, with a security token where it is temporary. Only the fields' names show in a repr."""
+    """A key pair, with a security token if it is temporary. A repr shows none of the values."""
 
     access_key_id: str = field(repr=False)
     secret: str = field(repr=False)
@@ -38,15 +37,16 @@ class Credentials:
 
     @property
     def confidential(self) -> tuple[str, ...]:
-        """Every text that must not stand in a log or an error."""
+        """Texts that must not appear in a log or an error."""
         return tuple(text for text in (self.secret, self.security_token, self.access_key_id) if text)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """One HTTP request, without host and signature. ``query`` holds decoded texts.
+    """An HTTP request without host and signature. ``query`` holds decoded texts.
 
-    Parameters and headers hold passwords, tokens and signatures: a repr does not show them.
+    A repr does not show parameters, headers and body, which may hold passwords, tokens and signatures.
+    ``confidential`` holds the secrets that a signer added, such as the signature.
     """
 
     method: str
@@ -54,24 +54,25 @@ class ApiRequest:
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    confidential: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def target(self) -> str:
-        """Path and query as they go on the wire, percent-encoded after RFC 3986."""
+        """Path and query as they are sent, percent-encoded according to RFC 3986."""
         return self.path + ("?" + encode_query(self.query) if self.query else "")
 
 
 def percent_encode(text: str, name: str = "a value") -> str:
-    """Encode all but the unreserved characters of RFC 3986, as every one of these clouds signs it.
+    """Encode all but the unreserved characters of RFC 3986. All of these clouds sign texts in this form.
 
-    :param name: what an error calls the text.
+    :param name: name of the text in an error.
     :raises InvalidArgument: if the text cannot be encoded as UTF-8.
     """
     return quote(utf8(text, name), safe="-_.~")
 
 
 def encode_query(query: Mapping[str, str]) -> str:
-    """Write ``query`` as ``a=1&b=2`` in the order given; an empty value keeps its ``=``.
+    """Return ``query`` as ``a=1&b=2`` in the given order; an empty value keeps its ``=``.
 
     :raises InvalidArgument: naming the parameter that cannot be encoded as UTF-8.
     """
@@ -79,9 +80,9 @@ def encode_query(query: Mapping[str, str]) -> str:
 
 
 def encode_json(body: Mapping[str, Any], *, ascii_only: bool = False) -> bytes:
-    """Write a request's body as JSON in UTF-8.
+    """Return a request's body as JSON in UTF-8.
 
-    :param ascii_only: escape other characters.
+    :param ascii_only: escape characters that are not ASCII.
     :raises InvalidArgument: naming the field that cannot be encoded as UTF-8.
     """
     for name, value in body.items():
@@ -90,9 +91,9 @@ def encode_json(body: Mapping[str, Any], *, ascii_only: bool = False) -> bytes:
 
 
 def utf8(text: str, name: str) -> bytes:
-    """Encode a text. A lone surrogate, as in a name read from a file system, has no encoding.
+    """Return a text in UTF-8. A lone surrogate, as in a name read from a file system, has no encoding.
 
-    :param name: what the error calls the text; the text itself may be a password and is not shown.
+    :param name: name of the text in the error; the text may be a password and is not shown.
     :raises InvalidArgument: if the text cannot be encoded.
     """
     try:
@@ -108,10 +109,11 @@ def _unchanged(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """One HTTP response. ``headers`` has lower-case names.
+    """An HTTP response. ``headers`` has lower-case names.
 
-    Some servers send back what they were sent: a repr does not show it, and ``redact`` takes the request's
-    secrets out of a text. A text must be redacted before it is cut: half a secret is not recognized.
+    Some servers repeat parts of the request. A repr does therefore not show headers and body, and ``redact``
+    removes the request's secrets from a text. Redact a text before cutting it: half a secret is not
+    recognized.
     """
 
     status: int
@@ -122,12 +124,12 @@ class ApiResponse:
 
 @dataclass(frozen=True, slots=True)
 class ApiCall(Generic[T]):
-    """One operation of an API: what to send and how to read what comes back.
+    """A call of one API operation: the request, and the function that reads the response.
 
-    ``read`` returns the typed answer or raises an :class:`ApiError`. ``subject`` names what the call
-    is about ("job 14 in cluster ehpc-hz-1") for messages. ``writes`` marks a call that changes
-    something: it is sent again only when it is certain that it was never received. ``confidential`` holds
-    texts of the request that must not stand in a log or an error, beside those of the account.
+    ``read`` returns the typed response or raises an :class:`ApiError`. ``subject`` names the object of the
+    call ("job 14 in cluster ehpc-hz-1") in messages. ``writes`` marks a call that changes something: it is
+    only sent again if the cloud certainly did not receive it. ``confidential`` holds texts of the request,
+    in addition to those of the account, that must not appear in a log or an error.
     """
 
     operation: str
@@ -142,9 +144,9 @@ class ApiCall(Generic[T]):
 
 
 def _only_api_errors(read: Callable[[ApiResponse], T]) -> Callable[[ApiResponse], T]:
-    """Return ``read`` with an :class:`UnexpectedResponse` for every other exception, which is its cause.
+    """Return a ``read`` that raises :class:`UnexpectedResponse` from every exception but :class:`ApiError`.
 
-    What a cloud sends must not end the triggerer, and with it the waits of all other tasks.
+    No response may crash the triggerer, and with it the waits of all other tasks.
     """
 
     def read_safely(response: ApiResponse) -> T:
@@ -153,7 +155,7 @@ def _only_api_errors(read: Callable[[ApiResponse], T]) -> Callable[[ApiResponse]
         except ApiError:
             raise
         except Exception as error:
-            # Its text may show parts of the response that nobody has redacted.
+            # The error's own text may show parts of the response that are not redacted.
             raise UnexpectedResponse(
                 f"the response cannot be read ({type(error).__name__})", status=response.status
             ) from error
@@ -166,17 +168,17 @@ Flow: TypeAlias = Generator[ApiCall[Any], Any, T]
 
 @dataclass(frozen=True, slots=True)
 class Together(Generic[T]):
-    """A step of a flow: flows that do not wait for each other, answered with the list of their results.
+    """A step of a flow: independent flows. The driver sends back the list of their results.
 
-    The asynchronous driver runs them at the same time, so they are at most :data:`AT_ONCE`. The error of one
-    is raised in the flow that yielded them; those that are under way with it are run to their ends first.
+    The asynchronous driver runs them concurrently, so there are at most :data:`AT_ONCE`. If one fails, its
+    error is raised in the flow that yielded this step, after the concurrent ones have finished.
     """
 
     flows: tuple[Generator[Any, Any, T], ...]
 
 
 def some_at_once(flows: Iterable[Generator[Any, Any, T]]) -> Generator[Together[T], list[T], list[T]]:
-    """Run many flows, :data:`AT_ONCE` together; return their results in order."""
+    """Run many flows, :data:`AT_ONCE` at a time; return their results in order."""
     results: list[T] = []
     waiting = iter(flows)
     while group := tuple(islice(waiting, AT_ONCE)):
@@ -185,10 +187,12 @@ def some_at_once(flows: Iterable[Generator[Any, Any, T]]) -> Generator[Together[
 
 
 class Signer(Protocol):
-    """Adds a cloud's authentication to a request."""
+    """An authentication method of a cloud."""
 
     def sign(self, request: ApiRequest, *, host: str, now: datetime, nonce: str) -> ApiRequest:
-        """Return ``request`` signed for ``host`` (with its port where it is not the scheme's own).
+        """Return ``request`` signed for ``host`` (with the port if it is not the scheme's default).
+
+        The secrets that this adds, except those of the account, are in its ``confidential``.
 
         :param now: the time of signing, aware.
         :param nonce: 32 hexadecimal digits that were never used before.
@@ -196,26 +200,26 @@ class Signer(Protocol):
 
 
 class InvalidArgument(ValueError):
-    """An argument is missing, unknown to the API or out of its range. Raised before any request."""
+    """An argument is missing, unknown to the API or out of range. Raised before any request."""
 
 
 class NotSupported(InvalidArgument):
-    """An API cannot do what was asked; raised before any request."""
+    """The API does not support an operation or an argument. Raised before any request."""
 
 
 class ApiError(Exception):
-    """A call did not give what was asked. The subclass says of what kind the failure is.
+    """An API call failed. The subclass is the kind of failure.
 
-    :param message: the cloud's own message, or ours where it gave none.
+    :param message: the cloud's message, or ours if it sent none.
     :param code: the cloud's error code.
-    :param status: the HTTP status, None where no answer came.
-    :param request_id: what the cloud's support asks for.
-    :param retry_after: seconds the cloud asked to wait.
-    :param hint: what the user can do about it.
+    :param status: the HTTP status; None if there was no response.
+    :param request_id: the ID that the cloud's support needs.
+    :param retry_after: seconds after which the cloud wants a retry.
+    :param hint: advice to the user.
     """
 
     transient: ClassVar[bool] = False
-    """Whether the same call may succeed a little later."""
+    """True if the same call may succeed a little later."""
 
     def __init__(
         self,
@@ -228,7 +232,7 @@ class ApiError(Exception):
         hint: str = "",
     ) -> None:
         super().__init__(message)
-        # Headers and pages of a proxy are no JSON, whose texts are clean.
+        # Headers and a proxy's pages are not JSON, whose texts are already clean.
         self.message = clean_text(message)
         self.code = code and clean_text(code)
         self.status = status
@@ -236,7 +240,7 @@ class ApiError(Exception):
         self.retry_after = retry_after
         self.hint = clean_text(hint)
         self.where = ""
-        """Operation, subject, connection and endpoint, filled in by the hook."""
+        """Operation, subject, connection and endpoint. The hook sets it."""
 
     def __str__(self) -> str:
         facts = [
@@ -244,13 +248,13 @@ class ApiError(Exception):
             f"HTTP {self.status}" if self.status else None,
             f"request id {self.request_id}" if self.request_id else None,
         ]
-        told = ", ".join(fact for fact in facts if fact)
+        details = ", ".join(fact for fact in facts if fact)
         text = f"{self.where}: {self.message}" if self.where else self.message
-        text = text.rstrip(".") + (f" ({told})." if told else ".")
+        text = text.rstrip(".") + (f" ({details})." if details else ".")
         return f"{text} {self.hint}" if self.hint else text
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the error as plain data, for a trigger event; :meth:`from_dict` is the way back."""
+        """Return the error as plain data for a trigger event; :meth:`from_dict` is the inverse."""
         return {
             "kind": type(self).__name__,
             "message": self.message,
@@ -262,9 +266,9 @@ class ApiError(Exception):
         }
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> ApiError:
-        """Rebuild the error that :meth:`as_dict` described."""
-        fields = dict(told)
+    def from_dict(cls, data: Mapping[str, Any]) -> ApiError:
+        """Return the error that :meth:`as_dict` was called on."""
+        fields = dict(data)
         kind = _KINDS.get(fields.pop("kind"), cls)
         where = fields.pop("where")
         error = kind(fields.pop("message"), **fields)
@@ -273,51 +277,51 @@ class ApiError(Exception):
 
 
 class AuthenticationFailed(ApiError):
-    """The cloud does not accept the key, the signature, the token or the clock."""
+    """The cloud rejects the key, the signature, the token or the time of the request."""
 
 
 class PermissionDenied(ApiError):
-    """The key is good but may not do this."""
+    """The key is valid but has no permission for the operation."""
 
 
 class NotFound(ApiError):
-    """The cluster, the job or the node does not exist, or not yet, or no more."""
+    """The cluster, the job or the node does not exist: never, not yet or no longer."""
 
 
 class InvalidRequest(ApiError):
-    """The cloud refuses the request as it is; sending it again changes nothing."""
+    """The cloud rejects the request. Sending the same request again is useless."""
 
 
 class Throttled(ApiError):
-    """Too many requests; ``retry_after`` says for how many seconds, where the cloud told."""
+    """Too many requests. ``retry_after`` is the number of seconds to wait, if the cloud reports it."""
 
     transient = True
 
 
 class ServiceUnavailable(ApiError):
-    """The cloud has a passing fault, or did not answer."""
+    """The cloud has a temporary fault, or did not respond."""
 
     transient = True
 
 
 class NotReached(ServiceUnavailable):
-    """The request was never received: no connection came about. Safe to repeat even for a write."""
+    """No connection was established, so the cloud received no request. A retry is safe, even of a write."""
 
 
 class AnswerLost(ServiceUnavailable):
-    """The request was sent and no answer came: whether it took effect is unknown."""
+    """The request was sent, but there was no response: it may or may not have taken effect."""
 
 
 class ForeignResponse(ServiceUnavailable):
-    """The response does not come from the API: a maintenance page, a redirect, an empty or cut off body.
+    """The response is not from the API: a maintenance page, a redirect, an empty or truncated body.
 
-    It says nothing of what was asked for, whatever its status, and passes when the page goes away. After a
-    write it is unknown whether the request took effect.
+    Whatever its status, it is no information about the job or cluster, and a later request may succeed. A
+    write may or may not have taken effect.
     """
 
 
 class UnexpectedResponse(ApiError):
-    """The API's response is not as documented: a missing field, another job's id, too many bytes."""
+    """The API's response is not as documented: a missing field, another job's ID, too many bytes."""
 
 
 _KINDS: dict[str, type[ApiError]] = {
@@ -337,15 +341,15 @@ _KINDS: dict[str, type[ApiError]] = {
 }
 
 _EXCERPT = 200
-"""Characters of a foreign body that an error shows."""
+"""Maximum number of characters of a foreign body that an error shows."""
 _READ_FOR_EXCERPT = 16 * 1024
-"""Bytes of it that are looked at."""
+"""Maximum number of bytes that are read for it."""
 
 
 def foreign(response: ApiResponse) -> ApiError:
-    """Return the error for a response that does not come from the API; it shows what came instead.
+    """Return the error for a response that is not from the API. It shows the beginning of the response.
 
-    HTTP 429 is :class:`Throttled` whoever sends it: by RFC 6585 it means that the request was refused.
+    HTTP 429 is always :class:`Throttled`: according to RFC 6585, the request was rejected.
     """
     kind = response.headers.get("content-type", "").split(";")[0].strip()[:80] or "no content type"
     body = response.body.lstrip()[:_READ_FOR_EXCERPT]
@@ -365,8 +369,10 @@ def foreign(response: ApiResponse) -> ApiError:
 
 
 def error_code(value: Any) -> str:
-    """Return an API's error code; empty for what is none. These clouds' codes are words (``DbError``,
-    ``APIG.0101``), while gateways and proxies of others write a status into a field of the same name.
+    """Return an API's error code; empty if ``value`` is none.
+
+    These clouds' codes contain letters (``DbError``, ``APIG.0101``). Other gateways and proxies put an HTTP
+    status into a field of the same name.
     """
     code = value.strip() if isinstance(value, str) else ""
     return code if any(character.isalpha() for character in code) else ""

@@ -1,6 +1,6 @@
-"""What a job is, whichever cloud runs it: its address, its state, its log.
+"""Jobs in the form that all clouds share: address, state, log and specification.
 
-Plain dataclasses, so that a DAG file which names a state imports neither pydantic models nor a client.
+Plain dataclasses, so that a DAG file that uses a state imports neither pydantic models nor a client.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, Together
+from airflow_provider_ehpc.apis.capabilities import Capability, unsupported
 from airflow_provider_ehpc.apis.json_text import clean_text
 
 _TIMES = ("submitted_at", "started_at", "ended_at", "modified_at")
 _TEXTS = ("raw_state", "name", "user", "queue", "reason", "stdout_path", "stderr_path")
-"""The fields of a status that a cloud's text goes into unchanged."""
+"""The fields of a status that hold a cloud's texts unchanged."""
 
 
 class JobState(StrEnum):
-    """Where a job is in its life. The cloud's own word is kept beside it, in ``JobStatus.raw_state``."""
+    """The state of a job. ``JobStatus.raw_state`` holds the cloud's own word."""
 
     PENDING = "PENDING"
     """Accepted; not yet in a queue, or held there."""
@@ -29,28 +30,28 @@ class JobState(StrEnum):
     RUNNING = "RUNNING"
     """Holds resources: starting, executing or finishing its last steps."""
     SUSPENDED = "SUSPENDED"
-    """Stopped for a while by the scheduler or a person; it can go on."""
+    """Paused by the scheduler or a person; it can continue."""
     CANCELLING = "CANCELLING"
-    """Asked to stop, not yet stopped."""
+    """Being stopped; not yet stopped."""
     SUCCEEDED = "SUCCEEDED"
-    """Ended, and as far as the cloud tells (``JobStatus.outcome_assumed``) without an error."""
+    """Ended without a reported error. See ``JobStatus.outcome_assumed``."""
     FAILED = "FAILED"
     """Ended with an error: its own exit code, a time limit, lost nodes, memory."""
     CANCELLED = "CANCELLED"
     """Ended because somebody stopped it."""
     UNKNOWN = "UNKNOWN"
-    """The cloud said a word that its documentation does not explain. Never counted as an end."""
+    """The cloud sent a word that its documentation does not explain. Not a terminal state."""
 
     @property
     def terminal(self) -> bool:
-        """Whether the job can never change its state again."""
+        """True if the job cannot change its state any more."""
         return self in _TERMINAL
 
     @classmethod
     def parse(cls, text: str) -> JobState:
-        """Return the state of that name, in any case.
+        """Return the state with the name ``text``, in upper or lower case.
 
-        :raises ValueError: with the names there are, for any other text.
+        :raises ValueError: naming the states, for any other text.
         """
         try:
             return cls[text.strip().upper()]
@@ -62,9 +63,9 @@ _TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 class JobRef(NamedTuple):
-    """The address of one job: enough, with a connection, to ask for it.
+    """The address of one job: with a connection, all that a request for it needs.
 
-    A tuple, for it is what many thousand waiting jobs are looked up by.
+    A tuple, because it is a fast key for many thousand waiting jobs.
     """
 
     job_id: str
@@ -72,7 +73,7 @@ class JobRef(NamedTuple):
     version_id: str | None = None
 
     def as_dict(self) -> dict[str, str]:
-        """Return the fields that are set, to build the address again with ``JobRef(**fields)``."""
+        """Return the fields that are set. ``JobRef(**fields)`` is the inverse."""
         fields = {"job_id": self.job_id, "cluster_id": self.cluster_id, "version_id": self.version_id}
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -83,9 +84,9 @@ class JobRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """What the cloud says of a job at one moment.
+    """The status of a job as the cloud reports it.
 
-    An API may return times without a zone (:func:`in_zone`); a hook returns none.
+    An API may return times without a zone (:func:`in_zone`); in a hook's result, every time has one.
     """
 
     job_id: str
@@ -96,42 +97,46 @@ class JobStatus:
     user: str | None = None
     queue: str | None = None
     reason: str | None = None
-    """Why the job is in its state, in the cloud's words."""
+    """The reason for the state, in the cloud's words."""
     exit_code: int | None = None
     outcome_assumed: bool = False
-    """The cloud said only that the job ended; SUCCEEDED is then an assumption, not a report."""
+    """The cloud reported only that the job ended; SUCCEEDED is then an assumption."""
     may_rerun: bool = False
-    """The state is terminal, but its scheduler may run the job again: only a second poll confirms the end."""
+    """The state is terminal, but the scheduler may run the job again: only a second poll confirms the end."""
+    restarts: int | None = None
+    """How many times the scheduler has requeued the job; None if the API does not report it."""
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
     modified_at: datetime | None = None
     zone_assumed: bool = False
-    """The cloud reports its local times without a zone, and the connection names none: it is a guess."""
+    """The times' zone is a guess: the cloud sends local times without one, and the connection sets none."""
+    zones_mixed: bool = False
+    """Some times have a zone and others an assumed one: the difference between two of them says nothing."""
     nodes: tuple[str, ...] = ()
     resources: Mapping[str, str] = field(default_factory=dict)
-    """What was asked for, per node: ``nodes``, ``cores``, ``gpus``, ``memory``."""
+    """Requested resources, per node: ``nodes``, ``cores``, ``gpus``, ``memory``."""
     resources_used: Mapping[str, str] = field(default_factory=dict)
     stdout_path: str | None = None
     stderr_path: str | None = None
     array: Mapping[str, int] = field(default_factory=dict)
-    """For an array job, how many of its sub-jobs are in which state."""
+    """For an array job, the number of sub-jobs in each state."""
     failed_members: Mapping[str, str] = field(default_factory=dict)
-    """For an array job that has ended, how sub-jobs failed, by their IDs; the first ten at most."""
+    """For an array job that has ended, the failures of up to ten sub-jobs, by their IDs."""
 
     def __post_init__(self) -> None:
-        # A text that cannot be sent ends the triggerer, and with it all triggers (apache/airflow#60120).
+        # A text that cannot be sent crashes the triggerer, and with it all triggers (apache/airflow#60120).
         for name in _TEXTS:
             text = getattr(self, name)
             if text and (clean := clean_text(text)) is not text:
                 object.__setattr__(self, name, clean)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what is known as JSON-ready data, without the empty fields."""
-        told: dict[str, Any] = {}
+        """Return the status as JSON-ready data, without the empty fields."""
+        fields: dict[str, Any] = {}
         for name in self.__slots__:
             value = getattr(self, name)
-            # An exit code of 0 is no empty field.
+            # An exit code of 0 is not an empty field.
             if value is None or value is False or value in ((), {}) or name == "zone_assumed":
                 continue
             if isinstance(value, JobState):
@@ -142,18 +147,21 @@ class JobStatus:
                 value = list(value)
             elif not isinstance(value, str | int):
                 value = dict(value)
-            told[name] = value
-        return told
+            fields[name] = value
+        return fields
 
 
 def in_zone(status: JobStatus, zone: tzinfo, *, assumed: bool) -> JobStatus:
-    """Return a status whose times without a zone are times of ``zone``.
+    """Return a status with ``zone`` for times that have none.
 
-    :param assumed: the zone is a guess.
+    :param assumed: True if the zone is a guess.
     """
     times = {name: getattr(status, name) for name in _TIMES}
     local = {name: time.replace(tzinfo=zone) for name, time in times.items() if time and not time.tzinfo}
-    return replace(status, **local, zone_assumed=assumed) if local else status
+    if not local:
+        return status
+    mixed = assumed and any(time and time.tzinfo for time in times.values())
+    return replace(status, **local, zone_assumed=assumed, zones_mixed=mixed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,69 +170,70 @@ class ClusterJob:
 
     status: JobStatus
     ended: bool
-    """Whether the list counts it among the ended: it may do so under a word that is not documented."""
+    """True if the list counts the job as ended, even with an undocumented word for its state."""
     whole: bool = True
-    """Whether asking for the job would tell no more."""
+    """True if a request for the single job would report nothing more."""
 
 
 LogPosition: TypeAlias = int | str
-"""Where a stream is read on: a byte offset, or a cursor word of the API that only it understands."""
+"""The point at which reading a stream continues: a byte offset, or an opaque cursor of the API."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogCursor:
-    """How far a job's log was read. A stream that is not named stands at its beginning."""
+    """The log positions of a job's streams. A stream without one has not been read yet."""
 
     positions: Mapping[str, LogPosition] = field(default_factory=dict)
 
     def position(self, stream: str) -> LogPosition:
-        """Return where reading of ``stream`` goes on."""
+        """Return the position at which reading ``stream`` continues."""
         return self.positions.get(stream, 0)
 
     def moved(self, stream: str, position: LogPosition) -> LogCursor:
-        """Return a cursor that differs in this one stream."""
+        """Return a cursor with a new position for ``stream``."""
         return LogCursor({**self.positions, stream: position})
 
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """A piece of one stream of a log: bytes as the job wrote them, perhaps none."""
+    """A piece of one stream of a log: bytes as the job wrote them, possibly none."""
 
     stream: str
     data: bytes
     next: LogPosition
-    """Where the stream is to be read on."""
+    """The position at which reading continues."""
     size: int | None = None
-    """The stream's whole length in bytes, where the cloud tells it."""
+    """The stream's whole length in bytes, if the cloud reports it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogBatch:
-    """What one reading of a job's log gave: a piece of each stream, and whether more lies ready."""
+    """The result of one reading of a job's log: a piece of each stream."""
 
     chunks: tuple[LogChunk, ...]
     more: bool
+    """True if more of the log can be read at once."""
     notes: tuple[str, ...] = ()
-    """What a reader of the log has to know: a piece that is missing, a beginning that was read anew."""
+    """Notes for readers of the log: a missing piece, a log that was started again."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogLimits:
-    """How many bytes of a log one call may ask for: the most, and the least worth asking for."""
+    """The largest and the smallest sensible number of bytes of a log to request at once."""
 
     largest: int
     smallest: int
     text: bool = False
-    """Whether the log comes as text, whose bytes are UTF-8 whatever the job wrote."""
+    """True if the API returns the log as text, so that its bytes are UTF-8 in any case."""
 
 
 SHORTEST_VALUE = 6
 """Characters. A shorter value of an environment or an option is a number, a switch or a size rather than a
-secret, and to take it out of every error would make those unreadable."""
+secret, and masking it in every error would make errors unreadable."""
 
 
 def confidential_values(value: Any) -> tuple[str, ...]:
-    """Return the texts at any depth of JSON-like data that are long enough to be secrets."""
+    """Return all texts in JSON-like data, at any depth, that are long enough to be secrets."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -238,11 +247,11 @@ class JobSpec:
     """A job to submit.
 
     ``memory`` is a number with a unit (``4GB``); ``wall_time`` is in seconds; ``array`` is ``X-Y:Z``.
-    Cores, GPUs and memory are per node. ``password`` is the cluster user's, where the cluster asks for it.
-    ``options`` holds what one API alone has, in that API's words: they are merged into the request's body
-    (ModelArts: algorithm, flavor, inputs). They may add to the fields above, never contradict them.
+    Cores, GPUs and memory are per node. ``password`` is the cluster user's, if the cluster requires one.
+    ``options`` holds settings of a single API in its own structure, and is merged into the request's body
+    (ModelArts: algorithm, flavor, inputs). It may add to the other fields, but not contradict them.
     ``environment`` and ``options`` may hold secrets: a repr does not show them, and errors of the submission
-    show ``***`` for their values of :data:`SHORTEST_VALUE` characters and more.
+    show ``***`` in place of their values of :data:`SHORTEST_VALUE` or more characters.
     """
 
     name: str
@@ -264,24 +273,28 @@ class JobSpec:
 
     @property
     def confidential(self) -> tuple[str, ...]:
-        """Every text that may be a secret: the password, and values of ``environment`` and ``options``."""
+        """Texts that may be secrets: the password, and values of ``environment`` and ``options``."""
         values = confidential_values([self.environment, self.options])
         return (self.password, *values) if self.password else values
 
     def refuse(self, api: str, *names: str, hint: str = "leave it out") -> None:
-        """Raise :class:`InvalidArgument` for the first of the fields ``names`` that is set.
+        """Check that none of the fields ``names``, which ``api`` does not support, is set.
 
-        For what ``api`` has no place for: dropped in silence, it would promise what never happens.
+        Silently ignored, a field would promise something that never happens.
+
+        :raises InvalidArgument: for the first of them that is set.
         """
         for name in names:
             if getattr(self, name):
-                raise InvalidArgument(f"{name}: the API {api!r} has no place for it; {hint}")
+                raise InvalidArgument(f"{name}: the API {api!r} does not support it; {hint}")
 
 
 @dataclass(frozen=True, slots=True)
 class PartialResult:
-    """States of some of the jobs that are asked for, while others are still to be asked for: with many
-    thousands, that takes seconds. It wants no answer, and the states are in the flow's result as well.
+    """The statuses of some of the requested jobs, yielded while others are still being requested.
+
+    With many thousand jobs, that takes seconds. The driver sends nothing back, and the flow's result contains
+    these statuses, too.
     """
 
     statuses: Mapping[JobRef, JobStatus | None]
@@ -291,53 +304,73 @@ StatusesFlow: TypeAlias = Generator[Together[Any], Any, dict[JobRef, JobStatus |
 
 
 class JobApi(Protocol):
-    """What every API can be asked about jobs; everything above the hooks stands on this."""
+    """The interface of an API for jobs. Everything above the hooks uses only this interface.
+
+    An API that does not support an operation inherits the refusal from here, and declares it in
+    :mod:`airflow_provider_ehpc.apis.capabilities`.
+    """
 
     @property
     def name(self) -> str:
-        """How ``api=`` calls it."""
+        """The API's name, as in ``api=``."""
 
     @property
     def log_limits(self) -> LogLimits:
-        """How many bytes one reading of a log may ask for."""
+        """The number of bytes of a log that may be requested at once; 0 if the API has no logs."""
+        return LogLimits(largest=0, smallest=0)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
         """Return the address of a job.
 
-        :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
+        :raises InvalidArgument: if an ID that the API needs is missing, or if the API does not support one.
         """
 
     def job_status(self, ref: JobRef) -> Flow[JobStatus]:
-        """Ask for one job. Raises ``NotFound`` where the cloud does not know it."""
+        """Request one job.
+
+        :raises NotFound: if the job is unknown.
+        """
 
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
-        """Ask for many jobs in as few requests as the API allows; None for a job it does not know.
+        """Request many jobs in as few requests as the API allows; the result for an unknown job is None.
 
-        What an answer has told already is yielded behind its call, as :class:`PartialResult`.
+        After each call, the statuses in its response are yielded as a :class:`PartialResult`.
         """
 
     def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
-        """Read by their ids all jobs of a cluster that have not ended, and those of the ended that were
-        submitted at or after ``since`` (aware). More may come. An array of jobs stands as one.
+        """Read a cluster's jobs that have not ended or were submitted at or after ``since`` (aware).
 
-        No cloud can be asked for the jobs that ended since a moment. They are those that an earlier reading
-        told as unfinished and this one does not, and those that were submitted since and have ended.
+        The result is by job ID and may contain other jobs, too. An array counts as one job.
 
-        :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
-        :raises NotSupported: before any request, where the API cannot tell.
+        No cloud can list the jobs that ended since a given time. They are the jobs that were unfinished in an
+        earlier reading and are not in this one, and the jobs that were submitted since and have ended.
+
+        :raises InvalidArgument: if an ID that the API needs is missing, or if the API does not support one.
+        :raises NotSupported: before any request, if the API does not list all jobs.
         """
+        raise unsupported(self.name, Capability.LIST_JOBS)
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Read on from ``cursor``, at most ``size`` bytes a stream."""
+        """Read the log from ``cursor`` on, at most ``size`` bytes of each stream.
+
+        :raises NotSupported: before any request, if the API has no logs.
+        """
+        raise unsupported(self.name, Capability.LOG)
 
     def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Read the last ``size`` bytes of each stream."""
+        """Read the last ``size`` bytes of each stream.
+
+        :raises NotSupported: before any request, if the API has no logs.
+        """
+        raise unsupported(self.name, Capability.LOG)
 
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
-        """Submit a job; never repeated by itself, for no cloud here takes an idempotency token.
+        """Submit a job. The request is not retried, because none of these clouds takes an idempotency token.
 
-        :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
+        :raises InvalidArgument: if the API needs or does not support a field.
+        :raises NotSupported: before any request, if the API submits no jobs.
         """
+        raise unsupported(self.name, Capability.SUBMIT)
 
     def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
         """Return the jobs with exactly this name, ended ones as well; an array counts as one.
@@ -345,6 +378,8 @@ class JobApi(Protocol):
         :raises InvalidArgument: if the API needs a cluster and got none.
         :raises NotSupported: before any request, if the API submits no jobs.
         """
+        raise unsupported(self.name, Capability.SUBMIT)
 
     def stop(self, ref: JobRef) -> Flow[None]:
-        """Ask for the job to be stopped. It is not stopped yet when this returns."""
+        """Request that the job is stopped. It may still run for a while after this returns."""
+        raise unsupported(self.name, Capability.STOP)

@@ -1,7 +1,7 @@
-"""Read JSON that another machine wrote, whatever is in it.
+"""Read JSON of any content from another machine.
 
-What comes out can be saved everywhere: PostgreSQL's JSONB takes neither NUL nor half a surrogate pair,
-Airflow's own protocol (msgpack) takes no such half and no number of more than 64 bits, and JSON has no NaN.
+The result can be saved everywhere: PostgreSQL's JSONB accepts neither NUL nor half a surrogate pair,
+Airflow's own protocol (msgpack) accepts no such half and no number of more than 64 bits, and JSON has no NaN.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _HALF = re.compile("[\ud800-\udfff]")
 _UNSAFE_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _DEEPEST = 50
-"""Levels of lists and objects. No documented response has more than ten."""
+"""Maximum number of nested lists and objects. No documented response has more than ten."""
 _INT64 = 19
-"""Digits of the largest number of 64 bits."""
+"""Number of digits of the largest 64-bit number."""
 
 
 def clean_text(text: str) -> str:
-    """Return ``text`` with U+FFFD for every NUL and every half of a surrogate pair."""
-    # Nearly all texts are ASCII, which takes no time to find out.
+    """Return ``text`` with U+FFFD in place of each NUL and each half of a surrogate pair."""
+    # Nearly all texts are ASCII, and this check costs almost nothing.
     return _UNSAFE.sub(_REPLACEMENT, text) if not text.isascii() or "\0" in text else text
 
 
 def clean(value: Any, logs: frozenset[str] = frozenset(), depth: int = _DEEPEST) -> Any:
-    """Return parsed JSON with all its texts clean, keys too, and None for what is nested too deeply.
+    """Return parsed JSON with clean texts and keys, and None in place of values that are nested too deeply.
 
     :param logs: see :func:`parse_json`.
     """
@@ -50,23 +50,23 @@ def clean(value: Any, logs: frozenset[str] = frozenset(), depth: int = _DEEPEST)
 def parse_json(text: str | bytes, logs: frozenset[str] = frozenset()) -> Any:
     """Return the value of a JSON text.
 
-    Bytes that are no text and characters that cannot be saved become U+FFFD. A whole number of more than 64
-    bits and a fraction that no float holds stay the text that was sent; NaN and Infinity become None, and so
-    does what is nested too deeply. Of two equal keys, the last counts.
+    Bytes that are not text and characters that cannot be saved become U+FFFD. A whole number of more than 64
+    bits and a fraction that does not fit into a float are returned as text. NaN, Infinity and values that are
+    nested too deeply become None. Of two equal keys, the last wins.
 
-    :param logs: names of fields that hold pieces of a log. They may contain NUL: a log is a file, whose bytes
-        are counted.
+    :param logs: names of fields that hold pieces of a log. They may contain NUL: log positions count the
+        bytes of a file, and must not change.
     :raises ValueError: if the text is not JSON.
     """
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text), "replace")
-    # A NUL as such is not allowed in JSON, but some servers write it.
+    # JSON allows no raw NUL, but some servers send it.
     text = clean_text(text.removeprefix("\ufeff"))
     try:
         value = _DECODER.decode(text)
     except RecursionError:
         value = _DECODER.decode(_without_depths(text))
-    # To build everything anew takes twice as long as to parse it.
+    # Rebuilding everything takes twice as long as parsing it, so it is done only if needed.
     return clean(value, logs) if _UNSAFE_ESCAPE.search(text) or _too_deep(value, _DEEPEST) else value
 
 
@@ -78,7 +78,7 @@ def _too_deep(value: Any, depth: int) -> bool:
 
 
 def _without_depths(text: str) -> str:
-    """Return a JSON text with ``null`` for the lists and objects that are nested too deeply."""
+    """Return a JSON text with ``null`` in place of lists and objects that are nested too deeply."""
     parts: list[str] = []
     depth = start = 0
     for token in _TOKENS.finditer(text):
@@ -110,5 +110,5 @@ _DECODER = json.JSONDecoder(
     parse_int=_whole_number,
     parse_float=_fraction,
     parse_constant=lambda _word: None,
-    strict=False,  # line feeds and tabs as such in a text are no JSON either, and occur
+    strict=False,  # some servers send raw line feeds and tabs in texts, which JSON does not allow either
 )

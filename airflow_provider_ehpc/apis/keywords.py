@@ -1,4 +1,4 @@
-"""Keyword arguments that a ``TypedDict`` describes, so that hooks and calls declare them once."""
+"""Check keyword arguments that a ``TypedDict`` describes, so that hooks and calls declare them once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow_provider_ehpc.apis.call import InvalidArgument
 
 
 def check_names(keywords: Mapping[str, Any], kind: type) -> None:
-    """Refuse a name that ``kind`` does not have.
+    """Check that ``kind`` has every name in ``keywords``.
 
     :raises InvalidArgument: naming the unknown arguments and the known ones.
     """

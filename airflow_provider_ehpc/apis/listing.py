@@ -1,11 +1,11 @@
 """Read lists of jobs page by page, completely and in a bounded number of requests.
 
-No cloud here filters or sorts jobs by their end, and none has a cursor or a snapshot: pages are cut anew for
-every request. If a row leaves the list while its pages are read, all later rows move up, and the first row of
-the next page is missed.
+None of these clouds filters or sorts jobs by their end, and none has a cursor or a snapshot: each request
+divides the list into pages again. If a row leaves the list while its pages are read, all later rows move up,
+and the first row of the next page is missed.
 
-Nor can a server be trusted to end its list: it may report a wrong total or return the same page for every
-number. :class:`PageGuard` ends every loop over pages.
+A server may also never end its list: it may report a wrong total, or return the same page for every number.
+:class:`PageGuard` ends every loop over pages.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from airflow_provider_ehpc.apis.job import JobStatus
 
 R = TypeVar("R")
 
-AskPage: TypeAlias = Callable[[int], Flow[tuple[Sequence[R], int | None]]]
+ReadPage: TypeAlias = Callable[[int], Flow[tuple[Sequence[R], int | None]]]
 """Requests a page by its number, from 1 on; returns its rows and the total that the cloud reports."""
 
 MOST_PAGES = 2000
-"""Pages of one list that are read at most: 100,000 jobs at 50 a page."""
+"""Maximum number of pages of one list: 100,000 jobs at 50 per page."""
 _MORE_PAGES = 10
-"""Pages that a list may have beyond twice as many as its first total says."""
+"""Pages that a list may have beyond twice the number that its first total implies."""
 _STALE = 2
-"""Pages in a row without a new key that end a list. One alone can be right: while it was requested, as many
-jobs as fill a page were submitted."""
+"""Consecutive pages without a new key that end a list. A single one can be genuine: while it was requested,
+enough jobs to fill a page may have been submitted."""
 _PASSES = 3
-"""Passes over a list whose rows move. The caller's next reading finds what all of them missed: it begins
-before the end of this one."""
-_FURTHEST_ZONE = timedelta(hours=12)
-"""How far behind UTC a clock on Earth can be."""
+"""Maximum number of passes over a list whose rows move. The caller's next reading covers a time that begins
+before the end of this one, so it finds rows that all passes missed."""
+_LAST_ZONE = timedelta(hours=12)
+"""The furthest that a time zone is behind UTC."""
 _FIRST_ZONE = timedelta(hours=14)
-"""How far ahead of UTC."""
+"""The furthest that a time zone is ahead of UTC."""
 _ZONE_STEP = 900.0
-"""Seconds by which time zones differ, or a multiple of it."""
+"""Seconds. Time zones differ by multiples of it."""
 
 
 class PageGuard:
-    """Count the pages of one list and decide when it has ended.
+    """A counter of one list's pages, which decides when the list has ended.
 
     :param page_size: rows of a full page.
     """
@@ -56,11 +56,10 @@ class PageGuard:
         self._stale = 0
 
     def ended(self, keys: Iterable[Hashable], rows: int, total: int | None) -> bool:
-        """Take in a page; return True if no other page follows it.
+        """Count a page; return True if no other page follows it.
 
-        :param keys: what identifies the page's rows; it may leave rows out.
-        :raises UnexpectedResponse: if the list shows new rows far beyond the total that it first reported,
-            or does not end at all.
+        :param keys: identify the page's rows; rows may be left out.
+        :raises UnexpectedResponse: if the list returns new rows far beyond its first total, or does not end.
         """
         self.pages += 1
         self.totals.add(total)
@@ -74,7 +73,7 @@ class PageGuard:
         if not rows or self._stale >= _STALE:
             return True
         if total is None or total < self._rows:
-            # No total, or a wrong one: there are more rows than it says.
+            # No total, or a wrong one: it is less than the rows seen so far.
             last = rows < self._page_size
         else:
             last = self.pages * self._page_size >= total
@@ -82,14 +81,14 @@ class PageGuard:
             return True
         if self.pages >= self._limit:
             raise UnexpectedResponse(
-                f"the list does not end: {len(self.keys)} rows on {self.pages} pages, and the cloud reports "
+                f"the list does not end: {len(self.keys)} rows on {self.pages} pages, but the cloud reports "
                 f"{'no total' if total is None else f'a total of {total}'}"
             )
         return False
 
 
 def one_pass(
-    ask: AskPage[R],
+    read_page: ReadPage[R],
     key: Callable[[R], str],
     page_size: int,
     *,
@@ -100,21 +99,21 @@ def one_pass(
     :param enough: returns True for a page after which no other is needed.
     :raises UnexpectedResponse: if the list does not end.
     """
-    found, _ = yield from _pass(ask, key, page_size, enough)
+    found, _ = yield from _pass(read_page, key, page_size, enough)
     return found
 
 
-def all_pages(ask: AskPage[R], key: Callable[[R], str], page_size: int) -> Flow[Mapping[str, R]]:
+def all_pages(read_page: ReadPage[R], key: Callable[[R], str], page_size: int) -> Flow[Mapping[str, R]]:
     """Read all pages and return their rows by ``key``.
 
-    They are read again, and added to what was found, unless the unique keys of one pass are as many as its
-    rows and as the total on every page. Then nothing moved.
+    If the rows may have moved, the pages are read again and the results are merged. Nothing has moved if the
+    number of unique keys equals the number of rows and the total on every page.
 
     :raises UnexpectedResponse: if the list does not end.
     """
     found: dict[str, R] = {}
     for _ in range(_PASSES):
-        rows, complete = yield from _pass(ask, key, page_size, lambda page: False)
+        rows, complete = yield from _pass(read_page, key, page_size, lambda page: False)
         found.update(rows)
         if complete:
             break
@@ -122,26 +121,29 @@ def all_pages(ask: AskPage[R], key: Callable[[R], str], page_size: int) -> Flow[
 
 
 def newest_pages(
-    ask: AskPage[R], key: Callable[[R], str], page_size: int, since: Callable[[R], bool]
+    read_page: ReadPage[R], key: Callable[[R], str], page_size: int, since: Callable[[R], bool]
 ) -> Flow[Mapping[str, R]]:
     """Read a list that begins with the newest rows, down to the first page that ends before ``since``.
 
     New rows push the others down: some are read twice, none is missed.
 
+    :param since: returns True for a row that is new enough.
     :raises UnexpectedResponse: if the list does not end.
     """
-    return one_pass(ask, key, page_size, enough=lambda page: len(page) < page_size or not since(page[-1]))
+    return one_pass(
+        read_page, key, page_size, enough=lambda page: len(page) < page_size or not since(page[-1])
+    )
 
 
 def _pass(
-    ask: AskPage[R], key: Callable[[R], str], page_size: int, enough: Callable[[Sequence[R]], bool]
+    read_page: ReadPage[R], key: Callable[[R], str], page_size: int, enough: Callable[[Sequence[R]], bool]
 ) -> Flow[tuple[dict[str, R], bool]]:
-    """Read the pages once; return their rows, and True if nothing moved meanwhile."""
+    """Read the pages once; return their rows, and True if no row moved meanwhile."""
     found: dict[str, R] = {}
     guard = PageGuard(page_size)
     rows = 0
     while True:
-        page, total = yield from ask(guard.pages + 1)
+        page, total = yield from read_page(guard.pages + 1)
         rows += len(page)
         keyed = {key(row): row for row in page}
         found.update(keyed)
@@ -150,16 +152,12 @@ def _pass(
 
 
 def latest_submission(status: JobStatus) -> float | None:
-    """Return the latest moment at which a job can have been submitted, in epoch seconds; None if the cloud
-    does not report it.
-    """
+    """Return the latest possible time of a job's submission in epoch seconds; None if not reported."""
     return None if status.submitted_at is None else latest_moment(_reported(status, status.submitted_at))
 
 
 def earliest_submission(status: JobStatus) -> float | None:
-    """Return the earliest moment at which a job can have been submitted, in epoch seconds; None if the cloud
-    does not report it.
-    """
+    """Return the earliest possible time of a job's submission in epoch seconds; None if not reported."""
     if status.submitted_at is None:
         return None
     at = _reported(status, status.submitted_at)
@@ -167,27 +165,27 @@ def earliest_submission(status: JobStatus) -> float | None:
 
 
 def _reported(status: JobStatus, time: datetime) -> datetime:
-    """Return a time of a job as the cloud reports it: without a zone that is only a guess."""
+    """Return a job's time as the cloud reported it: without the zone if that is only a guess."""
     return time.replace(tzinfo=None) if status.zone_assumed else time
 
 
 def started_later(status: JobStatus, before: datetime | None) -> bool:
-    """Return True if a job's start is later than the one that was reported before: it runs again."""
+    """Return True if a job's start is later than the one reported before: the job runs again."""
     start = status.started_at
     if start is None or before is None or (start.tzinfo is None) != (before.tzinfo is None):
         return False
     later = (start - before).total_seconds()
     if start.utcoffset() != before.utcoffset():
-        # Two operations of an API report one start in two zones, of which one may be a wrong guess.
+        # Two operations of an API may report the same start in two zones, and one zone may be a wrong guess.
         later %= _ZONE_STEP
         later = min(later, _ZONE_STEP - later)
-    # Their times may be rounded differently, too.
+    # They may also round differently.
     return later > 1.0
 
 
 def latest_moment(time: datetime) -> float:
-    """Return the latest epoch seconds that a time means: without a zone, it may be any zone's."""
-    return (time if time.tzinfo else time.replace(tzinfo=UTC) + _FURTHEST_ZONE).timestamp()
+    """Return the latest epoch seconds that a time can mean: without a zone, it may belong to any."""
+    return (time if time.tzinfo else time.replace(tzinfo=UTC) + _LAST_ZONE).timestamp()
 
 
 def submitted_since(status: JobStatus, since: datetime) -> bool:

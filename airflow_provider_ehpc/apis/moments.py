@@ -1,4 +1,4 @@
-"""Times given as arguments: only a value that names one moment is sent to a cloud."""
+"""Convert times that are given as arguments. Only unambiguous times are sent to a cloud."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from airflow_provider_ehpc.apis.call import InvalidArgument
 
 
 def aware(name: str, time: datetime) -> datetime:
-    """Return ``time``.
+    """Check that ``time`` is a datetime with a time zone, and return it.
 
-    :param name: the argument, for the error.
-    :raises InvalidArgument: for anything but a datetime, and for one without a time zone.
+    :param name: name of the argument in an error.
+    :raises InvalidArgument: for any other value.
     """
     if not isinstance(time, datetime):
-        what = f"{type(time).__name__} {time!r:.100}"
-        raise InvalidArgument(f"{name}: give a datetime with a time zone, not {what}")
+        given = f"{type(time).__name__} {time!r:.100}"
+        raise InvalidArgument(f"{name}: expected a datetime with a time zone, got {given}")
     if time.utcoffset() is None:
-        raise InvalidArgument(f"{name}: {time.isoformat()} has no time zone, so it names no moment; add one")
+        raise InvalidArgument(f"{name}: {time.isoformat()} has no time zone; add one")
     return time
 
 
 def epoch_seconds(name: str, time: datetime | int | None) -> int | None:
-    """Return whole seconds since the epoch; None stays None.
+    """Return whole seconds since the epoch; None for None.
 
+    :param name: name of the argument in an error.
     :param time: an aware datetime or epoch seconds.
-    :param name: the argument, for the error.
-    :raises InvalidArgument: for anything else.
+    :raises InvalidArgument: for any other value.
     """
     if time is None:
         return None
@@ -36,9 +36,9 @@ def epoch_seconds(name: str, time: datetime | int | None) -> int | None:
 
 
 def milliseconds(name: str, time: datetime | None) -> int | None:
-    """Return milliseconds since the epoch; None stays None.
+    """Return milliseconds since the epoch; None for None.
 
-    :param name: the argument, for the error.
-    :raises InvalidArgument: for anything but an aware datetime.
+    :param name: name of the argument in an error.
+    :raises InvalidArgument: for any value but an aware datetime.
     """
     return None if time is None else round(aware(name, time).timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""Many jobs' states from the pages of a list, and the rest one by one: whichever costs fewer calls."""
+"""Get the states of many jobs in few calls: from the pages of lists, and one by one for the rest."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from airflow_provider_ehpc.apis.job import JobRef, JobStatus, PartialResult, Sta
 from airflow_provider_ehpc.apis.listing import PageGuard
 
 _WORTH_A_PAGE = 3
-"""Jobs from which on a page is asked for: it costs as much as asking for one job."""
+"""The number of jobs from which on a page is requested. It costs as much as a request for one job."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobsPage:
-    """What a page of a list tells.
+    """The jobs on a page of a list.
 
-    :param statuses: of those of its jobs whose state the list tells as well as asking for the job would.
-    :param rows: how many jobs the page had.
-    :param total: of how many in all; None where that is not told.
+    :param statuses: statuses of the jobs for which a request of their own would report nothing more.
+    :param rows: number of all jobs on the page.
+    :param total: number of jobs on all pages; None if the cloud does not report it.
     """
 
     statuses: Mapping[JobRef, JobStatus]
@@ -42,11 +42,11 @@ class JobsPage:
 class JobsList:
     """A list of a cluster's (or project's) jobs that is read page by page.
 
-    :param ask: asks for a page, the first being 0.
+    :param read_page: requests a page by its number, from 0 on.
     :param page_size: rows of a full page.
     """
 
-    ask: Callable[[int], Flow[JobsPage]]
+    read_page: Callable[[int], Flow[JobsPage]]
     page_size: int
 
 
@@ -57,12 +57,12 @@ def statuses_by_page_or_job(
     *,
     unknown: Callable[[NotFound], bool] = lambda error: True,
 ) -> StatusesFlow:
-    """Read lists as long as they pay, and ask for the jobs that they did not tell of one by one.
+    """Read lists while they save requests, then request the jobs that they did not contain one by one.
 
-    :param lists: the lists of a job's cluster, in the order of reading: the unfinished jobs first. One is
-        read only where those before it were read to their ends.
-    :param job_status: asks for one job.
-    :param unknown: whether it is the job that was not found, and not its whole cluster.
+    :param lists: returns the lists of a job's cluster in the order of reading, the unfinished jobs first. A
+        list is read only if those before it were read to the end.
+    :param job_status: requests one job.
+    :param unknown: returns True if the job was not found, and False if its whole cluster was not.
     """
     refs = list(dict.fromkeys(refs))
     clusters: dict[str | None, list[JobRef]] = {}
@@ -76,13 +76,13 @@ def statuses_by_page_or_job(
         try:
             for jobs in lists(group[0]):
                 if not (yield from _read(wanted, jobs, found)):
-                    # Those that are still wanted may stand further down in it.
+                    # The jobs that are still wanted may be further down in it.
                     break
         except PermissionDenied:
-            # A key may be allowed to ask for a job and not for all of them.
+            # A key may have the permission to read a job, but not to list jobs.
             pass
 
-    def ask(ref: JobRef) -> Generator[ApiCall[Any] | PartialResult, Any, None]:
+    def read_job(ref: JobRef) -> Generator[ApiCall[Any] | PartialResult, Any, None]:
         try:
             found[ref] = yield from job_status(ref)
         except NotFound as error:
@@ -91,41 +91,41 @@ def statuses_by_page_or_job(
             found[ref] = None
         yield PartialResult({ref: found[ref]})
 
-    yield from some_at_once(ask(ref) for ref in refs if ref not in found)
+    yield from some_at_once(read_job(ref) for ref in refs if ref not in found)
     return found
 
 
 def _read(
     wanted: set[JobRef], jobs: JobsList, found: dict[JobRef, JobStatus | None]
 ) -> Generator[Together[Any], Any, bool]:
-    """Move what a list tells out of ``wanted`` into ``found``; return whether it was read to its end.
+    """Move the jobs of a list from ``wanted`` to ``found``; return True if it was read to the end.
 
-    A page costs a call and saves one for each job that it tells of. A list that is longer than there are jobs
-    to be found is left when it has cost a quarter more than it saved: those that are wanted may be anywhere
-    in it, for most orders are undocumented.
+    A page costs one call and saves one for each wanted job on it. Most orders are undocumented, so the wanted
+    jobs may be anywhere in the list. If a list is longer than the number of wanted jobs, reading it stops
+    when it has cost a quarter more calls than it saved.
     """
 
-    def ask(number: int) -> Generator[ApiCall[Any] | PartialResult, Any, JobsPage]:
-        page = yield from jobs.ask(number)
-        told = {ref: status for ref, status in page.statuses.items() if ref in wanted}
-        found.update(told)
-        wanted.difference_update(told)
-        if told:
-            yield PartialResult(told)
+    def read_page(number: int) -> Generator[ApiCall[Any] | PartialResult, Any, JobsPage]:
+        page = yield from jobs.read_page(number)
+        reported = {ref: status for ref, status in page.statuses.items() if ref in wanted}
+        found.update(reported)
+        wanted.difference_update(reported)
+        if reported:
+            yield PartialResult(reported)
         return page
 
     credit = max(1, len(wanted) // 4)
-    # A list that grows while it is read never looks longer than it is worth.
+    # Also ends a list that grows while it is read: its known rest never seems too long.
     most_debt = len(wanted)
     together = 1
     guard = PageGuard(jobs.page_size)
     while len(wanted) >= _WORTH_A_PAGE:
         before = len(wanted)
-        pages = yield Together(tuple(ask(guard.pages + n) for n in range(together)))
+        pages = yield Together(tuple(read_page(guard.pages + n) for n in range(together)))
         credit += before - len(wanted) - together
         try:
             for page in pages:
-                # Rows whose state the list does not report have no key here: each counts as new.
+                # Rows without a status have no key here: they count as new.
                 keys = page.statuses or {(guard.pages, "rows"): None}
                 ended = guard.ended(keys, page.rows, page.total)
         except UnexpectedResponse:
@@ -133,12 +133,12 @@ def _read(
         if ended:
             return True
         last = pages[-1]
-        # Where no total is told, a full page may be followed by any number of others.
-        untold = math.inf if last.rows >= jobs.page_size else 0
-        rows_left = (untold if last.total is None else last.total) - guard.pages * jobs.page_size
+        # Without a total, any number of pages may follow a full one.
+        assumed_total = math.inf if last.rows >= jobs.page_size else 0
+        rows_left = (assumed_total if last.total is None else last.total) - guard.pages * jobs.page_size
         if credit <= 0 and (rows_left > len(wanted) * jobs.page_size or credit <= -most_debt):
             break
-        # Only pages that are there, and that would be asked for one after the other as well.
+        # Only pages that exist, and that would also be requested one after the other.
         likely = 1 if last.total is None else min(rows_left, len(wanted)) // jobs.page_size
         together = max(1, min(AT_ONCE, credit, int(likely)))
     return False

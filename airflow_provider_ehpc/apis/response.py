@@ -1,9 +1,10 @@
-"""Typed responses that bear what the clouds really send.
+"""Typed responses that tolerate deviations from the documentation.
 
-The documented types and the sample responses disagree, and both drift (``"4096"`` and ``4096``, ``true`` and
-``"true"``, ``"testJob\\n"``). A field is therefore declared as what it means, and what arrives is converted
-to that. What cannot be converted counts as absent: one odd value must not hide all others, and one odd row
-must not end the waits for all jobs of a cluster. A field that nobody documents is in ``model_extra``.
+The documented types and the sample responses disagree, and both change (``"4096"`` and ``4096``, ``true`` and
+``"true"``, ``"testJob\\n"``). A field is therefore declared with the type that it means, and its value is
+converted to that type. A value that cannot be converted counts as absent: one odd value must not hide all
+others, and one odd row must not end the waits for all jobs of a cluster. Undocumented fields are in
+``model_extra``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from airflow_provider_ehpc.apis.call import ApiCall, ApiResponse, UnexpectedResp
 from airflow_provider_ehpc.apis.json_text import parse_json as parse_json
 
 _LONGEST_TIME = 40
-"""Characters of the longest text that is a time."""
+"""Maximum number of characters in a time."""
 _EPOCH = re.compile(r"[0-9]{1,16}(\.[0-9]*)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _INT64 = 2**63
@@ -43,7 +44,7 @@ T = TypeVar("T")
 
 
 def as_text(value: Any) -> str:
-    """Return a JSON value as a text without surrounding white space; empty for null."""
+    """Return a JSON value as text without surrounding white space; empty for null."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -54,13 +55,14 @@ def as_text(value: Any) -> str:
 
 
 def as_number(value: Any) -> int | None:
-    """Return a whole number that was sent as one or as its digits; None for anything else, and for a number
-    of more than 64 bits, which Airflow cannot send to its other processes.
+    """Return a whole number that was sent as a number or as digits; None for anything else.
+
+    Airflow cannot send a number of more than 64 bits to its other processes: it becomes None, too.
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = as_text(value)
-    # int() takes 1_0 and digits of other scripts, too.
+    # int() also accepts 1_0 and digits of other scripts.
     if not _WHOLE.fullmatch(text):
         return None
     number = int(text) if len(text) <= 20 else _INT64
@@ -79,12 +81,12 @@ def _flag(value: Any) -> bool | None:
 
 
 def _time(value: Any) -> datetime | None:
-    """Read ISO 8601 with or without a zone, epoch seconds, or epoch milliseconds; as number or text."""
+    """Read ISO 8601 with or without a zone, epoch seconds or epoch milliseconds, as a number or text."""
     text = as_text(value)
     return _parse_time(text) if len(text) <= _LONGEST_TIME else None
 
 
-# A list that is read every few seconds has the same times again and again.
+# A list that is read every few seconds mostly contains the same times.
 @functools.lru_cache(maxsize=4096)
 def _parse_time(text: str) -> datetime | None:
     try:
@@ -97,8 +99,8 @@ def _parse_time(text: str) -> datetime | None:
             time = datetime.fromisoformat(text)
     except (ValueError, OverflowError, OSError):
         return None
-    # Some servers write their language's zero for "no time" (Go: 0001-01-01T00:00:00Z). And at both ends of
-    # what a datetime holds, another zone or an hour more raises OverflowError.
+    # Some servers send their language's zero for "no time" (Go: 0001-01-01T00:00:00Z). And near the smallest
+    # and largest datetime, a change of the zone or by an hour raises OverflowError.
     return time if time and 1970 <= time.year < 9999 else None
 
 
@@ -112,53 +114,54 @@ def _items(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
         if not isinstance(value, list):
             raise
         odd = _places(error)
-    # Not dropped: the number of rows says whether a page is full.
+    # Odd rows are not dropped, because the number of rows shows if a page is full.
     return read([{} if number in odd else item for number, item in enumerate(items)])
 
 
 def _places(error: ValidationError) -> set[int | str]:
-    """Return the fields, or the rows, that an error is about."""
+    """Return the names of the fields, or the numbers of the rows, that an error is about."""
     details = error.errors(include_input=False, include_url=False, include_context=False)
     return {detail["loc"][0] for detail in details if detail["loc"]}
 
 
 Text = Annotated[
-    # Nearly all are texts, which pydantic's core reads without us: a page of fifty jobs has a thousand.
+    # Nearly all values are texts, which pydantic's core reads without calling Python: a page of fifty jobs
+    # has a thousand.
     Annotated[str, StringConstraints(strict=True, strip_whitespace=True)]
     | Annotated[str, BeforeValidator(as_text)],
     Field(union_mode="left_to_right"),
 ]
 """A text without surrounding white space; empty if the response has null or nothing."""
 Id = Annotated[str, BeforeValidator(_id)]
-"""A text or a whole number that names something."""
+"""An identifier, sent as a text or a whole number."""
 Number = Annotated[int | None, BeforeValidator(as_number)]
-"""A whole number, sent as one or as its digits; None if it is neither."""
+"""A whole number, sent as a number or as digits; None for anything else."""
 Flag = Annotated[bool | None, BeforeValidator(_flag)]
 Time = Annotated[datetime | None, BeforeValidator(_time)]
-"""A time; without a zone if the cloud did not send one, None if there is none or it is unreadable."""
+"""A time, without a zone if the cloud sent none; None if it is missing or unreadable."""
 Items = Annotated[list[T], WrapValidator(_items)]
-"""A list, also if its only item is sent without one; empty if the response has something else. An unreadable
-item of it becomes one without fields."""
+"""A list, also if the response has only one item in place of a list; empty for anything else. An unreadable
+item becomes one without fields."""
 
 
 def pascal(name: str) -> str:
-    """Return a field's name ``LikeThis``."""
+    """Return the name of a field in the style ``LikeThis``."""
     return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
 
 
 class ResponseModel(BaseModel):
-    """A part of a response, read by its field names; what is unknown stays.
+    """A part of a response. Unknown fields are kept in ``model_extra``.
 
-    A field of the wrong type has its default, unless it is essential.
+    A field of the wrong type gets its default, unless it is essential.
     """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True, frozen=True)
 
     log_fields: ClassVar[frozenset[str]] = frozenset()
-    """Names, as they are sent, of fields that hold pieces of a log."""
+    """Fields that hold pieces of a log, by the names in the response."""
     essential: ClassVar[frozenset[str]] = frozenset()
-    """Names, as they are sent, of fields without which the response says nothing: one of the wrong type must
-    not be taken for an unknown job or an empty list. It may be absent, null or empty."""
+    """Fields, by the names in the response, whose wrong type is an error: with its default in its place, the
+    response would mean an unknown job or an empty list. They may be absent, null or empty."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -175,13 +178,13 @@ class ResponseModel(BaseModel):
 
 
 class PascalResponseModel(ResponseModel):
-    """A response whose fields are spelt ``LikeThis``, as Alibaba Cloud's are."""
+    """A response with field names in the style ``LikeThis``, as Alibaba Cloud uses them."""
 
     model_config = ConfigDict(alias_generator=pascal)
 
 
 class VerbatimResponseModel(ResponseModel):
-    """A part of a response that also saves what arrived, word for word, for a record that must not differ."""
+    """A part of a response that also has the original fields, for records that must not differ from them."""
 
     raw: dict[str, Any] = Field(default_factory=dict)
 
@@ -195,10 +198,10 @@ A = TypeVar("A", bound=ResponseModel)
 
 
 def json_object(response: ApiResponse, logs: frozenset[str] = frozenset()) -> Mapping[str, Any]:
-    """Return the JSON object that a response's body holds.
+    """Return the JSON object in a response's body.
 
     :param logs: names of fields that hold pieces of a log.
-    :raises ForeignResponse: for anything else, with the beginning of what came instead.
+    :raises ForeignResponse: for any other body; the error shows its beginning.
     """
     if not 300 <= response.status < 400:
         try:
@@ -210,19 +213,19 @@ def json_object(response: ApiResponse, logs: frozenset[str] = frozenset()) -> Ma
     raise foreign(response)
 
 
-_OF_ANYBODY = frozenset({"code", "message", "name", "request_id", "status", "type"})
-"""Fields that the JSON of health checks, gateways and web frameworks has as well."""
+_COMMON_FIELDS = frozenset({"code", "message", "name", "request_id", "status", "type"})
+"""Fields that the JSON of health checks, gateways and web frameworks also has."""
 
 
 @functools.lru_cache
 def field_names(model: type[ResponseModel]) -> frozenset[str]:
-    """Return the names of the model's fields, as they are sent, that show that the API sent a response."""
+    """Return the model's fields, by their names in a response, that only the API itself sends."""
     names = set(model.model_fields)
     for field in model.model_fields.values():
         alias = field.validation_alias
         choices = alias.choices if isinstance(alias, AliasChoices) else (alias, field.alias)
         names.update(name for name in choices if isinstance(name, str))
-    return frozenset(names) - _OF_ANYBODY
+    return frozenset(names) - _COMMON_FIELDS
 
 
 def read_model(model: type[A], fields: Mapping[str, Any], *, status: int, request_id: str | None) -> A:
@@ -243,7 +246,7 @@ def read_model(model: type[A], fields: Mapping[str, Any], *, status: int, reques
 
 
 def same_id(one: str, other: str) -> bool:
-    """Return whether two texts are the same id."""
+    """Return True if two texts are the same ID."""
     return one.strip().casefold() == other.strip().casefold()
 
 
@@ -253,24 +256,24 @@ def about(
     ids: Callable[[A], Iterable[str]],
     same: Callable[[str, str], bool] = same_id,
 ) -> ApiCall[A]:
-    """Return a call that raises :class:`UnexpectedResponse` if the response is about something else.
+    """Return a call that raises :class:`UnexpectedResponse` if the response is about another object.
 
     A cache or a proxy may mix up responses, and the end of one job must not be taken for that of another.
 
-    :param asked: the ID that was asked for.
-    :param ids: returns the IDs that the response has for it; a response without any is trusted.
+    :param asked: the requested ID.
+    :param ids: returns the IDs in the response; a response without IDs is accepted.
     """
 
     def read(response: ApiResponse) -> A:
-        answer = call.read(response)
-        given = [text for text in ids(answer) if text]
+        result = call.read(response)
+        given = [text for text in ids(result) if text]
         if given and not any(same(asked, text) for text in given):
             raise UnexpectedResponse(
                 f"the response is about {given[0]!r}, not about {asked!r}",
                 status=response.status,
-                request_id=getattr(answer, "request_id", None),
-                hint="Check whether a cache or a proxy before the API mixes up responses.",
+                request_id=getattr(result, "request_id", None),
+                hint="Check if a cache or a proxy in front of the API mixes up responses.",
             )
-        return answer
+        return result
 
     return replace(call, read=read)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.capabilities import Capability, require
 
 Fields = Mapping[str, Any]
 Problem = tuple[str, str]
@@ -130,9 +131,6 @@ RULES: Mapping[str, SubmissionRules] = {
         },
         problems=_modelarts,
     ),
-    "modelarts-v1": SubmissionRules(
-        problems=lambda _fields: [("api", "it submits no jobs; use api='modelarts'")]
-    ),
     # The characters of names are not documented.
     "qingcloud": SubmissionRules(
         rejected={
@@ -153,6 +151,7 @@ def check_submission(api: str, fields: Fields) -> None:
     :param fields: the arguments by name; None for those that are not given, :data:`UNKNOWN` for templates.
     :raises InvalidArgument: naming each argument that is missing, or that the API does not support.
     """
+    require(api, Capability.SUBMIT)
     rules = RULES[api]
     problems = [
         (name, hint) for name, hint in rules.rejected.items() if fields.get(name) not in (None, "", 0, {})

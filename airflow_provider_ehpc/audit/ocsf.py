@@ -1,7 +1,7 @@
-"""An operation as an event of the Open Cybersecurity Schema Framework: API Activity, class 6003.
+"""Convert an operation to an event of the Open Cybersecurity Schema Framework: API Activity, class 6003.
 
-Version 1.5.0 (2025-04-28), in which ``metadata.uid`` is the source's own id of the event; from 1.7.0 on it is
-another one.
+Version 1.5.0 (2025-04-28), in which ``metadata.uid`` is the source's own ID of the event; since 1.7.0 it is
+another ID.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Cloud:
     log: str
     time_field: str
     place: str
-    """True if an :attr:`OperationRecord.zone` of it is a zone or a region."""
+    """What :attr:`OperationRecord.zone` is called in OCSF: ``zone`` or ``region``."""
 
 
 _CLOUDS = {
@@ -44,7 +44,7 @@ _ACTIVITIES: dict[int, tuple[str, tuple[str, ...]]] = {
 _VERBS = {verb: number for number, (_, verbs) in _ACTIVITIES.items() for verb in verbs}
 _OTHER = (99, "Other")
 _STATUS_IDS = {OperationStatus.SUCCEEDED: 1, OperationStatus.FAILED: 2}
-# By the ids' prefixes, as both clouds' samples have them.
+# By the prefixes of the IDs in both clouds' samples.
 _RESOURCE_TYPES = {
     "cln": "node",
     "ehpc": "cluster",
@@ -85,8 +85,8 @@ def api_activity(record: OperationRecord) -> dict[str, Any]:
         "cloud": {"provider": cloud.vendor, cloud.place: record.zone},
         "api": {"operation": record.action, "service": {"name": cloud.service}},
         "actor": {"user": {"uid": record.operator} if record.operator else {"name": "unknown"}},
-        # Required, and neither log has it: where the request came from. QingCloud names the machine that
-        # carried the operation out.
+        # Required: where the request came from. Neither log has this. QingCloud names the machine that
+        # carried out the operation.
         "src_endpoint": {"name": record.node or "unknown"},
         "resources": [_resource(uid) for uid in record.resources],
         "raw_data": json.dumps(dict(record.raw), ensure_ascii=False),

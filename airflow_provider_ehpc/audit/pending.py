@@ -1,8 +1,7 @@
-"""Operations that had not ended when their window was read, and what became of them.
+"""Follow operations that had not ended when their window was read.
 
-A window's manifest names them. The run of the next window reads each again and writes those that have
-ended beside its own records; a reader of the files uses, of each (zone, uid), the record that changed
-last.
+A window's manifest names them. The run of the next window reads each again and writes those that have ended
+beside its own records. A reader of the files uses the record of each (zone, uid) that changed last.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from airflow_provider_ehpc.apis.operation import OperationRecord, OperationSourc
 from airflow_provider_ehpc.audit.window import Meter
 
 CARRIED_FOR = timedelta(days=7)
-"""After this, an operation that never ended is not read any more: each costs a request in every window."""
+"""An operation that has not ended by then is not read any more: each takes a request in every window."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingOperation:
-    """What it takes to ask for an operation again."""
+    """The fields that are needed to read an operation again."""
 
     uid: str
     operation_id: str
     time: datetime
 
     def as_dict(self) -> dict[str, str]:
-        """Return it as JSON-ready data; :meth:`from_dict` is the way back."""
+        """Return the operation as JSON-ready data; :meth:`from_dict` reads it."""
         return {"uid": self.uid, "operation_id": self.operation_id, "time": self.time.isoformat()}
 
     @classmethod
@@ -40,17 +39,17 @@ class PendingOperation:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What became of carried operations: those that have ended, those that have not, those given up."""
+    """The outcome of carried operations: those that have ended, those that have not, and those given up."""
 
     ended: tuple[OperationRecord, ...] = ()
     pending: tuple[PendingOperation, ...] = ()
     lost: tuple[PendingOperation, ...] = ()
-    """Unknown to the cloud by now, or older than :data:`CARRIED_FOR`."""
+    """Operations that are now unknown to the cloud, or older than :data:`CARRIED_FOR`."""
     requests: int = 0
 
 
 def pending_of(records: Iterable[OperationRecord]) -> tuple[PendingOperation, ...]:
-    """Return those of a window's operations that have not ended."""
+    """Return the operations of a window that have not ended."""
     return tuple(
         PendingOperation(record.uid, record.operation_id, record.time)
         for record in records
@@ -61,9 +60,9 @@ def pending_of(records: Iterable[OperationRecord]) -> tuple[PendingOperation, ..
 def complete(
     source: OperationSource, carried: Iterable[PendingOperation], *, now: datetime
 ) -> Flow[Completion]:
-    """Ask for each carried operation again.
+    """Read each carried operation again.
 
-    :param now: the time, aware.
+    :param now: the current time, aware.
     """
     meter = Meter()
     ended, pending, lost = [], [], []

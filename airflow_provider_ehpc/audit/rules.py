@@ -1,4 +1,4 @@
-"""Rules for operations, written as plain data in a DAG file."""
+"""Read rules for operations, written as plain data in a DAG file, and apply them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ANY = ("*",)
 
 
 class Effect(StrEnum):
-    """What a broken rule does to the task."""
+    """The effect of a violated rule on the task."""
 
     WARN = "warn"
     FAIL = "fail"
@@ -29,7 +29,7 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Hours of the week: ``mon-fri 08:00-18:00``. The end is not included; a night may span midnight."""
+    """Hours of the week: ``mon-fri 08:00-18:00``. The end is excluded; the hours may span midnight."""
 
     begin: time
     end: time
@@ -40,7 +40,7 @@ class Hours:
     def parse(cls, text: str, zone: tzinfo) -> Hours:
         """Read ``08:00-18:00`` or ``mon-fri 08:00-18:00``.
 
-        :raises InvalidArgument: for any other text.
+        :raises InvalidArgument: if the text has another form.
         """
         match = re.fullmatch(
             r"(?:([a-z]{3})(?:-([a-z]{3}))?\s+)?(\d\d:\d\d)-(\d\d:\d\d)", text.strip().lower()
@@ -70,16 +70,16 @@ class Hours:
         clock, day = local.time(), local.weekday()
         if self.begin < self.end:
             return day in self.days and self.begin <= clock < self.end
-        # After midnight the hours are still those of the day before.
+        # After midnight, the hours belong to the previous day.
         return (day in self.days and clock >= self.begin) or ((day - 1) % 7 in self.days and clock < self.end)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule on the operations that its globs and statuses select.
+    """A rule for the operations that its globs and statuses select.
 
-    One of them breaks it if its operator is not among ``operators`` or its time not within ``hours``; a rule
-    that gives neither forbids what it selects. Globs are those of a shell and mind the case.
+    An operation violates it if its operator is not among ``operators`` or its time is not within ``hours``. A
+    rule with neither forbids every operation that it selects. Globs are those of a shell and case-sensitive.
     """
 
     name: str
@@ -104,12 +104,10 @@ class Rule:
         known = {"name", "action", "resource", "status", "operator", "hours", "time_zone", "effect"}
         unknown = sorted(fields.keys() - known)
         if unknown:
-            raise InvalidArgument(
-                f"rules: there is no {unknown[0]!r} in a rule, only {', '.join(sorted(known))}"
-            )
+            raise InvalidArgument(f"rules: unknown key {unknown[0]!r}; a rule has {', '.join(sorted(known))}")
         name = str(fields.get("name") or "")
         if not name:
-            raise InvalidArgument("rules: a rule needs a name, for its messages")
+            raise InvalidArgument("rules: a rule needs a 'name' for its messages")
         return cls(
             name=name,
             actions=_globs(fields, "action") or _ANY,
@@ -126,7 +124,7 @@ class Rule:
         return (
             record.status in self.statuses
             and _matches(record.action, self.actions)
-            # An operation that names no resource is only within a rule on all of them.
+            # An operation without resources is selected only by a rule for all resources.
             and any(_matches(resource, self.resources) for resource in record.resources or ("",))
         )
 
@@ -134,19 +132,20 @@ class Rule:
         """Return in words how an operation violates the rule; empty if it does not."""
         if not self.selects(record):
             return ""
-        who = record.operator or "somebody unnamed"
+        who = record.operator or "unknown user"
         if self.operators is None and self.hours is None:
             return f"{who}: action is not allowed for anyone"
         if self.operators is not None and not _matches(record.operator, self.operators):
             return f"{who}: action is not allowed for this user"
         if self.hours is not None and record.time not in self.hours:
-            return f"{who} did it at {record.time.astimezone(self.hours.zone).isoformat()}, out of hours"
+            local = record.time.astimezone(self.hours.zone).isoformat()
+            return f"{who}: outside of the allowed hours, at {local}"
         return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """An operation that breaks a rule."""
+    """An operation that violates a rule."""
 
     rule: str
     effect: Effect
@@ -165,10 +164,10 @@ class Violation:
 def judge(
     rules: Sequence[Rule], records: Iterable[OperationRecord], ended: Iterable[OperationRecord] = ()
 ) -> tuple[Violation, ...]:
-    """Hold every operation against every rule.
+    """Check every operation against every rule.
 
-    :param ended: operations of earlier windows that have ended since. They were judged when they were in
-        progress; now only the rules count that were not about them then.
+    :param ended: operations of earlier windows that have ended since. They were checked while they were in
+        progress, so only the rules apply that do not select operations in progress.
     """
     now_only = [rule for rule in rules if OperationStatus.IN_PROGRESS not in rule.statuses]
     return tuple(
@@ -194,7 +193,7 @@ def _word(kind: type[E], key: str, word: Any) -> E:
         if str(word).strip().casefold() == member.value.casefold():
             return member
     words = ", ".join(member.value.lower() for member in kind)
-    raise InvalidArgument(f"{key}: there is no {word!r}, only {words}")
+    raise InvalidArgument(f"{key}: unknown value {word!r}; expected one of {words}")
 
 
 def _zone(fields: Mapping[str, Any]) -> tzinfo:
@@ -202,4 +201,4 @@ def _zone(fields: Mapping[str, Any]) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
-        raise InvalidArgument(f"time_zone: there is no {name!r}") from None
+        raise InvalidArgument(f"time_zone: unknown time zone {name!r}") from None

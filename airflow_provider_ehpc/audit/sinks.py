@@ -1,8 +1,8 @@
-"""Writing an audited window down, so that a reader finds all of it or nothing.
+"""Write an audited window so that a reader finds either all of it or nothing.
 
-A window has a data file a format and a manifest, named after the log and the window: a rerun replaces them.
-Each appears whole or not at all. The manifest comes last and holds the data files' SHA-256; a data file that
-does not match its manifest was written by a run that did not come to its end.
+A window has a data file for each format and a manifest, named after the log and the window: a rerun replaces
+them. Each file appears completely or not at all. The manifest comes last and contains the data files'
+SHA-256; a data file that does not match its manifest was written by a run that did not finish.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ FORMATS: dict[str, Callable[[OperationRecord], dict[str, Any]]] = {
     "jsonl": OperationRecord.as_dict,
     "ocsf": api_activity,
 }
-"""One JSON object a line: the operation with its row as it arrived, or an OCSF event."""
+"""One JSON object per line: the operation with its row as the API returned it, or an OCSF event."""
 
 _SUFFIXES = {"jsonl": ".jsonl", "ocsf": ".ocsf.jsonl"}
 _MANIFEST = ".manifest.json"
 
-# Stores in which an object appears when it was sent whole. There is no renaming in them, only copying and
-# deleting, and deleting is what a bucket for audits often forbids.
+# Stores in which an object appears only once it is sent completely. They cannot rename, only copy and delete,
+# and buckets for audits often forbid deleting.
 _WHOLE_OBJECT_STORES = frozenset(
     {"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oss", "s3", "s3a", "wasb", "wasbs"}
 )
 
 
 class StorePath(Protocol):
-    """What is used of a ``pathlib.Path`` or an ``ObjectStoragePath``."""
+    """The part of ``pathlib.Path`` and ``ObjectStoragePath`` that is used here."""
 
     @property
     def name(self) -> str: ...
@@ -61,28 +61,28 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class AuditSummary:
-    """The result of an audit and its files. The counts are of the window's own operations."""
+    """The result of an audit and its files. The counts are those of the window's own operations."""
 
     scope: str
     window: Window
     records: int
     completed: int
-    """Operations of earlier windows that have ended since; written to the same files."""
+    """Operations of earlier windows that have ended since. They are written to the same files."""
     pending: int
-    """Operations, of this window and earlier ones, that the next window's run reads again."""
+    """Operations of this window and earlier ones that the run of the next window reads again."""
     lost: int
-    """Operations of earlier windows whose end will not be known."""
+    """Operations of earlier windows whose end stays unknown."""
     by_status: Mapping[str, int] = field(default_factory=dict)
     by_action: Mapping[str, int] = field(default_factory=dict)
     by_operator: Mapping[str, int] = field(default_factory=dict)
     violations: Mapping[str, int] = field(default_factory=dict)
-    """How often each rule was broken."""
+    """The number of violations of each rule."""
     requests: int = 0
     files: tuple[WrittenFile, ...] = ()
     manifest: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
+        """Return the summary as JSON-ready data."""
         fields = asdict(self)
         fields["window"] = {"start": self.window.start.isoformat(), "end": self.window.end.isoformat()}
         fields["files"] = list(fields["files"])
@@ -90,14 +90,14 @@ class AuditSummary:
 
 
 def carried_operations(directory: StorePath, scope: str, window: Window) -> tuple[PendingOperation, ...]:
-    """Return the operations that the window before left unfinished: by its manifest in ``directory``.
+    """Return the operations that the previous window left unfinished, from its manifest in ``directory``.
 
-    The window before is the one that ends where this one starts. If it was not audited, nothing is carried.
+    The previous window is the one that ends where this one starts. If it was not audited, nothing is carried.
     """
     found: dict[str, PendingOperation] = {}
     for path in directory.glob(f"{file_name(scope)}_*_{stamp(window.start)}{_MANIFEST}"):
         fields = json.loads(path.read_bytes())
-        if fields["scope"] != scope:  # another one, whose name goes on behind this one's
+        if fields["scope"] != scope:  # another scope, whose name begins with this one's
             continue
         for operation in map(PendingOperation.from_dict, fields["pending_operations"]):
             found[operation.uid] = operation
@@ -113,15 +113,15 @@ def write_audit(
     violations: Sequence[Violation] = (),
     formats: Sequence[str] = ("jsonl",),
 ) -> AuditSummary:
-    """Write what was read to ``directory``, and return a summary.
+    """Write the records to ``directory`` and return a summary.
 
-    :param scope: the source's.
-    :param formats: of :data:`FORMATS`; one data file each.
-    :raises InvalidArgument: for an unknown format, or none.
+    :param scope: the scope of the source.
+    :param formats: names of :data:`FORMATS`; one data file each.
+    :raises InvalidArgument: if a format is unknown, or there is none.
     """
     for name in formats or ("",):
         if name not in FORMATS:
-            raise InvalidArgument(f"formats: there is no {name!r}, only {', '.join(FORMATS)}")
+            raise InvalidArgument(f"formats: unknown format {name!r}; expected {' or '.join(FORMATS)}")
     completion = completion or Completion()
     records = reading.records
     pending = (*completion.pending, *pending_of(records))
@@ -158,11 +158,11 @@ def write_audit(
 
 
 def write_whole(path: Any, data: bytes) -> None:
-    """Write a file so that there is, at every moment and whatever dies, the old one or the new one."""
+    """Write a file so that at every moment, whatever fails, either the old or the new one exists."""
     if getattr(path, "protocol", "") in _WHOLE_OBJECT_STORES:
         path.write_bytes(data)
         return
-    # A name of its own: a run that was given up and its retry may be writing at the same time.
+    # A unique name: an abandoned run and its retry may be writing at the same time.
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         part.write_bytes(data)

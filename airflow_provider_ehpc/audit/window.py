@@ -1,18 +1,18 @@
-"""Read the operations of a window completely, or failing.
+"""Read all operations of a window, or fail.
 
-The logs of these clouds offer pages and a total, but no cursor, no snapshot and no order among rows of one
-second. Rows appear late and change. What holds here in spite of that:
+The logs of these clouds have pages and a total, but no cursor, no snapshot and no order among rows of the
+same second. Rows appear late and change. Invariants:
 
-* A pass over the pages of a stretch counts only if its unique ids are as many as its rows and as the total
-  that every page reported. Pages alone would lose a row for each one they repeat, and removing the repeated
-  ones would only hide the loss.
-* A stretch for which that does not hold is read again until the ids of all its passes are as many as the
-  total, and halved if they do not become so. A window that was not read in one pass has its total requested
-  once more at the end, so that a row which came meanwhile is noticed.
-* Every request reaches a second beyond its stretch on both sides, because no cloud documents whether its
-  bounds belong to it. What lies beyond the window is dropped at the end, by the records' own times.
-* A record from outside of the request's bounds is an error: the server understood another request.
-* Rows that come later than the settle time, after the reading, cannot be seen by any reader.
+* A pass over the pages of a stretch of time counts only if it has as many unique IDs as rows, and as many as
+  the total that every page reports. For each row that pages repeat, they lose another one; dropping the
+  repeated rows would only hide the loss.
+* Otherwise, the stretch is read again until the passes together have as many IDs as the total. If that fails,
+  it is halved. If a window was not read in one pass, its total is requested again at the end, to detect rows
+  that appeared meanwhile.
+* Every request extends a second beyond its stretch on both sides, because no cloud documents whether its
+  bounds are included. Records outside of the window are dropped at the end, by their own times.
+* A record outside of the request's bounds is an error: the server understood the request differently.
+* No reader can see rows that appear after the reading, later than the settle time.
 """
 
 from __future__ import annotations
@@ -28,28 +28,29 @@ from airflow_provider_ehpc.apis.operation import OperationPage, OperationRecord,
 
 T = TypeVar("T")
 
-SETTLE = timedelta(minutes=5)
-"""How long after its end a window may still get rows."""
+AUDIT_SETTLE_TIME = timedelta(minutes=5)
+"""Time after its end in which a window may still get rows."""
 REQUEST_LIMIT = 1500
-"""Requests one window may take. A new QingCloud account has 2,000 an hour, for everything."""
+"""Requests for one window, at most. A new QingCloud account has 2,000 per hour in total."""
 
 _PAD = 1
 _PAGES_A_PASS = 6
-"""A longer stretch is halved at once: one busy second in it would make the whole pass worthless."""
+"""A stretch with more pages is halved at once: one busy second in it would make the whole pass useless."""
 _PASSES = 8
-"""Passes over a stretch before it is halved. Five on average gather 160 rows of one second."""
+"""Passes over a stretch before it is halved. On average, five collect 160 rows of one second."""
 _LAST_PASSES = 25
-"""Passes over what cannot be halved. Of 900 rows in random order they miss one in a hundred million times."""
+"""Passes over a stretch that cannot be halved. With 900 rows in random order, they miss one with a
+probability of 1 in 100 million."""
 _ROUNDS = 3
 
 
 class WindowIncomplete(ApiError):
-    """The window could not be read so that nothing is missing. Nothing of it should be used."""
+    """The window could not be read completely. Its records must not be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditReading:
-    """All operations of a window, oldest first, and how many requests it took to read them."""
+    """All operations of a window, oldest first, and the number of requests for them."""
 
     window: Window
     records: tuple[OperationRecord, ...]
@@ -61,14 +62,14 @@ def read_window(
     window: Window,
     *,
     now: datetime,
-    settle: timedelta = SETTLE,
+    settle: timedelta = AUDIT_SETTLE_TIME,
     request_limit: int = REQUEST_LIMIT,
 ) -> Flow[AuditReading]:
     """Read every operation that began in ``window``.
 
-    :param now: the time, aware.
-    :raises InvalidArgument: for a window in the future, too long, or not settled yet.
-    :raises WindowIncomplete: if completeness could not be reached.
+    :param now: the current time, aware.
+    :raises InvalidArgument: if the window is in the future, too long, or not settled yet.
+    :raises WindowIncomplete: if the window cannot be read completely.
     """
     window.check(now)
     if now < window.end + settle:
@@ -85,14 +86,14 @@ def read_window(
 
 
 class Meter:
-    """Counts the requests of flows, and ends one that takes too many."""
+    """Count the requests of flows, and end a flow that takes too many."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.requests = 0
         self._limit = limit
 
     def count(self, flow: Flow[T]) -> Flow[T]:
-        """Return a flow that does what ``flow`` does, counted."""
+        """Run ``flow`` and count its requests."""
         step: partial[Any] = partial(next, flow)
         while True:
             try:
@@ -102,8 +103,8 @@ class Meter:
                 return result
             if self._limit is not None and self.requests >= self._limit:
                 raise WindowIncomplete(
-                    f"the window is not read after {self.requests} requests",
-                    hint="Take shorter windows, or raise the limit of requests if your quota allows it.",
+                    f"the window is incomplete after {self.requests} requests",
+                    hint="Use shorter windows, or raise request_limit if your quota allows it.",
                 )
             self.requests += 1
             try:
@@ -127,16 +128,16 @@ class _Reader:
             if (yield from self._page(start, end, 0)).total == len(self._found):
                 return self._found.values()
         raise WindowIncomplete(
-            f"operations appear or vanish while the window is read; in {_ROUNDS} rounds their number never "
-            "stayed the same",
+            f"operations appear or vanish while the window is read: their number changed in each of "
+            f"{_ROUNDS} rounds",
             hint="A longer settle time lets late operations appear before the window is read.",
         )
 
     def _stretch(self, start: int, end: int) -> Flow[bool]:
-        """Gather what began from ``start`` until before ``end``; return True if one pass was enough."""
+        """Collect the operations from ``start`` until before ``end``; return True if one pass was enough."""
         first = yield from self._page(start, end, 0)
         pages = -(-first.total // self._source.page_size)
-        # What stands on one page cannot be put in disorder by paging.
+        # Paging cannot disorder the rows of a single page.
         divisible = pages > 1 and end - start > 1
         if not divisible or pages <= _PAGES_A_PASS:
             passes = _PASSES if divisible else _LAST_PASSES
@@ -147,7 +148,7 @@ class _Reader:
                 raise WindowIncomplete(
                     f"of the {first.total} operations between {start} and {end} (epoch seconds), some are "
                     f"missing from every one of {passes} passes over them, or some are named twice",
-                    hint="The cloud's answers contradict one another; its support may know why.",
+                    hint="The API's responses contradict each other: contact the cloud's support.",
                 )
         middle = (start + end) // 2
         yield from self._stretch(start, middle)
@@ -197,15 +198,15 @@ class _Reader:
         for record in page.records:
             if not asked_from <= record.time.timestamp() < asked_to + 1:
                 raise UnexpectedResponse(
-                    f"asked for operations between {asked_from} and {asked_to} (epoch seconds), the cloud "
-                    f"named {record.operation_id}, which began at {record.time.isoformat()}: it filters by "
-                    "another time or not at all, so no window can be read"
+                    f"the API returned {record.operation_id}, which began at {record.time.isoformat()}, for "
+                    f"a request from {asked_from} to {asked_to} (epoch seconds): it filters by another time "
+                    "or not at all, so no window can be read"
                 )
         return page
 
 
 def _newer(one: OperationRecord, other: OperationRecord) -> OperationRecord:
-    """Return the newer of two records of an operation: the later changed, else ``other``."""
+    """Return the newer of two records of an operation: the one that changed later, otherwise ``other``."""
     return one if (one.changed_at or one.time) > (other.changed_at or other.time) else other
 
 

@@ -1,5 +1,5 @@
-"""A local cloud: the APIs over HTTP, with real jobs behind them.
+"""A local cloud: the APIs over HTTP, with real jobs.
 
-``cluster`` and ``schedulers`` run jobs and know no API; a package a cloud (``aliyun``) says how its API
-talks about them; ``gateway`` stands between HTTP and both, and makes the faults that a test asks for.
+``cluster`` and ``schedulers`` run jobs and know no API. One package per cloud, such as ``aliyun``, implements
+its APIs. ``gateway`` connects both to HTTP and injects faults. ``services`` lists the clouds.
 """

@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_ehpc.emulator``: run the local cloud until it is interrupted."""
+"""Run the local cloud until it is interrupted: ``python -m airflow_provider_ehpc.emulator``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import signal
 import sys
 from pathlib import Path
 
-from airflow_provider_ehpc.emulator.aliyun.spelling import SPELLINGS
+from airflow_provider_ehpc.emulator.aliyun.dialect import DIALECTS
 from airflow_provider_ehpc.emulator.server import SCHEDULERS, Emulator
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_ehpc.emulator",
-        description="A local cloud for airflow-provider-ehpc: APIs over HTTP, with real jobs behind.",
+        description="Run a local cloud for airflow-provider-ehpc: the APIs over HTTP, with real jobs.",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)"
@@ -26,16 +26,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--directory",
         type=Path,
-        help="where jobs, logs and keys are stored; jobs then outlive the emulator "
+        help="directory for state, jobs, logs and keys; jobs then outlive the emulator "
         "(default: a temporary directory with one sample job, removed at the end with all jobs)",
     )
     parser.add_argument(
-        "--scheduler", choices=SCHEDULERS, default="local", help="what runs the jobs (default: %(default)s)"
+        "--scheduler", choices=SCHEDULERS, default="local", help="how jobs are run (default: %(default)s)"
     )
     parser.add_argument(
         "--spelling",
-        choices=sorted(SPELLINGS),
-        help="whose job ids and states E-HPC uses (default: slurm with --scheduler slurm, else pbs)",
+        choices=sorted(DIALECTS),
+        help="form of E-HPC's job IDs and states (default: slurm with --scheduler slurm, else pbs)",
     )
     parser.add_argument(
         "--slots", type=int, default=16, help="cores of the local scheduler (default: %(default)s)"
@@ -67,7 +67,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         for kind, connection in emulator.connections.items():
             value = shlex.quote(json.dumps(connection))
             print(f"export AIRFLOW_CONN_{kind.upper()}_DEFAULT={value}", flush=True)
-        # The admin endpoints need it: Authorization: Bearer $EHPC_EMULATOR_SECRET
+        # For the admin endpoints: Authorization: Bearer $EHPC_EMULATOR_SECRET
         print(f"export EHPC_EMULATOR_SECRET={shlex.quote(emulator.admin_secret)}", flush=True)
         if arguments.directory is None:
             job_id = await emulator.submit_sample()

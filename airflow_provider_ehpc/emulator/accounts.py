@@ -1,4 +1,4 @@
-"""Who may ask the cloud for what: access keys, temporary keys with their tokens, denied actions."""
+"""Manage the accounts of the clouds: access keys, temporary keys with tokens, denied operations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FACT = "accounts"
 
 @dataclass(frozen=True, slots=True)
 class CloudAccount:
-    """An access key and what it is not allowed to do."""
+    """An access key and the operations it may not call."""
 
     access_key_id: str
     secret: str
@@ -26,18 +26,18 @@ class CloudAccount:
     expires_at: float | None = None
     """Epoch seconds; None for a key that is not temporary."""
     denied: tuple[str, ...] = ()
-    """Operations, by their names in the API."""
+    """Names of operations, as in the API."""
 
     @property
     def credentials(self) -> Credentials:
-        """What a client signs with."""
+        """The credentials that a client signs with."""
         return Credentials(self.access_key_id, self.secret, self.security_token)
 
 
 class Accounts:
-    """The cloud's access keys. The first is made with the directory and stays the same over restarts.
+    """The access keys. The first is created with the directory and stays the same after a restart.
 
-    Keys are drawn at random: whoever has one can run commands as the user of the emulator.
+    Keys are random, because anybody who has one can run commands as the user of the emulator.
     """
 
     def __init__(self, store: Store) -> None:
@@ -51,29 +51,29 @@ class Accounts:
 
     @property
     def first(self) -> CloudAccount:
-        """The account that a connection gets."""
+        """The account of the emulator's connections."""
         return next(iter(self._accounts.values()))
 
     def find(self, access_key_id: str) -> CloudAccount | None:
-        """Return the account of a key."""
+        """Return the account of a key; None if the key is unknown."""
         return self._accounts.get(access_key_id)
 
     def add(self, *, denied: tuple[str, ...] = ()) -> CloudAccount:
-        """Make an account that may do everything but ``denied``."""
-        return self._keep(CloudAccount("LTAI5t" + _draw(18), _draw(30), denied=denied))
+        """Create an account that may call all operations except ``denied``."""
+        return self._save(CloudAccount("LTAI5t" + _draw(18), _draw(30), denied=denied))
 
     def issue_token(self, *, seconds: float = 3600, denied: tuple[str, ...] = ()) -> CloudAccount:
-        """Make a temporary key, as the token service does; negative ``seconds`` make an expired one."""
+        """Create a temporary key, as a token service does; with negative ``seconds`` it has expired."""
         account = CloudAccount("STS." + _draw(25), _draw(44), _draw(96), time.time() + seconds, denied)
-        return self._keep(account)
+        return self._save(account)
 
     def deny(self, *operations: str) -> None:
-        """Take from the first account the right to ``operations`` and give back all others."""
-        self._keep(dataclasses.replace(self.first, denied=operations))
+        """Deny the first account these operations and allow it all others."""
+        self._save(dataclasses.replace(self.first, denied=operations))
 
-    def _keep(self, account: CloudAccount) -> CloudAccount:
+    def _save(self, account: CloudAccount) -> CloudAccount:
         self._accounts[account.access_key_id] = account
-        self._store.set_fact(_FACT, [dataclasses.asdict(kept) for kept in self._accounts.values()])
+        self._store.set_fact(_FACT, [dataclasses.asdict(each) for each in self._accounts.values()])
         return account
 
 

@@ -1,6 +1,6 @@
-"""Endpoints for the user of the emulator: inject faults, read requests and operations, change a job's log.
+"""Serve the admin endpoints: inject faults, read requests and operations, change the log of a job.
 
-Every request needs the secret that the emulator prints when it starts, as ``Authorization: Bearer <secret>``.
+Every request must send the secret that the emulator prints at its start: ``Authorization: Bearer <secret>``.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.faults import Fault, Faults
 from airflow_provider_ehpc.emulator.journal import Journal
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
-from airflow_provider_ehpc.emulator.operations import CLOUDS, EmulatedOperation
+from airflow_provider_ehpc.emulator.operations import EmulatedOperation
 from airflow_provider_ehpc.emulator.records import read_record, read_value
 
 PREFIX = "/_emulator"
 _MAX_LIFE = 10 * 366 * 86_400
-"""Seconds that a temporary key may live or have been expired for."""
+"""The largest lifetime of a temporary key in seconds, and the largest time since it expired."""
 _Body = dict[str, Any]
-_Answer = tuple[int, Any]
-"""HTTP status, and what is sent as JSON; None for no body."""
+_Result = tuple[int, Any]
+"""HTTP status and JSON-ready body; None for no body."""
 
 
 class Admin:
     """The endpoints under ``/_emulator``.
 
-    :param secret: what a request has to send.
+    :param secret: required in every request.
     :param change_log: see :meth:`~airflow_provider_ehpc.emulator.server.Emulator.change_log`.
     """
 
@@ -68,45 +68,45 @@ class Admin:
         ):
             app.router.add_route(method, f"{PREFIX}/{path}", self._guarded(endpoint))
 
-    def list_faults(self, body: _Body) -> _Answer:
-        """List the faults that may still happen."""
+    def list_faults(self, body: _Body) -> _Result:
+        """List the active faults."""
         return 200, [dataclasses.asdict(fault) for fault in self._faults.pending()]
 
-    def add_fault(self, body: _Body) -> _Answer:
-        """Inject a fault: the fields of :class:`~airflow_provider_ehpc.emulator.faults.Fault`."""
+    def add_fault(self, body: _Body) -> _Result:
+        """Inject a fault with the fields of :class:`~airflow_provider_ehpc.emulator.faults.Fault`."""
         fault = read_record(Fault, body)
         self._faults.add(fault)
         return 201, dataclasses.asdict(fault)
 
-    def clear_faults(self, body: _Body) -> _Answer:
+    def clear_faults(self, body: _Body) -> _Result:
         """Remove all faults."""
         self._faults.clear()
         return 204, None
 
-    def list_requests(self, body: _Body) -> _Answer:
+    def list_requests(self, body: _Body) -> _Result:
         """Return counts by operation and outcome, and the last requests."""
         recent = [dataclasses.asdict(record) for record in self._journal.recent]
         return 200, {"counts": self._journal.counts, "recent": recent}
 
-    def clear_requests(self, body: _Body) -> _Answer:
-        """Forget all requests."""
+    def clear_requests(self, body: _Body) -> _Result:
+        """Clear the journal of requests."""
         self._journal.clear()
         return 204, None
 
-    def add_account(self, body: _Body) -> _Answer:
-        """Create an access key that is denied the operations in ``denied``."""
+    def add_account(self, body: _Body) -> _Result:
+        """Create an access key that may not call the operations in ``denied``."""
         return 201, _key(self._accounts.add(denied=_denied(body, {"denied"})))
 
-    def issue_token(self, body: _Body) -> _Answer:
-        """Create a temporary key for ``seconds``, denied the operations in ``denied``."""
+    def issue_token(self, body: _Body) -> _Result:
+        """Create a temporary key for ``seconds`` that may not call the operations in ``denied``."""
         denied = _denied(body, {"seconds", "denied"})
         seconds = read_value(float, body, "seconds", 3600)
         if abs(seconds) > _MAX_LIFE:
-            raise ValueError(f"seconds: {seconds} is more than {_MAX_LIFE}")
+            raise ValueError(f"seconds: {seconds} is out of range; use -{_MAX_LIFE} to {_MAX_LIFE}")
         return 201, _key(self._accounts.issue_token(seconds=seconds, denied=denied))
 
-    def change_log(self, body: _Body) -> _Answer:
-        """Change the log of ``job_id``: ``change`` is append (of ``text``), truncate or rotate."""
+    def change_log(self, body: _Body) -> _Result:
+        """Change the log of ``job_id``. ``change`` is append (adds ``text``), truncate or rotate."""
         _only(body, {"job_id", "change", "text", "stream"})
         job_id, change, text, stream = (
             read_value(str, body, name, default)
@@ -115,23 +115,23 @@ class Admin:
         self._change_log(job_id, change, text.encode(), stream)
         return 204, None
 
-    def list_operations(self, body: _Body) -> _Answer:
-        """List what was done through the API of any cloud, as far as the clouds' logs show it now."""
+    def list_operations(self, body: _Body) -> _Result:
+        """List the visible operations of all clouds."""
         log = self._operation_log
-        return 200, [dataclasses.asdict(row) for cloud in CLOUDS for row in log.read(cloud)]
+        return 200, [dataclasses.asdict(row) for cloud in log.clouds for row in log.read(cloud)]
 
-    def add_operations(self, body: _Body) -> _Answer:
-        """Write ``operations`` into the log: each the fields of an
-        :class:`~airflow_provider_ehpc.emulator.operations.Operation`.
+    def add_operations(self, body: _Body) -> _Result:
+        """Add ``operations`` to the log, each with the fields of
+        :class:`~airflow_provider_ehpc.emulator.operations.EmulatedOperation`.
         """
         _only(body, {"operations"})
         rows = [read_record(EmulatedOperation, fields) for fields in read_value(list, body, "operations", [])]
         return 201, [row.id for row in self._operation_log.add(rows)]
 
     def _guarded(
-        self, endpoint: Callable[[_Body], _Answer]
+        self, endpoint: Callable[[_Body], _Result]
     ) -> Callable[[web.Request], Awaitable[web.Response]]:
-        """Return the handler of an endpoint: checks the secret, reads the body, and words bad requests."""
+        """Return a handler that checks the secret, reads the body and turns errors into responses."""
 
         async def handle(request: web.Request) -> web.Response:
             sent = request.headers.get("Authorization", "").encode(errors="replace")
@@ -143,14 +143,14 @@ class Admin:
                 )
             body = await _body(request) if request.method == "POST" else {}
             try:
-                status, answer = endpoint(body)
+                status, result = endpoint(body)
             except KeyError as error:
-                raise web.HTTPBadRequest(text=f"job_id: there is no job {error}\n") from None
+                raise web.HTTPBadRequest(text=f"job_id: unknown job {error}\n") from None
             except ValueError as error:
                 raise web.HTTPBadRequest(text=f"{error}\n".encode(errors="replace").decode()) from None
             except OSError as error:
                 raise web.HTTPBadRequest(text=f"{error.filename}: {error.strerror}\n") from None
-            return web.Response(status=204) if answer is None else web.json_response(answer, status=status)
+            return web.Response(status=204) if result is None else web.json_response(result, status=status)
 
         return handle
 
@@ -176,11 +176,11 @@ def _only(body: _Body, names: set[str]) -> None:
 
 async def _body(request: web.Request) -> _Body:
     if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="send application/json\n")
+        raise web.HTTPUnsupportedMediaType(text="expected Content-Type: application/json\n")
     try:
         body = json.loads(await request.read() or b"{}")
     except (ValueError, RecursionError) as error:
-        raise web.HTTPBadRequest(text=f"the body is no JSON: {type(error).__name__}\n") from None
+        raise web.HTTPBadRequest(text=f"invalid JSON in the body: {type(error).__name__}\n") from None
     if not isinstance(body, dict):
-        raise web.HTTPBadRequest(text="send a JSON object\n")
+        raise web.HTTPBadRequest(text="expected a JSON object as the body\n")
     return body

@@ -1,4 +1,4 @@
-"""The jobs of a cluster and their life. What an API calls them is the API's business."""
+"""Run the jobs of a cluster. Nothing here depends on how an API names or describes a job."""
 
 from __future__ import annotations
 
@@ -20,48 +20,47 @@ log = logging.getLogger(__name__)
 
 
 class Cluster:
-    """Jobs in memory, each change written to the store before it can be seen.
+    """The jobs, in memory. Each change is saved in the store before it becomes visible.
 
-    All methods belong to the thread of the event loop; only the scheduler and the store work in others,
-    one call at a time, which :attr:`_turn` keeps true. Jobs are frozen, so what another thread got stays
-    as it was.
+    Call all methods in the thread of the event loop. Only the scheduler and the store run in other threads,
+    one call at a time, guarded by :attr:`_lock`. Jobs are frozen, so they never change under another thread.
     """
 
     def __init__(self, scheduler: Scheduler, store: Store, home: Path) -> None:
         self.home = home
         self.changes = 0
-        """How often a job was added or has changed."""
+        """Counts added and changed jobs."""
         self._scheduler = scheduler
         self._store = store
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._jobs: dict[int, dict[int | None, EmulatedJob]] = {}
         self._unfinished: dict[tuple[int, int | None], EmulatedJob] = {}
-        self._watch: asyncio.Task[None] | None = None
+        self._poll_loop: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
     async def open(self) -> None:
-        """Find again the jobs of an earlier run and begin to watch them."""
+        """Load the jobs of an earlier run and start to poll the scheduler."""
         for job in await asyncio.to_thread(self._store.load):
-            self._keep(job)
-        self._watch = asyncio.create_task(self._watching())
+            self._put(job)
+        self._poll_loop = asyncio.create_task(self._poll_forever())
 
     async def close(self, *, kill_jobs: bool) -> None:
-        """Stop watching; the jobs go on running, unless they are to end too."""
-        # Not cancelled: the scheduler may be at work in its thread.
+        """Stop polling. The jobs keep running unless ``kill_jobs`` is True."""
+        # The task is not cancelled, because the scheduler may be running in its thread.
         self._closing.set()
-        if self._watch:
-            await self._watch
-        async with self._turn:
+        if self._poll_loop:
+            await self._poll_loop
+        async with self._lock:
             if kill_jobs:
                 await asyncio.to_thread(self._scheduler.kill, list(self._unfinished.values()))
 
     async def submit(self, spec: JobSpec, post_command: str = "") -> EmulatedJob:
-        """Take a job, or an array of jobs, and return it.
+        """Submit a job or an array of jobs and return it.
 
-        :raises SubmissionRefused: where the scheduler does not take it.
+        :raises SubmissionRefused: if the scheduler rejects it.
         """
         spec = dataclasses.replace(spec, password=None, environment=dict(spec.environment))
-        async with self._turn:
+        async with self._lock:
             number = await asyncio.to_thread(
                 self._scheduler.submit, spec, post_command, max(self._jobs, default=0) + 1
             )
@@ -73,12 +72,12 @@ class Cluster:
                 jobs.append(EmulatedJob(submission, index, *paths, modified_at=now))
             await asyncio.to_thread(self._store.add, submission, jobs)
             for job in jobs:
-                self._keep(job)
+                self._put(job)
         return self._jobs[number].get(None) or self._whole(number)
 
     async def stop(self, job: EmulatedJob) -> None:
-        """Ask for the end of a job, or of all sub-jobs of an array."""
-        async with self._turn:
+        """Begin to stop a job, or all sub-jobs of an array."""
+        async with self._lock:
             keys = [part.key for part in self._jobs[job.number].values()] if job.whole_array else [job.key]
             now = time.time()
             stopping = [
@@ -88,11 +87,11 @@ class Cluster:
             ]
             await asyncio.to_thread(self._store.save, stopping)
             for part in stopping:
-                self._keep(part)
+                self._put(part)
             await asyncio.to_thread(self._scheduler.stop, stopping)
 
     def get(self, number: int, index: int | None = None) -> EmulatedJob | None:
-        """Return a job, a sub-job, or under an array's number the whole array; None where there is none."""
+        """Return a job, a sub-job, or for an array's number the whole array; None if it is unknown."""
         parts = self._jobs.get(number)
         if parts is None:
             return None
@@ -101,47 +100,47 @@ class Cluster:
         return parts.get(index)
 
     def jobs(self) -> Iterator[EmulatedJob]:
-        """Go through all jobs in the order of submission, an array before its sub-jobs."""
+        """Yield all jobs in the order of submission, an array before its sub-jobs."""
         for number, parts in self._jobs.items():
             if None not in parts:
                 yield self._whole(number)
             yield from parts.values()
 
-    async def _watching(self) -> None:
+    async def _poll_forever(self) -> None:
         while not self._closing.is_set():
-            async with self._turn:
+            async with self._lock:
                 if self._unfinished:
-                    await self._look()
+                    await self._poll()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._scheduler.interval)
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         try:
             held = {job.key: may_start(job, self._parts) for job in self._dependent()}
             released = [job for key, job in self._unfinished.items() if held.get(key, True)]
-            seen = await asyncio.to_thread(self._scheduler.poll, released)
+            polled = await asyncio.to_thread(self._scheduler.poll, released)
         except Exception:
-            # Whatever went wrong for a moment (a full disk, a scheduler that is down) must not end the watch.
-            log.exception("The scheduler could not be asked; it is asked again.")
+            # A passing problem (a full disk, a scheduler that is down) must not end the loop.
+            log.exception("Cannot poll the scheduler. Retrying every %s s.", self._scheduler.interval)
             return
         now = time.time()
-        seen += [
+        polled += [
             dataclasses.replace(self._unfinished[key], phase=Phase.CANCELLED, ended_at=now)
             for key, verdict in held.items()
             if verdict is False
         ]
         changed = [
             dataclasses.replace(job, modified_at=now if job.ended_at is None else job.ended_at)
-            for job in seen
+            for job in polled
             if job != self._jobs[job.number][job.index]
         ]
         if changed:
             await asyncio.to_thread(self._store.save, changed)
             for job in changed:
-                self._keep(job)
+                self._put(job)
 
     def _dependent(self) -> list[EmulatedJob]:
-        """Return the jobs that may have to wait for others."""
+        """Return the pending jobs with dependencies."""
         return [
             job
             for job in self._unfinished.values()
@@ -151,7 +150,7 @@ class Cluster:
     def _parts(self, number: int) -> list[EmulatedJob]:
         return list(self._jobs[number].values())
 
-    def _keep(self, job: EmulatedJob) -> None:
+    def _put(self, job: EmulatedJob) -> None:
         self.changes += 1
         self._jobs.setdefault(job.number, {})[job.index] = job
         if job.phase.ended:
@@ -160,7 +159,7 @@ class Cluster:
             self._unfinished[job.key] = job
 
     def _whole(self, number: int) -> EmulatedJob:
-        """Return an array as one job: begun with its first sub-job, ended with its last."""
+        """Return an array as one job. It starts with its first sub-job and ends with its last."""
         parts = list(self._jobs[number].values())
         starts = [part.started_at for part in parts if part.started_at is not None]
         ends = [part.ended_at for part in parts if part.ended_at is not None]
@@ -173,7 +172,7 @@ class Cluster:
             stdout,
             stderr,
             phase=phase,
-            # PBS reports that of the sub-job that ended last, whatever the others did.
+            # PBS reports the code of the sub-job that ended last.
             exit_code=max(parts, key=lambda part: part.ended_at or 0.0).exit_code if phase.ended else None,
             started_at=min(starts, default=None),
             ended_at=max(ends) if phase.ended and ends else None,

@@ -1,7 +1,7 @@
-"""Jobs that start only after others: DependsOn of E-HPC's serverless jobs.
+"""Let jobs wait for other jobs: DependsOn of E-HPC's serverless jobs.
 
-A dependency is kept in the job's options, so that it survives a restart. A dependency that can no longer be
-satisfied cancels the job, as Slurm does with ``kill_invalid_depend``; what E-HPC does is not documented.
+A dependency is in the job's options, so that it survives a restart. A dependency that can no longer be
+satisfied cancels the job, as Slurm does with ``kill_invalid_depend``. E-HPC does not document what it does.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
 OPTION = "emulator.depends_on"
-"""Name in :attr:`JobSpec.options` of a list of ``[type, number, index]``; only sub-tasks have an index."""
-# The types of E-HPC, and how sbatch calls them.
+"""Key in :attr:`JobSpec.options` of a list of ``[type, number, index]``; only sub-tasks have an index."""
+# The types of E-HPC and their names in sbatch.
 TYPES = {
     "AfterSucceeded": "afterok",
     "AfterFailed": "afternotok",
@@ -21,13 +21,13 @@ TYPES = {
     "AfterCorresponding": "aftercorr",
 }
 Parts = Callable[[int], Sequence[EmulatedJob]]
-"""Returns the sub-tasks of a job's number, or the job alone if it is no array."""
+"""Returns the sub-tasks of an array by its number, or the job alone if it is not an array."""
 
 
 def may_start(job: EmulatedJob, parts: Parts) -> bool | None:
-    """Return True if all dependencies are satisfied, False if one never will be, and None while it waits."""
+    """Return True if all dependencies are satisfied, False if one never can be, None if the job waits."""
     verdicts = [
-        _satisfied(kind, _meant(job, kind, parts(number), index))
+        _satisfied(kind, _others(job, kind, parts(number), index))
         for kind, number, index in job.spec.options.get(OPTION, ())
     ]
     return False if False in verdicts else None if None in verdicts else True
@@ -42,20 +42,22 @@ def sbatch_dependency(spec: JobSpec) -> str | None:
     return ",".join(words) or None
 
 
-def _meant(job: EmulatedJob, kind: str, parts: Iterable[EmulatedJob], index: int | None) -> list[EmulatedJob]:
+def _others(
+    job: EmulatedJob, kind: str, parts: Iterable[EmulatedJob], index: int | None
+) -> list[EmulatedJob]:
     parts = list(parts)
     if kind == "AfterCorresponding" and index is None and job.index is not None:
-        # Of a job that is no array, the whole job corresponds to each sub-task.
+        # A job that is not an array corresponds to each sub-task.
         return [part for part in parts if part.index in (None, job.index)] or parts
     return [part for part in parts if index is None or part.index == index]
 
 
 def _satisfied(kind: str, parts: Sequence[EmulatedJob]) -> bool | None:
     ended = [part.phase for part in parts if part.phase.ended]
-    wanted = {
+    satisfies = {
         "AfterFailed": lambda phase: phase is not Phase.COMPLETED,
         "AfterAny": lambda phase: True,
     }.get(kind, lambda phase: phase is Phase.COMPLETED)
-    if not all(map(wanted, ended)):
+    if not all(map(satisfies, ended)):
         return False
     return True if len(ended) == len(parts) else None

@@ -1,4 +1,4 @@
-"""Faults that a test or a user asks for, to see what a client makes of them."""
+"""Define the faults that tests and users can inject, to see how a client handles them."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ from airflow_provider_ehpc.emulator.operations import EmulatedStatus
 
 
 class FaultKind(StrEnum):
-    """What goes wrong. Each docstring names the fields of :class:`Fault` that the kind reads."""
+    """The kinds of faults. Each docstring names the fields of :class:`Fault` that the kind uses."""
 
     LATENCY = "latency"
-    """The answer comes ``seconds`` later."""
+    """The response is ``seconds`` late."""
     ERROR = "error"
-    """The API answers ``status`` with ``code`` and ``message``; nothing was done."""
+    """The API returns ``status`` with ``code`` and ``message``; the operation is not done."""
     THROTTLE = "throttle"
-    """As ERROR, by default 429 with the cloud's own code, with x-acs-retry-after of ``retry_after_ms``
-    milliseconds or Retry-After of ``retry_after`` seconds where given."""
+    """Like ERROR; by default 429 with the cloud's own code. ``retry_after_ms`` (milliseconds) sets
+    x-acs-retry-after, ``retry_after`` (seconds) sets Retry-After."""
     QUOTA = "quota"
-    """What comes faster than ``rate`` requests a second is refused as by THROTTLE; after a rest, the requests
-    of one second may come at once."""
+    """Requests beyond ``rate`` per second are throttled as by THROTTLE. After a pause, the requests of one
+    second may arrive at once."""
     RESET = "reset"
-    """The connection is reset instead of an answer; with ``effect`` the operation was done before."""
+    """The connection is reset instead of a response; with ``effect`` the operation is done before."""
     TRUNCATE = "truncate"
-    """The connection ends in the middle of the answer's body; the operation was done."""
+    """The connection ends in the middle of the response body; the operation is done."""
     HTML = "html"
-    """A proxy's HTML page comes with ``status`` (200 where 0); nothing was done."""
+    """A proxy returns an HTML page with ``status`` (0 means 200); the operation is not done."""
     HUGE = "huge"
-    """The answer carries ``size`` more bytes in a field that no client knows."""
+    """The response has ``size`` more bytes in a field that no client knows."""
     CLOCK = "clock"
     """The cloud's clock is ``seconds`` ahead, in its checks and in its Date header."""
     INVISIBLE = "invisible"
-    """A job is unknown in its first ``seconds``."""
+    """A job is unknown for ``seconds`` after its submission."""
     STATE = "state"
     """A job's state is ``word``."""
     LOG_SIZE = "log_size"
-    """A log's sizes are all 0, or with ``word="stale"`` those that the request before should have told."""
+    """The sizes of a log are 0, or with ``word="stale"`` those of the previous request."""
     DRIFT = "drift"
-    """Types and white space vary from one answer to the next, as they do between documentation pages."""
+    """Types and white space vary between responses, as they do between pages of the documentation."""
     FINISHED_HIDES_FAILURE = "finished_hides_failure"
-    """Every job that has ended is FINISHED, whatever its exit code."""
+    """Every ended job is FINISHED, for any exit code."""
     SPLIT = "split"
-    """What is left of a character that ModelArts v1 cut in two: ``word`` is ``replaced`` (as without the
-    fault), ``dropped``, or ``aligned`` where the cut is moved to the character's beginning."""
+    """ModelArts v1 handles a character that the end of a piece of log cuts in two as ``word`` says:
+    ``replaced`` (as without the fault), ``dropped``, or ``aligned`` (the piece ends before it)."""
     LIFETIME = "lifetime"
-    """IAM gives tokens that are good for ``seconds``."""
+    """Tokens of IAM expire after ``seconds``."""
     TIES = "ties"
-    """Operations of one second are in another order in every answer of an operation log."""
+    """Operations of one second are in a different order in every response of an operation log."""
     LATE_ROWS = "late_rows"
     """An operation log shows operations ``seconds`` after they began."""
     ARRIVAL = "arrival"
-    """With each of the next ``times`` answers of an operation log come ``rows`` more operations, which began
-    ``seconds`` before."""
+    """Each of the next ``times`` reads of an operation log adds ``rows`` operations that began ``seconds``
+    earlier."""
     CHANGE = "change"
-    """With each of the next ``times`` answers of an operation log, ``rows`` operations that were in progress
-    have ended; ``word`` is how (successful where empty)."""
+    """Each of the next ``times`` reads of an operation log ends ``rows`` operations in progress. ``word`` is
+    their status; empty means successful."""
 
 
-_STANDING = frozenset(
+_PERSISTENT = frozenset(
     {
         FaultKind.QUOTA,
         FaultKind.CLOCK,
@@ -75,23 +75,23 @@ _STANDING = frozenset(
         FaultKind.LATE_ROWS,
     }
 )
-"""Kinds that hold until they are cleared; the others strike ``times`` requests."""
-_OF_THE_LOG = frozenset({FaultKind.ARRIVAL, FaultKind.CHANGE})
-"""Kinds that happen to the operation log; the request that is struck is answered all the same."""
+"""Kinds that stay until they are cleared. The others affect ``times`` requests."""
+_LOG_KINDS = frozenset({FaultKind.ARRIVAL, FaultKind.CHANGE})
+"""Kinds that change the operation log. They do not change the response otherwise."""
 _LONGEST = 1_000_000_000
-"""Seconds that a fault may name; every clock still shows a date with them."""
+"""The largest ``seconds`` of a fault. With them, clocks are still within the range of dates."""
 _MOST_ROWS = 1_000_000
 
 
 @dataclass
 class Fault:
-    """One fault to come. Left out, ``operation`` and ``job_id`` mean any."""
+    """A fault to inject. An empty ``operation`` or ``job_id`` means any."""
 
     kind: FaultKind
     operation: str = ""
     job_id: str = ""
     times: int = 1
-    """How many requests it still strikes; not read of kinds that hold until cleared."""
+    """The number of requests it still affects; ignored for kinds that stay until cleared."""
     seconds: float = 0.0
     status: int = 0
     code: str = ""
@@ -118,87 +118,87 @@ class Fault:
             if not good:
                 raise ValueError(f"{name}: {getattr(self, name)!r} is out of range for the fault {self.kind}")
 
-    def strikes(self, operation: str, job_id: str) -> bool:
-        """Whether a request for this operation and job is meant."""
+    def matches(self, operation: str, job_id: str) -> bool:
+        """Return True if the fault is for this operation and job."""
         return self.operation in ("", operation) and self.job_id in ("", job_id)
 
 
 class Faults:
-    """The faults to come, in the order they were asked for. To be used from any thread."""
+    """The injected faults, in the order of their injection. May be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
-        self._even = 0.0
-        """When the last request within a quota would have come, had all come evenly."""
+        self._quota_used_until = 0.0
+        """For QUOTA: when the quota used so far is available again, in monotonic seconds."""
 
     def add(self, fault: Fault) -> None:
-        """Let a fault happen."""
+        """Inject a fault."""
         with self._lock:
             self._faults.append(fault)
 
     def clear(self) -> None:
-        """Forget all faults."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     def pending(self) -> list[Fault]:
-        """Return the faults that may still happen."""
+        """Return the faults that are still active."""
         with self._lock:
             return list(self._faults)
 
-    def standing(self, kind: FaultKind, job_id: str = "") -> Fault | None:
-        """Return the fault of a kind that holds now, for a job where one is named."""
+    def active(self, kind: FaultKind, job_id: str = "") -> Fault | None:
+        """Return the first active fault of a kind, for a job if one is named."""
         return next(
             (fault for fault in self.pending() if fault.kind is kind and fault.job_id in ("", job_id)), None
         )
 
     @property
     def hides_any(self) -> bool:
-        """Whether there is a job that may not be known yet; where not, lists need not look at each."""
+        """True if any job may be hidden. If not, lists need not check each job."""
         return any(fault.kind is FaultKind.INVISIBLE for fault in self.pending())
 
     def hides(self, job_id: str, submitted_at: float) -> bool:
-        """Whether a job is not known yet."""
-        fault = self.standing(FaultKind.INVISIBLE, job_id)
+        """Return True if a job is still hidden."""
+        fault = self.active(FaultKind.INVISIBLE, job_id)
         return fault is not None and time.time() - submitted_at < fault.seconds
 
     def take(self, operation: str, job_id: str) -> list[Fault]:
-        """Return what strikes this request: each latency, and the first of the faults that end it."""
-        struck: list[Fault] = []
+        """Return the faults for a request, and count it: all latencies, and the first other fault."""
+        taken: list[Fault] = []
         with self._lock:
             for fault in list(self._faults):
-                ending = fault.kind is not FaultKind.LATENCY
+                other_kind = fault.kind is not FaultKind.LATENCY
                 if (
-                    fault.kind in _STANDING | _OF_THE_LOG
-                    or not fault.strikes(operation, job_id)
-                    or (ending and any(other.kind is not FaultKind.LATENCY for other in struck))
+                    fault.kind in _PERSISTENT | _LOG_KINDS
+                    or not fault.matches(operation, job_id)
+                    or (other_kind and any(each.kind is not FaultKind.LATENCY for each in taken))
                 ):
                     continue
-                struck.append(fault)
+                taken.append(fault)
                 self._use(fault)
-            if all(fault.kind is FaultKind.LATENCY for fault in struck):
+            if all(fault.kind is FaultKind.LATENCY for fault in taken):
                 for fault in self._faults:
-                    if fault.kind is FaultKind.QUOTA and fault.strikes(operation, job_id):
-                        return [*struck, *self._beyond(fault)]
-        return struck
+                    if fault.kind is FaultKind.QUOTA and fault.matches(operation, job_id):
+                        return [*taken, *self._over_quota(fault)]
+        return taken
 
-    def _beyond(self, quota: Fault) -> list[Fault]:
-        """Count a request; return its refusal where it is one too many."""
+    def _over_quota(self, quota: Fault) -> list[Fault]:
+        """Count a request, and return a THROTTLE fault if it is over the quota."""
         now = time.monotonic()
-        even = max(self._even, now - max(1.0, 1 / quota.rate)) + 1 / quota.rate
-        if even > now:
+        used_until = max(self._quota_used_until, now - max(1.0, 1 / quota.rate)) + 1 / quota.rate
+        if used_until > now:
             return [replace(quota, kind=FaultKind.THROTTLE)]
-        self._even = even
+        self._quota_used_until = used_until
         return []
 
-    def strike(self, kind: FaultKind) -> list[Fault]:
-        """Return the faults of a kind that happen to the operation log now."""
+    def take_for_log(self, kind: FaultKind) -> list[Fault]:
+        """Return the faults of a kind that change the operation log now, and count the read."""
         with self._lock:
-            struck = [fault for fault in self._faults if fault.kind is kind]
-            for fault in struck:
+            taken = [fault for fault in self._faults if fault.kind is kind]
+            for fault in taken:
                 self._use(fault)
-        return struck
+        return taken
 
     def _use(self, fault: Fault) -> None:
         fault.times -= 1
@@ -208,5 +208,5 @@ class Faults:
     @property
     def clock_shift(self) -> float:
         """Seconds by which the cloud's clock is ahead."""
-        fault = self.standing(FaultKind.CLOCK)
+        fault = self.active(FaultKind.CLOCK)
         return fault.seconds if fault else 0.0

@@ -1,4 +1,4 @@
-"""The way of every request: check it, let it suffer the faults asked for, answer it, note it."""
+"""Handle every request: check it, apply the injected faults, respond, and record it in the journal."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from airflow_provider_ehpc.emulator.journal import Journal, RequestRecord
 _HTML = b"<html><head><title>Bad gateway</title></head><body>The upstream server is gone.</body></html>\n"
 _PADDING = b"x" * 65536
 REQUEST_ID: ContextVar[str] = ContextVar("request_id")
-"""The id of the request that is being answered. A connection's requests are answered one after the other."""
+"""The ID of the request being handled. aiohttp handles the requests of a connection one after the other."""
 
 
 class Refused(Exception):
-    """A request gets an error for an answer."""
+    """The API responds to a request with an error."""
 
     def __init__(
         self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
@@ -38,8 +38,8 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a request is about, as far as faults and the journal care."""
+class Target:
+    """The operation, cluster and job of a request, for faults and the journal. Unknown parts are empty."""
 
     operation: str
     cluster_id: str
@@ -48,38 +48,38 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, before it is sent."""
+    """A response, before it is sent."""
 
     status: int
     body: Any
-    """JSON-ready; None where there is no body."""
+    """JSON-ready; None for no body."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Act: TypeAlias = Callable[[], Awaitable[Any]]
-"""Does what was asked, and returns what :meth:`Service.granted` words."""
+"""Does the operation and returns its result for :meth:`Service.success`."""
 
 
 class Service(Protocol):
-    """How one cloud's API reads requests and words answers."""
+    """Reads the requests of one cloud's API and writes its responses."""
 
-    def asked(self, request: web.Request) -> Asked:
-        """Say what a request is about, without judging it."""
+    def target(self, request: web.Request) -> Target:
+        """Return the operation, cluster and job of a request, without checking it."""
 
     async def admit(self, request: web.Request) -> Act:
-        """Check a request and return what does it.
+        """Check a request and return the function that carries it out.
 
-        :raises Refused: where the cloud would not do it.
+        :raises Refused: if the cloud rejects the request.
         """
 
-    def granted(self, told: Any, request_id: str) -> Reply:
-        """Word the answer of an operation."""
+    def success(self, result: Any, request_id: str) -> Reply:
+        """Return the response of an operation that succeeded."""
 
-    def refused(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
-        """Word an error."""
+    def error(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
+        """Return the response for an error."""
 
-    def usual(self, kind: FaultKind) -> Refused:
-        """Return what the cloud says of an ERROR or a THROTTLE for which the fault itself has no words."""
+    def default_error(self, kind: FaultKind) -> Refused:
+        """Return the cloud's own error for an ERROR or THROTTLE fault that does not specify one."""
 
 
 class Gateway:
@@ -91,33 +91,34 @@ class Gateway:
         self._journal = journal
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer a request, or fail to, as asked."""
+        """Respond to a request, or fail as a fault demands."""
         arrived = time.time()
-        asked = self._service.asked(request)
-        struck = self._faults.take(asked.operation, asked.job_id)
-        fault = next((fault for fault in struck if fault.kind is not FaultKind.LATENCY), None)
-        await asyncio.sleep(sum(f.seconds for f in struck if f.kind is FaultKind.LATENCY))
+        target = self._service.target(request)
+        taken = self._faults.take(target.operation, target.job_id)
+        fault = next((fault for fault in taken if fault.kind is not FaultKind.LATENCY), None)
+        await asyncio.sleep(sum(f.seconds for f in taken if f.kind is FaultKind.LATENCY))
 
-        def note(outcome: str, status: int | None) -> None:
-            record = RequestRecord(arrived, asked.operation, asked.cluster_id, asked.job_id, outcome, status)
-            self._journal.add(record)
+        def record(outcome: str, status: int | None) -> None:
+            self._journal.add(
+                RequestRecord(arrived, target.operation, target.cluster_id, target.job_id, outcome, status)
+            )
 
         kind = fault.kind if fault else None
         if fault and kind is FaultKind.HTML:
-            note(kind, fault.status or 200)
+            record(kind, fault.status or 200)
             return web.Response(body=_HTML, content_type="text/html", status=fault.status or 200)
         if fault and kind is FaultKind.RESET and not fault.effect:
-            note(kind, None)
+            record(kind, None)
             return _reset(request)
         reply, outcome = await self._reply(request, fault)
         if kind is FaultKind.RESET:
-            note(kind, None)
+            record(kind, None)
             return _reset(request)
-        note(kind if kind is FaultKind.TRUNCATE else outcome, reply.status)
+        record(kind if kind is FaultKind.TRUNCATE else outcome, reply.status)
         body = b""
         if reply.body is not None:
             text = json.dumps(reply.body, ensure_ascii=False, separators=(",", ":"))
-            # A lone surrogate leaves as its JSON escape, as from a cloud that writes ASCII.
+            # A lone surrogate is sent as its JSON escape, as by a cloud that writes ASCII.
             body = text.encode(errors="backslashreplace")
         headers = {**reply.headers, "Date": self._date()}
         if fault and kind is FaultKind.HUGE:
@@ -132,29 +133,30 @@ class Gateway:
         try:
             act = await self._service.admit(request)
             if fault and fault.kind in (FaultKind.ERROR, FaultKind.THROTTLE):
-                raise _as_refusal(fault, self._service.usual(fault.kind))
-            return self._service.granted(await act(), request_id), "ok"
+                raise _injected(fault, self._service.default_error(fault.kind))
+            return self._service.success(await act(), request_id), "ok"
         except Refused as refusal:
-            return self._service.refused(refusal, request, request_id), refusal.code
+            return self._service.error(refusal, request, request_id), refusal.code
 
     def _date(self) -> str:
         now = time.time() + self._faults.clock_shift
         return format_datetime(datetime.fromtimestamp(now, UTC), usegmt=True)
 
 
-def _as_refusal(fault: Fault, usual: Refused) -> Refused:
+def _injected(fault: Fault, default: Refused) -> Refused:
+    """Return the error of a fault, with the default for what the fault leaves out."""
     headers = {}
     if fault.retry_after_ms is not None:
         headers["x-acs-retry-after"] = str(fault.retry_after_ms)
     if fault.retry_after is not None:
         headers["Retry-After"] = str(fault.retry_after)
     return Refused(
-        fault.status or usual.status, fault.code or usual.code, fault.message or usual.message, headers
+        fault.status or default.status, fault.code or default.code, fault.message or default.message, headers
     )
 
 
 def _reset(request: web.Request) -> web.StreamResponse:
-    """Cut the connection; aiohttp finds it closed and sends nothing of what is returned."""
+    """Reset the connection. aiohttp finds it closed and does not send the returned response."""
     if isinstance(request.transport, asyncio.Transport):
         request.transport.abort()
     return web.Response()
@@ -186,5 +188,5 @@ async def _send_huge(
             await response.write(_PADDING[: size - start])
         await response.write(b'"}')
     except ConnectionError:
-        return response  # the client has read as much as it wanted
+        return response  # the client has stopped reading
     return response

@@ -1,9 +1,9 @@
-"""Who may talk to the emulator: programs of this machine, and no web page.
+"""Accept requests from programs on this machine only, not from web pages.
 
-A job command runs as the user of the emulator, so a browser must not be able to send requests here. A page
-of another site sends its ``Origin`` or ``Sec-Fetch-Site``; a page whose name is made to resolve to this
-machine (DNS rebinding) sends that name as ``Host``. The port in ``Host`` is not checked: ``qingcloud-hpc``
-0.0.1 sends none, and behind a proxy of this machine it is the proxy's.
+Job commands run as the user of the emulator, so no web page may send requests through a browser. A page of
+another site sends its ``Origin`` or ``Sec-Fetch-Site``. A page whose name resolves to this machine (DNS
+rebinding) sends that name as ``Host``. The port in ``Host`` is not checked: ``qingcloud-hpc`` 0.0.1 sends
+none, and behind a local proxy it is the port of the proxy.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 log = logging.getLogger(__name__)
-"""What aiohttp logs of the server."""
+"""The logger that aiohttp uses for the server."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class _HideRequests(logging.Filter):
-    """Drop what aiohttp quotes of a malformed request, which may hold a signature or a password."""
+    """Removes aiohttp's quotes of malformed requests, because they may include signatures or passwords."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError):
-            record.msg, record.args = "a malformed request was refused: %s", (type(error).__name__,)
+            record.msg, record.args = "rejected a malformed request: %s", (type(error).__name__,)
             record.exc_info = record.exc_text = None
         return True
 
@@ -35,20 +35,20 @@ log.addFilter(_HideRequests())
 
 
 def check_loopback(host: str) -> None:
-    """Refuse an address that other machines can reach.
+    """Reject an address that other machines can reach.
 
-    :raises ValueError: for any host but ``localhost`` and loopback addresses.
+    :raises ValueError: if ``host`` is neither ``localhost`` nor a loopback address.
     """
     if not _is_loopback(host):
         raise ValueError(
-            f"host: {host!r} is no loopback address; the emulator runs commands as its user, so it listens "
-            "on 127.0.0.1, ::1 or localhost only"
+            f"host: {host!r} is not a loopback address; use 127.0.0.1, ::1 or localhost, because the "
+            "emulator runs commands as its user"
         )
 
 
 @web.middleware
 async def only_this_machine(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Refuse requests that another site makes a browser send, before anything else looks at them."""
+    """Reject requests that a web page sends through a browser, before any other code handles them."""
     for name, values, good in (
         ("Host", request.headers.getall("Host", [""]), _is_own_host),
         ("Origin", request.headers.getall("Origin", []), lambda value: _is_own_origin(value, request)),
@@ -56,8 +56,8 @@ async def only_this_machine(request: web.Request, handler: _Handler) -> web.Stre
     ):
         if not all(map(good, values)):
             raise web.HTTPForbidden(
-                text=f"{name}: {', '.join(values)!r:.100} is not this emulator; it serves programs of "
-                "this machine that address it as 127.0.0.1, [::1] or localhost, and no web site\n"
+                text=f"{name}: {', '.join(values)!r:.100} is not allowed; use the emulator from a program on "
+                "this machine, as 127.0.0.1, [::1] or localhost\n"
             )
     return await handler(request)
 
@@ -69,12 +69,12 @@ def _is_own_host(value: str) -> bool:
 
 
 def _is_own_origin(value: str, request: web.Request) -> bool:
-    # Host has been checked, and a page can set neither.
+    # Host has been checked, and a web page can set neither of them.
     return value.lower() == f"{request.scheme}://{request.host}".lower()
 
 
 def _is_own_site(value: str) -> bool:
-    # "none" is an address that the user typed; "same-site" is another port of this machine.
+    # "none" means that the user typed the address; "same-site" includes other ports of this machine.
     return value in ("same-origin", "none")
 
 

@@ -1,4 +1,4 @@
-"""A job as the emulator's cluster keeps it, whichever scheduler runs it and whichever API asks."""
+"""Define a job of the emulator, independent of the scheduler that runs it and of the API that shows it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_ehpc.apis.schedulers.ids import array_indexes
 
 
 class Phase(StrEnum):
-    """Where a job is, in the words of ``squeue(1)``: of all schedulers, Slurm tells the most apart."""
+    """The state of a job, in the words of ``squeue(1)``: Slurm distinguishes more states than others."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -30,7 +30,7 @@ class Phase(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the job can never change again."""
+        """True if the job can never change again."""
         return self not in _UNFINISHED
 
 
@@ -39,13 +39,13 @@ _UNFINISHED = frozenset({Phase.PENDING, Phase.RUNNING, Phase.SUSPENDED, Phase.CO
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What was asked for: one job, or an array of jobs under one number. The password is not kept."""
+    """A submitted job, or an array of jobs with one number. The password is not saved."""
 
     number: int
     spec: JobSpec
     post_command: str
     submitted_at: float
-    """Epoch seconds, as all times here."""
+    """Epoch seconds, like all times here."""
 
     @property
     def indexes(self) -> tuple[int | None, ...]:
@@ -57,7 +57,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class EmulatedJob:
-    """One job, or one sub-job of an array, or (:attr:`whole_array`) an array as a whole."""
+    """A job, a sub-job of an array, or a whole array (:attr:`whole_array`)."""
 
     submission: Submission
     index: int | None
@@ -69,14 +69,14 @@ class EmulatedJob:
     ended_at: float | None = None
     modified_at: float = 0.0
     stopped_at: float | None = None
-    """When somebody asked for its end."""
+    """When a stop was requested."""
     nodes: tuple[str, ...] = ()
     wait_status: int | None = None
-    """The status of wait(2) that a real Slurm reports; it holds numbers that are no exit code."""
+    """The status of wait(2), which a real Slurm reports. It is not an exit code."""
     reason: str = ""
-    """Why the job is in its phase, if its scheduler says so."""
+    """Why the job is in its phase, if the scheduler reports it."""
     restarts: int = 0
-    """How often the scheduler has started the job again."""
+    """The number of times the scheduler has restarted the job."""
 
     @property
     def number(self) -> int:
@@ -85,23 +85,23 @@ class EmulatedJob:
 
     @property
     def spec(self) -> JobSpec:
-        """What was asked for."""
+        """The job as submitted."""
         return self.submission.spec
 
     @property
     def key(self) -> tuple[int, int | None]:
-        """Number and index: what identifies the job."""
+        """Number and index, which identify the job."""
         return (self.number, self.index)
 
     @property
     def whole_array(self) -> bool:
-        """Whether this stands for an array and not for one of its sub-jobs."""
+        """True for an array as a whole, not one of its sub-jobs."""
         return bool(self.spec.array) and self.index is None
 
 
 RETRY = "emulator.retry"
-"""Name in :attr:`JobSpec.options` of a pair: how often a job is run again, and after which exit code (None
-for any but 0)."""
+"""Key in :attr:`JobSpec.options` of a pair: the number of retries, and the exit code that causes them (None:
+any except 0)."""
 _RETRYING = """
 left={count}
 while :; do
@@ -114,7 +114,7 @@ done
 
 
 def shell_command(spec: JobSpec) -> str:
-    """Return what runs a job, without the ``-- `` that tells qsub and E-HPC that the command is no script."""
+    """Return the shell command of a job without ``-- ``, which means "no script" to qsub and E-HPC."""
     command = spec.command.lstrip().removeprefix("-- ")
     if RETRY not in spec.options:
         return command
@@ -124,12 +124,12 @@ def shell_command(spec: JobSpec) -> str:
 
 
 def output_paths(home: Path, spec: JobSpec, number: str, index: str | None) -> tuple[Path, Path]:
-    """Return where a job writes: as asked, else as PBS names it (``STDIN.o1``, of a sub-job ``STDIN.o1.3``).
+    """Return the paths of stdout and stderr: as requested, else as in PBS (``STDIN.o1``, ``STDIN.o1.3``).
 
-    ``number`` and ``index`` are texts, so that a scheduler's own patterns can stand for them.
+    ``number`` and ``index`` are strings, so that they can be patterns of a scheduler.
     """
     suffix = "" if index is None else f".{index}"
-    # A file name holds 255 bytes; a job's name may be longer, and in any script.
+    # A file name has at most 255 bytes; a job's name may be longer, and in any script.
     name = spec.name.replace("/", "_").encode()[:200].decode(errors="ignore")
     stdout = spec.stdout_path or str(home / f"{name}.o{number}")
     stderr = spec.stderr_path or str(home / f"{name}.e{number}")

@@ -1,4 +1,4 @@
-"""What was asked of the emulator, for tests that count requests and for users who wonder."""
+"""Record the requests, for tests that count them and for users who want to see them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RECENT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request and what it was answered. Its parameters are not kept: a password may be among them."""
+    """A request and its outcome. The parameters are not recorded, because they may include a password."""
 
     at: float
     """Epoch seconds of its arrival."""
@@ -19,13 +19,13 @@ class RequestRecord:
     cluster_id: str
     job_id: str
     outcome: str
-    """``ok``, an error code, or the kind of the fault that left no answer."""
+    """``ok``, an error code, or the kind of the fault that prevented a complete response."""
     status: int | None
-    """The HTTP status; None where no answer was sent."""
+    """The HTTP status; None if no response was sent."""
 
 
 class Journal:
-    """Counts of all requests, and the last ten thousand of them. To be used from any thread."""
+    """Counts of all requests, and the last ten thousand of them. May be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,7 +33,7 @@ class Journal:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, record: RequestRecord) -> None:
-        """Note a request."""
+        """Record a request."""
         with self._lock:
             self._recent.append(record)
             self._counts[record.operation, record.outcome] += 1
@@ -51,20 +51,20 @@ class Journal:
             return list(self._recent)
 
     def count(self, operation: str = "", outcome: str = "") -> int:
-        """Return how many requests there were for an operation, with an outcome; empty means any."""
+        """Return the number of requests for an operation with an outcome; empty means any."""
         return sum(
             count
-            for (asked, came), count in self._snapshot()
-            if operation in ("", asked) and outcome in ("", came)
+            for (each_operation, each_outcome), count in self._snapshot()
+            if operation in ("", each_operation) and outcome in ("", each_outcome)
         )
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """How many requests there were, by operation and outcome."""
-        told: dict[str, dict[str, int]] = {}
+        """The number of requests, by operation and outcome."""
+        counts: dict[str, dict[str, int]] = {}
         for (operation, outcome), count in sorted(self._snapshot()):
-            told.setdefault(operation, {})[outcome] = count
-        return told
+            counts.setdefault(operation, {})[outcome] = count
+        return counts
 
     def _snapshot(self) -> list[tuple[tuple[str, str], int]]:
         with self._lock:

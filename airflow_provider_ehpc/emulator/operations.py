@@ -1,24 +1,19 @@
-"""One operation that was done to a cluster, as the operation log of its cloud holds it."""
+"""Define an entry of the operation logs."""
 
 from __future__ import annotations
 
 import dataclasses
-import random
-import string
-import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
-CLOUDS = ("aliyun", "qingcloud")
 _ACCEPTING = 0.2
-"""Seconds for which an operation that takes longer is pending before it is being worked on."""
+"""Seconds after which a pending operation is in progress, unless it has ended."""
 _END_OF_TIME = 253_370_764_800
-"""9999-01-01, which every zone can still write."""
-_LETTERS = string.ascii_lowercase + string.digits
+"""9999-01-01, which can be written in every time zone."""
 
 
 class EmulatedStatus(StrEnum):
-    """How far an operation is."""
+    """The status of an operation."""
 
     PENDING = "pending"
     WORKING = "working"
@@ -27,7 +22,7 @@ class EmulatedStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the operation can never change again."""
+        """True if the operation can never change again."""
         return self in (EmulatedStatus.SUCCESSFUL, EmulatedStatus.FAILED)
 
 
@@ -39,35 +34,33 @@ class EmulatedOperation:
     action: str
     cloud: str = "qingcloud"
     id: str = ""
-    """As the cloud writes it; drawn where it is left out."""
+    """As the cloud writes it. If empty, the operation log draws one."""
     status: EmulatedStatus = EmulatedStatus.SUCCESSFUL
     changed_at: float = 0.0
-    """When the status came about; with the beginning where it is left out."""
+    """When the status last changed; by default :attr:`began_at`."""
     actor: str = ""
-    """Who did it, as the cloud names its users."""
+    """The user, as the cloud names its users."""
     resources: tuple[str, ...] = ()
-    """The cluster first."""
+    """IDs of resources, beginning with the cluster."""
     job_ids: tuple[str, ...] = ()
     description: str = ""
     error: str = ""
     request: str = ""
-    """What was asked for, as JSON."""
+    """The parameters, as JSON."""
     visible_at: float = 0.0
-    """When the log shows it; a row that is late begins before."""
+    """When the log begins to show it. A late entry begins earlier."""
     ends_at: float | None = None
-    """When it ends by itself, where that is known beforehand."""
+    """When it ends by itself; None if it does not."""
     ends: EmulatedStatus = EmulatedStatus.SUCCESSFUL
-    """How it ends then."""
+    """The status it has then."""
 
     def __post_init__(self) -> None:
-        if self.cloud not in CLOUDS:
-            raise ValueError(f"there is no cloud {self.cloud!r}; there are {', '.join(CLOUDS)}")
         for name in ("began_at", "changed_at", "visible_at", "ends_at"):
             if not 0 <= (getattr(self, name) or 0) < _END_OF_TIME:
                 raise ValueError(
-                    f"{name}: {getattr(self, name)} is no time in epoch seconds up to the year 9998"
+                    f"{name}: {getattr(self, name)} is out of range; use epoch seconds up to the year 9998"
                 )
-        # What comes out of JSON: lists, and the words of the statuses.
+        # JSON has lists for tuples, and strings for statuses.
         for name, kind in (
             ("status", EmulatedStatus),
             ("ends", EmulatedStatus),
@@ -75,33 +68,24 @@ class EmulatedOperation:
             ("job_ids", tuple),
         ):
             object.__setattr__(self, name, kind(getattr(self, name)))
-        if not self.id:
-            object.__setattr__(self, "id", new_id(self.cloud))
         if not self.changed_at:
             object.__setattr__(self, "changed_at", self.began_at)
 
     @property
     def second(self) -> int:
-        """When it began, as exactly as any cloud tells."""
+        """When it began, in whole seconds, as all clouds report it."""
         return int(self.began_at)
 
     def seen_at(self, now: float) -> EmulatedOperation:
-        """Return the operation as it is at a moment."""
+        """Return the operation with its status at a time."""
         if self.ends_at is None or self.status.ended:
             return self
         if now >= self.ends_at:
             return dataclasses.replace(self, status=self.ends, changed_at=self.ends_at, ends_at=None)
-        return self.worked_on(now)
+        return self.in_progress_at(now)
 
-    def worked_on(self, now: float) -> EmulatedOperation:
-        """Return an operation that has not ended as it is at a moment: accepted, or being worked on."""
+    def in_progress_at(self, now: float) -> EmulatedOperation:
+        """Return an unfinished operation with its status at a time: pending or in progress."""
         if self.status is not EmulatedStatus.PENDING or now < self.began_at + _ACCEPTING:
             return self
         return dataclasses.replace(self, status=EmulatedStatus.WORKING, changed_at=self.began_at + _ACCEPTING)
-
-
-def new_id(cloud: str) -> str:
-    """Draw an id: ``j-8ajjp28fps8`` of QingCloud, a request's id of Alibaba Cloud."""
-    if cloud == "qingcloud":
-        return "j-" + "".join(random.choices(_LETTERS, k=11))
-    return str(uuid.uuid4()).upper()

@@ -1,11 +1,11 @@
-"""What the services of one emulator share."""
+"""Define the parts that all clouds of an emulator share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from airflow_provider_ehpc.emulator.accounts import Accounts
-from airflow_provider_ehpc.emulator.aliyun.spelling import Spelling
+from airflow_provider_ehpc.emulator.aliyun.dialect import Dialect
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import Faults
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
@@ -13,7 +13,7 @@ from airflow_provider_ehpc.emulator.operation_log import OperationLog
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """The parts that a cloud's service is built from."""
+    """The parts that the service of a cloud is built from."""
 
     accounts: Accounts
     faults: Faults
@@ -21,7 +21,7 @@ class Platform:
     cluster: Cluster
     default_queue: str
     serverless: Cluster
-    """The cluster of serverless jobs, which have IDs and instances of their own."""
+    """The cluster of E-HPC's serverless jobs, which have their own IDs."""
     serverless_queue: str
-    spelling: Spelling
-    """How E-HPC spells the IDs and states of :attr:`cluster`."""
+    dialect: Dialect
+    """How E-HPC writes the IDs and states of jobs of :attr:`cluster`."""

@@ -1,6 +1,6 @@
-"""The pytest fixture ``ehpc_emulator``: a local cloud for one test.
+"""Provide the pytest fixture ``ehpc_emulator``: a local cloud for one test.
 
-Installed with the provider, it needs no import::
+It is installed with the provider and needs no import::
 
     def test_my_dag(ehpc_emulator, monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT", ehpc_emulator.connection_json)
@@ -10,15 +10,16 @@ Installed with the provider, it needs no import::
 
         assert ehpc_emulator.requests.count("CreateJob", "ok") == 1
 
-The connections to the other clouds are in ``ehpc_emulator.connections``, by their types.
+The connections to all clouds are in ``ehpc_emulator.connections``, by type.
 
-A job can also be there before the DAG runs::
+A job can also be submitted before the DAG runs::
 
         job_id = ehpc_emulator.submit("echo ready; exit 3")
         ehpc_emulator.wait_for(job_id, "FAILED")
 
-It listens on a free port of the loopback interface and keeps everything in a temporary directory; its jobs
-are ended with the test. See :class:`~airflow_provider_ehpc.emulator.server.Emulator` for what it can do.
+It listens on a free port of the loopback interface and saves everything in a temporary directory. Its jobs
+are killed at the end of the test. The methods are those of
+:class:`~airflow_provider_ehpc.emulator.server.Emulator`.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def ehpc_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """Run an emulated E-HPC cluster for one test."""
-    # Imported here: pytest loads this module in every run, also where nobody asks for the emulator.
+    """Run a local cloud for one test."""
+    # Imported here, because pytest loads this module in every run, even if no test uses the emulator.
     from airflow_provider_ehpc.emulator.server import Emulator
 
     with Emulator(tmp_path_factory.mktemp("ehpc-emulator")) as emulator:

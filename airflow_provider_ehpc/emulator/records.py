@@ -1,4 +1,4 @@
-"""Reading JSON into dataclasses, each field of the type that it is declared with."""
+"""Read JSON into dataclasses and check the declared type of each field."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 def read_record(kind: type[T], record: Any) -> T:
-    """Return a dataclass made of a JSON object.
+    """Return a dataclass built from a JSON object.
 
-    :raises ValueError: for anything but an object, for an unknown, missing or wrongly typed field, and for
-        a number that is not finite.
+    :raises ValueError: if ``record`` is not an object, if a field is unknown, missing or of another type,
+        or if a number is not finite.
     """
     if not isinstance(record, dict):
         raise ValueError(f"{kind.__name__}: expected an object, got {type(record).__name__}")
@@ -35,7 +35,7 @@ def read_record(kind: type[T], record: Any) -> T:
 def read_value(kind: Any, record: Mapping[str, Any], name: str, default: Any) -> Any:
     """Return one field of a JSON object, or ``default`` if it is absent.
 
-    :raises ValueError: for a value of another type.
+    :raises ValueError: if the value has another type.
     """
     return _value(kind, record[name], name) if name in record else default
 
@@ -61,7 +61,7 @@ def _as(option: Any, value: Any, name: str) -> Any:
         return read_record(kind, value)
     if issubclass(kind, StrEnum | Path) and isinstance(value, str):
         return kind(value)
-    # A truth value is a number to Python alone.
+    # Only Python counts a boolean as a number.
     if isinstance(value, bool) == (kind is bool):
         if kind is float and isinstance(value, int | float) and abs(value) < math.inf and value == value:
             return value

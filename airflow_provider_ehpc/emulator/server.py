@@ -1,4 +1,4 @@
-"""The emulator as one object: start it, ask it, stop it."""
+"""Start, control and stop the emulator."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.admin import Admin
 from airflow_provider_ehpc.emulator.aliyun.cloud import connection as aliyun_connection
-from airflow_provider_ehpc.emulator.aliyun.spelling import SERVERLESS, SPELLINGS
-from airflow_provider_ehpc.emulator.aliyun.view import CLUSTER_ID, USER
+from airflow_provider_ehpc.emulator.aliyun.cluster_view import CLUSTER_ID, USER
+from airflow_provider_ehpc.emulator.aliyun.dialect import DIALECTS, SERVERLESS
 from airflow_provider_ehpc.emulator.cluster import Cluster
 from airflow_provider_ehpc.emulator.faults import Fault, FaultKind, Faults
 from airflow_provider_ehpc.emulator.gateway import Gateway
 from airflow_provider_ehpc.emulator.guard import check_loopback, only_this_machine
 from airflow_provider_ehpc.emulator.guard import log as http_log
 from airflow_provider_ehpc.emulator.huawei.cloud import user_connection
-from airflow_provider_ehpc.emulator.huawei.training import read_job_id
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 from airflow_provider_ehpc.emulator.journal import Journal
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
@@ -49,23 +48,24 @@ T = TypeVar("T")
 SCHEDULERS = ("local", "slurm", "timetable")
 
 _MAX_REQUEST_LINE = 64 * 1024
-"""CreateJob's whole job travels in the query."""
+"""Bytes. CreateJob sends the whole job in the query."""
 _CALL_TIMEOUT = 60.0
+_OPERATION_IDS = {cloud.name: cloud.new_operation_id for cloud in CLOUDS if cloud.new_operation_id}
 
 
 class Emulator:
     """A local cloud. :meth:`start` runs it in a thread; the other methods may be called from any thread.
 
-    :param directory: where state, jobs and logs are stored; by default a temporary one, removed at the end
-        with all jobs.
-    :param host: a loopback address or ``localhost``: jobs run as the user of the emulator.
-    :param port: 0 takes a free one.
-    :param scheduler: ``local`` runs jobs as processes of this machine, ``slurm`` gives them to its Slurm,
-        ``timetable`` only tells that they run (:mod:`~airflow_provider_ehpc.emulator.schedulers.timetable`).
-    :param spelling: whether E-HPC talks as on a ``pbs`` or on a ``slurm`` cluster; that of a real Slurm
-        where it is one, else of PBS.
+    :param directory: for state, jobs and logs; by default a temporary one, removed at the end with all
+        jobs.
+    :param host: a loopback address or ``localhost``, because jobs run as the user of the emulator.
+    :param port: 0 chooses a free one.
+    :param scheduler: ``local`` runs jobs as processes of this machine, ``slurm`` submits them to its Slurm,
+        ``timetable`` simulates them (:mod:`~airflow_provider_ehpc.emulator.schedulers.timetable`).
+    :param spelling: ``pbs`` or ``slurm``: the form of E-HPC's job IDs and states; by default ``slurm`` with
+        the scheduler ``slurm``, else ``pbs``.
     :param slots: cores of the local scheduler.
-    :raises ValueError: for a ``host`` that other machines can reach.
+    :raises ValueError: if other machines can reach ``host``.
     """
 
     def __init__(
@@ -82,24 +82,24 @@ class Emulator:
         self.faults = Faults()
         self.requests = Journal()
         self.admin_secret = secrets.token_urlsafe(24)
-        """Sent to the admin endpoints as ``Authorization: Bearer <secret>``; a new one for each emulator."""
+        """For the admin endpoints, as ``Authorization: Bearer <secret>``. Each emulator has a new one."""
         self.cluster_id = CLUSTER_ID
         self._temporary = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="ehpc-emulator-")).resolve()
         self._host = host
         self._port = port
         self._scheduler_name = scheduler
-        self._spelling = SPELLINGS[spelling or ("slurm" if scheduler == "slurm" else "pbs")]
+        self._dialect = DIALECTS[spelling or ("slurm" if scheduler == "slurm" else "pbs")]
         self._slots = slots
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    # Life
+    # Start and stop
 
     def start(self) -> Emulator:
-        """Serve from a thread of its own; return when requests are answered.
+        """Serve from a new thread. Return when the server accepts requests.
 
-        :raises OSError: if the port or the directory is taken, or a state file is corrupt.
+        :raises OSError: if the port or the directory is in use, or a state file is corrupt.
         """
         loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=loop.run_forever, name="ehpc-emulator", daemon=True)
@@ -113,7 +113,7 @@ class Emulator:
         return self
 
     def close(self, *, kill_jobs: bool = True) -> None:
-        """Stop serving. Jobs end too, unless they are to go on for an emulator started later."""
+        """Stop serving and kill the jobs; without ``kill_jobs`` they run on, for a later emulator."""
         if self._thread:
             self._call(self.shut(kill_jobs=kill_jobs))
             self._end_thread()
@@ -125,7 +125,7 @@ class Emulator:
         self.close()
 
     async def open(self) -> None:
-        """Serve from the running event loop."""
+        """Serve from the running event loop. Raises the errors of :meth:`start`."""
         self._kill_jobs = self._temporary
         async with contextlib.AsyncExitStack() as undo:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -133,25 +133,22 @@ class Emulator:
             store = self._open_store(undo, self.directory)
             with reading(store.file):
                 self.accounts = Accounts(store)
-                self.operation_log = OperationLog(store, self.faults)
+                self.operation_log = OperationLog(store, self.faults, _OPERATION_IDS)
             home = self.directory / "home"
             scheduler = self._make_scheduler(self.directory / "jobs", home)
             queue = await asyncio.to_thread(scheduler.default_queue)
-            self._default_queue = queue or self._spelling.default_queue
-            self._cluster = await self._open_cluster(undo, scheduler, store, home)
-            self._serverless = await self._open_serverless(undo)
-            platform = Platform(
+            self._platform = Platform(
                 accounts=self.accounts,
                 faults=self.faults,
                 operation_log=self.operation_log,
-                cluster=self._cluster,
-                default_queue=self._default_queue,
-                serverless=self._serverless,
+                cluster=await self._open_cluster(undo, scheduler, store, home),
+                default_queue=queue or self._dialect.default_queue,
+                serverless=await self._open_serverless(undo),
                 serverless_queue=queue or SERVERLESS.default_queue,
-                spelling=self._spelling,
+                dialect=self._dialect,
             )
             runner = web.AppRunner(
-                self._application(platform),
+                self._application(self._platform),
                 access_log=None,
                 logger=http_log,
                 max_line_size=_MAX_REQUEST_LINE,
@@ -170,7 +167,7 @@ class Emulator:
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
 
-    # What a client needs to know
+    # Connections
 
     @property
     def url(self) -> str:
@@ -180,94 +177,104 @@ class Emulator:
 
     @property
     def connection(self) -> dict[str, Any]:
-        """An Airflow connection to the emulated E-HPC, as ``AIRFLOW_CONN_*`` takes it in JSON."""
+        """The Airflow connection to E-HPC, in the form of ``AIRFLOW_CONN_*`` in JSON."""
         return self.connection_of(self.accounts.first)
 
     @property
     def connection_json(self) -> str:
-        """:attr:`connection` as the text for ``AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT``."""
+        """:attr:`connection` as JSON, for ``AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT``."""
         return json.dumps(self.connection)
 
     @property
     def connections(self) -> dict[str, dict[str, Any]]:
-        """The connections to all clouds by their types, each as ``AIRFLOW_CONN_*`` takes it in JSON."""
+        """The connections to all clouds by type, in the form of ``AIRFLOW_CONN_*`` in JSON."""
         return {cloud.conn_type: cloud.connection(self.url, self.accounts.first) for cloud in CLOUDS}
 
     @property
     def iam_connection(self) -> dict[str, Any]:
-        """An Airflow connection to ModelArts as an IAM user, by tokens in place of a key."""
+        """The Airflow connection to ModelArts as an IAM user, with tokens in place of a key."""
         return user_connection(self.url, self.accounts.first)
 
     def connection_of(self, account: CloudAccount) -> dict[str, Any]:
-        """Return the Airflow connection to E-HPC that uses another account."""
+        """Return the Airflow connection to E-HPC with the key of an account."""
         return aliyun_connection(self.url, account)
 
     # Operations
 
     def add_operations(self, operations: Iterable[EmulatedOperation]) -> list[str]:
-        """Write operations into the log as if they had been done, and return their ids."""
+        """Add operations to the operation log, and return their IDs.
+
+        :raises ValueError: if a cloud has no operation log.
+        """
         rows = list(operations)
         return [row.id for row in self._call(_done(lambda: self.operation_log.add(rows)))]
 
     def operations(self, cloud: str = "qingcloud") -> list[EmulatedOperation]:
-        """Return what the operation log of a cloud shows now, oldest first."""
+        """Return the visible operations of a cloud, oldest first."""
         return self._call(_done(lambda: self.operation_log.read(cloud)))
 
     # Jobs
 
     def submit(self, command: str, *, name: str = "job", **spec: Any) -> str:
-        """Submit a shell command past the API and return the job's id.
+        """Submit a shell command without the API and return the job's ID.
 
         :param spec: further fields of :class:`~airflow_provider_ehpc.apis.job.JobSpec`.
         """
         job_spec = dataclasses.replace(
             JobSpec(name=name, command=command, **spec),
-            queue=spec.get("queue") or self._default_queue,
+            queue=spec.get("queue") or self._platform.default_queue,
             user=spec.get("user") or USER,
             priority=spec.get("priority") or 0,
         )
-        return self._spelling.job_id(self._call(self._cluster.submit(job_spec)))
+        return self._dialect.job_id(self._call(self._platform.cluster.submit(job_spec)))
 
     async def submit_sample(self) -> str:
-        """Submit a job of one minute from the running event loop, and return its ID.
+        """Submit a job of one minute from the running event loop and return its ID.
 
-        It is the first job of a new emulator, so with the default scheduler its ID is ``1.manager``.
+        In a new emulator with the default scheduler it is ``1.manager``.
         """
         seconds = 60
         command = f'for n in $(seq {seconds}); do echo "step $n of {seconds}"; sleep 1; done'
         if self._scheduler_name == "timetable":
             command = f"run={seconds} lines=1"
-        spec = JobSpec(name="sample", command=command, queue=self._default_queue, user=USER, priority=0)
-        return self._spelling.job_id(await self._cluster.submit(spec))
+        spec = JobSpec(
+            name="sample", command=command, queue=self._platform.default_queue, user=USER, priority=0
+        )
+        return self._dialect.job_id(await self._platform.cluster.submit(spec))
 
     def job(self, job_id: str, *, serverless: bool = False) -> EmulatedJob:
-        """Return a job as the cluster knows it, whatever faults make the API say.
+        """Return a job as the cluster knows it. Faults have no effect.
 
-        :param job_id: as any of the clouds' APIs spells it.
-        :param serverless: whether the id is a serverless job's.
-        :raises KeyError: where there is none of this id.
+        :param job_id: the job's ID in any cloud.
+        :param serverless: True for the ID of a serverless job of E-HPC.
+        :raises KeyError: if the job is unknown.
         """
-        training_job = read_job_id(job_id)
-        spelling = SERVERLESS if serverless else self._spelling
-        key = spelling.read(job_id) if training_job is None else (training_job, None)
-        cluster = self._serverless if serverless else self._cluster
-        job = cluster.get(*key) if key else None
+        if serverless:
+            key = SERVERLESS.read(job_id)
+            job = self._platform.serverless.get(*key) if key else None
+        else:
+            found = (cloud.find_job(self._platform, job_id) for cloud in CLOUDS)
+            job = next(filter(None, found), None)
         if job is None:
             raise KeyError(job_id)
         return job
 
     def stop(self, job_id: str) -> None:
-        """Ask for a job's end past the API."""
-        self._call(self._cluster.stop(self.job(job_id)))
+        """Begin to stop a job, without the API.
+
+        :raises KeyError: if the job is unknown.
+        """
+        self._call(self._platform.cluster.stop(self.job(job_id)))
 
     def wait_for(
         self, job_id: str, *phases: str, timeout: float = 30.0, serverless: bool = False
     ) -> EmulatedJob:
-        """Wait until a job is in one of ``phases`` (of no phase named: until it has ended) and return it.
+        """Wait until a job is in one of ``phases``, by default until it has ended, and return it.
 
         :param timeout: seconds.
-        :param serverless: whether the id is a serverless job's.
-        :raises TimeoutError: where it does not come to that in time, or ended otherwise.
+        :param serverless: True for the ID of a serverless job of E-HPC.
+        :raises KeyError: if the job is unknown.
+        :raises TimeoutError: on timeout, or if the job ends in another phase.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -279,20 +286,27 @@ class Emulator:
             time.sleep(0.01)
 
     def write_log(self, job_id: str, data: bytes, stream: str = "stdout") -> None:
-        """Append to a job's log, as if the job had written it."""
+        """Append to the log of a job, as if the job had written it.
+
+        Raises the errors of :meth:`change_log`.
+        """
         self.change_log(job_id, "append", data, stream)
 
     def change_log(self, job_id: str, change: str, data: bytes = b"", stream: str = "stdout") -> None:
-        """Do to a job's log what happens to logs.
+        """Append to the log of a job, truncate it, or rotate it.
 
-        ``append`` adds ``data``. ``truncate`` empties the file; the job's next line is its first.
-        ``rotate`` puts a file that holds ``data`` in the place of the old one, which becomes ``*.1``
-        and takes what the job goes on to write.
+        ``append`` adds ``data``. ``truncate`` empties the file; the job continues at its beginning.
+        ``rotate`` renames the file to ``*.1``, to which the job continues to write, and creates a file with
+        ``data`` in its place.
+
+        :raises KeyError: if the job is unknown.
+        :raises ValueError: if ``change`` or ``stream`` is unknown.
+        :raises OSError: if the file cannot be changed.
         """
         job = self.job(job_id)
         paths = {"stdout": job.stdout_path, "stderr": job.stderr_path}
         if stream not in paths:
-            raise ValueError(f"there is no stream {stream!r}; there are {' and '.join(paths)}")
+            raise ValueError(f"stream: expected {' or '.join(paths)}, got {stream!r}")
         path = paths[stream]
         if change == "append":
             with path.open("ab") as file:
@@ -303,23 +317,23 @@ class Emulator:
             path.rename(path.with_name(path.name + ".1"))
             path.write_bytes(data)
         else:
-            raise ValueError(f"there is no change {change!r}; there are append, truncate and rotate")
+            raise ValueError(f"change: expected append, truncate or rotate, got {change!r}")
 
-    # Trouble
+    # Faults and permissions
 
     def fault(self, kind: FaultKind | str, **settings: Any) -> None:
-        """Let something go wrong; see :class:`~airflow_provider_ehpc.emulator.faults.FaultKind`."""
+        """Inject a fault; see :class:`~airflow_provider_ehpc.emulator.faults.FaultKind`."""
         self.faults.add(Fault(FaultKind(kind), **settings))
 
     def issue_token(self, *, seconds: float = 3600, denied: tuple[str, ...] = ()) -> CloudAccount:
-        """Make a temporary key with a security token; negative ``seconds`` make an expired one."""
+        """Create a temporary key with a security token; with negative ``seconds`` it has expired."""
         return self._call(_done(lambda: self.accounts.issue_token(seconds=seconds, denied=denied)))
 
     def deny(self, *operations: str) -> None:
-        """Take the right to operations from the account of :attr:`connection`; none gives all back."""
+        """Deny the account of :attr:`connection` these operations, and allow it all others."""
         self._call(_done(lambda: self.accounts.deny(*operations)))
 
-    # Inside
+    # Internals
 
     def _open_store(self, undo: contextlib.AsyncExitStack, directory: Path) -> Store:
         file = directory / "state.sqlite"
@@ -338,7 +352,7 @@ class Emulator:
         return cluster
 
     async def _open_serverless(self, undo: contextlib.AsyncExitStack) -> Cluster:
-        """Return the cluster of serverless jobs, which have IDs and instances of their own."""
+        """Return the cluster of serverless jobs, which have their own IDs."""
         directory = self.directory / "serverless"
         directory.mkdir(exist_ok=True)
         store, home = self._open_store(undo, directory), directory / "home"
@@ -368,19 +382,19 @@ class Emulator:
         return LocalScheduler(directory, home, self._slots)
 
     def _take_directory(self) -> IO[bytes]:
-        """Keep a second emulator out of the directory: both would run the same jobs."""
+        """Lock the directory, because two emulators would run the same jobs."""
         guard = (self.directory / "lock").open("ab")
         try:
             fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             guard.close()
-            raise OSError(f"another emulator runs in {self.directory}") from None
+            raise OSError(f"another emulator uses {self.directory}; choose another directory") from None
         return guard
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
             work.close()
-            raise RuntimeError("the emulator does not run in a thread")
+            raise RuntimeError("the emulator is not running in a thread: call start() first")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_CALL_TIMEOUT)
 
     def _end_thread(self) -> None:
@@ -393,5 +407,5 @@ class Emulator:
 
 
 async def _done(work: Callable[[], T]) -> T:
-    """Do something short in the event loop's thread, where the store may be used."""
+    """Run a short function in the thread of the event loop."""
     return work()

@@ -1,7 +1,7 @@
-"""The state of the emulator: one SQLite file, written before a request is answered.
+"""Store the state of the emulator in one SQLite file. It is written before a response is sent.
 
-It survives a killed process: write-ahead logging without a flush at each commit is enough for that. Only a
-power cut can lose the last moments, which is acceptable here.
+The state survives a killed process: write-ahead logging suffices for that, without a flush at each commit.
+Only a power failure can lose the last changes, which is acceptable here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS operations (id TEXT PRIMARY KEY, record TEXT NOT NULL
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _NOT_A_SUB_JOB = -1
-"""Stands for the index None, which SQLite would not hold unique in a primary key."""
+"""Stands for the index None, because SQLite allows several NULLs in a primary key."""
 
 _JOB_FIELDS = tuple(
     field.name for field in dataclasses.fields(EmulatedJob) if field.name not in ("submission", "index")
@@ -36,14 +36,14 @@ _JOB_FIELDS = tuple(
 
 
 class CorruptState(OSError):
-    """A state file cannot be read. The message names the file, the fault and what to do."""
+    """A state file cannot be read. The message names the file, the error and what to do."""
 
 
 @contextlib.contextmanager
 def reading(file: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while state is read from a file into one error.
+    """Turn every error while state is read from a file into :class:`CorruptState`.
 
-    :raises CorruptState: for a file that is no database or holds something else than the emulator writes.
+    :raises CorruptState: if the file is not a database or contains anything the emulator does not write.
     """
     try:
         yield
@@ -56,9 +56,9 @@ def reading(file: Path) -> Iterator[None]:
 
 
 class Store:
-    """Submissions, jobs, operations and a few named facts. Its methods may be called from any thread.
+    """Submissions, jobs, operations and a few named values. Its methods may be called from any thread.
 
-    Open and load it within :func:`reading`.
+    Open and load it inside :func:`reading`.
     """
 
     def __init__(self, file: Path) -> None:
@@ -81,7 +81,7 @@ class Store:
         self._db.close()
 
     def add(self, submission: Submission, jobs: Iterable[EmulatedJob]) -> None:
-        """Keep a submission together with its jobs."""
+        """Save a submission and its jobs."""
         record = dataclasses.asdict(submission)
         with self._lock, self._db:
             self._db.execute(
@@ -90,12 +90,12 @@ class Store:
             self._write(jobs)
 
     def save(self, jobs: Iterable[EmulatedJob]) -> None:
-        """Keep what has become of jobs."""
+        """Save changed jobs."""
         with self._lock, self._db:
             self._write(jobs)
 
     def load(self) -> list[EmulatedJob]:
-        """Return every job, in the order of submission."""
+        """Return all jobs, in the order of submission."""
         submissions = {
             number: read_record(Submission, json.loads(text))
             for number, text in self._db.execute("SELECT number, record FROM submissions")
@@ -114,25 +114,25 @@ class Store:
         ]
 
     def save_operations(self, operations: Iterable[EmulatedOperation]) -> None:
-        """Keep operations, or what has become of them."""
+        """Save new or changed operations."""
         rows = [(operation.id, json.dumps(dataclasses.asdict(operation))) for operation in operations]
-        # Not INSERT OR REPLACE: it would give a changed operation another place in the order.
+        # Not INSERT OR REPLACE, which would change the position of a changed operation.
         query = "INSERT INTO operations VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record"
         with self._lock, self._db:
             self._db.executemany(query, rows)
 
     def operations(self) -> list[EmulatedOperation]:
-        """Return every operation, in the order in which they were added."""
+        """Return all operations, in the order in which they were added."""
         rows = self._db.execute("SELECT record FROM operations ORDER BY rowid")
         return [read_record(EmulatedOperation, json.loads(text)) for (text,) in rows]
 
     def fact(self, name: str) -> Any:
-        """Return what :meth:`set_fact` kept, or None."""
+        """Return the value that :meth:`set_fact` saved, or None."""
         row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return json.loads(row[0]) if row else None
 
     def set_fact(self, name: str, value: Any) -> None:
-        """Keep JSON-ready data under a name."""
+        """Save a JSON-ready value under a name."""
         with self._lock, self._db:
             self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 

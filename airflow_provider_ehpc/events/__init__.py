@@ -1,1 +1,1 @@
-"""Which jobs of a cluster have ended since the last poll: for triggers that start a DAG."""
+"""Find the jobs of a cluster that have ended since the last poll, for triggers that start a DAG."""

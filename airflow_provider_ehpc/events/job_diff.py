@@ -1,17 +1,18 @@
 """Find the jobs that ended since a watcher's last poll. Pure: no I/O, no clock.
 
-No cloud lists the jobs that ended since a moment. An end is seen in one of two ways:
+No cloud lists the jobs that ended since a given time. A poll detects an end in one of two ways:
 
-* a job that was unfinished at an earlier reading is not so any more, or
-* a job was submitted since the earlier reading, and has ended already.
+* a job that was unfinished in an earlier snapshot has ended, or
+* a job was submitted since the earlier snapshot and has already ended.
 
-A :class:`Position` holds what both need, and is all that has to outlive a triggerer. It is bounded: it grows
-with the jobs that wait or run now, and with those that ended and were submitted lately, not with time.
+A :class:`Position` holds what both need. Nothing else has to outlive a triggerer. It is bounded: it grows
+with the jobs that wait or run now and with those that were submitted and ended recently, not with time.
 
-* Every reading begins :data:`OVERLAP` before the one before it. So rows that are shown late, rows that moved
-  between two pages and clocks that disagree cost nothing; the IDs that were reported already are left out.
-* An id is forgotten by the same measure by which a row counts as new, so no row is new twice.
-* A job that is listed as unfinished shortly after its end was reported is not followed again: lists lag.
+* Every list reaches back :data:`LIST_OVERLAP` behind the previous one. So rows that appear late, rows that
+  move between two pages and clocks that disagree do no harm. IDs that were already reported are left out.
+* An ID is dropped by the same rule by which a row counts as new, so no row is new twice.
+* A job that is listed as unfinished shortly after its end was reported is not followed again: lists lag
+  behind.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from typing import Any
 from airflow_provider_ehpc.apis.job import ClusterJob, JobState, JobStatus
 from airflow_provider_ehpc.apis.listing import earliest_submission, latest_submission
 
-OVERLAP = 900.0
-"""Seconds by which a reading reaches back behind the one before it."""
+LIST_OVERLAP = 900.0
+"""Seconds by which a list reaches back behind the previous one."""
 MOST_AT_ONCE = 1000
-"""Jobs that a turn reports at most; the others wait for the next. They travel in one event of about 1 MB."""
+"""Jobs that one batch reports, at most, in an event of about 1 MB; the others wait for the next batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """The jobs whose end a watcher reports.
 
-    :param jobs: certain jobs; if empty, any that fits the rest.
+    :param jobs: certain jobs; if empty, every job that matches the other fields.
     :param name: a pattern such as ``train-*``; case matters.
-    :param states: the terminal states that are wanted; all if empty.
+    :param states: the terminal states to report; all if empty.
     """
 
     jobs: frozenset[str] = frozenset()
@@ -46,7 +47,7 @@ class Wanted:
     states: tuple[JobState, ...] = ()
 
     def follows(self, status: JobStatus) -> bool:
-        """Return True if the job may be wanted when it ends. Its queue may be another by then."""
+        """Return True if the end of the job may be wanted. Its queue may still change."""
         return self._named_so(status) and self.user in (None, status.user or self.user)
 
     def may_fit(self, status: JobStatus) -> bool:
@@ -68,19 +69,19 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The position of a watcher. Plain data: only jobs' IDs and times."""
+    """The position of a watcher. Plain data: only IDs of jobs and times."""
 
     since: float | None = None
-    """Epoch seconds at which the last reading began; None before the first."""
+    """Epoch seconds at which the last snapshot began; None before the first."""
     open: frozenset[str] = frozenset()
-    """The jobs that are wanted and had not ended then."""
+    """The wanted jobs that had not ended then."""
     seen: Mapping[str, float] = field(default_factory=dict)
-    """Ended jobs that are not to be reported (again), and the time by which each is forgotten."""
+    """Ended jobs that must not be reported (again), and the time by which each is dropped."""
     sent: frozenset[str] = frozenset()
-    """Jobs whose end was handed to Airflow, and of which it was not known yet that it had stored it."""
+    """Jobs whose end was passed to Airflow, which has not yet confirmed that it stored the event."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready data; :meth:`read` is the way back."""
+        """Return the position as JSON-ready data; :meth:`read` reads it."""
         return {
             "since": self.since,
             "open": sorted(self.open),
@@ -90,9 +91,9 @@ class Position:
 
     @classmethod
     def read(cls, data: Any) -> Position:
-        """Rebuild what :meth:`as_dict` described.
+        """Return the position that :meth:`as_dict` wrote.
 
-        :raises ValueError: if it is something else.
+        :raises ValueError: if ``data`` is not a position.
         """
         try:
             return cls(
@@ -106,41 +107,41 @@ class Position:
 
     @property
     def edge(self) -> float:
-        """Return the epoch seconds of the earliest submission that the next reading covers."""
-        return (self.since or 0.0) - OVERLAP
+        """Return the epoch seconds of the earliest submission that the next list covers."""
+        return (self.since or 0.0) - LIST_OVERLAP
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSnapshot:
-    """A cluster's jobs as a turn found them."""
+    """A cluster's jobs as one poll found them."""
 
     began: float
     unfinished: Mapping[str, JobStatus] = field(default_factory=dict)
     ended: Mapping[str, JobStatus] = field(default_factory=dict)
     lost: Mapping[str, JobStatus] = field(default_factory=dict)
-    """Jobs that were unfinished and of which the cloud has known nothing for long: their end was missed."""
+    """Jobs that were unfinished and have been unknown to the cloud for long: their end was missed."""
     unconfirmed: Mapping[str, JobStatus] = field(default_factory=dict)
-    """Jobs in a terminal state after which the scheduler may run them again: the next reading confirms it."""
+    """Jobs in a provisional state: the next poll confirms the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """The jobs that a watcher reports after a turn, and its position then."""
+    """The jobs that a watcher reports after a poll, and its position then."""
 
     jobs: Mapping[str, JobStatus]
     position: Position
 
 
 def started(position: Position, wanted: Wanted) -> Position:
-    """Return a watcher's position before its first turn: one that names jobs waits for them from there on."""
+    """Return a watcher's position before its first poll: if it names jobs, they are open."""
     if wanted.jobs and position.since is None:
         return replace(position, open=wanted.jobs)
     return position
 
 
 def _was_seen(seen: Mapping[str, float], job: str, status: JobStatus) -> bool:
-    """Return True if the end of this job was seen, and not that of an earlier one with the same ID: that one
-    had ended before this one was submitted.
+    """Return True if the end of this job was seen. The end of an earlier job with the same ID does not count:
+    that job ended before this one was submitted.
     """
     if job not in seen:
         return False
@@ -149,7 +150,7 @@ def _was_seen(seen: Mapping[str, float], job: str, status: JobStatus) -> bool:
 
 
 def is_new(position: Position, wanted: Wanted, job: str, status: JobStatus) -> bool:
-    """Return True if the end of a job was not reported yet."""
+    """Return True if the end of a job has not been reported yet."""
     if job in position.open:
         return True
     if wanted.jobs or position.since is None or not wanted.follows(status):
@@ -160,8 +161,8 @@ def is_new(position: Position, wanted: Wanted, job: str, status: JobStatus) -> b
     return submitted is not None and submitted >= position.edge
 
 
-def questions(position: Position, wanted: Wanted, listed: Mapping[str, ClusterJob]) -> set[str]:
-    """Return the jobs that have to be polled one by one: the list lacks them, or how they ended."""
+def jobs_to_poll(position: Position, wanted: Wanted, listed: Mapping[str, ClusterJob]) -> set[str]:
+    """Return the jobs to poll one by one, because the list lacks them or does not report how they ended."""
     ended = {
         job
         for job, row in listed.items()
@@ -173,33 +174,33 @@ def questions(position: Position, wanted: Wanted, listed: Mapping[str, ClusterJo
     return ended | (position.open - listed.keys())
 
 
-def after(position: Position, wanted: Wanted, reading: ClusterSnapshot) -> Ends:
-    """Return the ends that a reading shows a watcher; the first one only shows what exists."""
-    ended = dict(reading.ended) if wanted.jobs else {**reading.lost, **reading.ended}
-    since = max(reading.began, position.since or 0.0)
+def after(position: Position, wanted: Wanted, snapshot: ClusterSnapshot) -> Ends:
+    """Return the ends that a snapshot shows to a watcher; the first one only shows which jobs exist."""
+    ended = dict(snapshot.ended) if wanted.jobs else {**snapshot.lost, **snapshot.ended}
+    since = max(snapshot.began, position.since or 0.0)
     if position.since is None and not wanted.jobs:
-        news: dict[str, JobStatus] = {}
+        new: dict[str, JobStatus] = {}
         past: Iterable[str] = [job for job, status in ended.items() if wanted.follows(status)]
     else:
-        news = {job: status for job, status in ended.items() if is_new(position, wanted, job, status)}
-        past = news
-    # A row stays new for as long as its submission lies behind the edge; until then its id is remembered.
+        new = {job: status for job, status in ended.items() if is_new(position, wanted, job, status)}
+        past = new
+    # A row stays new as long as its submission is after the edge; its ID is remembered for that long.
     seen = dict(position.seen)
     seen.update((job, max(since, latest_submission(ended[job]) or 0.0)) for job in past)
-    seen = {job: at for job, at in seen.items() if at >= since - OVERLAP}
-    open_now = position.open - news.keys()
+    seen = {job: at for job, at in seen.items() if at >= since - LIST_OVERLAP}
+    open_now = position.open - new.keys()
     if not wanted.jobs:
         open_now |= {
             job
-            for job, status in reading.unfinished.items()
+            for job, status in snapshot.unfinished.items()
             if not _was_seen(seen, job, status) and wanted.follows(status)
         }
         if position.since is not None:
-            # By the next reading, its submission may be too long ago to be new.
+            # By the next snapshot, its submission may be too long ago to be new.
             open_now |= {
-                job for job, status in reading.unconfirmed.items() if is_new(position, wanted, job, status)
+                job for job, status in snapshot.unconfirmed.items() if is_new(position, wanted, job, status)
             }
-    reported = {job: status for job, status in news.items() if wanted.fits(status)}
+    reported = {job: status for job, status in new.items() if wanted.fits(status)}
     for job in list(reported)[MOST_AT_ONCE:]:
         del reported[job]
         seen.pop(job, None)

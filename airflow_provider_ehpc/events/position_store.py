@@ -1,7 +1,7 @@
-"""Saving a watcher's position beyond the triggerer: in the asset state store, or in an Airflow variable.
+"""Save a watcher's position outside of the triggerer: in the asset state store, or in an Airflow variable.
 
-Airflow 3.3 gives an event trigger the state store of the assets that it watches for. Before, the one thing
-that a trigger can write, and read again after a restart, is a variable.
+Airflow 3.3 gives an event trigger the state store of its assets. In earlier versions, a variable is the only
+thing that a trigger can write and read again after a restart.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from airflow_provider_ehpc.events.job_diff import Position
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
-"""Seconds in which the triggerer's supervisor has to answer."""
+STORE_TIMEOUT = 30.0
+"""Seconds to wait for a response of the triggerer's supervisor."""
 RETRY_AFTER = 5.0
 """Seconds between two attempts."""
-SETTLE = 5.0
+EVENT_SETTLE_TIME = 5.0
 """Seconds. A triggerer's runner hands events to its supervisor once a second."""
 
 
 class PositionStore:
-    """Saves one watcher's position.
+    """Save one watcher's position.
 
-    :param identity: identifies the watcher among all others.
-    :param assets: what Airflow gave the trigger (``asset_state_store``), None before 3.3.
+    :param identity: the watcher's identity.
+    :param assets: action Airflow gave the trigger (``asset_state_store``), None before 3.3.
     """
 
     def __init__(self, identity: str, assets: Any, log: Any) -> None:
@@ -37,8 +37,8 @@ class PositionStore:
         self._variables = None if self._assets else trigger_variables()
         if not self._assets and self._variables:
             log.info(
-                "this Airflow has no asset state store (3.3 has): the watcher's position is saved in "
-                "the Airflow variable %s. Airflow does not report here that it has stored an event.",
+                "this Airflow has no asset state store (new in 3.3): the watcher's position is saved in the "
+                "Airflow variable %s. This Airflow does not report that it has stored an event.",
                 self._key,
             )
         elif not self._assets:
@@ -48,36 +48,39 @@ class PositionStore:
             )
 
     async def load(self) -> Position:
-        """Return the position, a new one if there is none; wait for as long as it cannot be read: without it,
-        the ends of jobs in between would be lost.
+        """Return the saved position, or a new one if there is none.
+
+        Retry until it can be read: without it, the ends of jobs in between would be lost.
         """
-        saved = await self._insist(self._read, "read")
+        saved = await self._retry(self._read, "read")
         if saved is None:
             return Position()
         try:
             return Position.read(saved)
         except ValueError as error:
-            self._log.error("%s. The watch starts again: jobs that ended meanwhile are not reported.", error)
+            self._log.error(
+                "%s. Watching starts anew: jobs that ended in the meantime are not reported.", error
+            )
             return Position()
 
     async def save(self, position: Position) -> None:
-        """Save the position; wait for as long as it cannot be written."""
+        """Save the position; retry until it can be written."""
         value = position.as_dict()
-        await self._insist(lambda: self._write(value), "saved")
+        await self._retry(lambda: self._write(value), "saved")
 
     async def events_stored(self) -> None:
-        """Wait until Airflow has stored the events, if it does not report that (before 3.3).
+        """Wait until Airflow has stored the events, for versions that do not report this (before 3.3).
 
-        The supervisor answers in order and stores events after each round of answers, so behind an answer
-        and a pause longer than a round of the runner, the next answer comes after the events were stored.
+        The supervisor responds in order and stores events after each round of responses. So after a response
+        and a pause longer than a round of the runner, the next response comes after the events were stored.
         """
-        await self._insist(self._read, "read")
-        await asyncio.sleep(SETTLE)
-        await self._insist(self._read, "read")
+        await self._retry(self._read, "read")
+        await asyncio.sleep(EVENT_SETTLE_TIME)
+        await self._retry(self._read, "read")
 
     async def _read(self) -> Any:
         if self._assets:
-            # Several assets with the same watcher share a trigger, and one of them may be new.
+            # Assets with the same watcher share a trigger, and one of them may be new.
             saved = [await _bounded(asset.aget(self._key)) for asset in self._assets]
             return max((s for s in saved if s), key=lambda s: s.get("since") or 0.0, default=None)
         return await _bounded(self._variables.aget(self._key)) if self._variables else None
@@ -88,7 +91,7 @@ class PositionStore:
         if self._variables:
             await _bounded(self._variables.aset(self._key, value))
 
-    async def _insist(self, work: Any, what: str) -> Any:
+    async def _retry(self, work: Any, action: str) -> Any:
         failures = 0
         while True:
             try:
@@ -97,8 +100,9 @@ class PositionStore:
                 failures += 1
                 if failures == 1:
                     self._log.warning(
-                        "the position of the watcher could not be %s: %s %s. No event is sent until it can.",
-                        what,
+                        "the watcher's position could not be %s: %s %s. No event is sent until this "
+                        "works. Retrying.",
+                        action,
                         type(error).__name__,
                         error,
                     )
@@ -113,8 +117,8 @@ async def _bounded(answer: Awaitable[T]) -> T:
     The request itself is not cancelled: Airflow 3.1 would take its late response for that of the next one.
     """
     task = asyncio.ensure_future(answer)
-    # If nothing waits for it any more, its error is dropped.
+    # If nothing awaits the task any more, retrieve its error, so that asyncio does not log it.
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    # Not wait_for, which in Python 3.11 drops a cancellation that comes together with the answer.
-    async with asyncio.timeout(PATIENCE):
+    # Not wait_for: in Python 3.11, it drops a cancellation that comes together with the response.
+    async with asyncio.timeout(STORE_TIMEOUT):
         return await asyncio.shield(task)

@@ -1,8 +1,8 @@
 """Poll a cluster once for all event watchers that wait for jobs of it to end.
 
-A feed belongs to one running event loop, account, API, cluster and interval. It never ends by itself and
-never raises: Airflow restarts an event trigger that failed every second, for ever. An error is logged once
-in the triggerer's log, and the poll is repeated for as long as the watch lasts.
+A watch loop belongs to one running event loop, account, API, cluster and interval. It never ends by itself
+and never raises: Airflow restarts a failed event trigger every second, forever. An error is logged once in
+the triggerer's log, and polling continues.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -30,46 +29,46 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.job import ClusterJob, JobRef, JobState, JobStatus
 from airflow_provider_ehpc.compat import AirflowException
 from airflow_provider_ehpc.events.job_diff import (
-    OVERLAP,
+    LIST_OVERLAP,
     ClusterSnapshot,
     Ends,
     Position,
     Wanted,
     after,
-    questions,
+    jobs_to_poll,
     started,
 )
 from airflow_provider_ehpc.events.position_store import PositionStore
-from airflow_provider_ehpc.hooks import ajob_hook
+from airflow_provider_ehpc.hooks.account import Account
 from airflow_provider_ehpc.hooks.base import ApiHook
-from airflow_provider_ehpc.hooks.pool import HookKeeper
+from airflow_provider_ehpc.hooks.pool import POOL, SharedHook
 from airflow_provider_ehpc.waiting.watch import GONE_GRACE, is_provisional
 
 GATHER = 1.0
-"""Seconds that a turn waits for further watchers after the first one."""
+"""Seconds to wait for more watchers after the first new one."""
 SAVE_EVERY = 600.0
-"""Seconds after which a position is saved again although nothing was reported: it shortens the first reading
-after a restart. Each write costs the triggerer's supervisor some 20 ms."""
-_LONGEST_PAUSE = 300.0
+"""Seconds after which a position is saved again although nothing was reported. This shortens the first list
+after a restart. Each write takes about 20 ms of the triggerer's supervisor."""
+_LONGEST_RETRY_PAUSE = 300.0
 _REMIND = 3600.0
-"""Seconds after which a lasting fault is logged again."""
+"""Seconds after which a lasting error is logged again."""
 _LOCKED = 1800.0
-"""Seconds after which a refused key is tried again, unless the connection has another meanwhile. Huawei locks
-a key for 15 minutes after five refusals."""
+"""Seconds after which a rejected key is tried again, unless the connection gets a new one earlier. Huawei
+locks a key for 15 minutes after five rejections."""
 
 log = logging.getLogger(__name__)
 
 
 class Watcher:
-    """One trigger's share of a feed: the jobs it wants, its position, and the ends it has to report."""
+    """One trigger's share of a watch loop: the jobs it wants, its position, and the ends it has to report."""
 
     def __init__(self, wanted: Wanted, store: PositionStore) -> None:
         self.wanted = wanted
         self.position = Position()
-        """As of the last turn."""
+        """The position after the last poll."""
         self.store = store
-        self._kept = Position()
-        """The last position all of whose events are known to be stored by Airflow."""
+        self._confirmed = Position()
+        """The last position for which Airflow has confirmed that it stored all events."""
         self._saved_at = float("-inf")
         self._pending: list[Ends] = []
         self._doubtful: frozenset[str] = frozenset()
@@ -78,13 +77,13 @@ class Watcher:
         """Load the position that an earlier triggerer saved."""
         saved = await self.store.load()
         self._doubtful = saved.sent
-        self.position = self._kept = started(replace(saved, sent=frozenset()), self.wanted)
+        self.position = self._confirmed = started(replace(saved, sent=frozenset()), self.wanted)
 
     async def payload(self, ends: Ends) -> dict[str, Any] | None:
-        """Return the payload to send, None for nothing. The jobs in it are saved as possibly sent first."""
+        """Return the payload to send, or None. Before that, save its jobs as possibly sent."""
         if not ends.jobs:
             if not self._pending:
-                self._kept = ends.position
+                self._confirmed = ends.position
                 if time.monotonic() - self._saved_at >= SAVE_EVERY:
                     await self._save()
             return None
@@ -99,18 +98,18 @@ class Watcher:
         }
 
     async def stored(self, ends: Ends) -> None:
-        """Take in that Airflow has stored the events of a turn, and with them those of the turns before."""
+        """Save that Airflow has stored the events of a batch and of those before it."""
         while self._pending:
             done = self._pending.pop(0)
             self._doubtful -= done.jobs.keys()
             if done is ends:
                 break
-        self._kept = ends.position
+        self._confirmed = ends.position
         await self._save()
 
     async def _save(self) -> None:
         sent = self._doubtful.union(*(ends.jobs for ends in self._pending))
-        await self.store.save(replace(self._kept, sent=sent))
+        await self.store.save(replace(self._confirmed, sent=sent))
         self._saved_at = time.monotonic()
 
 
@@ -120,18 +119,18 @@ class Batch:
 
     ends: Mapping[Watcher, Ends]
     on_stored: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-    """To be called when Airflow has stored the events of this turn."""
+    """Callbacks for when Airflow has stored the events of this batch."""
 
     async def stored(self) -> None:
-        """Call them."""
-        for note in self.on_stored:
-            await note()
+        """Call :attr:`on_stored`."""
+        for callback in self.on_stored:
+            await callback()
 
 
-class JobFeed:
-    """Polls for ended jobs, turn by turn, for the watchers that have joined.
+class WatchLoop:
+    """Poll for ended jobs for all watchers that have joined.
 
-    :param interval: seconds between two turns.
+    :param interval: seconds between two polls.
     """
 
     def __init__(
@@ -141,7 +140,8 @@ class JobFeed:
         self._cluster_id = cluster_id
         self._version_id = version_id
         self._interval = interval
-        self._keeper = HookKeeper(partial(ajob_hook, conn_id, api))
+        self._conn_id = conn_id
+        self._api = api
         self._watchers: dict[Watcher, None] = {}
         self._new: set[Watcher] = set()
         self._joined = asyncio.Event()
@@ -149,47 +149,47 @@ class JobFeed:
         self._known: dict[str, JobStatus] = {}
         self._missing_since: dict[str, float] = {}
         self._provisional: set[str] = set()
-        """Jobs that were last seen in a terminal state which a second poll must confirm."""
+        """Jobs that were last seen in a provisional state, which a second poll must confirm."""
         self._faults = _Faults(self._name)
-        self._spoilt: set[str] = set()
-        self._refused: tuple[ApiHook, float, AuthenticationFailed] | None = None
+        self._failed_jobs: set[str] = set()
+        self._rejected: tuple[Account, float, AuthenticationFailed] | None = None
 
     def join(self, watcher: Watcher) -> None:
-        """Let a watcher take part, in a turn at once and then together with the others.
+        """Add a watcher: poll for it at once, and then together with the others.
 
-        The others are left out of that turn, so that no watcher's events follow each other too soon.
+        The first poll leaves out the others, so that no watcher's events follow each other too soon.
         """
         self._watchers[watcher] = None
         self._new.add(watcher)
         self._joined.set()
 
     def leave(self, watcher: Watcher) -> None:
-        """Let a watcher go."""
+        """Remove a watcher."""
         self._watchers.pop(watcher, None)
         self._new.discard(watcher)
 
-    async def turns(self) -> AsyncIterator[Batch]:
-        """Poll without end. A second caller waits until the first one stops."""
+    async def batches(self) -> AsyncIterator[Batch]:
+        """Poll forever, yielding a batch per poll. A second caller waits until the first one stops."""
         due = time.monotonic()
-        async with self._one_at_a_time, contextlib.aclosing(self._keeper):
+        async with self._one_at_a_time, POOL.share(self._conn_id, self._api) as shared:
             while True:
                 await self._rest(due)
-                all_of_them = time.monotonic() >= due
-                watchers = list(self._watchers if all_of_them else self._new)
+                everyone = time.monotonic() >= due
+                watchers = list(self._watchers if everyone else self._new)
                 if not watchers:
                     due = time.monotonic() + self._interval
                     continue
                 try:
-                    turn = await self._turn(watchers)
+                    batch = await self._poll(shared, watchers)
                 except Exception as error:
                     due = time.monotonic() + self._faults.note(error, self._interval)
                 else:
                     self._faults.clear()
                     self._new.difference_update(watchers)
-                    if all_of_them:
-                        # Feeds of several clusters do not stay in step.
+                    if everyone:
+                        # Random, so that the loops of several clusters do not stay in step.
                         due = time.monotonic() + self._interval * random.uniform(0.95, 1.05)
-                    yield turn
+                    yield batch
 
     async def _rest(self, until: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -199,56 +199,59 @@ class JobFeed:
             await asyncio.sleep(min(GATHER, self._interval))
             self._joined.clear()
 
-    async def _turn(self, watchers: list[Watcher]) -> Batch:
+    async def _poll(self, shared: SharedHook, watchers: list[Watcher]) -> Batch:
         began = time.time()
-        hook = await self._allowed_hook()
+        hook = await self._usable_hook(shared)
         try:
-            reading = await self._read(hook, watchers, began)
+            snapshot = await self._read(hook, watchers, began)
         except AuthenticationFailed as error:
-            self._refused = (hook, time.monotonic() + _LOCKED, error)
+            self._rejected = (hook.account, time.monotonic() + _LOCKED, error)
             raise
         self._known.clear()
         ends = {}
         for watcher in watchers:
             if watcher in self._watchers:
-                ends[watcher] = after(watcher.position, watcher.wanted, reading)
+                ends[watcher] = after(watcher.position, watcher.wanted, snapshot)
                 watcher.position = ends[watcher].position
         return Batch(ends)
 
-    async def _allowed_hook(self) -> ApiHook:
-        """Return the hook, unless its key was refused a while ago: each refusal counts."""
-        if self._refused:
-            hook, until, error = self._refused
-            if time.monotonic() < until and not await self._keeper.has_new_key(hook):
+    async def _usable_hook(self, shared: SharedHook) -> ApiHook:
+        """Return the hook. If its key was rejected recently, raise that error instead: clouds count
+        rejections."""
+        if self._rejected:
+            account, until, error = self._rejected
+            if time.monotonic() < until and not await shared.has_new_key(account):
                 raise error.with_traceback(None)
-            self._refused = None
-        return await self._keeper.get()
+            self._rejected = None
+        return await shared.get()
 
     async def _read(self, hook: ApiHook, watchers: list[Watcher], began: float) -> ClusterSnapshot:
         listed: Mapping[str, ClusterJob] = {}
         if general := [w for w in watchers if not w.wanted.jobs]:
-            since = min((began if w.position.since is None else w.position.since) for w in general) - OVERLAP
+            since = (
+                min((began if w.position.since is None else w.position.since) for w in general) - LIST_OVERLAP
+            )
             listed = await hook.acluster_jobs(datetime.fromtimestamp(since, UTC), self._cluster_id)
-        asked = set[str]().union(*(questions(w.position, w.wanted, listed) for w in watchers))
-        answers = await self._ask(hook, asked)
+        polled = set[str]().union(*(jobs_to_poll(w.position, w.wanted, listed) for w in watchers))
+        found = await self._statuses(hook, polled)
         unfinished = {job: row.status for job, row in listed.items() if not row.ended}
         ended = {job: row.status for job, row in listed.items() if row.ended}
         lost: dict[str, JobStatus] = {}
-        for job, status in answers.items():
+        for job, status in found.items():
             if status and status.state.terminal:
                 ended[job] = status
             elif job in listed:
                 if status and status.state is not JobState.UNKNOWN:
-                    # An array of which only some jobs have ended.
+                    # An array of which only some sub-jobs have ended.
                     unfinished[job] = ended.pop(job)
             elif self._is_lost(job, status, began):
                 lost[job] = status or JobStatus(
                     job, JobState.UNKNOWN, "", self._cluster_id, reason="the cloud no longer knows the job"
                 )
-        self._missing_since = {job: at for job, at in self._missing_since.items() if job in asked}
+        self._missing_since = {job: at for job, at in self._missing_since.items() if job in polled}
         provisional = {job for job, status in ended.items() if is_provisional(status)}
-        # The scheduler may run them again. Neither ends nor unfinished: one that ended before the watch began
-        # must not become news by its confirmation.
+        # The scheduler may run them again. They count as neither ended nor unfinished: the confirmation of a
+        # job that ended before the watch began must not be reported as a new end.
         unconfirmed = {job: ended.pop(job) for job in provisional - self._provisional}
         self._provisional = provisional
         return ClusterSnapshot(began, unfinished, ended, lost, unconfirmed)
@@ -259,16 +262,17 @@ class JobFeed:
             return False
         return now - self._missing_since.setdefault(job, now) >= GONE_GRACE
 
-    async def _ask(self, hook: ApiHook, jobs: set[str]) -> dict[str, JobStatus | None]:
-        """Return the statuses of jobs, None for an unknown one. If the turn fails later, ended jobs are not
-        polled again.
+    async def _statuses(self, hook: ApiHook, jobs: set[str]) -> dict[str, JobStatus | None]:
+        """Return the statuses of jobs, None for an unknown job.
+
+        Ended jobs are remembered, so that they are not polled again if this poll fails later.
         """
         refs = {}
         for job in sorted(jobs - self._known.keys()):
             try:
                 refs[hook.job_ref(job, self._cluster_id, self._version_id)] = job
             except InvalidArgument as error:
-                # One watcher's mistake; the others of the cluster are not to wait for its correction.
+                # One watcher's wrong argument must not affect the other watchers.
                 self._report(job, error)
         statuses: dict[JobRef, JobStatus | None]
         try:
@@ -276,7 +280,8 @@ class JobFeed:
         except (InvalidRequest, NotFound, UnexpectedResponse) as error:
             if error.transient:
                 raise
-            # What is wrong with one job, such as one that is long forgotten, must not hide all the others.
+            # An error about one job, such as one that the scheduler no longer knows, must not affect the
+            # others.
             statuses = {}
             for ref, job in refs.items():
                 try:
@@ -284,20 +289,20 @@ class JobFeed:
                 except UnexpectedResponse as unexpected:
                     if unexpected.transient:
                         raise
-                    # It is not about the job, so the job is not gone either.
+                    # This does not mean that the job is unknown.
                     self._report(job, unexpected)
-        self._spoilt.difference_update(refs[ref] for ref in statuses)
-        answers = {refs[ref]: status for ref, status in statuses.items()}
+        self._failed_jobs.difference_update(refs[ref] for ref in statuses)
+        found = {refs[ref]: status for ref, status in statuses.items()}
         self._known.update(
-            (job, s) for job, s in answers.items() if s and s.state.terminal and not is_provisional(s)
+            (job, s) for job, s in found.items() if s and s.state.terminal and not is_provisional(s)
         )
-        return {**answers, **{job: self._known[job] for job in jobs & self._known.keys()}}
+        return {**found, **{job: self._known[job] for job in jobs & self._known.keys()}}
 
     def _report(self, job: str, error: Exception) -> None:
-        """Log once that one job cannot be polled."""
-        if job not in self._spoilt:
+        """Log once that a job cannot be polled."""
+        if job not in self._failed_jobs:
             log.error("cannot poll for the end of job %r (%s): %s", job, self._name, error)
-        self._spoilt.add(job)
+        self._failed_jobs.add(job)
 
 
 async def _status(hook: ApiHook, ref: JobRef) -> JobStatus | None:
@@ -310,26 +315,26 @@ async def _status(hook: ApiHook, ref: JobRef) -> JobStatus | None:
 
 
 class _Faults:
-    """Log an error once, then once an hour, and when it is over."""
+    """Log an error once, then every hour, and when it is over."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._kind: tuple[type[Exception], Any] | None = None
-        self._said_at = 0.0
+        self._logged_at = 0.0
         self._count = 0
 
     def note(self, error: Exception, interval: float) -> float:
-        """Take in that a turn failed; return the seconds until the next one."""
+        """Log that a poll failed; return the seconds until the next one."""
         self._count += 1
         passes = isinstance(error, ApiError) and error.transient
-        pause = interval if passes else max(interval, min(60.0 * self._count, _LONGEST_PAUSE))
+        pause = interval if passes else max(interval, min(60.0 * self._count, _LONGEST_RETRY_PAUSE))
         kind = (type(error), getattr(error, "code", None))
         now = time.monotonic()
-        if kind != self._kind or now - self._said_at >= _REMIND:
-            self._kind, self._said_at = kind, now
+        if kind != self._kind or now - self._logged_at >= _REMIND:
+            self._kind, self._logged_at = kind, now
             if passes:
                 log.warning(
-                    "cannot poll for finished jobs (%s): %s Retrying for as long as it takes.",
+                    "cannot poll for finished jobs (%s): %s Retrying until it works.",
                     self._name,
                     error,
                 )
@@ -345,7 +350,7 @@ class _Faults:
         return pause
 
     def clear(self) -> None:
-        """Take in that a turn succeeded."""
+        """Log that polls succeed again, if they failed before."""
         if self._count:
             log.info(
                 "polling for finished jobs (%s) works again, after %d failed polls", self._name, self._count
@@ -353,16 +358,16 @@ class _Faults:
         self._count, self._kind = 0, None
 
 
-_feeds: WeakValueDictionary[tuple[Hashable, ...], JobFeed] = WeakValueDictionary()
+_watch_loops: WeakValueDictionary[tuple[Hashable, ...], WatchLoop] = WeakValueDictionary()
 
 
-def feed_of(
+def shared_watch_loop(
     conn_id: str, api: str | None, cluster_id: str | None, version_id: str | None, interval: float
-) -> JobFeed:
-    """Return the feed that all with the same arguments share in the running event loop."""
+) -> WatchLoop:
+    """Return the watch loop that all watchers with the same arguments share in the running event loop."""
     arguments = (conn_id, api, cluster_id, version_id, interval)
     key = (asyncio.get_running_loop(), *arguments)
-    feed = _feeds.get(key)
-    if feed is None:
-        feed = _feeds[key] = JobFeed(*arguments)
-    return feed
+    watch_loop = _watch_loops.get(key)
+    if watch_loop is None:
+        watch_loop = _watch_loops[key] = WatchLoop(*arguments)
+    return watch_loop

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from airflow_provider_ehpc.apis.call import InvalidArgument, Signer
+from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument, Signer
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
@@ -100,6 +102,11 @@ class Account:
         """What the cloud accepts or refuses: equal for equal keys."""
         return self.signer
 
+    def auth_flow(self, call: ApiCall[T]) -> Generator[Any, Any, T]:
+        """Send a call with all that authenticates it, as the flow of ``httpx.Auth.auth_flow`` does."""
+        response: T = yield Attempt(self, call)
+        return response
+
     @property
     def host(self) -> str:
         """Return the host that is signed and sent, with its port unless that is the scheme's own."""
@@ -107,6 +114,14 @@ class Account:
         own = {"https": 443, "http": 80}[parts.scheme]
         name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
         return name if parts.port in (None, own) else f"{name}:{parts.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Generic[T]):
+    """A step of a flow: send a call once, signed for an account, and return its typed response."""
+
+    account: Account
+    call: ApiCall[T]
 
 
 def time_zone(conn_id: str, value: Any) -> tzinfo | None:

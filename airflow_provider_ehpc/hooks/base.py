@@ -22,9 +22,9 @@ from airflow_provider_ehpc.apis.call import (
     AuthenticationFailed,
     Credentials,
     InvalidArgument,
-    NotSupported,
     UnexpectedResponse,
 )
+from airflow_provider_ehpc.apis.capabilities import Capability, require, unsupported
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
     JobApi,
@@ -149,7 +149,8 @@ class ApiHook(Client):
             return self._try(account, call)
         except AuthenticationFailed:
             with contextlib.suppress(AirflowNotFoundException, InvalidArgument):
-                self._reread(account, *read_connection(self.conn_id))
+                if self._account is account:
+                    self._account = self._read(*read_connection(self.conn_id))
             if self.account.key == account.key:
                 raise
         return self._try(self.account, call)
@@ -161,15 +162,16 @@ class ApiHook(Client):
             return await self._atry(account, call)
         except AuthenticationFailed:
             with contextlib.suppress(AirflowNotFoundException, InvalidArgument):
-                self._reread(account, *await aread_connection(self.conn_id))
+                await self.arefresh(account)
             if self.account.key == account.key:
                 raise
         return await self._atry(self.account, call)
 
-    def _reread(self, refused: Account, connection: Connection, extra: dict[str, Any]) -> None:
-        """Take the account from a connection that was read again, unless another call has done so."""
-        if self._account is refused:
-            self._account = self._read(connection, extra)
+    async def arefresh(self, outdated: Account) -> None:
+        """Read the connection again, unless another call has done so since it was ``outdated``."""
+        async with self._own_loop().reading:
+            if self._account is outdated:
+                self._account = self._read(*await aread_connection(self.conn_id))
 
     def _try(self, account: Account, call: ApiCall[T]) -> T:
         result: T = Retrying(**retry_arguments(call))(self._exchange, account, call)
@@ -180,6 +182,14 @@ class ApiHook(Client):
         return result
 
     # ------------------------------------------------------------------ the common surface
+
+    def require(self, capability: Capability, argument: str = "api") -> None:
+        """Check that the API supports what is asked of it.
+
+        :param argument: the argument that asks for it, for the message.
+        :raises NotSupported: if it does not.
+        """
+        require(self.api.name, capability, argument)
 
     def job_ref(self, job_id: str, cluster_id: str | None = None, version_id: str | None = None) -> JobRef:
         """Return the address of a job, by default in the connection's default cluster.
@@ -210,16 +220,16 @@ class ApiHook(Client):
         return self._all_zoned(self.drive(self.api.job_statuses(list(refs)), deadline=deadline))
 
     async def ajob_statuses(
-        self, refs: Iterable[JobRef], tell: Callable[[PartialResult], Awaitable[None]] | None = None
+        self, refs: Iterable[JobRef], publish: Callable[[PartialResult], Awaitable[None]] | None = None
     ) -> dict[JobRef, JobStatus | None]:
         """Return the statuses of many jobs. See :meth:`job_statuses`.
 
-        :param tell: receives the statuses of each response, while others are still requested.
+        :param publish: receives the statuses of each response, while others are still requested.
         """
 
         async def zoned(step: PartialResult) -> None:
-            if tell:
-                await tell(PartialResult(self._all_zoned(step.statuses)))
+            if publish:
+                await publish(PartialResult(self._all_zoned(step.statuses)))
 
         return self._all_zoned(await self.adrive((await self._aapi()).job_statuses(list(refs)), zoned))
 
@@ -307,7 +317,7 @@ class ApiHook(Client):
         :param cluster_id: a cluster; None for all of the account's in its zone or region.
         :raises NotSupported: if the API has no such log.
         """
-        raise NotSupported(f"api: the API {self.api.name!r} has no log of operations")
+        raise unsupported(self.api.name, Capability.OPERATIONS)
 
     # ------------------------------------------------------------------ Airflow's connection test
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 import uuid
 from abc import abstractmethod
@@ -28,9 +29,10 @@ from airflow_provider_ehpc.apis.call import (
     Together,
 )
 from airflow_provider_ehpc.apis.job import JobApi
-from airflow_provider_ehpc.hooks.account import Account
+from airflow_provider_ehpc.hooks.account import Account, Attempt, TransportOptions
 from airflow_provider_ehpc.hooks.exchange import Exchange
 from airflow_provider_ehpc.hooks.limiter import RateLimiter, limiter_of
+from airflow_provider_ehpc.hooks.mutex import Exclusive
 from airflow_provider_ehpc.hooks.transport import asend, configure_session, new_async_session, send
 
 if TYPE_CHECKING:
@@ -39,6 +41,16 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 T = TypeVar("T")
+
+
+class _Loop:
+    """What a hook has in an event loop; none of it can be used in another one."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.sessions: dict[TransportOptions, aiohttp.ClientSession] = {}
+        self.reading = asyncio.Lock()
+        """Held while the connection is read again."""
 
 
 class Client(HttpHook):
@@ -56,8 +68,7 @@ class Client(HttpHook):
         self.requests: Counter[str] = Counter()
         """Requests sent so far, by operation."""
         self._session: requests.Session | None = None
-        self._async_session: aiohttp.ClientSession | None = None
-        self._async_loop: asyncio.AbstractEventLoop | None = None
+        self._loop: _Loop | None = None
 
     @property
     @abstractmethod
@@ -103,13 +114,18 @@ class Client(HttpHook):
         configure_session(session, self.account.transport)
         return session
 
+    def _own_loop(self) -> _Loop:
+        # dag.test() makes a new loop at every deferral.
+        if self._loop is None or self._loop.loop is not asyncio.get_running_loop():
+            self._loop = _Loop()
+        return self._loop
+
     def _get_async_session(self, account: Account) -> aiohttp.ClientSession:
-        # dag.test() makes a new loop at every deferral; a session belongs to the loop it was made in.
-        loop = asyncio.get_running_loop()
-        if self._async_session is None or self._async_loop is not loop or self._async_session.closed:
-            self._async_session = new_async_session(account.transport)
-            self._async_loop = loop
-        return self._async_session
+        # Requests that are under way when a connection's proxy changes finish with the old one's session.
+        sessions = self._own_loop().sessions
+        if account.transport not in sessions:
+            sessions[account.transport] = new_async_session(account.transport)
+        return sessions[account.transport]
 
     def close(self) -> None:
         """Close the connections that synchronous calls hold."""
@@ -119,9 +135,9 @@ class Client(HttpHook):
 
     async def aclose(self) -> None:
         """Close the connections that asynchronous calls hold."""
-        if self._async_session is not None and self._async_loop is asyncio.get_running_loop():
-            await self._async_session.close()
-        self._async_session = None
+        sessions = self._own_loop().sessions
+        while sessions:
+            await sessions.popitem()[1].close()
 
     # ------------------------------------------------------------------ flows
 
@@ -142,23 +158,20 @@ class Client(HttpHook):
             step = next(flow)
             while True:
                 _check(deadline, step)
-                if not isinstance(step, ApiCall | Together):
+                if not isinstance(step, ApiCall | Attempt | Exclusive | Together):
                     step = flow.send(handle(step) if handle else None)
                     continue
                 try:
-                    if isinstance(step, ApiCall):
-                        answer = self.call(step)
-                    else:
-                        answer = self._all(step, handle, deadline)
+                    result = self._perform(step, handle, deadline)
                 except ApiError as error:
                     step = flow.throw(error)
                 else:
-                    step = flow.send(answer)
+                    step = flow.send(result)
         except StopIteration as end:
-            result: T = end.value
-            return result
+            returned: T = end.value
+            return returned
         except ApiError as error:
-            # One that the logic itself raised, about what the calls returned.
+            # One that the flow itself raised, about what the calls returned.
             error.where = error.where or f"connection {self.conn_id!r}"
             raise
 
@@ -173,35 +186,45 @@ class Client(HttpHook):
             step = next(flow)
             while True:
                 _check(deadline, step)
-                if not isinstance(step, ApiCall | Together):
+                if not isinstance(step, ApiCall | Attempt | Exclusive | Together):
                     step = flow.send(await handle(step) if handle else None)
                     continue
                 try:
-                    if isinstance(step, ApiCall):
-                        answer = await self.acall(step)
-                    else:
-                        answer = await self._aall(step, handle, deadline)
+                    result = await self._aperform(step, handle, deadline)
                 except ApiError as error:
                     step = flow.throw(error)
                 else:
-                    step = flow.send(answer)
+                    step = flow.send(result)
         except StopIteration as end:
-            result: T = end.value
-            return result
+            returned: T = end.value
+            return returned
         except ApiError as error:
-            # One that the logic itself raised, about what the calls returned.
+            # One that the flow itself raised, about what the calls returned.
             error.where = error.where or f"connection {self.conn_id!r}"
             raise
 
-    def _all(self, step: Together[T], handle: Callable[[Any], Any] | None, deadline: float | None) -> list[T]:
+    def _perform(self, step: Any, handle: Callable[[Any], Any] | None, deadline: float | None) -> Any:
+        match step:
+            case ApiCall():
+                return self.call(step)
+            case Attempt():
+                return self._attempt(step.account, step.call)
+            case Exclusive():
+                with step.mutex.lock:
+                    return self.drive(step.flow)
         return [self.drive(flow, handle, deadline) for flow in step.flows]
 
-    async def _aall(
-        self,
-        step: Together[T],
-        handle: Callable[[Any], Awaitable[Any]] | None,
-        deadline: float | None,
-    ) -> list[T]:
+    async def _aperform(
+        self, step: Any, handle: Callable[[Any], Awaitable[Any]] | None, deadline: float | None
+    ) -> Any:
+        match step:
+            case ApiCall():
+                return await self.acall(step)
+            case Attempt():
+                return await self._aattempt(step.account, step.call)
+            case Exclusive():
+                async with step.mutex.alock:
+                    return await self.adrive(step.flow)
         if len(step.flows) == 1:
             return [await self.adrive(step.flows[0], handle, deadline)]
         results = await asyncio.gather(
@@ -215,6 +238,12 @@ class Client(HttpHook):
     # ------------------------------------------------------------------ attempts
 
     def _exchange(self, account: Account, call: ApiCall[T]) -> T:
+        return self.drive(account.auth_flow(call))
+
+    async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
+        return await self.adrive(account.auth_flow(call))
+
+    def _attempt(self, account: Account, call: ApiCall[T]) -> T:
         session = self.get_conn()
         limiter = limiter_of(account)
         with self._reported(account, call, limiter) as exchange:
@@ -223,7 +252,7 @@ class Client(HttpHook):
             exchange.response = send(session, account, exchange.request)
             return exchange.read()
 
-    async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
+    async def _aattempt(self, account: Account, call: ApiCall[T]) -> T:
         session = self._get_async_session(account)
         limiter = limiter_of(account)
         with self._reported(account, call, limiter) as exchange:
@@ -246,7 +275,7 @@ class Client(HttpHook):
             if not (value.isascii() and value.isprintable()):
                 raise InvalidArgument(f"{call.operation}: the value of the header {name} cannot be sent")
         self.requests[call.operation] += 1
-        return ApiRequest(signed.method, signed.path, signed.query, headers, signed.body)
+        return dataclasses.replace(signed, headers=headers)
 
     @contextlib.contextmanager
     def _reported(self, account: Account, call: ApiCall[T], limiter: RateLimiter) -> Iterator[Exchange[T]]:

@@ -42,11 +42,9 @@ class Exchange(Generic[T]):
     @property
     def redactor(self) -> Redactor:
         """Return what masks the secrets that were sent, if a response repeats them."""
-        headers, query = (self.request.headers, self.request.query) if self.request else ({}, {})
-        signature = headers.get("authorization", "").rpartition("Signature=")[2]
+        signed = self.request.confidential if self.request else ()
         proxy = unquote(urlsplit(proxy_of(self.account) or "").password or "")
-        account, call = self.account.confidential, self.call.confidential
-        return Redactor((*account, *call, signature, query.get("signature", ""), proxy))
+        return Redactor((*self.account.confidential, *self.call.confidential, *signed, proxy))
 
     def read(self) -> T:
         """Return the typed response.

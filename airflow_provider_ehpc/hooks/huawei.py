@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from airflow_provider_ehpc.apis.call import ApiCall, AuthenticationFailed, InvalidArgument
+from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
 from airflow_provider_ehpc.apis.huawei import modelarts, modelarts_v1
-from airflow_provider_ehpc.apis.huawei.iam import IamToken, IamUser, create_token
+from airflow_provider_ehpc.apis.huawei.iam import IamUser
 from airflow_provider_ehpc.apis.huawei.job_version import JobVersion
-from airflow_provider_ehpc.apis.huawei.lines import LogLines
-from airflow_provider_ehpc.apis.huawei.preview import LogPreview
+from airflow_provider_ehpc.apis.huawei.logs_bytes import SLICE, LogSlice
+from airflow_provider_ehpc.apis.huawei.logs_lines import LogLines
+from airflow_provider_ehpc.apis.huawei.logs_preview import LogPreview
 from airflow_provider_ehpc.apis.huawei.search import Search
 from airflow_provider_ehpc.apis.huawei.signing import SdkHmacSigner
-from airflow_provider_ehpc.apis.huawei.slices import SLICE, LogSlice
 from airflow_provider_ehpc.apis.huawei.training_job import TrainingJob
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url, key_text
 from airflow_provider_ehpc.hooks.base import ApiHook
-from airflow_provider_ehpc.hooks.tokens import TOKENS, TokenAccount, Unsigned, token_trouble
+from airflow_provider_ehpc.hooks.tokens import TokenAccount, Unsigned
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
-
-T = TypeVar("T")
 
 
 class HuaweiHook(ApiHook):
@@ -109,55 +107,6 @@ class HuaweiHook(ApiHook):
                 f"region, such as cn-north-4, or {instead}"
             )
         return base_url(self.conn_id, f"{service}.{region}.myhuaweicloud.com")
-
-    # ------------------------------------------------------------------ tokens
-
-    def _exchange(self, account: Account, call: ApiCall[T]) -> T:
-        if not isinstance(account, TokenAccount):
-            return super()._exchange(account, call)
-        token, cached = self._token(account)
-        try:
-            return super()._exchange(account.bearing(token), call)
-        except AuthenticationFailed:
-            TOKENS.forget(account, token)
-            # A token that IAM has just given is not refused for its age.
-            if not cached:
-                raise
-        token, _ = self._token(account)
-        return super()._exchange(account.bearing(token), call)
-
-    async def _aexchange(self, account: Account, call: ApiCall[T]) -> T:
-        if not isinstance(account, TokenAccount):
-            return await super()._aexchange(account, call)
-        token, cached = await self._atoken(account)
-        try:
-            return await super()._aexchange(account.bearing(token), call)
-        except AuthenticationFailed:
-            TOKENS.forget(account, token)
-            if not cached:
-                raise
-        token, _ = await self._atoken(account)
-        return await super()._aexchange(account.bearing(token), call)
-
-    def _token(self, account: TokenAccount) -> tuple[IamToken, bool]:
-        """Return a token, and True if it was cached."""
-        with TOKENS.lock:
-            token = TOKENS.get(account)
-            if token:
-                return token, True
-            with token_trouble():
-                token = super()._exchange(account.iam, create_token(account.user))
-            return TOKENS.save(account, token), False
-
-    async def _atoken(self, account: TokenAccount) -> tuple[IamToken, bool]:
-        """Return a token, and True if it was cached."""
-        async with TOKENS.alock:
-            token = TOKENS.get(account)
-            if token:
-                return token, True
-            with token_trouble():
-                token = await super()._aexchange(account.iam, create_token(account.user))
-            return TOKENS.save(account, token), False
 
     # ------------------------------------------------------------------ Airflow's connection test
 

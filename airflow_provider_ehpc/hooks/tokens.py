@@ -9,31 +9,32 @@ Invariants:
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from weakref import WeakKeyDictionary
+from typing import Any, TypeVar
 
 from airflow_provider_ehpc.apis.call import (
+    ApiCall,
     ApiError,
     ApiRequest,
     AuthenticationFailed,
     NotReached,
     ServiceUnavailable,
 )
-from airflow_provider_ehpc.apis.huawei.iam import IamToken, IamUser, TokenSigner
-from airflow_provider_ehpc.hooks.account import Account
+from airflow_provider_ehpc.apis.huawei.iam import IamToken, IamUser, TokenSigner, create_token
+from airflow_provider_ehpc.hooks.account import Account, Attempt
+from airflow_provider_ehpc.hooks.mutex import Exclusive, Mutex
 
+T = TypeVar("T")
 LONGEST_MARGIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """Sends a request as it is: the body authenticates the user."""
+    """Signs nothing: the body of the request authenticates the user."""
 
     def sign(self, request: ApiRequest, *, host: str, now: datetime, nonce: str) -> ApiRequest:
         """See :class:`~airflow_provider_ehpc.apis.call.Signer`."""
@@ -42,7 +43,7 @@ class Unsigned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenAccount(Account):
-    """An account whose requests carry a token. Without one (:meth:`bearing`) none is to be sent."""
+    """An account whose requests are authenticated with a token of an IAM user."""
 
     iam: Account
     """Where the token comes from."""
@@ -53,37 +54,52 @@ class TokenAccount(Account):
         """See :attr:`.Account.key`."""
         return self.user
 
-    def bearing(self, token: IamToken) -> Account:
-        """Return the account with a token, which is as confidential as the password."""
-        return dataclasses.replace(
-            self, signer=TokenSigner(token.token), confidential=(*self.confidential, *token.confidential)
-        )
+    def auth_flow(self, call: ApiCall[T]) -> Generator[Any, Any, T]:
+        """Send a call with a token; if a cached one is refused, once more with a new one."""
+        token, cached = yield Exclusive(self._token(), TOKENS)
+        response: T
+        try:
+            response = yield Attempt(self._bearing(token), call)
+        except AuthenticationFailed:
+            TOKENS.forget(self, token)
+            # A token that IAM has just issued is not refused for its age.
+            if not cached:
+                raise
+        else:
+            return response
+        token, _ = yield Exclusive(self._token(), TOKENS)
+        response = yield Attempt(self._bearing(token), call)
+        return response
+
+    def _token(self) -> Generator[Any, Any, tuple[IamToken, bool]]:
+        """Return a token, and True if it was cached."""
+        if token := TOKENS.get(self):
+            return token, True
+        with _token_failure():
+            token = yield Attempt(self.iam, create_token(self.user))
+        TOKENS.save(self, token)
+        return token, False
+
+    def _bearing(self, token: IamToken) -> Account:
+        return dataclasses.replace(self, signer=TokenSigner(token.token))
 
 
-class TokenCache:
-    """Tokens by the user and the IAM that gave them. See the module's invariants."""
+class TokenCache(Mutex):
+    """Tokens by the user and the IAM that issued them. A flow that reads or requests one holds the mutex."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        """Held by a thread that reads or requests a token."""
-        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        super().__init__()
         self._tokens: dict[tuple[str, IamUser], tuple[IamToken, datetime]] = {}
-
-    @property
-    def alock(self) -> asyncio.Lock:
-        """Held by a task of the running loop that reads or requests a token."""
-        return self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
     def get(self, account: TokenAccount) -> IamToken | None:
         """Return the cached token, unless it is about to expire."""
         token, until = self._tokens.get(_key(account), (None, None))
         return token if until and _now() < until else None
 
-    def save(self, account: TokenAccount, token: IamToken) -> IamToken:
-        """Cache a new token and return it."""
+    def save(self, account: TokenAccount, token: IamToken) -> None:
+        """Cache a new token."""
         life = token.expires_at - _now()
         self._tokens[_key(account)] = token, token.expires_at - min(life / 10, LONGEST_MARGIN)
-        return token
 
     def forget(self, account: TokenAccount, token: IamToken) -> None:
         """Forget a token that was refused."""
@@ -96,7 +112,7 @@ TOKENS = TokenCache()
 
 
 @contextmanager
-def token_trouble() -> Iterator[None]:
+def _token_failure() -> Iterator[None]:
     """Convert the error of a failure to get a token for the call that needs it."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Archive the raw bytes of a log in a storage of the user."""
+"""Archive the raw bytes of a log in the user's storage."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LONGEST = 1800.0
-"""Seconds for copying a log, if the wait leaves fewer."""
-SHORTEST = 60.0
-"""Seconds for copying a log after the wait's deadline."""
-MARGIN = 64 * 2**20
-"""Bytes that a log may have grown by since it was followed, or since its size was reported."""
+LONGEST_COPY = 1800.0
+"""Seconds for copying a log, at most."""
+SHORTEST_COPY = 60.0
+"""Seconds for copying a log, at least, even after the wait's deadline."""
+GROWTH_MARGIN = 64 * 2**20
+"""Bytes by which a log may have grown since it was followed or its size was reported."""
 UNKNOWN_SIZE = 64 * 2**30
-"""Bytes that are copied of a log of which nothing is known."""
+"""Bytes to copy, at most, of a log whose size is unknown."""
 
 
-def keep_log(
+def archive_log(
     hook: ApiHook, ref: JobRef, folder: str, *, followed: int | None = None, deadline: float | None = None
 ) -> list[str]:
-    """Copy a job's log, as the bytes it is, to ``<folder>/<stream>.log``; return the files' addresses.
+    """Copy the raw bytes of a job's log to ``<folder>/<stream>.log``; return the files' addresses.
 
-    The log is read once more from its beginning: object storages cannot be appended to, and only so is the
-    copy whole whatever happened while the log was followed. Memory holds one piece at a time. If the log has
-    no end, or changes meanwhile, copying stops with one warning.
+    Read the log once more from the beginning: object storages cannot append, and the copy is then complete
+    whatever happened while the log was followed. Memory holds one piece at a time. If the log does not end,
+    or changes meanwhile, copying stops with one warning.
 
-    :param followed: bytes of the log that were read before; the log can hardly be much longer.
-    :param deadline: of the wait, in epoch seconds.
-    :raises ApiError: if the log cannot be read; nothing is left in the folder then.
+    :param followed: bytes of the log that were read before; the log cannot be much longer.
+    :param deadline: the wait's deadline in epoch seconds.
+    :raises ApiError: if the log cannot be read; the folder then contains nothing of it.
     """
     from airflow.sdk import ObjectStoragePath
 
@@ -47,17 +47,21 @@ def keep_log(
     base.mkdir(parents=True, exist_ok=True)
     paths: dict[str, ObjectStoragePath] = {}
     now = time.time()
-    until = now + LONGEST if deadline is None else min(max(deadline, now + SHORTEST), now + LONGEST)
+    until = (
+        now + LONGEST_COPY
+        if deadline is None
+        else min(max(deadline, now + SHORTEST_COPY), now + LONGEST_COPY)
+    )
     try:
         stopped = _copy(hook, LogReader(hook.api, ref), base, paths, followed, until)
     except Exception:
-        # The part that was written would pass for the whole log.
+        # The part that was written would look like the whole log.
         for path in paths.values():
             path.unlink(missing_ok=True)
         raise
     saved = [str(path) for path in paths.values()]
     if stopped:
-        log.warning("the copy of the log of %s in %s is not complete: %s", ref, folder, unfold(stopped))
+        log.warning("the copy of the log of %s in %s is incomplete: %s", ref, folder, unfold(stopped))
     log.info("saved the log of %s at %s", ref, ", ".join(saved) or "no file: it is empty")
     return saved
 
@@ -70,7 +74,7 @@ def _copy(
     followed: int | None,
     until: float,
 ) -> str:
-    """Copy each stream to a file of its own; return why copying stopped before the log's end, if it did."""
+    """Copy each stream to its own file; return why copying stopped early, or an empty text."""
     files: dict[str, IO[bytes]] = {}
     sizes: dict[str, int] = {}
     names: set[str] = set()
@@ -94,11 +98,13 @@ def _copy(
             if not any(piece.data or piece.unsettled for piece in reading.pieces):
                 return stopped
             known = sum(sizes.values())
-            limit = UNKNOWN_SIZE if followed is None and not known else max(known, followed or 0) + MARGIN
+            limit = (
+                UNKNOWN_SIZE if followed is None and not known else max(known, followed or 0) + GROWTH_MARGIN
+            )
             if copied > limit:
-                return stopped or f"it goes on after {copied:,} bytes, which is more than it can have"
+                return stopped or f"it continues after {copied:,} bytes, more than it should have"
             if time.time() > until:
-                return stopped or f"its time was over after {copied:,} bytes"
+                return stopped or f"the time was over after {copied:,} bytes"
 
 
 def _unique(stream: str, names: set[str]) -> str:

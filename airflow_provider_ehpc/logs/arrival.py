@@ -1,9 +1,9 @@
-"""Lines that were written are not in the log yet: a checkpoint waits until they are, and so does the end.
+"""Delay checkpoints, and the end of a wait, until the lines before them have reached the task log.
 
-Airflow carries a process's lines and its requests to its supervisor in two channels, and the supervisor takes
+Airflow sends a process's lines and its requests to its supervisor through two channels. The supervisor reads
 4 KiB of lines between two requests (Airflow 3.3.2, ``make_buffered_socket_reader``). So a cursor that is sent
-right behind some hundred lines is in the database before they are in a file, and if the supervisor is killed
-then (a triggerer's, a node's), they are lost: nobody reads them again. A trigger's event is a request, too.
+right after some hundred lines is in the database before the lines are in a file. If the supervisor is killed
+at that moment, the lines are lost: no later process reads them again. A trigger's event is a request, too.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Pause, Step, Ste
 from airflow_provider_ehpc.waiting.verdict import Verdict
 
 ARRIVAL = 3.0
-"""Seconds from writing lines to their being in the log. The channel holds 208 KiB, some fifty turns of the
-supervisor, of which each took 5 to 20 ms on one busy machine and 50 on another."""
+"""Seconds until written lines are in the log. The channel holds 208 KiB, which the supervisor reads in about
+fifty rounds; each took 5 to 20 ms on one busy machine and 50 ms on another."""
 
 
 def arrived(steps: Steps, clock: Callable[[], float]) -> Steps:
-    """Pass on a follower's steps, but its checkpoints and its end only when the lines that they count are in
-    the log. The end seldom has to wait: what it brings late is the last line of a log that ends without LF.
+    """Yield a follower's steps, but its checkpoints and its end only when their lines are in the log.
 
-    :param clock: epoch seconds.
+    The end seldom has to wait: only for the last line of a log that ends without LF.
+
+    :param clock: returns epoch seconds.
     """
     held: deque[tuple[float, Checkpoint]] = deque()
-    answer: Any = None
+    result: Any = None
     error: ApiError | None = None
     arrival = -math.inf
-    """When the newest line will be there."""
+    """When the newest line will be in the log."""
     while True:
         try:
-            step = steps.throw(error) if error else steps.send(answer)
+            step = steps.throw(error) if error else steps.send(result)
         except StopIteration as end:
             while clock() < arrival:
                 yield Pause(arrival - clock())
@@ -43,7 +44,7 @@ def arrived(steps: Steps, clock: Callable[[], float]) -> Steps:
                 yield held[-1][1]
             verdict: Verdict = end.value
             return verdict
-        answer = error = None
+        result = error = None
         if isinstance(step, Checkpoint):
             held.append((arrival, step))
         yield from _due(held, clock())
@@ -53,7 +54,7 @@ def arrived(steps: Steps, clock: Callable[[], float]) -> Steps:
             yield from _pause(step.seconds, held, clock)
         else:
             try:
-                answer = yield step
+                result = yield step
             except ApiError as thrown:
                 error = thrown
         if isinstance(step, Emit):
@@ -71,12 +72,12 @@ def _due(held: deque[tuple[float, Checkpoint]], now: float) -> Generator[Step, A
 def _pause(
     seconds: float, held: deque[tuple[float, Checkpoint]], clock: Callable[[], float]
 ) -> Generator[Step, Any, None]:
-    """Pause, with a break for the newest of the checkpoints that come due meanwhile."""
+    """Pause, and yield the newest checkpoint that comes due meanwhile."""
     now = clock()
     due = [at for at, _ in held if at < now + seconds]
     if due:
         yield Pause(max(0.01, due[-1] - now))
-        # A trigger's pause ends early when there is news of the job.
+        # A trigger's pause ends early when the job's state changes.
         if clock() < due[-1] - 0.01:
             return
         yield from _due(held, max(clock(), due[-1]))

@@ -1,13 +1,15 @@
-"""The position of a log that outlives the process that wrote it.
+"""Describe the position of a log so that another process can resume there.
 
-A cursor names, for each stream, a place before the last piece of it that completed a line, and of how many
-bytes behind that place lines were made. The byte behind these is the first that is not yet in a whole line.
-That holds for byte offsets and for the opaque positions of ModelArts alike, and reading from there brings the
-end of what was written once more, by whose digest a file that was cut or replaced meanwhile is recognised.
+For each stream, a cursor has a position before the last piece that completed a line, and the number of bytes
+from there that were made into lines. The byte after these is the first that is not yet in a complete line.
+This works for byte offsets and for the opaque positions of ModelArts. Reading from the position returns the
+end of what was written once more; its digest shows whether the file was truncated or replaced in the
+meantime.
 
-It holds no text of the log and nothing of the connection: it lies open in Airflow's database.
+A cursor contains no text of the log and nothing of the connection, because Airflow's database shows it
+openly.
 
-It also has the seconds until its writer would save the next one: as much may have been written behind it.
+It also has the seconds until the next cursor would have been saved: as much may have been written after it.
 """
 
 from __future__ import annotations
@@ -21,13 +23,14 @@ from typing import Any
 from airflow_provider_ehpc.apis.job import JobRef, LogPosition
 from airflow_provider_ehpc.logs.lines import LineAssembler
 
-RECOGNISED = 64
-"""Bytes before the cursor by which the stream is recognised, at most."""
+DIGEST_BYTES = 64
+"""Bytes before the cursor whose digest identifies the stream, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamMark:
-    """The position of one stream: ``written`` bytes behind ``position``, the last ones with ``digest``."""
+    """The position of one stream: ``written`` bytes after ``position``; ``digest`` is that of the last of
+    them."""
 
     position: LogPosition
     written: int
@@ -46,7 +49,7 @@ class StreamMark:
 
 @dataclass(slots=True)
 class LogTotals:
-    """The amounts written of a log, by all processes that wrote it."""
+    """The amounts of a log written by all processes together."""
 
     bytes: int = 0
     lines: int = 0
@@ -56,38 +59,38 @@ class LogTotals:
     def __str__(self) -> str:
         text = f"{self.lines:,} lines, {self.bytes:,} bytes"
         if self.cut_lines:
-            text += f", {self.cut_lines:,} of the lines cut"
+            text += f", {self.cut_lines:,} of the lines shortened"
         return text + (f", {self.errors:,} failed readings" if self.errors else "")
 
 
 @dataclass(frozen=True, slots=True)
 class SavedCursor:
-    """The position of a job's log. A stream that is not named has no line yet.
+    """The position of a job's log. A stream that is missing has no line yet.
 
-    Two that name the same place are equal.
+    Two cursors with the same position are equal.
     """
 
     api: str
     job: Mapping[str, str]
     streams: Mapping[str, StreamMark] = field(default_factory=dict)
-    turn: float | None = field(default=None, compare=False)
-    """Seconds after which, at the latest, the next one was to be saved; None if unknown."""
+    cycle: float | None = field(default=None, compare=False)
+    """Seconds until the next cursor was to be saved, at most; None if unknown. Serialized as ``turn``."""
     totals: LogTotals = field(default_factory=LogTotals, compare=False)
-    """What was written up to here."""
+    """The amounts written up to this position."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
+        """Return the cursor as JSON-ready data."""
         return {
             "api": self.api,
             "job": dict(self.job),
             "streams": {name: asdict(mark) for name, mark in self.streams.items()},
-            "turn": self.turn,
+            "turn": self.cycle,
             "totals": asdict(self.totals),
         }
 
     @classmethod
     def read(cls, data: Any, api: str, ref: JobRef) -> SavedCursor | None:
-        """Read what :meth:`as_dict` made; None for another job's, and for what cannot be understood."""
+        """Read the data of :meth:`as_dict`; return None if it is for another job or unreadable."""
         try:
             streams = {str(name): StreamMark(**mark) for name, mark in data["streams"].items()}
             totals = LogTotals(**data.get("totals", {}))
@@ -104,69 +107,69 @@ class SavedCursor:
 
 
 class LogStream:
-    """One stream: its lines, and how far they are written.
+    """One stream: its lines and its position.
 
     :param mark: the position at which an earlier process stopped.
-    :param encoding: of the stream's text.
+    :param encoding: the encoding of the stream's text.
     """
 
     def __init__(self, mark: StreamMark | None = None, encoding: str = "utf-8") -> None:
         self.assembler = LineAssembler(encoding)
         self.progress_at = -math.inf
-        """When the progress of its pending line was shown last, in epoch seconds."""
+        """Epoch seconds at which the progress of the incomplete line was shown last."""
         self.mark = mark
-        self.unproved = mark
-        """The mark, as long as it is not known that the stream is still the one that it is of."""
+        self.unverified = mark
+        """The mark, until it is verified that the stream is still the same; then None."""
         self.held = bytearray()
-        """What was read of it meanwhile."""
+        """The bytes that were read while the stream was unverified."""
         self._recent = b""
         self._read = 0
         self._places: list[tuple[LogPosition, int]] = []
-        """Where pieces that completed lines began: their positions, and ``_read`` then."""
-        self._nothing = 0
+        """The positions of pieces that completed lines, each with the value of ``_read`` at its beginning."""
+        self._empty_readings = 0
 
-    def feed(self, data: bytes, position: LogPosition, behind: int = 0, written: int = 0) -> list[str]:
-        """Take a piece and return the lines that it completes.
+    def feed(self, data: bytes, position: LogPosition, offset: int = 0, written: int = 0) -> list[str]:
+        """Add a piece; return the lines that it completes.
 
-        :param position: the position of the reading that it is a part of.
-        :param behind: how many bytes behind that position it begins.
-        :param written: how many bytes at its beginning need no line any more.
+        :param position: the position of the reading that the piece is part of.
+        :param offset: the number of bytes between that position and the piece.
+        :param written: the number of bytes at the beginning of the piece that are already written.
         """
         end = data.rfind(b"\n") + 1
         if end:
-            self._places.append((position, self._read - behind))
+            self._places.append((position, self._read - offset))
             out = self._read + end
-            # A short piece alone would not be enough to recognise the stream by.
-            while len(self._places) > 1 and out - self._places[1][1] >= RECOGNISED:
+            # A short piece alone would not be enough to identify the stream.
+            while len(self._places) > 1 and out - self._places[1][1] >= DIGEST_BYTES:
                 del self._places[0]
             place, begun = self._places[0]
-            last = self._recent + data[max(0, end - RECOGNISED) : end]
+            last = self._recent + data[max(0, end - DIGEST_BYTES) : end]
             self.mark = StreamMark(place, out - begun, _digest(last, out - begun))
         self._read += len(data)
-        self._recent = (self._recent + data[-RECOGNISED:])[-RECOGNISED:]
+        self._recent = (self._recent + data[-DIGEST_BYTES:])[-DIGEST_BYTES:]
         return self.assembler.feed(data[written:])
 
     def fits(self, mark: StreamMark, data: bytes) -> bool | None:
-        """Take in a piece of an unverified stream; return None as long as it is too short to decide.
+        """Compare an unverified stream with its mark; return None if there is too little data yet.
 
-        Less than was there before is believed the second time: a file system on the network may show an old
-        end for a moment.
+        A stream that seems shorter than before counts as different only at the second reading: a network file
+        system may show an old end for a moment.
         """
         self.held += data
         if len(self.held) >= mark.written:
             return mark.fits(self.held)
-        self._nothing = 0 if data else self._nothing + 1
-        return False if self._nothing >= 2 else None
+        self._empty_readings = 0 if data else self._empty_readings + 1
+        return False if self._empty_readings >= 2 else None
 
     def begin_anew(self) -> list[str]:
-        """Return the line that gets no end, and be as if nothing had been read."""
+        """Return the incomplete line, and start again as if nothing had been read."""
         rest = self.assembler.flush()
-        self.mark = self.unproved = None
+        self.mark = self.unverified = None
         self._recent = b""
         self._places.clear()
         self.held.clear()
         return rest
 
 
-def _digest(data: bytes, written: int = RECOGNISED) -> str:
-    return hashlib.sha1(data[-min(RECOGNISED, written) :], usedforsecurity=False).hexdigest()
+def _digest(data: bytes, written: int = DIGEST_BYTES) -> str:
+    return hashlib.sha1(data[-min(DIGEST_BYTES, written) :], usedforsecurity=False).hexdigest()

@@ -1,11 +1,11 @@
-"""The rate at which triggers write to the task log.
+"""Limit the rate at which triggers write to the task log.
 
-Every record of every trigger of a process goes through one pipe to the triggerer's supervisor, which handles
-it in one thread beside heartbeats, connections and events; the write blocks the event loop while the pipe is
-full. A record was measured to cost that thread about 0.7 ms and each of its bytes about 1 µs (Airflow 3.3.2:
-1,300 single lines a second, or 8,000 lines in records of 200). The streams of a process share half of that
-time, in turn, and put many lines in a record only when they are behind. While the supervisor does other
-things nobody writes, so that the loop goes on.
+Every record of every trigger of a process goes through one pipe to the triggerer's supervisor. Its one thread
+also handles heartbeats, connections and events. A write blocks the event loop while the pipe is full. A
+record takes that thread about 0.7 ms, and each byte about 1 µs (measured with Airflow 3.3.2: 1,300 single
+lines per second, or 8,000 lines in records of 200). The streams of a process take turns and share half of
+that time. They put many lines into a record only when they are behind. No stream writes while the supervisor
+is busy with other things, so that the event loop is not blocked.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ BYTE_COST = 1.0e-6
 SHARE = 0.5
 """Seconds of the supervisor's time, in each second, that log lines may take."""
 BURST = 0.25
-"""Seconds of that time that may be taken at once after a quiet spell."""
+"""Seconds of that time that may be used at once after a quiet period."""
 FULL = 0.01
-"""Seconds after which a pipe that was full is checked again."""
+"""Seconds after which a full pipe is checked again."""
 RECORD_BYTES = 16 * 1024
 RECORD_LINES = 200
 FEW = 10
-"""So many lines are written one by one: they were not written faster than a person reads."""
+"""Up to so many lines get a record each: a person can read that many as they come."""
 
 
 class EmissionBudget:
-    """A budget of the supervisor's time, for all streams of one event loop: first come, first served."""
+    """Share the supervisor's time between all streams of one event loop: first come, first served."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, has_room: Callable[[], bool] | None = None
@@ -45,8 +45,8 @@ class EmissionBudget:
         self._has_room = has_room or supervisor_reads
         self._left = BURST
         self._at = clock()
-        self._turn = asyncio.Lock()
-        self._door = asyncio.Lock()
+        self._budget_lock = asyncio.Lock()
+        self._room_lock = asyncio.Lock()
 
     async def take(self, size: int) -> None:
         """Wait until a record of ``size`` bytes may be written.
@@ -54,7 +54,7 @@ class EmissionBudget:
         The lock is fair, so a stream with many lines writes one record before each of the others writes its
         own.
         """
-        async with self._turn:
+        async with self._budget_lock:
             now = self._clock()
             self._left = min(BURST, self._left + (now - self._at) * SHARE)
             self._at = now
@@ -66,19 +66,21 @@ class EmissionBudget:
             await self.room()
 
     async def room(self) -> None:
-        """Wait until a record can be written at once; for those that are too few to need a budget.
+        """Wait until a record can be written without blocking.
 
-        A thousand jobs that end together are a thousand records at once: first come, first served, too.
+        This is for records that are too few to need the budget.
+
+        A thousand jobs that end together write a thousand records: also first come, first served.
         """
-        async with self._door:
+        async with self._room_lock:
             while not self._has_room():  # noqa: ASYNC110 - only the kernel knows
                 await asyncio.sleep(FULL)
 
 
 def supervisor_reads() -> bool:
-    """Return True if a record that is logged now is read at once, as far as this can be known.
+    """Return True if a record can be logged now without blocking, as far as this can be known.
 
-    Airflow gives every process that runs triggers a socket to log to, which the root logger has as well.
+    Airflow gives every process that runs triggers a socket for its log, which the root logger also uses.
     Linux calls a Unix socket writable if at most a quarter of its buffer of 200 KiB is used
     (``unix_writable`` in ``net/unix/af_unix.c``), so that a record has room.
     """
@@ -107,9 +109,9 @@ def emission_budget() -> EmissionBudget:
 
 
 def records(lines: list[str], prefix: str = "", *, together: bool = True) -> Iterator[str]:
-    """Put lines into records: one each if they are few, else as many as fit, one below the other.
+    """Yield records: one for each line if there are few, otherwise as many lines as fit in each.
 
-    :param together: False for one each, however many they are.
+    :param together: False to yield one record for each line in any case.
     """
     if len(lines) <= FEW or not together:
         yield from (unfold(prefix + line) for line in lines)
@@ -118,7 +120,8 @@ def records(lines: list[str], prefix: str = "", *, together: bool = True) -> Ite
     size = 0
     for line in lines:
         text = unfold(prefix + line)
-        # Characters outside ASCII are longer in UTF-8; encoding each line for its length would cost more.
+        # Non-ASCII characters take up to 3 bytes here; encoding each line for its exact length would take
+        # longer.
         length = len(text) if text.isascii() else len(text) * 3
         if record and (size + length > RECORD_BYTES or len(record) == RECORD_LINES):
             yield "\n".join(record)

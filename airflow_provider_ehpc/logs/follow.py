@@ -6,17 +6,17 @@ Nothing here waits, sends or logs, so each driver is a few lines, and the trigge
 
 Invariants:
 
-* A turn polls the state before it reads the log: a turn that saw the end has read the log after it.
+* A cycle polls the state before it reads the log: a cycle that saw the end has read the log after it.
 * Bytes are passed on in order, each once; a cursor moves by the bytes received, never by those requested.
-* After the end the log is read until nothing came for ``settle`` seconds: a node's last lines take a while to
-  reach the place where the cloud reads them.
-* The deadline of the wait holds for the log as well, with :data:`AFTER_DEADLINE` for the lines of the end.
-* A turn reads on only while it gets something new, so no response makes it endless.
+* After the end, the log is read until nothing new came for ``settle`` seconds: a node's last lines take a
+  while to reach the place where the cloud reads them.
+* The deadline of the wait applies to the log as well, with :data:`AFTER_DEADLINE` for the last lines.
+* A cycle reads on only while it gets something new, so no response makes it endless.
 * A checkpoint comes after the lines that it counts as written, and once before any line. So a follower that
-  starts from the last checkpoint of another writes every line that the other did not, and repeats at most
-  what the other wrote behind it; it logs that first.
-* A checkpoint has the time after which the next one comes, if there are lines to count. That time holds in
-  the middle of a backlog as well, and if other streams have slowed down checkpoints meanwhile.
+  starts from another's last checkpoint writes every line that the other did not. It repeats at most what the
+  other wrote after that checkpoint, and logs this first.
+* A checkpoint states how many seconds later the next one comes, if there are lines to count. It comes in time
+  in the middle of a backlog as well, and if other streams have slowed down checkpoints meanwhile.
 * An error in reading the log never ends the wait. It is counted, and logged when it begins and is over.
 """
 
@@ -49,31 +49,31 @@ __all__ = [
 ]
 
 LOG_OUTAGE = 300.0
-"""Seconds for which reading an ended job's log may fail before its last lines are given up."""
+"""Seconds for which reading an ended job's log may fail before the follower gives up its last lines."""
 AFTER_DEADLINE = 30.0
-"""Seconds that are left for the last lines of a job that ends just before the wait's deadline."""
+"""Seconds after the wait's deadline for reading the last lines of a job that ended just before it."""
 PROGRESS_EVERY = 10.0
 """Seconds between two states of a line that a job redraws with CR."""
 PIECE = 16 * 1024
-"""Bytes that become lines at once. Between two pieces a checkpoint may come: at the triggerer's narrow way to
-the log, the 400 KiB of one reading can take a minute."""
-_LATE = 1.1
-"""How much later than promised a checkpoint may come: the pauses between turns are not exact."""
+"""Bytes that are made into lines at once. A checkpoint may come between two pieces: the triggerer's channel
+to the log is so slow that the 400 KiB of one reading can take a minute."""
+_CHECKPOINT_SLACK = 1.1
+"""Factor by which a checkpoint may be late: the pauses between cycles are not exact."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
+class _LastCheckpoint:
     at: float
     every: float
-    """Seconds after which the next one should come."""
+    """Seconds after which the next checkpoint should come."""
     cursor: SavedCursor
 
 
 class CheckpointPolicy:
-    """How often checkpoints are made: as often as there is an occasion."""
+    """Decide how often checkpoints are made. This one makes them at every opportunity."""
 
     def every(self) -> float:
-        """Return how many seconds should lie between two checkpoints."""
+        """Return the seconds between two checkpoints."""
         return 0.0
 
     def free(self) -> bool:
@@ -82,16 +82,16 @@ class CheckpointPolicy:
 
 
 class LogFollower:
-    """Follows one job.
+    """Follow one job and its log.
 
-    :param api: whose job it is.
-    :param watch: judges the states.
-    :param clock: epoch seconds.
-    :param interval: seconds between two turns.
+    :param api: the job's API.
+    :param watch: decides from the job's states when the wait is over.
+    :param clock: returns epoch seconds.
+    :param interval: seconds between two cycles.
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
     :param start: the position at which an earlier follower of the job stopped.
-    :param pace: of the checkpoints; read at each.
-    :param encoding: of the job's output, if the API returns bytes.
+    :param checkpoint_policy: decides how often checkpoints are made; read at each one.
+    :param encoding: the encoding of the job's output, if the API returns bytes.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class LogFollower:
         interval: float,
         settle: float,
         start: SavedCursor | None = None,
-        pace: CheckpointPolicy | None = None,
+        checkpoint_policy: CheckpointPolicy | None = None,
         encoding: str = "utf-8",
     ) -> None:
         self.totals = replace(start.totals) if start else LogTotals()
@@ -122,76 +122,76 @@ class LogFollower:
         self._encoding = "utf-8" if api.log_limits.text else encoding
         self._reruns = RerunWatch()
         self._rerun = False
-        """True if the job was rerun, and nothing of the new run was read yet."""
+        """True if the job was rerun and no output of the new run has been read yet."""
         marks = start.streams if start else {}
         for name, mark in marks.items():
             self._streams[name] = LogStream(mark, self._encoding)
             self._reader.start(name, mark.position)
         twins = bool(marks) and marks.get("stdout") == marks.get("stderr")
-        # What is known of an earlier process is that it read both streams, or one file under both names.
+        # The saved position shows whether the earlier process read two files, or one file under both names.
         self._reader.one_file = twins if marks else None
         self._last_notes: tuple[str, ...] = ()
-        self._pace = pace or CheckpointPolicy()
-        self._checked: _Checked | None = None
-        self._unnoted: float | None = None
-        """When the first line was written that no checkpoint counts yet."""
+        self._policy = checkpoint_policy or CheckpointPolicy()
+        self._checkpointed: _LastCheckpoint | None = None
+        self._uncounted_since: float | None = None
+        """When the first line was written that no checkpoint counts yet; None if there is none."""
         self._behind = False
         self._log_fault = False
         self._last_byte = 0.0
-        self._news = 0
+        self._changes = 0
 
     @property
     def cursor(self) -> SavedCursor:
-        """How far the log is written when the step that was yielded last is done."""
+        """The log position after the step that was yielded last."""
         marks: dict[str, StreamMark] = {n: s.mark for n, s in self._streams.items() if s.mark is not None}
         if self._reader.one_file and "stdout" in marks:
             marks["stderr"] = marks["stdout"]
-        every = self._pace.every()
-        # Half a line is read, but not written.
+        every = self._policy.every()
+        # An incomplete line has been read, but not written.
         pending = sum(stream.assembler.pending for stream in self._streams.values())
         return SavedCursor(
             self._api.name,
             self._ref.as_dict(),
             marks,
-            turn=self._interval * max(1, math.ceil(every / self._interval)),
+            cycle=self._interval * max(1, math.ceil(every / self._interval)),
             totals=replace(self.totals, bytes=self.totals.bytes - pending),
         )
 
     def steps(self) -> Steps:
-        """Follow the job until its end is reached and its log is drained, or the wait is over."""
+        """Follow the job until it has ended and its log is read to the end, or until the wait is over."""
         if self._start:
             yield Note(_resumed(self._start))
-            if self._start.streams and self._start.turn is not None:
-                every = min(self._pace.every(), self._start.turn)
-                self._checked = _Checked(self._clock(), every, self._start)
+            if self._start.streams and self._start.cycle is not None:
+                every = min(self._policy.every(), self._start.cycle)
+                self._checkpointed = _LastCheckpoint(self._clock(), every, self._start)
         yield from self._checkpoint()
         while True:
-            verdict, notes = yield from self._look()
+            verdict, notes = yield from self._get_status()
             if verdict is not None:
                 break
             yield from notes
             behind = False
             if self._reruns.has_run:
-                deadline = self._watch.terms.deadline
+                deadline = self._watch.conditions.deadline
                 behind = yield from self._read_log(math.inf if deadline is None else deadline)
                 yield from self._show_progress()
             verdict, notes = self._watch.expired(self._clock(), self._patience.error), []
             if verdict is not None:
                 break
             if not behind:
-                yield from self._rest(self._until_next_turn())
+                yield from self._rest(self._until_next_cycle())
         if verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
             yield from self._drain()
             yield from self._flush()
         else:
-            yield from self._show_halves()
+            yield from self._show_incomplete_lines()
         yield from self._checkpoint()
-        # The news of the end comes last, below the lines that the job wrote before it.
+        # The end is logged last, below the lines that the job wrote before it.
         yield from notes
         yield Note(f"log of {self._ref}: {self.totals}")
         return verdict
 
-    def _look(self) -> Generator[Step, Any, tuple[Verdict | None, list[Note]]]:
+    def _get_status(self) -> Generator[Step, Any, tuple[Verdict | None, list[Note]]]:
         result: JobStatus | ApiError | None = yield GetStatus()
         now = self._clock()
         if isinstance(result, ApiError):
@@ -210,7 +210,7 @@ class LogFollower:
         return verdict, news + notes
 
     def _read_log(self, until: float) -> Generator[Step, Any, bool]:
-        """Pass on new lines; return True if the turn's time was over before all of it was read.
+        """Emit new lines; return True if the cycle's time was over before everything was read.
 
         :param until: epoch seconds at which the wait is over.
         """
@@ -229,16 +229,16 @@ class LogFollower:
         try:
             reading = yield from self._reader.read(rerun=self._rerun, waiting=waiting)
         except ApiError as error:
-            # Of a job that waits to be rerun there need not be a log.
+            # A job that waits for its rerun need not have a log.
             if not waiting:
                 yield from self._log_failed(error)
             return None
         if self._log_fault:
             self._log_fault = False
-            yield Note("the log can be read again, from where reading stopped")
+            yield Note("the log can be read again; reading continues where it stopped")
         notes, self._last_notes = self._last_notes, reading.notes
         yield from (Note(text, warning=True) for text in dict.fromkeys(reading.notes) if text not in notes)
-        # A waiting job whose file is another one has run since the last poll.
+        # If a waiting job has another file than before, it has run since the last poll.
         rerun = self._rerun or waiting
         if not waiting and any(piece.changed or piece.data for piece in reading.pieces):
             self._rerun = False
@@ -250,25 +250,25 @@ class LogFollower:
         stream = self._streams.setdefault(piece.stream, LogStream(encoding=self._encoding))
         if piece.stopped:
             yield Note(
-                f"--- {piece.stream} is read no further: {piece.stopped}. Lines are missing here ---",
+                f"--- reading {piece.stream} was stopped: {piece.stopped}. Lines are missing here ---",
                 warning=True,
             )
         elif piece.changed:
-            yield from self._read_anew(piece.stream, piece.changed, rerun)
+            yield from self._restart(piece.stream, piece.changed, rerun)
         elif piece.unsettled:
-            self._news += 1
-        elif stream.unproved:
-            yield from self._recognise(stream, stream.unproved, piece)
+            self._changes += 1
+        elif stream.unverified:
+            yield from self._verify(stream, stream.unverified, piece)
         else:
             yield from self._write(piece.stream, piece.data, piece.position)
 
     def _write(
         self, name: str, data: bytes, position: LogPosition, written: int = 0
     ) -> Generator[Step, Any, None]:
-        """Pass on the lines of what was read at ``position``, but for the first ``written`` bytes."""
+        """Emit the lines of what was read at ``position``, without the first ``written`` bytes."""
         if len(data) > written:
             self._last_byte = self._clock()
-            self._news += 1
+            self._changes += 1
         for begin in range(0, len(data), PIECE):
             piece = data[begin : begin + PIECE]
             old = min(len(piece), max(0, written - begin))
@@ -279,40 +279,41 @@ class LogFollower:
                 if self._overdue():
                     yield from self._checkpoint()
 
-    def _recognise(self, stream: LogStream, mark: StreamMark, chunk: Piece) -> Generator[Step, Any, None]:
-        """Read what an earlier follower wrote last, to see that the stream is still the same."""
-        self._news += 1
+    def _verify(self, stream: LogStream, mark: StreamMark, chunk: Piece) -> Generator[Step, Any, None]:
+        """Compare the stream with what an earlier follower wrote last, and continue behind that."""
+        self._changes += 1
         fits = stream.fits(mark, chunk.data)
         if fits is None:
             return
         if not fits and isinstance(mark.position, int):
             self._reader.restart(chunk.stream)
-            yield from self._read_anew(chunk.stream, "is not what was read before the restart", self._rerun)
+            why = "differs from what was read before the restart"
+            yield from self._restart(chunk.stream, why, self._rerun)
             return
         data = bytes(stream.held)
         stream.begin_anew()
         if not fits:
             yield Note(
-                f"--- {chunk.stream} does not go on as it was read before the restart: lines may be "
-                "missing or repeated here ---",
+                f"--- {chunk.stream} differs from what was read before the restart: lines may be missing or "
+                "repeated here ---",
                 warning=True,
             )
         yield from self._write(chunk.stream, data, mark.position, mark.written if fits else 0)
 
-    def _read_anew(self, name: str, why: str, rerun: bool) -> Generator[Step, Any, None]:
-        self._news += 1
+    def _restart(self, name: str, why: str, rerun: bool) -> Generator[Step, Any, None]:
+        self._changes += 1
         yield from self._emit(name, self._streams[name].begin_anew())
         if rerun:
             text = f"--- {self._ref} was rerun; its log is read from the beginning ({name} {why}) ---"
         else:
             text = (
-                f"--- {name} {why}: it was cut or replaced, perhaps by a rerun of the job, and is read again "
-                "from its beginning ---"
+                f"--- {name} {why}: it was truncated or replaced, perhaps by a rerun of the job, and is read "
+                "again from the beginning ---"
             )
         yield Note(text, warning=True)
 
     def _show_progress(self) -> Generator[Step, Any, None]:
-        """Show the last state of lines that are redrawn, now and then."""
+        """Show the state of lines that the job redraws with CR, every :data:`PROGRESS_EVERY` seconds."""
         now = self._clock()
         for name, stream in self._streams.items():
             if now - stream.progress_at >= PROGRESS_EVERY and (state := stream.assembler.progress()):
@@ -321,23 +322,24 @@ class LogFollower:
 
     def _checkpoint(self) -> Generator[Step, Any, None]:
         cursor = self.cursor
-        self._unnoted = None
-        if self._checked is None or cursor != self._checked.cursor:
-            # The first lines are noted at once: until then, all of them would come again.
+        self._uncounted_since = None
+        if self._checkpointed is None or cursor != self._checkpointed.cursor:
+            # The first lines are counted at once: until then, all of them would be repeated.
             at = self._clock() if cursor.streams else -math.inf
-            self._checked = _Checked(at, self._pace.every(), cursor)
+            self._checkpointed = _LastCheckpoint(at, self._policy.every(), cursor)
             yield Checkpoint(cursor)
 
     def _overdue(self, ahead: float = 0.0) -> bool:
         """Return True if a line that no checkpoint counts is too old, or will be in ``ahead`` seconds."""
-        if self._unnoted is None or self._checked is None:
+        if self._uncounted_since is None or self._checkpointed is None:
             return False
-        return self._clock() + ahead > self._unnoted + (self._checked.cursor.turn or 0.0) * _LATE
+        promised = self._checkpointed.cursor.cycle or 0.0
+        return self._clock() + ahead > self._uncounted_since + promised * _CHECKPOINT_SLACK
 
     def _rest(self, seconds: float) -> Generator[Step, Any, None]:
-        checked = self._checked
+        checked = self._checkpointed
         due = checked is None or self._clock() - checked.at >= checked.every
-        if self._overdue(seconds) or (due and self._pace.free()):
+        if self._overdue(seconds) or (due and self._policy.free()):
             yield from self._checkpoint()
         yield Pause(seconds)
 
@@ -346,44 +348,43 @@ class LogFollower:
             self.totals.lines += len(lines)
             cut = sum(stream.assembler.cut for stream in self._streams.values())
             self.totals.cut_lines = self._cut_before + cut
-            if self._unnoted is None:
-                self._unnoted = self._clock()
+            if self._uncounted_since is None:
+                self._uncounted_since = self._clock()
             yield Emit(name, lines, self._behind)
 
     def _flush(self) -> Generator[Step, Any, None]:
         for name, stream in self._streams.items():
             yield from self._emit(name, stream.assembler.flush())
 
-    def _show_halves(self) -> Generator[Step, Any, None]:
-        """Show what there is of lines that may go on. As lines they would stand there twice: the next try
-        reads them whole."""
+    def _show_incomplete_lines(self) -> Generator[Step, Any, None]:
+        """Show the beginning of incomplete lines, marked as such: the next try writes these lines in full."""
         for name, stream in self._streams.items():
-            for half in stream.assembler.flush():
-                yield Note(f"--- {name} is left within a line, of which there is: {half}")
+            for text in stream.assembler.flush():
+                yield Note(f"--- incomplete last line of {name}: {text}")
 
     def _drain(self) -> Generator[Step, Any, None]:
         ended = self._last_byte = self._clock()
-        # The wait's deadline holds here too, for something else may go on writing to the file; but a job that
-        # ended just before it has its last lines read.
-        deadline = self._watch.terms.deadline
+        # The wait's deadline applies here too, because something else may go on writing to the file. The last
+        # lines of a job that ended just before the deadline are still read.
+        deadline = self._watch.conditions.deadline
         give_up = math.inf if deadline is None else max(deadline, ended + self._settle + AFTER_DEADLINE)
         while True:
-            asked, before = self._clock(), self._news
+            requested, before = self._clock(), self._changes
             behind = yield from self._read_log(give_up)
             now = self._clock()
             if self._log_fault and now - ended > LOG_OUTAGE:
                 yield Note(
-                    "the log could not be read to its end; its last lines are missing here", warning=True
+                    "the log could not be read to the end; its last lines are missing here", warning=True
                 )
                 return
-            # Only a reading that gave nothing shows the end: writing what the one before gave may have taken
-            # longer than the log needs to settle.
-            quiet = not self._log_fault and self._news == before
-            if quiet and asked - self._last_byte >= self._settle:
+            # Only a reading without data shows the end: writing the data of the one before may have
+            # taken longer than ``settle``.
+            quiet = not self._log_fault and self._changes == before
+            if quiet and requested - self._last_byte >= self._settle:
                 return
             if now > give_up:
                 yield Note(
-                    "the log has not come to its end by the timeout; what follows is missing here",
+                    "the log was still growing at the timeout; the rest is missing here",
                     warning=True,
                 )
                 return
@@ -394,17 +395,17 @@ class LogFollower:
         self.totals.errors += 1
         if not self._log_fault:
             self._log_fault = True
-            yield Note(f"{error} The job continues; reading its log is retried.", warning=True)
+            yield Note(f"cannot read the log: {error} The job continues. Retrying.", warning=True)
 
-    def _until_next_turn(self) -> float:
-        deadline = self._watch.terms.deadline
+    def _until_next_cycle(self) -> float:
+        deadline = self._watch.conditions.deadline
         if deadline is None:
             return self._interval
         return max(0.2, min(self._interval, deadline - self._clock()))
 
 
 def _resumed(start: SavedCursor) -> str:
-    """Return the line that reports where a follower resumes, and how much may be repeated around it."""
-    if start.turn is None:
-        return f"--- resumed at {start}; all that was written behind it may be repeated ---"
-    return f"--- resumed at {start}; up to one turn (about {start.turn:g} s) may be repeated ---"
+    """Return the line that marks where a follower resumes, and how much may be repeated after it."""
+    if start.cycle is None:
+        return f"--- resumed at {start}; all lines written after it may be repeated ---"
+    return f"--- resumed at {start}; up to one cycle (about {start.cycle:g} s) may be repeated ---"

@@ -1,8 +1,8 @@
-"""From pieces of a byte stream to lines of text, with nothing lost at the seams.
+"""Split pieces of a byte stream into lines of text, without loss at the seams.
 
-Lines are cut out of the bytes and decoded whole: in the encodings that are accepted, a newline byte is never
-part of another character, so a piece may end anywhere. Memory is bounded by the longest line that is shown,
-whatever the job writes.
+Bytes are split into lines before they are decoded: in the accepted encodings, a newline byte is never part of
+another character, so a piece may end anywhere. Memory is bounded by the longest line that is shown, whatever
+the job writes.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import contextlib
 from airflow_provider_ehpc.apis.call import InvalidArgument
 
 LONGEST_LINE = 16 * 1024
-"""Bytes of a line that are shown. Records of megabytes get lost on Airflow's way to the log (GH-66158)."""
+"""Bytes of a line to show, at most. Airflow loses records of megabytes (GH-66158)."""
 _END = 4
-"""A longer line shows its end in one of so many parts: a progress bar's last state stands there."""
+"""One in so many bytes shown of a longer line are from its end, which has a progress bar's last state."""
 
 
 class LineAssembler:
-    """Assembles the lines of one stream.
+    """Assemble the lines of one stream.
 
-    A line ends with LF or CRLF. Bytes that are not valid in the encoding are shown as ``\\xff``. A lone CR
-    stays where it is, as do all other control characters: what is shown is what the job wrote.
+    A line ends with LF or CRLF. Bytes that are invalid in the encoding are shown as ``\\xff``. A lone CR and
+    all other control characters stay as the job wrote them.
 
-    :param encoding: one that :func:`line_encoding` accepts.
+    :param encoding: an encoding that :func:`line_encoding` accepts.
     """
 
     def __init__(self, encoding: str = "utf-8") -> None:
@@ -34,17 +34,17 @@ class LineAssembler:
         self._length = 0
         self._waited = False
         self._shown: str | None = None
-        """The state of the pending line that was shown last."""
+        """The progress of the pending line that was returned last."""
         self.cut = 0
-        """Lines shown in part only."""
+        """The number of lines that were shortened."""
 
     @property
     def pending(self) -> int:
-        """Bytes of the line that has not ended yet."""
+        """The number of bytes of the incomplete line."""
         return self._length
 
     def feed(self, data: bytes) -> list[str]:
-        """Take the next piece and return the lines that it completes."""
+        """Add the next piece; return the lines that it completes."""
         *ends, rest = data.split(b"\n")
         lines = []
         for end in ends:
@@ -57,13 +57,14 @@ class LineAssembler:
         return lines
 
     def flush(self) -> list[str]:
-        """Return the line that never got its end, if there is one."""
+        """Return the incomplete line, if there is one."""
         return [self._line()] if self._length else []
 
     def progress(self) -> str | None:
-        """Return the last state of a pending line that is redrawn with CR; None if there is nothing new.
+        """Return the last state of an incomplete line that is redrawn with CR; None if it has not changed.
 
-        Call it once a turn. A line that was not pending in the turn before may only be cut by the reading.
+        Call it once per cycle. A line that was not pending in the previous cycle may only be incomplete
+        because the reading ended there.
         """
         waited, self._waited = self._waited, self._length > 0
         if not waited or not self._length:
@@ -78,7 +79,7 @@ class LineAssembler:
 
     def _take(self, piece: bytes) -> None:
         if piece:
-            # One more than is shown, for the CR before the LF.
+            # One byte more than is shown, for the CR before the LF.
             self._head += piece[: LONGEST_LINE + 1 - len(self._head)]
             kept = LONGEST_LINE // _END + 1
             self._end = (self._end + piece[-kept:])[-kept:]
@@ -101,13 +102,13 @@ class LineAssembler:
         return data.decode(self._encoding, errors="backslashreplace")
 
     def _whole_begin(self, data: bytes) -> tuple[str, int]:
-        """Return the text of ``data`` without half a character at its end, and its length in bytes."""
+        """Return the text of ``data`` without an incomplete character at its end, and its length in bytes."""
         decoder = codecs.getincrementaldecoder(self._encoding)("backslashreplace")
         text = decoder.decode(data)
         return text, len(data) - len(decoder.getstate()[0])
 
     def _whole_end(self, data: bytes) -> bytes:
-        """Return ``data`` without half a character at its beginning, as far as that can be known."""
+        """Return ``data`` without an incomplete character at its beginning, as far as this can be known."""
         if self._encoding == "utf-8":
             begun = next((n for n, byte in enumerate(data[:3]) if byte & 0xC0 != 0x80), 3)
             return data[begun:]
@@ -122,8 +123,8 @@ class LineAssembler:
 def line_encoding(name: str) -> str:
     """Return an encoding's canonical name.
 
-    :raises InvalidArgument: for an unknown encoding, and for one that cannot be split into lines at the byte
-        of LF, such as UTF-16.
+    :raises InvalidArgument: if the encoding is unknown, or its text cannot be split into lines at the LF
+        byte, as in UTF-16.
     """
     try:
         encoding = codecs.lookup(name).name
@@ -137,13 +138,13 @@ def line_encoding(name: str) -> str:
         ) from None
     if not usable:
         raise InvalidArgument(
-            f"encoding: a log in {name} cannot be split into lines at line feeds; let the job write UTF-8"
+            f"encoding: a log in {name} cannot be split into lines at line feeds; write the log in UTF-8"
         )
     return encoding
 
 
 def _leaves_newline(byte: int, encoding: str) -> bool:
-    """Return True if an LF behind ``byte`` is never a part of the same character."""
+    """Return True if an LF after ``byte`` is never part of the same character."""
     try:
         return bytes((byte, 0x0A)).decode(encoding).endswith("\n")
     except UnicodeDecodeError:
@@ -151,5 +152,5 @@ def _leaves_newline(byte: int, encoding: str) -> bool:
 
 
 def stream_prefix(stream: str) -> str:
-    """Return what stands before the lines of a stream: nothing for the standard output."""
+    """Return the prefix of a stream's lines; empty for the standard output."""
     return "" if stream == "stdout" else f"{' '.join(stream.split())} | "

@@ -1,9 +1,9 @@
-"""Read a job's log on from the last position, and detect if it is no longer the same log.
+"""Continue reading a job's log at the last position, and detect if it is no longer the same log.
 
-If positions are byte offsets, each reading begins up to 64 bytes before the position. These bytes must be
-those that were read before: a file that was truncated or replaced (Slurm truncates the output of a requeued
-job) differs in them even if it is already longer than the old one, and so does the response of a server that
-ignores the offset. This takes no additional request.
+If positions are byte offsets, each reading begins up to 64 bytes before the position. These bytes must equal
+those that were read before. They differ if the file was truncated or replaced (Slurm truncates the output of
+a requeued job), even if it is already longer than the old one, or if the server ignores the offset. This
+takes no additional request.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from airflow_provider_ehpc.apis.call import ApiError, Flow, InvalidRequest
 from airflow_provider_ehpc.apis.job import JobApi, JobRef, LogBatch, LogChunk, LogCursor, LogPosition
 
-OVERLAP = 64
-"""Bytes before the position that are read again, at most."""
-HEAD = 1024
-"""Bytes of a stream's beginning that are remembered, to compare them after a rerun."""
-PROBE = 2**30
-"""Bytes behind the position at which a server that honours the offset has nothing to return."""
-BREAKS = 10
-"""A stream that is another one in so many readings in a row is not read any more."""
-STREAMS = 1000
-"""Streams of a job that are read, at most: memory is bounded whatever a response names."""
+REREAD_BYTES = 64
+"""Bytes before the position to read again, at most."""
+HEAD_BYTES = 1024
+"""Bytes of a stream's beginning to remember, for comparison after a rerun."""
+PROBE_AT = 2**30
+"""Bytes after the position where a server that honours the offset has nothing to return."""
+MOST_REPLACEMENTS = 10
+"""Readings in a row in which a stream may be a different one, before reading it stops."""
+MOST_STREAMS = 1000
+"""Streams of a job to read, at most, so that memory is bounded whatever a response names."""
 _REPLACEMENT = "\ufffd".encode()
 _VARIABLE = re.compile(r"%\w|[$~^]")
 """In a path: Slurm's ``%j``, a shell's ``$HOME`` and ``~``, PBS's ``^array_index^``."""
@@ -32,17 +32,17 @@ _VARIABLE = re.compile(r"%\w|[$~^]")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one reading gave of one stream."""
+    """The part of a reading that belongs to one stream."""
 
     stream: str
     data: bytes
-    """What was not read before."""
+    """The bytes that were not read before."""
     position: LogPosition
-    """Where ``data`` begins."""
+    """The position at which ``data`` begins."""
     changed: str = ""
-    """Why the stream is read from its beginning next, in words; there is no data then."""
+    """In words, why the next reading starts at the stream's beginning; there is no data then."""
     stopped: str = ""
-    """Why the stream is not read any more, in words."""
+    """In words, why the stream is not read any more."""
     unsettled: bool = False
     """The next reading shows whether the stream was truncated."""
     size: int | None = None
@@ -51,7 +51,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class LogReading:
-    """What one reading gave; ``more`` if the next one is likely to give more at once."""
+    """The result of one reading; ``more`` if the next one is likely to return data at once."""
 
     pieces: tuple[Piece, ...]
     more: bool
@@ -60,7 +60,7 @@ class LogReading:
 
 @dataclass(slots=True)
 class _Place:
-    """How far a stream was read, and what is known of the bytes before."""
+    """The position of a stream, and what is known of the bytes before it."""
 
     position: LogPosition = 0
     head: bytes = b""
@@ -69,20 +69,20 @@ class _Place:
     breaks: int = 0
     honours_offset: bool | None = None
     stopped: bool = False
-    past: deque[LogPosition] = field(default_factory=lambda: deque(maxlen=OVERLAP))
+    past: deque[LogPosition] = field(default_factory=lambda: deque(maxlen=REREAD_BYTES))
     """Opaque positions at which there was data."""
 
     def overlap(self, size: int, *, text: bool) -> bytes:
         """Return the bytes to read again.
 
-        :param size: bytes that the reading requests.
-        :param text: whether the API returns text.
+        :param size: the number of bytes that the reading requests.
+        :param text: True if the API returns text.
         """
         if not isinstance(self.position, int):
             return b""
-        overlap = self.tail[-min(OVERLAP, size // 2) :] if size > 1 else b""
+        overlap = self.tail[-min(REREAD_BYTES, size // 2) :] if size > 1 else b""
         if text:
-            # The replacement of half a character depends on the first byte read.
+            # How an incomplete character is replaced depends on the first byte read.
             if _REPLACEMENT in overlap:
                 return b""
             while overlap and overlap[0] & 0xC0 == 0x80:
@@ -90,11 +90,11 @@ class _Place:
         return overlap
 
     def begin(self) -> None:
-        """Go back to the beginning."""
+        """Move to the beginning."""
         self.position, self.head, self.tail, self.shorter = 0, b"", b"", False
 
     def move(self, chunk: LogChunk, overlap: int) -> str:
-        """Go on behind the chunk; return why that cannot be, if so."""
+        """Move behind the chunk; return in words why this is impossible, or an empty text."""
         begun, data = self.position, chunk.data[overlap:]
         if isinstance(begun, int) and isinstance(chunk.next, int):
             if not data:
@@ -102,9 +102,9 @@ class _Place:
             if chunk.next <= begun:
                 return "the API returns data but no position behind it"
             exact = chunk.next == begun + len(data)
-            if exact and len(self.head) == min(begun, HEAD):
-                self.head = (self.head + data[:HEAD])[:HEAD]
-            self.tail = (self.tail + data[-OVERLAP:])[-OVERLAP:] if exact else b""
+            if exact and len(self.head) == min(begun, HEAD_BYTES):
+                self.head = (self.head + data[:HEAD_BYTES])[:HEAD_BYTES]
+            self.tail = (self.tail + data[-REREAD_BYTES:])[-REREAD_BYTES:] if exact else b""
         elif data and (chunk.next in self.past or chunk.next == begun):
             return "the API returns the same lines again"
         elif data:
@@ -114,10 +114,10 @@ class _Place:
 
 
 class LogReader:
-    """Holds how far a job's log was read, and how much the API gives at once.
+    """Read a job's log piece by piece.
 
-    How much GetJobLog of 2024-07-30 gives is not documented: the maximum is requested first, and less after a
-    refusal.
+    It is not documented how much GetJobLog of 2024-07-30 returns: the reader requests the maximum first, and
+    less if the API rejects that.
     """
 
     def __init__(self, api: JobApi, ref: JobRef) -> None:
@@ -126,27 +126,27 @@ class LogReader:
         self._size = api.log_limits.largest
         self._places: dict[str, _Place] = {}
         self.one_file: bool | None = False
-        """True if stdout and stderr are one file, of which only stdout is returned. None to find out by their
-        content: True as long as both have begun with the same bytes and gone on with the same."""
+        """True if stdout and stderr are one file; only stdout is returned then. None to find out from the
+        content: True as long as both begin and continue with the same bytes."""
         self._ahead = b""
-        """What stderr has more than stdout, while both are taken for one file."""
+        """The bytes by which stderr is longer than stdout, while both count as one file."""
         self.paths_agree = False
-        """True if the job's two paths are the same: the content does not matter then."""
+        """True if the job's two paths are the same; the content does not matter then."""
 
     def start(self, stream: str, position: LogPosition) -> None:
-        """Begin reading a stream at ``position``."""
+        """Start reading a stream at ``position``."""
         self._places[stream] = _Place(position)
 
     def restart(self, stream: str) -> None:
-        """Read a stream from its beginning."""
+        """Read a stream again from its beginning."""
         self._places[stream].begin()
 
     def read(self, *, rerun: bool = False, waiting: bool = False) -> Flow[LogReading]:
-        """Read on. If it raises, nothing was moved.
+        """Continue reading. If this raises, no position has changed.
 
-        :param rerun: the scheduler has run the job again since the last reading: a difference is believed at
-            once, and the beginning is compared as well.
-        :param waiting: the job waits to be run again: a log that seems shorter may only be out of reach.
+        :param rerun: the scheduler has run the job again since the last reading: a difference counts at once,
+            and the beginning is compared as well.
+        :param waiting: the job waits for its rerun: a log that seems shorter may only be out of reach.
         """
         batch, overlaps = yield from self._batch()
         chunks = self._wanted(batch)
@@ -193,11 +193,11 @@ class LogReader:
                 return batch, overlaps
 
     def _wanted(self, batch: LogBatch) -> list[LogChunk]:
-        """Return the first chunk of each stream that is read."""
+        """Return the first chunk of each stream that is not stopped."""
         chunks = {chunk.stream: chunk for chunk in reversed(batch.chunks)}
         found = []
         for name in dict.fromkeys(chunk.stream for chunk in batch.chunks):
-            known = name in self._places or len(self._places) < STREAMS
+            known = name in self._places or len(self._places) < MOST_STREAMS
             if known and not self._place(name).stopped:
                 found.append(chunks[name])
         return found
@@ -206,16 +206,16 @@ class LogReader:
         return self._places.setdefault(stream, _Place())
 
     def _split_streams(self, chunks: list[LogChunk], overlap: int) -> bool:
-        """Find out whether both streams are one file; return True if they turn out to be two.
+        """Find out if both streams are one file; return True if they turn out to be two files.
 
-        :param overlap: bytes of the stdout chunk that were read before.
+        :param overlap: the number of bytes of the stdout chunk that were read before.
         """
         if self.paths_agree or self.one_file is False:
             return False
         found = {chunk.stream: chunk.data for chunk in chunks}
         out, err = found.get("stdout", b""), found.get("stderr", b"")
-        # stderr is read after stdout, so it has at least as much if it is the same file; and what it has more
-        # stdout has the next time.
+        # stderr is read after stdout. If it is the same file, it is at least as long, and the next reading of
+        # stdout contains the rest.
         ahead, self._ahead = self._ahead, err[len(out) :]
         same = err.startswith(out) and out[overlap:].startswith(ahead[: self._size - overlap])
         if self.one_file:
@@ -230,21 +230,22 @@ class LogReader:
         return False
 
     def _is_suspicious(self, chunk: LogChunk, overlap: bytes) -> bool:
-        """Return True if the response resembles the file's beginning, or the file seems to end earlier."""
+        """Return True if the response resembles the file's beginning, or the file seems to end before it."""
         place = self._places[chunk.stream]
         if place.honours_offset is not None or not isinstance(place.position, int) or not chunk.data:
             return False
         if place.position <= len(overlap):
             return False
-        known = min(len(place.head), len(chunk.data), OVERLAP)
+        known = min(len(place.head), len(chunk.data), REREAD_BYTES)
         as_beginning = known > 0 and place.head[:known] == chunk.data[:known]
         new = len(chunk.data) > len(overlap)
         return as_beginning or (new and chunk.size is not None and chunk.size < place.position)
 
     def _probe(self) -> Flow[None]:
-        """Find out whether the API honours the offset: far behind the end there is nothing to return."""
+        """Find out if the API honours the offset: far behind the end, there is nothing to return."""
         places = {n: place for n, place in self._places.items() if isinstance(place.position, int)}
-        cursor = LogCursor({n: place.position + PROBE for n, place in places.items()})  # type: ignore[operator]
+        beyond = {n: place.position + PROBE_AT for n, place in places.items()}  # type: ignore[operator]
+        cursor = LogCursor(beyond)
         try:
             batch = yield from self._api.read_log(self._ref, cursor, self._size)
         except ApiError as error:
@@ -261,12 +262,12 @@ class LogReader:
                 place.honours_offset = True
 
     def _other_heads(self, *, waiting: bool) -> Flow[set[str]]:
-        """Return the streams that begin differently than they did."""
+        """Return the streams whose beginning has changed."""
         known = {name: place.head for name, place in self._places.items() if place.head}
         if not known:
             return set()
         batch = yield from self._api.read_log(self._ref, LogCursor(dict.fromkeys(known, 0)), self._size)
-        heads = ((chunk.stream, chunk.data[:HEAD]) for chunk in batch.chunks if chunk.stream in known)
+        heads = ((chunk.stream, chunk.data[:HEAD_BYTES]) for chunk in batch.chunks if chunk.stream in known)
         return {
             name
             for name, head in heads
@@ -286,12 +287,12 @@ class LogReader:
         if waiting and shorter and not differs:
             return Piece(chunk.stream, b"", begun)
         if shorter and not (differs or place.shorter or rerun):
-            # A file system on the network may show an old end for a moment.
+            # A network file system may show an old end for a moment.
             place.shorter = True
             return Piece(chunk.stream, b"", begun, unsettled=True)
         if shorter or differs:
             place.breaks += not rerun
-            if place.breaks >= BREAKS:
+            if place.breaks >= MOST_REPLACEMENTS:
                 return self._stop(chunk, "each reading returns another log")
             place.begin()
             return Piece(chunk.stream, b"", begun, changed="is shorter" if shorter else "has other content")
@@ -312,10 +313,10 @@ def _before(position: LogPosition, overlap: bytes) -> LogPosition:
 
 
 def same_path(one: str | None, other: str | None) -> bool | None:
-    """Return whether two paths of a job name one file; None if that is unknown.
+    """Return True if two paths of a job name one file, False if they do not, None if that is unknown.
 
-    It is unknown if one is missing, and if files of the same name are in different folders: a folder may be a
-    link, a path relative, or its variables (``~``, ``$HOME``, ``%j``) not replaced.
+    It is unknown if a path is missing, or if files of the same name are in different folders: a folder may be
+    a link, a path may be relative, or its variables (``~``, ``$HOME``, ``%j``) may not be replaced.
     """
     if not one or not other:
         return None

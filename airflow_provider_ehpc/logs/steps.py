@@ -1,4 +1,4 @@
-"""What a log follower yields: everything that a driver has to do for it."""
+"""Define the steps of a log follower: everything that a driver has to do for it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from airflow_provider_ehpc.waiting.verdict import Note, Verdict
 
 @dataclass(frozen=True, slots=True)
 class GetStatus:
-    """Send back the job's status, None if the cloud does not know the job, or the :class:`ApiError` that
-    prevented the request.
+    """Send back the job's status, None for an unknown job, or the :class:`ApiError` of the poll.
 
-    The status may be older than this step, if no newer one was received.
+    The status may be older than this step if no newer one was received.
     """
 
 
@@ -27,7 +26,7 @@ class Emit:
     stream: str
     lines: list[str]
     behind: bool = False
-    """True if writing them one by one took longer than the job takes to write more."""
+    """True if the follower is behind the job, so that the lines should share records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Save the cursor: all lines that it counts are written. Reading resumes there if this process ends."""
+    """Save the cursor, which counts only written lines. Another process resumes there if this one ends."""
 
     cursor: SavedCursor
 

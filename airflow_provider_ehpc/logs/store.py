@@ -1,13 +1,14 @@
-"""Saving a log's cursor beyond the process that writes the log.
+"""Save a log's cursor outside of the process that writes the log.
 
-A worker saves it in the task state store, which lives as long as the task instance, over its retries. A
-trigger cannot reach that store (Airflow 3.3 never answers it), so it saves the cursor as an XCom of its task,
-which a new try of the task clears. The worker creates that XCom before it defers, for Airflow logs an error
-for one that does not exist, and copies it when the task resumes. If that worker dies before it could, the
-XCom is cleared before any code of ours runs, and the next try begins where the deferral did.
-Airflow 3.1 and 3.2 have neither store.
+A worker saves it in the task state store, which lives as long as the task instance and its retries. A trigger
+cannot use that store (Airflow 3.3 never responds to it). It saves the cursor as an XCom of its task, which a
+new try of the task clears. The worker creates that XCom before it defers, because Airflow logs an error if it
+does not exist, and copies it when the task resumes. If that worker dies before it copied the XCom, Airflow
+clears it before any of our code runs, and the next try begins where the deferral began. Airflow 3.1 and 3.2
+have neither store.
 
-If a cursor cannot be saved or read, one warning is logged and the wait continues: at worst, lines come again.
+If a cursor cannot be saved or read, one warning is logged and the wait continues: at worst, lines are
+repeated.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ STATE_KEY = "ehpc:log_cursor"
 XCOM_KEY = "ehpc_log_cursor"
 ENDED_KEY = "ended_with_max_tries"
 WORKER_EVERY = 1.0
-"""Seconds between two writes, at least; each is a request to Airflow's API server."""
+"""Seconds between two writes on a worker, at least; each is a request to Airflow's API server."""
 TRIGGER_EVERY = 10.0
-"""The same in the triggerer."""
-WRITES = 5.0
-READS = 20.0
-"""Writes and reads a second for all streams of a triggerer, in which one thread does them beside everything
-else, logs too. The streams share them: if there are many, each writes less often."""
-PARTING = 0.02
-"""Seconds for each stream's last write when the triggerer ends; one takes about half of that."""
+"""Seconds between two writes of a trigger, at least."""
+WRITES_PER_SECOND = 5.0
+READS_PER_SECOND = 20.0
+"""Writes and reads per second for all streams of a triggerer, whose one thread also does everything else. The
+streams share them: the more streams there are, the less often each writes."""
+PARTING_SAVE = 0.02
+"""Seconds for each stream's last write when the triggerer ends; a write takes about half of that."""
 SHORTEST_PARTING = 1.0
 LONGEST_PARTING = 8.0
-"""Seconds for them all. Airflow waits for ten."""
-PATIENCE = 20.0
-"""Seconds in which the triggerer's supervisor has to respond; it never responds to unknown requests."""
+"""Seconds for all last writes, at least and at most. Airflow waits for ten."""
+SUPERVISOR_TIMEOUT = 20.0
+"""Seconds to wait for a response of the triggerer's supervisor. It never responds to unknown requests."""
 
 
 class _Store(CheckpointPolicy):
@@ -53,13 +54,13 @@ class _Store(CheckpointPolicy):
         self._log = log
         self._warned = False
 
-    def _failed(self, what: str, error: Exception) -> None:
+    def _failed(self, action: str, error: Exception) -> None:
         if not self._warned:
             self._warned = True
             self._log.warning(
-                "the log position could not be %s: %s %s. The wait continues; after a crash, lines may come "
-                "again.",
-                what,
+                "the log position could not be %s: %s %s. The wait continues; after a crash, lines may be "
+                "repeated.",
+                action,
                 type(error).__name__,
                 error,
             )
@@ -67,41 +68,41 @@ class _Store(CheckpointPolicy):
     def _missing(self, ref: JobRef) -> None:
         self._log.info(
             "log of %s: reading starts at its beginning. This Airflow cannot save the log position: after a "
-            "crash or in a retry, lines come again.",
+            "crash or in a retry, lines are repeated.",
             ref,
         )
 
 
 class WorkerStore(_Store):
-    """A task's cursor, on the worker."""
+    """Save a task's cursor on the worker."""
 
     def __init__(self, context: Context, log: Any) -> None:
         super().__init__(log)
         self._context = context
         self._state = task_state_store(context)
-        self._kept: dict[str, Any] | None = None
+        self._saved: dict[str, Any] | None = None
         self.outdated = False
-        """True if another try has begun, which writes the log on from the last saved cursor."""
+        """True if another try has begun, which continues the log from the last saved cursor."""
 
     def every(self) -> float:
-        """Return how many seconds should lie between two writings."""
+        """Return the seconds between two writes."""
         return WORKER_EVERY
 
-    def load(self, api: str, ref: JobRef, *, tell: bool = True) -> SavedCursor | None:
+    def load(self, api: str, ref: JobRef, *, log_missing: bool = True) -> SavedCursor | None:
         """Return the cursor of an earlier try for this job; log if Airflow cannot save one.
 
-        :param tell: False if the trigger will log that.
+        :param log_missing: False if the trigger will log that.
         """
         if self._state is None:
-            if tell:
+            if log_missing:
                 self._missing(ref)
             return None
         try:
             saved = self._state.get(STATE_KEY)
-            # Clearing a task that has ended gives it more tries; a crash in its last moments does not.
+            # Clearing an ended task raises max_tries; a retry after a crash in its last moments does not.
             if isinstance(saved, dict) and saved.get(ENDED_KEY) not in (None, self._context["ti"].max_tries):
                 return None
-            self._kept = saved
+            self._saved = saved
             return SavedCursor.read(saved, api, ref)
         except Exception as error:
             self._failed("read", error)
@@ -112,7 +113,7 @@ class WorkerStore(_Store):
         self._set(cursor.as_dict())
 
     def take_over(self) -> None:
-        """Save the cursor of the trigger from whose deferral the task has just resumed."""
+        """Save the cursor of the trigger, after the task has resumed from its deferral."""
         if self._state is None or (xcom := async_xcom()) is None:
             return
         try:
@@ -138,18 +139,19 @@ class WorkerStore(_Store):
             self._failed("saved", error)
 
     def forget(self) -> None:
-        """Use the cursor only after a crash in the task's last moments, now that everything is written.
+        """Mark the cursor as that of a complete log.
 
-        A user who clears the task wants to see the whole log again.
+        A retry after a crash in the task's last moments still uses it. If a user clears the task, the whole
+        log is written again.
         """
-        if self._kept:
-            self._set({**self._kept, ENDED_KEY: self._context["ti"].max_tries})
+        if self._saved:
+            self._set({**self._saved, ENDED_KEY: self._context["ti"].max_tries})
 
     def _set(self, value: dict[str, Any]) -> None:
         if self._state is not None:
             try:
                 self._state.set(STATE_KEY, value)
-                self._kept = value
+                self._saved = value
             except Exception as error:
                 self.outdated = no_longer_ours(error)
                 if not self.outdated:
@@ -157,9 +159,9 @@ class WorkerStore(_Store):
 
 
 class WriteThrottle:
-    """Gives out turns for requests to the triggerer's supervisor, at an even pace.
+    """Space out the requests to the triggerer's supervisor evenly.
 
-    :param rate: turns a second.
+    :param rate: requests per second.
     """
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -168,11 +170,11 @@ class WriteThrottle:
         self._next = clock()
 
     def free(self) -> bool:
-        """Return True if there is a turn now."""
+        """Return True if a request may be sent now."""
         return self._clock() >= self._next
 
     async def take(self) -> None:
-        """Wait for a turn."""
+        """Wait until a request may be sent."""
         now = self._clock()
         at = max(now, self._next)
         self._next = at + self._step
@@ -180,15 +182,15 @@ class WriteThrottle:
 
 
 class TriggerStore(_Store):
-    """A deferred task's cursor, in the triggerer.
+    """Save a deferred task's cursor in the triggerer.
 
-    :param task_instance: the task's address; None in ``dag.test()``, which restarts nothing.
+    :param task_instance: the task instance; None in ``dag.test()``, which never restarts a trigger.
     """
 
     _open: ClassVar[WeakSet[TriggerStore]] = WeakSet()
-    """Those of all streams of this process."""
-    _writes: ClassVar[WriteThrottle] = WriteThrottle(WRITES)
-    _reads: ClassVar[WriteThrottle] = WriteThrottle(READS)
+    """The stores of all streams of this process."""
+    _writes: ClassVar[WriteThrottle] = WriteThrottle(WRITES_PER_SECOND)
+    _reads: ClassVar[WriteThrottle] = WriteThrottle(READS_PER_SECOND)
 
     def __init__(self, task_instance: Any, log: Any) -> None:
         super().__init__(log)
@@ -197,14 +199,14 @@ class TriggerStore(_Store):
         self._open.add(self)
 
     async def load(self, api: str, ref: JobRef) -> SavedCursor | None:
-        """Return the cursor from before the triggerer restarted."""
+        """Return the cursor that was saved before the triggerer restarted."""
         if self._xcom is None:
             if self._ti is not None:
                 self._missing(ref)
             return None
         await self._reads.take()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(SUPERVISOR_TIMEOUT):
                 saved = await self._xcom.aget_one(key=XCOM_KEY, **self._address)
         except Exception as error:
             self._failed("read", error)
@@ -220,33 +222,33 @@ class TriggerStore(_Store):
             return
         await self._writes.take()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(SUPERVISOR_TIMEOUT):
                 await self._aset(cursor)
         except Exception as error:
             self._failed("saved", error)
 
     async def save_in_parting(self, cursor: SavedCursor) -> None:
-        """Save the cursor when the trigger is cancelled; a failure can no longer be reported.
+        """Save the cursor when the trigger is cancelled; errors are ignored.
 
         A triggerer that ends stops reading responses before it cancels its triggers (Airflow 3.3), but its
-        supervisor still handles requests. So the request is sent, and waits only for as long as the
-        supervisor may take.
+        supervisor still handles requests. So send the request, and wait only as long as the supervisor may
+        take.
         """
-        last = min(LONGEST_PARTING, max(SHORTEST_PARTING, len(self._open) * PARTING))
+        last = min(LONGEST_PARTING, max(SHORTEST_PARTING, len(self._open) * PARTING_SAVE))
         with contextlib.suppress(Exception):
             async with asyncio.timeout(last):
                 await self._aset(cursor)
 
     def every(self) -> float:
-        """Return how many seconds should lie between two writings of this stream."""
-        return max(TRIGGER_EVERY, len(self._open) / WRITES)
+        """Return the seconds between two writes of this stream."""
+        return max(TRIGGER_EVERY, len(self._open) / WRITES_PER_SECOND)
 
     def free(self) -> bool:
-        """Return True if this stream can write now, without waiting for others."""
+        """Return True if this stream can write now without waiting for others."""
         return self._writes.free()
 
     def close(self) -> None:
-        """Leave this stream's share of the writes to the others."""
+        """Release this stream's share of the writes."""
         self._open.discard(self)
 
     async def _aset(self, cursor: SavedCursor) -> None:

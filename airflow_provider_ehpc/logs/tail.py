@@ -1,26 +1,38 @@
-"""The last lines of a log, for the message of a failure."""
+"""Read the last lines of a log, for the message of a failure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from airflow_provider_ehpc.apis.job import LogChunk
 from airflow_provider_ehpc.text import unfold
 
-TAIL_SIZE = 4096
-"""Bytes that are read of each stream's end."""
-LINES = 10
-"""Lines that are shown of each stream."""
-LONGEST = 400
-"""Characters that are shown of a line."""
+TAIL_SIZE = 16 * 1024
+"""Bytes to read from the end of each stream. Launchers of parallel programs write pages after an error."""
+TAIL_LINES = 10
+"""Lines to show of each stream, at most."""
+LONGEST_TAIL_LINE = 400
+"""Characters to show of a line, at most."""
 
 
 def last_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8") -> list[str]:
-    """Return the last lines of each stream, under its name; nothing for a stream that is empty.
+    """Return the last lines of each stream below its name; nothing for an empty stream.
 
     If both streams are in one file, its lines appear once.
     """
     shown: list[str] = []
+    for stream, lines in _streams(chunks, encoding):
+        shown.append(unfold(f"{stream}:"))
+        shown += [unfold(f"  {_shortened(line)}") for line in lines[-TAIL_LINES:]]
+    return shown
+
+
+def tail_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8") -> list[str]:
+    """Return all lines of each stream's end, those of the first stream first."""
+    return [line for _, lines in _streams(chunks, encoding) for line in lines]
+
+
+def _streams(chunks: Iterable[LogChunk], encoding: str) -> Iterator[tuple[str, list[str]]]:
     seen: set[bytes] = set()
     for chunk in chunks:
         if chunk.data in seen:
@@ -28,17 +40,14 @@ def last_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8") -> list[str]
         seen.add(chunk.data)
         lines = chunk.data.decode(encoding, errors="replace").splitlines()
         if len(lines) > 1 and len(chunk.data) >= TAIL_SIZE:
-            lines = lines[1:]  # its beginning lies before the piece that was read
-        lines = [line for line in lines if line.strip()][-LINES:]
-        if lines:
-            shown.append(unfold(f"{chunk.stream}:"))
-            shown += [unfold(f"  {_shortened(line)}") for line in lines]
-    return shown
+            lines = lines[1:]  # its beginning was not read
+        if lines := [line for line in lines if line.strip()]:
+            yield chunk.stream, lines
 
 
 def _shortened(line: str) -> str:
-    """Return a line, or the beginning and the end of a long one: errors stand at either."""
-    if len(line) <= LONGEST:
+    """Return a line, shortened in the middle if it is long: errors are at the beginning or the end."""
+    if len(line) <= LONGEST_TAIL_LINE:
         return line
-    end = LONGEST // 4
-    return f"{line[: LONGEST - end]} … {line[-end:]}"
+    end = LONGEST_TAIL_LINE // 4
+    return f"{line[: LONGEST_TAIL_LINE - end]} … {line[-end:]}"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.waiting.watch import JobWatch
 
 HEARTBEATS = 60.0
-"""Seconds in which Airflow ends a process that is no longer wanted; by default it checks every five."""
+"""Seconds within which Airflow ends a process that is no longer needed; by default it checks every five."""
 
 
 class JobFollower(JobTask):
@@ -53,7 +53,7 @@ class JobFollower(JobTask):
     # ------------------------------------------------------------------ with the log
 
     def _follow(self, context: Context) -> dict[str, Any]:
-        """Poll the job, write what is new, wait, until the job has ended and its log is read."""
+        """Poll the job and write the new lines, until the job has ended and its log is read."""
         from airflow_provider_ehpc.logs.arrival import arrived
         from airflow_provider_ehpc.logs.cursor import SavedCursor
         from airflow_provider_ehpc.logs.follow import LogFollower
@@ -62,19 +62,19 @@ class JobFollower(JobTask):
         from airflow_provider_ehpc.waiting.watch import JobWatch
 
         started = time.time()
-        terms = self._terms(started)
+        conditions = self._conditions(started)
         first = self._first_status() if self.deferrable else None
         deferred = self.deferrable and not (first and first.state.terminal)
         store = self._store = WorkerStore(context, self.log)
-        cursor = store.load(self.hook.api.name, self.ref, tell=not deferred)
+        cursor = store.load(self.hook.api.name, self.ref, log_missing=not deferred)
         if deferred:
-            # If the trigger's cursor is lost, a retry knows at least that an earlier try wrote some part of
-            # the log.
+            # If the trigger's cursor is lost, a retry still knows that an earlier try wrote a part of the
+            # log.
             begun = cursor or SavedCursor(self.hook.api.name, self.ref.as_dict())
-            store.save(dataclasses.replace(begun, turn=None))
+            store.save(dataclasses.replace(begun, cycle=None))
             store.defer(cursor)
-            self._defer_log(terms, started, cursor, seen=first is not None)
-        self._watch = JobWatch(self.ref, terms, started)
+            self._defer_log(conditions, started, cursor, seen=first is not None)
+        self._watch = JobWatch(self.ref, conditions, started)
         follower = LogFollower(
             self.hook.api,
             self.ref,
@@ -83,7 +83,7 @@ class JobFollower(JobTask):
             interval=self.poll_interval,
             settle=self.log_settle_time,
             start=cursor,
-            pace=store,
+            checkpoint_policy=store,
             encoding=self.encoding,
         )
         self._meter = LogMeter(self.hook.api.name, "worker", follower.totals, resumed=cursor is not None)
@@ -92,10 +92,10 @@ class JobFollower(JobTask):
         except TaskKilled:
             store.save(follower.cursor)
             raise
-        return self._result(verdict, {}, dataclasses.asdict(follower.totals), terms.deadline)
+        return self._result(verdict, {}, dataclasses.asdict(follower.totals), conditions.deadline)
 
     def _first_status(self) -> JobStatus | None:
-        """Poll once before deferring: the log of a job that has ended is read faster here."""
+        """Poll once before deferring: the log of an ended job is read faster here."""
         try:
             return self.hook.job_status(self.ref)
         except NotFound:
@@ -106,13 +106,13 @@ class JobFollower(JobTask):
             raise
 
     def _defer_log(
-        self, terms: WaitConditions, started: float, cursor: SavedCursor | None, *, seen: bool
+        self, conditions: WaitConditions, started: float, cursor: SavedCursor | None, *, seen: bool
     ) -> None:
         from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 
         self.log.info("streaming the log of %s from the triggerer", self.ref)
         trigger = JobLogTrigger(
-            **self._trigger_arguments(terms, started, seen=seen),
+            **self._trigger_arguments(conditions, started, seen=seen),
             settle=self.log_settle_time,
             encoding=self.encoding,
             cursor=cursor.as_dict() if cursor else None,
@@ -138,14 +138,16 @@ class JobFollower(JobTask):
             if self._meter:
                 self._meter.written()
         elif isinstance(step, Note):
-            step.tell(self.log)
+            step.log(self.log)
         elif isinstance(step, Checkpoint) and self._store:
             self._store.save(step.cursor)
             if self._store.outdated:
-                # Airflow ends this process with its next heartbeat; until then, its lines would come twice.
+                # Airflow ends this process with its next heartbeat. Until then, its lines would be
+                # duplicates.
                 self._killed.wait(HEARTBEATS)
-                raise TaskKilled(f"another try of the task follows {self.ref} now")
-        # A backlog has no pauses. Between its pieces, all lines that the cursor counts are written.
+                raise TaskKilled(f"another try of the task now follows {self.ref}")
+        # While there is a backlog, there are no pauses. Between two pieces of it, the cursor is correct as
+        # well.
         wait = step.seconds if isinstance(step, Pause) else 0.0
         if isinstance(step, Pause | Emit) and self._killed.wait(wait):
             raise TaskKilled(f"Airflow ended the task while it followed {self.ref}")
@@ -158,28 +160,28 @@ class JobFollower(JobTask):
         from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
         from airflow_provider_ehpc.waiting.watch import JobSetWatch
 
-        watch = JobSetWatch([self.ref], self._terms(time.time()), time.time())
-        terms = self._terms(watch.started)
+        watch = JobSetWatch([self.ref], self._conditions(time.time()), time.time())
+        conditions = self._conditions(watch.started)
         while (verdict := self._poll(watch)) is None:
             if self.deferrable:
                 self._defer(
-                    JobStateTrigger(**self._trigger_arguments(terms, watch.started, seen=watch.settled))
+                    JobStateTrigger(**self._trigger_arguments(conditions, watch.started, seen=watch.settled))
                 )
             left = watch.started + self._limit - time.time()
             if self._killed.wait(max(0.0, min(self.poll_interval, left))):
                 raise TaskKilled(f"Airflow ended the task while it waited for {self.ref}")
-        return self._result(verdict, {}, {}, terms.deadline)
+        return self._result(verdict, {}, {}, conditions.deadline)
 
     # ------------------------------------------------------------------ both
 
-    def _trigger_arguments(self, terms: WaitConditions, started: float, *, seen: bool) -> dict[str, Any]:
+    def _trigger_arguments(self, conditions: WaitConditions, started: float, *, seen: bool) -> dict[str, Any]:
         return {
             "conn_id": self.conn_id,
             "api": self.hook.api.name,
             "jobs": [self.ref.as_dict()],
             "started": started,
             "poll_interval": self.poll_interval,
-            "terms": terms.as_dict(),
+            "terms": conditions.as_dict(),
             "stop_job_on_kill": self.stop_job_on_kill,
             "seen": seen,
         }
@@ -189,7 +191,7 @@ class JobFollower(JobTask):
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)  # type: ignore[attr-defined]
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Continue after the deferral, however it ended; a retry need not repeat what the trigger wrote."""
+        """Continue after the deferral, and save the trigger's position for a retry."""
         from airflow_provider_ehpc.logs.store import WorkerStore
 
         self._store = WorkerStore(context, self.log)
@@ -203,7 +205,7 @@ class JobFollower(JobTask):
 
         verdict, event = Verdict.from_event(event), event or {}
         for note in verdict.news:
-            note.tell(self.log)
+            note.log(self.log)
         return self._result(verdict, event, event.get("log") or {})
 
     @contextmanager
@@ -219,8 +221,8 @@ class JobFollower(JobTask):
             raise
 
     def on_kill(self) -> None:
-        """End the wait, and stop the job if ``stop_job_on_kill`` asks for it."""
-        self._killed.pull()
+        """End the wait, and stop the job if ``stop_job_on_kill`` is set."""
+        self._killed.interrupt()
         if self.stop_job_on_kill:
             self._stop([self.ref])
 
@@ -231,7 +233,7 @@ class JobFollower(JobTask):
         totals: dict[str, Any],
         deadline: float | None = None,
     ) -> dict[str, Any]:
-        from airflow_provider_ehpc.logs.archive import keep_log
+        from airflow_provider_ehpc.logs.archive import archive_log
         from airflow_provider_ehpc.waiting.verdict import Outcome
 
         if self._store and verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
@@ -239,13 +241,11 @@ class JobFollower(JobTask):
         log = dict(totals)
         if self.keep_log_at and (verdict.jobs or "reached" in event):
             try:
-                log["kept"] = keep_log(
+                log["kept"] = archive_log(
                     self.hook, self.ref, self.keep_log_at, followed=totals.get("bytes"), deadline=deadline
                 )
             except Exception as error:
-                # Each storage's library has errors of its own; none of them must hide how the job ended.
-                self.log.warning(
-                    "the log of %s could not be saved at %s: %s", self.ref, self.keep_log_at, error
-                )
-        (job,) = self._jobs(verdict, event, [self.ref], self._terms(time.time()), JobTimedOut)
+                # Every storage's library has its own errors. None of them must hide how the job ended.
+                self.log.warning("cannot save the log of %s at %s: %s", self.ref, self.keep_log_at, error)
+        (job,) = self._jobs(verdict, event, [self.ref], self._conditions(time.time()), JobTimedOut)
         return {**job, "log": log} if log else job

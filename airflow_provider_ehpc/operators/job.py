@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import ApiError, NotFound
+from airflow_provider_ehpc.apis.capabilities import Capability, supports
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.apis.submit_rules import check_submission
 from airflow_provider_ehpc.compat import (
@@ -23,7 +24,7 @@ from airflow_provider_ehpc.compat import (
     is_mapped,
     own_xcom,
 )
-from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound, TaskKilled, without_useless_retries
+from airflow_provider_ehpc.exceptions import JobFailure, JobNotFound, TaskKilled, without_useless_retries
 from airflow_provider_ehpc.job_arguments import exit_codes, job_fields, job_spec
 from airflow_provider_ehpc.links.job import ArchivedLogLink, CloudConsoleLink
 from airflow_provider_ehpc.logs.lines import line_encoding
@@ -134,6 +135,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     operator_extra_links = (CloudConsoleLink(), ArchivedLogLink())
     ui_color = "#c6e2c3"
     version_id: str | None = None
+    resubmits = True
     target_states = (JobState.SUCCEEDED,)
     not_found_grace = 60.0
 
@@ -220,7 +222,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         self.max_failed_members = arguments.count("max_failed_members", max_failed_members, at_least=0)
         # What is a template is checked before the first request.
         fields = job_fields(self)
-        if not arguments.is_template(api) and (name := arguments.api(api)):
+        if not arguments.is_template(api) and (name := arguments.api(api, needs=Capability.SUBMIT)):
             check_submission(name, fields)
         self._stopped: set[JobRef] = set()
         self._killed = InterruptibleWait()
@@ -257,7 +259,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             job_id = self._submit(context)
             if not self.wait_for_completion:
                 return {**self.ref.as_dict(), "name": job_id}
-            if self.get_logs and self.hook.api.log_limits.largest:
+            if self.get_logs and supports(self.hook.api.name, Capability.LOG):
                 return self._follow(context)
             if self.get_logs:
                 self.log.info(
@@ -268,11 +270,15 @@ class SubmitJobOperator(JobFollower, BaseOperator):
 
     def _submit(self, context: Context) -> str:
         """Submit the job or find it; return its name."""
+        from airflow_provider_ehpc.escalation import escalated, load_escalation
         from airflow_provider_ehpc.submission import JobRecords, Submission
 
         self._records = JobRecords(context, self.log, durable=self.durable)
         cluster_id = arguments.optional_identifier("cluster_id", self.cluster_id, what="cluster")
         fields = job_fields(self)
+        escalation = load_escalation(context)
+        larger = escalated(fields.get("memory"), fields.get("wall_time"), escalation)
+        fields |= {k: v for k, v in zip(("memory", "wall_time"), larger, strict=True) if v is not None}
         prefix = fields.get("job_name") or self.task_id.rsplit(".", 1)[-1]
         submission = self._submission = Submission(
             self.hook,
@@ -283,6 +289,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             self._killed,
             self.log,
             owns_job=self.stop_job_on_kill,
+            run=escalation.get("runs", 1),
         )
         spec = job_spec(fields, self.hook.api.name, submission.name, self.hook.account.user_password)
         self._ref = submission.earlier_job() if self.durable else None
@@ -337,7 +344,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
 
     def on_kill(self) -> None:
         """End the wait, and stop the job if ``stop_job_on_kill`` asks for it."""
-        self._killed.pull()
+        self._killed.interrupt()
         if not self.stop_job_on_kill:
             return
         if self._ref is not None:
@@ -363,7 +370,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             self._records.ended(JobState.SUCCEEDED if verdict.outcome is Outcome.REACHED else JobState.FAILED)
         try:
             return super()._result(verdict, event, totals, deadline)
-        except JobFailed as error:
+        except JobFailure as error:
             if job.get("exit_code") in self.skip_on_exit_code:
                 raise AirflowSkipException(f"skip_on_exit_code: {error}") from error
             raise
@@ -424,7 +431,7 @@ class StopJobOperator(JobFollower, BaseOperator):
         self.version_id = version_id
         self.api = api
         if not arguments.is_template(api):
-            arguments.api(api)
+            arguments.api(api, needs=Capability.STOP)
         self.missing_ok = missing_ok
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
@@ -472,9 +479,9 @@ class StopJobOperator(JobFollower, BaseOperator):
         self.log.info("%s has ended already: %s", self.ref, status.state)
         return status.as_dict()
 
-    def _terms(self, started: float) -> WaitConditions:
+    def _conditions(self, started: float) -> WaitConditions:
         # However it ends, it was stopped.
-        return dataclasses.replace(super()._terms(started), cancelled_by_us=bool(self._stopped))
+        return dataclasses.replace(super()._conditions(started), cancelled_by_us=bool(self._stopped))
 
     def _missing(self, message: str) -> dict[str, Any]:
         if not self.missing_ok:

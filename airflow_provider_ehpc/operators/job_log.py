@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.capabilities import Capability
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import without_useless_retries
@@ -26,17 +27,17 @@ class JobLogOperator(JobFollower, BaseOperator):
     """Follow a job to its end and write its log into the task log while it runs.
 
     Every complete line appears once and in order; lines of the standard error begin with ``stderr | ``.
-    Lines over 16 KiB are cut, visibly. A log that cannot be read for a while never fails the task.
-    A job that ends in another state than the target states fails the task at once, without retries, and so
-    does a key that the cloud rejects.
+    Lines over 16 KiB are visibly shortened. A log that cannot be read for a while never fails the task.
+    A job that ends in another state than the target states fails the task at once, without retries; so does a
+    key that the cloud rejects.
 
     After a crash, and in a retry, it continues after the last line that it saved as written (Airflow 3.3).
-    It marks the place: lines of one cycle may come twice, none is missing.
+    A mark shows where: the lines of one cycle may be repeated, none is missing.
 
-    ``execution_timeout`` limits the whole wait of a try, deferred or not. When it is over, the task fails as
-    Airflow's tasks do, with retries; the job continues unless ``stop_job_on_kill`` is set.
+    ``execution_timeout`` limits the whole wait of a try, deferred or not. After that, the task fails with
+    retries, as Airflow's tasks do; the job continues unless ``stop_job_on_kill`` is set.
 
-    Returns what is known of the job as a dict, with ``log``: how many lines and bytes were read.
+    Return the job's status as a dict, with ``log``: the numbers of lines and bytes that were read.
 
     :param conn_id: the connection to the cloud account.
     :param job_id: the job; for several, map the task with ``.expand(job_id=...)``.
@@ -45,18 +46,19 @@ class JobLogOperator(JobFollower, BaseOperator):
     :param api: the API to use; default: that of the connection's type.
     :param target_states: the terminal states to wait for. With SUCCEEDED, FAILED and CANCELLED the task
         succeeds however the job ends.
-    :param finished_without_exit_code: what an end without an outcome counts as, ``success`` or ``fail``.
-    :param not_found_grace: seconds, or a ``timedelta``, in which a job just submitted may be unknown.
+    :param finished_without_exit_code: how a job counts that ended without an outcome, ``success`` or
+        ``fail``.
+    :param not_found_grace: seconds, or a ``timedelta``, in which a new job may be unknown.
     :param poll_interval: seconds, or a ``timedelta``, between two cycles.
-    :param encoding: of the job's output, such as ``gbk``, if the API returns bytes (E-HPC).
+    :param encoding: the encoding of the job's output, such as ``gbk``, if the API returns bytes (E-HPC).
     :param log_settle_time: seconds, or a ``timedelta``, without a new byte after which an ended job's log
         counts as complete.
-    :param keep_log_at: a folder, of any kind that ``ObjectStoragePath`` understands, in which the raw bytes
-        of each stream are saved as ``<stream>.log`` when the job has ended.
-    :param stop_job_on_kill: stop the job when the task is killed, or when ``execution_timeout`` is over.
+    :param keep_log_at: a folder of any kind that ``ObjectStoragePath`` supports, in which the raw bytes of
+        each stream are saved as ``<stream>.log`` when the job has ended.
+    :param stop_job_on_kill: stop the job when the task is killed or ``execution_timeout`` is exceeded.
     :param deferrable: stream from the triggerer, in one deferral, without a worker slot. The triggerer's
-        channel to the log is narrow and shared: read a job that writes more than some thousand lines a second
-        on a worker.
+        channel to the log is slow and shared: for a job that writes more than some thousand lines per second,
+        use a worker.
     :param timeout: seconds, or a ``timedelta``, for the whole wait.
     :raises InvalidArgument: naming the argument that is wrong.
     """
@@ -99,15 +101,15 @@ class JobLogOperator(JobFollower, BaseOperator):
         self.version_id = version_id
         self.api = api
         if not arguments.is_template(api):
-            arguments.api(api)
-        # A list is a mistake in the DAG file. An ID that is missing came from upstream, and fails the run.
+            arguments.api(api, needs=Capability.LOG)
+        # A list is a mistake in the DAG file. A missing ID comes from upstream and fails the run instead.
         if arguments.is_list(job_id) and any(isinstance(item, str) and item.strip() for item in job_id):
             arguments.one_job_id(job_id)
         self.target_states = parse_states(target_states)
         if on_the_way := [state for state in self.target_states if not state.terminal]:
             raise InvalidArgument(
-                f"target_states: {on_the_way[0]} is no end of a job, and a log is followed to the end; "
-                "to wait for it, use JobStateSensor"
+                f"target_states: {on_the_way[0]} is not a terminal state, and a log is followed to its end; "
+                "to wait for this state, use JobStateSensor"
             )
         self.finished_without_exit_code = parse_policy(finished_without_exit_code)
         self.not_found_grace = arguments.seconds("not_found_grace", not_found_grace)
@@ -130,7 +132,8 @@ class JobLogOperator(JobFollower, BaseOperator):
         return ref
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Poll the job, write what is new, wait, until the job has ended and its log is read."""
+        """Poll the job and write the new lines, until the job has ended and its log is read."""
         with without_useless_retries(), self._stops_at_execution_timeout(context):
+            self.hook.require(Capability.LOG)
             self._push_links(context)
             return self._follow(context)

@@ -1,4 +1,4 @@
-"""Writing down everything that was done to clusters, window by window, and judging it."""
+"""Record every operation on clusters, window by window, and check it against rules."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.capabilities import Capability
 from airflow_provider_ehpc.apis.operation import OperationRecord, OperationSource, Window
 from airflow_provider_ehpc.audit.pending import complete
 from airflow_provider_ehpc.audit.rules import Effect, Rule, Violation, judge
 from airflow_provider_ehpc.audit.sinks import FORMATS, AuditSummary, carried_operations, write_audit
-from airflow_provider_ehpc.audit.window import REQUEST_LIMIT, SETTLE, read_window
+from airflow_provider_ehpc.audit.window import AUDIT_SETTLE_TIME, REQUEST_LIMIT, read_window
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import OperationsForbidden, TaskKilled, without_useless_retries
 from airflow_provider_ehpc.templates import TextTemplates
@@ -26,40 +27,40 @@ if TYPE_CHECKING:
 
 MAX_AGE = timedelta(days=90)
 SHORTEST_DEFERRAL = timedelta(seconds=10)
-"""A task that is resumed within about five seconds of its deferral can be marked as failed by the executor
-(GH-71580); what is as short as this is waited for on the worker."""
+"""A shorter wait stays on the worker: Airflow can mark a task as failed that is resumed within about five
+seconds of its deferral (GH-71580)."""
 _LISTED = 20
-"""Violations that an exception names; the task log and the manifest name all."""
+"""Violations that an exception names; the task log and the manifest list all."""
 
 
 class OperationAuditOperator(TextTemplates, BaseOperator):
-    """Reads every operation of a window out of a cloud's operation log, and writes it to a file.
+    """Read every operation of a window from a cloud's operation log, and write it to a file.
 
-    All operations that began from ``start`` until before ``end`` are written, or the task fails and writes
-    nothing. The file's name comes from the log and the window, so a rerun replaces it; a manifest beside it
-    has counts and checksums. Operations that had not ended when their window was read are read again by
-    the run of the next window, and written to its file once they have ended.
+    Either all operations that began from ``start`` until before ``end`` are written, or the task fails and
+    writes nothing. The file is named after the log and the window, so a rerun replaces it; a manifest beside
+    it contains counts and checksums. The run of the next window reads operations that had not ended again,
+    and writes them to its file once they have ended.
 
     Returns a summary as a dict: counts by status, action and operator, violations by rule, the files with
-    their SHA-256, the window, and how many requests it took. Assets among the task's outlets get it as
+    their SHA-256, the window, and the number of requests. Assets among the task's outlets get it as
     ``extra`` of their event.
 
     :param path: a folder, of any kind that ``ObjectStoragePath`` understands.
     :param conn_id: the connection to the cloud account.
     :param api: the API to use; default: that of the connection's type.
-    :param cluster_id: only what was done to this cluster or other resource; everything in the connection's
-        zone or region if left out, even if the connection has a default cluster.
-    :param start: an aware datetime or ISO 8601; the beginning of the run's data interval if left out.
-    :param end: likewise. Not included.
-    :param formats: ``jsonl``, ``ocsf`` or both; a file each.
+    :param cluster_id: only operations on this cluster or other resource; default: all in the connection's
+        zone or region, even if the connection has a default cluster.
+    :param start: an aware datetime or ISO 8601; default: the start of the run's data interval.
+    :param end: likewise, excluded; default: the end of the run's data interval.
+    :param formats: ``jsonl``, ``ocsf`` or both; one file each.
     :param rules: the permitted operations; see :class:`~airflow_provider_ehpc.audit.rules.Rule`. Violations
         are written first; then the task fails, without using retries, if the rule's effect is ``fail``.
     :param settle: seconds, or a ``timedelta``, after the window's end in which rows may still appear in the
         log; the task waits until they are over.
     :param max_age: seconds, or a ``timedelta``, for which the cloud stores its log. A window that began
-        earlier is refused: an operation that is gone looks like one that never was.
-    :param request_limit: requests that the reading may take; a new QingCloud account has 2,000 an hour.
-    :param deferrable: wait for the end of ``settle`` in the triggerer, holding no worker slot.
+        earlier is rejected: deleted operations would be missing without a trace.
+    :param request_limit: requests for reading, at most; a new QingCloud account has 2,000 per hour.
+    :param deferrable: wait for the end of ``settle`` in the triggerer, without a worker slot.
     """
 
     template_fields: Sequence[str] = ("conn_id", "api", "cluster_id", "start", "end", "path", "rules")
@@ -72,12 +73,13 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         conn_id: str = "qingcloud_hpc_default",
         api: str | None = None,
         cluster_id: str | None = None,
-        # Filled in if a run has no data interval (one triggered by an asset), so that the error is ours.
+        # The default filters are for runs without a data interval (triggered by an asset): the error is then
+        # ours.
         start: datetime | str = "{{ data_interval_start | default('', true) }}",
         end: datetime | str = "{{ data_interval_end | default('', true) }}",
         formats: Sequence[str] = ("jsonl",),
         rules: Sequence[Mapping[str, Any]] = (),
-        settle: timedelta | float = SETTLE,
+        settle: timedelta | float = AUDIT_SETTLE_TIME,
         max_age: timedelta | float = MAX_AGE,
         request_limit: int = REQUEST_LIMIT,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -88,20 +90,20 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         self.conn_id = conn_id
         self.api = api
         if not arguments.is_template(api):
-            arguments.api(api)
+            arguments.api(api, needs=Capability.OPERATIONS)
         self.cluster_id = cluster_id
         self.start = start
         self.end = end
         if not formats or (unknown := sorted(set(formats) - FORMATS.keys())):
-            wrong = f"there is no {unknown[0]!r}" if formats else "name at least one"
-            raise InvalidArgument(f"formats: {wrong}; there are {', '.join(FORMATS)}")
+            wrong = f"unknown format {unknown[0]!r}" if formats else "the list is empty"
+            raise InvalidArgument(f"formats: {wrong}; expected {' or '.join(FORMATS)}")
         self.formats = tuple(formats)
         self.rules = rules
         self.settle = timedelta(seconds=arguments.seconds("settle", settle))
         self.max_age = timedelta(seconds=arguments.seconds("max_age", max_age, positive=True))
         if isinstance(request_limit, bool) or not isinstance(request_limit, int) or request_limit < 1:
             raise InvalidArgument(
-                f"request_limit: expected a whole number from 1 on, got {arguments.shown(request_limit)}"
+                f"request_limit: expected a whole number of at least 1, got {arguments.shown(request_limit)}"
             )
         self.request_limit = request_limit
         self.deferrable = deferrable
@@ -115,7 +117,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         return job_hook(arguments.text("conn_id", self.conn_id), arguments.api(self.api))
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Wait until the window has settled, read it, judge it, write it."""
+        """Wait until the window has settled, read it, check it, and write it."""
         with without_useless_retries():
             return self._execute(context)
 
@@ -132,7 +134,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         result = summary.as_dict()
         self._report_to_assets(context, result)
         self.log.info(
-            "the records of %s of %s, read with %s, are in %s",
+            "wrote %s of %s, read with %s, to %s",
             _counted(summary.records, "operation"),
             window,
             _counted(summary.requests, "request"),
@@ -142,12 +144,12 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         return result
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Go on now that the window has settled."""
+        """Continue after the window has settled."""
         return self.execute(context)
 
     def on_kill(self) -> None:
         """End the wait."""
-        self._killed.pull()
+        self._killed.interrupt()
 
     def _window(self) -> Window:
         window = Window(_moment("start", self.start), _moment("end", self.end))
@@ -156,7 +158,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         if now - window.start > self.max_age:
             raise InvalidArgument(
                 f"start: the window {window} begins more than {self.max_age.days} days ago; the cloud may "
-                "have deleted a part of it; set a longer max_age if yours stores its log for longer"
+                "have deleted a part of it. If your cloud stores its log longer, set a longer max_age"
             )
         return window
 
@@ -208,24 +210,25 @@ def _moment(name: str, value: Any) -> datetime:
         return value
     if not str(value or "").strip():
         raise InvalidArgument(
-            f"{name}: nothing is given and the run has no data interval (it was triggered by an asset, or by "
-            "hand without a logical date); give start and end"
+            f"{name}: missing, and the run has no data interval (it was triggered by an asset, or manually "
+            "without a logical date); set start and end"
         )
     try:
         return datetime.fromisoformat(str(value).strip())
     except ValueError:
         raise InvalidArgument(
-            f"{name}: {value!r} is no time; write ISO 8601 with a zone, such as 2026-03-01T00:00:00+00:00"
+            f"{name}: invalid datetime {value!r}: expected ISO 8601 with a time zone, such as "
+            "2026-03-01T00:00:00+00:00"
         ) from None
 
 
 def _line(record: OperationRecord) -> str:
-    """Write an operation as a line of the task log."""
+    """Return the line of the task log for an operation."""
     parts = [
         record.time.isoformat(),
         record.raw_status or record.status.value,
         record.action,
-        f"by {record.operator or 'somebody unnamed'}",
+        f"by {record.operator or 'unknown user'}",
         f"on {' '.join(record.resources)}" if record.resources else "",
         f"({record.operation_id})",
         f"error {record.error}" if record.error else "",

@@ -1,21 +1,22 @@
-"""Poll a cluster once for all waits of a process: a thousand waiting triggers cost a few pages a turn.
+"""Poll a cluster once for all waits of a process: a thousand waiting triggers cost a few pages per poll
+cycle.
 
 Invariants:
 
-* A poller is in the registry only while it accepts subscribers. What ends it removes it before the first
-  ``await``, so that nothing subscribes to a poller that is ending; the next subscriber makes a new one.
-* It ends with its last subscriber: its task is cancelled and its session closed.
-* A poller belongs to one running event loop: ``dag.test()`` makes a new loop at every deferral.
-* Its task runs in an empty context: in that of the trigger which came first, all its log lines would be
-  written into that trigger's task log.
-* What a subscriber has not taken yet is bounded: a newer result for a job replaces an older one.
-* A subscriber gets its results when those of all its jobs are there, not when everybody's are: polling ten
-  thousand jobs takes seconds. The job whose result comes first in one turn may come last in the next, so
-  turns follow each other sooner by the time between the first result and the last.
-* First polls wait for each other for some seconds, and never beyond a deadline.
-* A deadline is the subscriber's own: it wakes then, even if a request hangs.
-* An error about one job is reported to the waits for that job, not to the others.
-* It decides nothing: :mod:`airflow_provider_ehpc.waiting.watch` does.
+* A poller is in the registry only while it accepts subscribers. It is removed before the first ``await`` of
+  its end, so that nothing subscribes to a poller that is ending; the next subscriber makes a new one.
+* It ends with its last subscriber: its task is cancelled and leaves the shared hook.
+* A poller belongs to one running event loop: ``dag.test()`` makes a new loop for every deferral.
+* Its task runs in an empty context. In the context of the first trigger, all its log lines would go to that
+  trigger's task log.
+* The results that a subscriber has not read yet are bounded: a newer result for a job replaces an older one.
+* A subscriber gets its results as soon as those of all its own jobs are there: polling ten thousand jobs
+  takes seconds. The job whose result comes first in one cycle may come last in the next. So each cycle starts
+  earlier by the time between the first and the last result of the previous cycle.
+* First polls wait some seconds for each other, but never beyond a deadline.
+* Each subscriber wakes at its own deadline, even if a request hangs.
+* An error about one job is published only to the subscribers that wait for that job.
+* A poller decides nothing: :mod:`airflow_provider_ehpc.waiting.watch` does.
 """
 
 from __future__ import annotations
@@ -39,17 +40,16 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.job import JobRef, PartialResult
-from airflow_provider_ehpc.hooks import ajob_hook
-from airflow_provider_ehpc.hooks.pool import HookKeeper, OpenHook
+from airflow_provider_ehpc.hooks.pool import POOL, SharedHook
 from airflow_provider_ehpc.polling.subscription import JobResult, PollCycle, PollSchedule, Subscription
 
-_SHORTEST_PAUSE = 1.0
-"""Seconds between two turns, at most: subscribers that come one by one share one turn. A fifth of the
-shortest interval if that is less."""
+_CYCLE_PAUSE = 1.0
+"""Seconds between two cycles, at least, so that subscribers that come one by one share a cycle. A fifth of
+the shortest interval if that is less."""
 _AT_ONCE = 10
 """Subscribers that get their results before the event loop runs something else."""
 _SEARCH = 40
-"""Failures in a turn after which the search for the jobs that cause them stops: all jobs do."""
+"""Failures in a cycle after which the poller stops searching for the jobs that cause them."""
 
 log = logging.getLogger(__name__)
 
@@ -57,143 +57,151 @@ _Key: TypeAlias = tuple[asyncio.AbstractEventLoop, str, str, frozenset[str | Non
 
 
 class JobPoller:
-    """Poll jobs of one account, API and cluster for its subscribers. See the module's invariants.
+    """Poll the jobs of one account, API and cluster for all subscribers. See the module's invariants.
 
-    :param open_hook: reads the connection and makes a hook.
     :param on_end: removes the poller from the registry.
-    :param on_turn: is called after each turn with the seconds by which its results were behind schedule.
+    :param on_cycle: is called after each cycle with the seconds by which its results were behind schedule.
     """
 
     def __init__(
         self,
-        open_hook: OpenHook,
+        conn_id: str,
+        api: str,
         on_end: Callable[[], None] = lambda: None,
-        on_turn: Callable[[float], None] = lambda lag: None,
+        on_cycle: Callable[[float], None] = lambda lag: None,
     ) -> None:
-        self._keeper = HookKeeper(open_hook)
+        self._conn_id = conn_id
+        self._api = api
         self._on_end = on_end
-        self._on_turn = on_turn
+        self._on_cycle = on_cycle
         self._loop = asyncio.get_running_loop()
         self._subscriptions: dict[Subscription, None] = {}
-        self._sooner = asyncio.Event()
+        self._wake = asyncio.Event()
         self._asleep_until = -math.inf
-        """When the sleeping task wakes by itself; awake, it sees new subscribers anyway."""
-        self._rest_until = 0.0
+        """When the sleeping task wakes by itself. While it is awake, it sees new subscribers anyway."""
+        self._pause_until = 0.0
         self._spread = 0.0
         self._task: asyncio.Task[None] | None = None
         self._ending = False
 
     @property
     def jobs(self) -> int:
-        """The number of jobs that are waited for; a job of two waits counts twice."""
+        """The number of jobs that are polled; a job of two subscribers counts twice."""
         return sum(len(s.refs) for s in self._subscriptions)
 
     def subscribe(self, subscription: Subscription) -> None:
-        """Take in a subscriber; the first one starts the task."""
+        """Add a subscriber; the first one starts the task."""
         self._subscriptions[subscription] = None
-        # Only if it cannot wait: else, a thousand that come at once would each check all subscriptions.
+        # Only if it is due earlier: otherwise, each of a thousand new subscribers would cause a check of all.
         if subscription.due < self._asleep_until:
-            self._sooner.set()
+            self._wake.set()
         if self._task is None:
             self._task = self._loop.create_task(
                 self._run(), name="ehpc job poller", context=contextvars.Context()
             )
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        """Let a subscriber go; return, after the last one, when the session is closed."""
+        """Remove a subscriber; after the last one, wait until the session is closed."""
         self._subscriptions.pop(subscription, None)
         if self._subscriptions:
             return
         self._on_end()
         if self._task is not None:
-            # One that has ended by itself is not disturbed while it closes its session.
+            # Do not cancel a task that has ended by itself and is closing its session.
             if not self._ending:
                 self._ending = True
                 self._task.cancel()
-            # Not awaited itself: its cancellation is not that of the caller.
+            # Awaiting the task itself would raise its CancelledError in the caller.
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        try:
-            while True:
-                now = self._loop.time()
-                at = self._next_turn(now)
-                if at is None or at > now:
-                    self._sooner.clear()
-                    self._asleep_until = math.inf if at is None else at
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout_at(at):
-                            await self._sooner.wait()
-                    self._asleep_until = -math.inf
-                else:
-                    await self._turn(now)
-        finally:
-            self._ending = True
-            self._on_end()
-            left = RuntimeError("the poller of this cluster has ended")
-            for subscription in self._subscriptions:
-                subscription.tell(dict.fromkeys(subscription.refs, left))
-            await self._keeper.aclose()
+        async with POOL.share(self._conn_id, self._api) as shared:
+            try:
+                await self._cycles(shared)
+            finally:
+                self._ending = True
+                self._on_end()
+                left = RuntimeError("the poller of this cluster has ended")
+                for subscription in self._subscriptions:
+                    subscription.publish(dict.fromkeys(subscription.refs, left))
 
-    def _next_turn(self, now: float) -> float | None:
+    async def _cycles(self, shared: SharedHook) -> None:
+        while True:
+            now = self._loop.time()
+            at = self._next_cycle(now)
+            if at is None or at > now:
+                self._wake.clear()
+                self._asleep_until = math.inf if at is None else at
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(at):
+                        await self._wake.wait()
+                self._asleep_until = -math.inf
+            else:
+                await self._poll(shared, now)
+
+    def _next_cycle(self, now: float) -> float | None:
         due = min((s.due for s in self._subscriptions if s.refs), default=None)
         if due is None:
             return None
-        at = max(due, self._rest_until)
+        at = max(due, self._pause_until)
         if at > now or any(s.due <= now and not s.new for s in self._subscriptions if s.refs):
             return at
-        until = min(s.first_look_until for s in self._subscriptions if s.refs and s.due <= now)
+        until = min(s.first_poll_until for s in self._subscriptions if s.refs and s.due <= now)
         return max(at, min(until, max(s.earliest for s in self._subscriptions if s.refs and s.new)))
 
-    async def _turn(self, began: float) -> None:
+    async def _poll(self, shared: SharedHook, began: float) -> None:
         takers = [s for s in self._subscriptions if s.wants(began)]
         due = min(s.due for s in takers)
         shortest = min(s.interval for s in takers)
-        pace = PollSchedule(began, self._spread, random.uniform(0.9, 1.0))
-        turn = PollCycle(takers)
+        schedule = PollSchedule(began, self._spread, random.uniform(0.9, 1.0))
+        cycle = PollCycle(takers)
         first: float | None = None
 
-        async def tell(answers: Mapping[JobRef, JobResult]) -> None:
+        async def publish(results: Mapping[JobRef, JobResult]) -> None:
             nonlocal first
             now = self._loop.time()
             first = now if first is None else first
-            for number, (subscription, mine) in enumerate(turn.answered(answers), 1):
-                subscription.looked(pace, now, mine)
+            for number, (subscription, mine) in enumerate(cycle.collect(results), 1):
+                subscription.polled(schedule, now, mine)
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
 
-        await self._ask(turn, tell)
+        await self._request(shared, cycle, publish)
         now = self._loop.time()
         self._spread = now - (now if first is None else first)
-        self._on_turn(now - due)
-        self._rest_until = now + min(_SHORTEST_PAUSE, shortest / 5)
+        self._on_cycle(now - due)
+        self._pause_until = now + min(_CYCLE_PAUSE, shortest / 5)
 
-    async def _ask(
-        self, turn: PollCycle, tell: Callable[[Mapping[JobRef, JobResult]], Awaitable[None]]
+    async def _request(
+        self,
+        shared: SharedHook,
+        cycle: PollCycle,
+        publish: Callable[[Mapping[JobRef, JobResult]], Awaitable[None]],
     ) -> None:
-        async def told(step: PartialResult) -> None:
-            await tell(step.statuses)
+        async def publish_part(step: PartialResult) -> None:
+            await publish(step.statuses)
 
-        groups = [turn.unanswered]
+        groups = [cycle.missing]
         failures = 0
         while groups:
             group = groups.pop(0)
             try:
-                hook = await self._keeper.get()
-                await tell(await hook.ajob_statuses(group, told))
+                hook = await shared.get()
+                await publish(await hook.ajob_statuses(group, publish_part))
             except (InvalidRequest, InvalidArgument, UnexpectedResponse) as error:
                 failures += 1
-                left = _common(group, turn.unanswered)
+                left = _common(group, cycle.missing)
                 passes = isinstance(error, ApiError) and error.transient
                 if len(left) > 1 and failures <= _SEARCH and not passes:
-                    # One job alone may cause it. Its wait ends by it, so the search happens only once.
+                    # One job alone may cause it. The error ends that job's wait, so the search happens only
+                    # once.
                     half = len(left) // 2
                     groups += [left[:half], left[half:]]
                 else:
-                    await tell(dict.fromkeys(left, error))
+                    await publish(dict.fromkeys(left, error))
             except Exception as error:
-                # The subscribers judge it, and the next turn comes.
-                await tell(dict.fromkeys(_common(group, turn.unanswered), error))
+                # The subscribers decide what the error means; the poller continues.
+                await publish(dict.fromkeys(_common(group, cycle.missing), error))
 
 
 def _common(refs: list[JobRef], others: Iterable[JobRef]) -> list[JobRef]:
@@ -214,12 +222,13 @@ def subscribed(
     first: float = 0.0,
     last: float | None = None,
 ) -> AbstractAsyncContextManager[Subscription]:
-    """Wait for jobs together with all others of this event loop that wait for jobs of their cluster.
+    """Poll jobs together with all other waits of this event loop for jobs of their cluster.
 
     :param interval: seconds between two polls.
-    :param earliest: seconds from now before which no poll is wanted.
-    :param first: seconds from now until the first poll; another's may come before, after ``earliest``.
-    :param last: seconds from now until the deadline: a last poll is wanted then.
+    :param earliest: seconds from now in which the jobs are not polled.
+    :param first: seconds from now until the first poll. A poll for others includes the jobs before that, but
+        not before ``earliest``.
+    :param last: seconds from now until the deadline, at which the jobs are polled for the last time.
     """
     loop = asyncio.get_running_loop()
     now = loop.time()
@@ -235,7 +244,7 @@ def subscribed(
 
 
 class _Subscribed:
-    """A subscription while it lasts. (A generator would be a third object for each of ten thousand.)"""
+    """Subscribe and unsubscribe. (A generator would be a third object for each of ten thousand waits.)"""
 
     __slots__ = ("_key", "_poller", "_subscription")
 
@@ -255,13 +264,14 @@ class _Subscribed:
 
 def _poller(key: _Key) -> JobPoller:
     if key not in _pollers:
-        # A loop that was closed with tasks still pending removed nothing.
+        # A loop that was closed with pending tasks did not remove its pollers.
         for old in [old for old in _pollers if old[0].is_closed()]:
             _pollers.pop(old, None)
         poller = JobPoller(
-            partial(ajob_hook, key[1], key[2]),
+            key[1],
+            key[2],
             lambda: _evict(key, poller),
-            partial(_tell_turn, key),
+            partial(_report_cycle, key),
         )
         _pollers[key] = poller
     return _pollers[key]
@@ -270,16 +280,16 @@ def _poller(key: _Key) -> JobPoller:
 def _evict(key: _Key, poller: JobPoller) -> None:
     if _pollers.get(key) is poller:
         del _pollers[key]
-        _tell_jobs(key)
+        _report_jobs(key)
 
 
-def _tell_turn(key: _Key, lag: float) -> None:
+def _report_cycle(key: _Key, lag: float) -> None:
     metrics.poll_lag(key[2], key[1], lag)
-    _tell_jobs(key)
+    _report_jobs(key)
 
 
-def _tell_jobs(key: _Key) -> None:
+def _report_jobs(key: _Key) -> None:
     if metrics.enabled():
-        # Not by cluster: an account may have hundreds.
+        # Summed over clusters: an account may have hundreds of them.
         jobs = sum(poller.jobs for other, poller in _pollers.items() if other[:3] == key[:3])
         metrics.jobs_watched(key[2], key[1], jobs)

@@ -1,4 +1,4 @@
-"""One wait's share of a poll: when it wants one, and what the last one returned.
+"""Give each wait its share of the polls: when its jobs are due, and the results.
 
 Nothing here sends requests: :mod:`airflow_provider_ehpc.polling.poller` does.
 """
@@ -15,34 +15,34 @@ from airflow_provider_ehpc.apis.job import JobRef, JobStatus
 from airflow_provider_ehpc.waiting.watch import is_provisional
 
 HEARTBEAT = 60.0
-"""Seconds after which a subscriber gets a result that has not changed, too."""
+"""Seconds after which a subscriber also gets a result that has not changed."""
 
 _GATHERING = 2.5
-"""Seconds for which a first poll waits for others, at most: jobs that are deferred together share one turn.
+"""Seconds for which a first poll waits for others, at most, so that jobs deferred together share one cycle.
 Half the interval if that is less."""
 
 _PAST_DEADLINE = 1.0
-"""Seconds between two such errors. The caller's clock may be behind the loop's if it was set back, and the
-wait is then not over for the caller."""
-_LAST_ANSWER = 2.0
-"""Seconds after its deadline for which a subscriber waits for the answer to its last poll. It wakes then by
-itself: a request that hangs, or a pause of the rate limit, must not hold it."""
+"""Seconds between two errors after the deadline. If the caller's clock was set back, its wait is not over
+yet."""
+_LAST_RESULT = 2.0
+"""Seconds after its deadline for which a subscriber waits for the result of its last poll. Then it wakes by
+itself: neither a request that hangs nor a pause for the rate limit may delay it."""
 
 PollResult: TypeAlias = Mapping[JobRef, JobStatus | None] | ApiError
 """The result of a poll: the jobs' states, None for an unknown job, or the error."""
 JobResult: TypeAlias = JobStatus | Exception | None
-"""What came of asking for a job."""
+"""The result of polling one job."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollSchedule:
-    """When the subscribers of a turn want the next one.
+    """Plan the next poll of each subscriber of a cycle.
 
-    One factor for all: they stay in step with each other, and out of step with other pollers. It is never
-    more than 1, so that no poll is late.
+    All use the same factor: the subscribers stay in step with each other, and out of step with other pollers.
+    The factor is never more than 1, so that no poll is late.
 
-    :param began: time of the loop.
-    :param spread: seconds that lay between the first answer and the last in the turn before.
+    :param began: loop time at which the cycle began.
+    :param spread: seconds between the first and the last result of the previous cycle.
     """
 
     began: float
@@ -55,46 +55,46 @@ class PollSchedule:
 
 
 class PollCycle:
-    """Collect the results of one turn by subscriber."""
+    """Collect the results of one cycle by subscriber."""
 
-    def __init__(self, takers: Iterable[Subscription]) -> None:
-        self._takers: dict[JobRef, list[Subscription]] = {}
+    def __init__(self, subscribers: Iterable[Subscription]) -> None:
+        self._subscribers: dict[JobRef, list[Subscription]] = {}
         self._wanted: dict[Subscription, int] = {}
-        """The number of results that each subscriber with several jobs waits for."""
-        self._told: dict[Subscription, dict[JobRef, JobResult]] = {}
-        for taker in takers:
-            if len(taker.refs) > 1:
-                self._wanted[taker] = len(taker.refs)
-            for ref in taker.refs:
-                self._takers.setdefault(ref, []).append(taker)
+        """The number of results that each subscriber with several jobs needs."""
+        self._partial: dict[Subscription, dict[JobRef, JobResult]] = {}
+        for subscriber in subscribers:
+            if len(subscriber.refs) > 1:
+                self._wanted[subscriber] = len(subscriber.refs)
+            for ref in subscriber.refs:
+                self._subscribers.setdefault(ref, []).append(subscriber)
 
     @property
-    def unanswered(self) -> list[JobRef]:
+    def missing(self) -> list[JobRef]:
         """The jobs without a result so far."""
-        return list(self._takers)
+        return list(self._subscribers)
 
-    def answered(
-        self, answers: Mapping[JobRef, JobResult]
+    def collect(
+        self, results: Mapping[JobRef, JobResult]
     ) -> Iterator[tuple[Subscription, dict[JobRef, JobResult]]]:
-        """Take in results; yield the subscribers whose results are complete now, with them."""
-        for ref, answer in answers.items():
-            for taker in self._takers.pop(ref, ()):
-                if taker not in self._wanted:
-                    yield taker, {ref: answer}
+        """Add results; yield each subscriber whose results are now complete, with these results."""
+        for ref, result in results.items():
+            for subscriber in self._subscribers.pop(ref, ()):
+                if subscriber not in self._wanted:
+                    yield subscriber, {ref: result}
                     continue
-                mine = self._told.setdefault(taker, {})
-                mine[ref] = answer
-                if len(mine) == self._wanted[taker]:
-                    yield taker, self._told.pop(taker)
+                mine = self._partial.setdefault(subscriber, {})
+                mine[ref] = result
+                if len(mine) == self._wanted[subscriber]:
+                    yield subscriber, self._partial.pop(subscriber)
 
 
 class Subscription:
-    """One wait's share of a poller. Its jobs may become fewer, down to none: assign :attr:`refs`.
+    """One wait's share of a poller. To poll fewer jobs, or none, assign :attr:`refs`.
 
     :param interval: seconds between two polls.
-    :param earliest: loop time before which no poll is wanted.
+    :param earliest: loop time before which the jobs are not polled.
     :param due: loop time of the first poll.
-    :param last: loop time of the deadline, at which a last poll is wanted; None if there is none.
+    :param last: loop time of the deadline, at which the jobs are polled for the last time; None without one.
     """
 
     def __init__(
@@ -114,71 +114,71 @@ class Subscription:
         self.earliest = earliest
         self._last = last
         self.new = True
-        """True until it was polled for the first time."""
-        self._told_at = float("-inf")
-        self._told: dict[JobRef, JobResult] = {}
-        self._news: dict[JobRef, JobStatus | None] = {}
+        """True until the jobs were polled for the first time."""
+        self._published_at = float("-inf")
+        self._published: dict[JobRef, JobResult] = {}
+        self._unread: dict[JobRef, JobStatus | None] = {}
         self._error: Exception | None = None
         self._outage: ApiError | None = None
         """The last error, if no poll has succeeded since."""
         self._waiter: asyncio.Future[None] | None = None
         self._expired = False
-        """True if :meth:`look` returned because of the deadline."""
+        """True if :meth:`poll` returned because of the deadline."""
 
-    async def look(self) -> PollResult:
-        """Wait for the next poll and return its result; at the deadline, the error of a poll without one.
+    async def poll(self) -> PollResult:
+        """Wait for the next poll and return its result; an error if there is none by the deadline.
 
         :raises AirflowNotFoundException: if the connection is gone.
         :raises InvalidArgument: if the connection is invalid, or the address of a job.
         """
         while True:
-            if self._news:
-                news, self._news = self._news, {}
+            if self._unread:
+                unread, self._unread = self._unread, {}
                 self._outage = None
-                return news
+                return unread
             if self._error is not None:
                 error, self._error = self._error, None
                 if isinstance(error, ApiError):
                     self._outage = error
                     return error
-                # It goes to many tasks; each is to see its own traceback only.
+                # The same error goes to many tasks, each of which should show only its own traceback.
                 raise error.with_traceback(None)
             if await self._wait():
                 self._expired = True
-                return self._outage or ServiceUnavailable("the API did not answer before the deadline")
+                return self._outage or ServiceUnavailable("the API did not respond before the deadline")
 
     async def _wait(self) -> bool:
-        """Wait until something is reported; return True if nothing was by the deadline."""
+        """Wait until something is published; return True if nothing was published by the deadline."""
         loop = asyncio.get_running_loop()
         waiter = self._waiter = loop.create_future()
         timer = None
-        # Without jobs it waits for nothing that could be late: the end of a log is read then.
+        # Without jobs, no result can be late: the end of a log is being read.
         if self._last is not None and self.refs:
             late = loop.time() + _PAST_DEADLINE if self._expired else 0.0
-            timer = loop.call_at(max(self._last + _LAST_ANSWER, late), self._wake)
+            timer = loop.call_at(max(self._last + _LAST_RESULT, late), self._wake)
         try:
             await waiter
         finally:
             self._waiter = None
             if timer is not None:
                 timer.cancel()
-        return not self._news and self._error is None
+        return not self._unread and self._error is None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     @property
-    def first_look_until(self) -> float:
-        """Loop time until which its first poll may wait for others."""
+    def first_poll_until(self) -> float:
+        """Loop time until which the first poll may wait for other subscribers."""
         latest = self.due + min(_GATHERING, self.interval / 2)
         return latest if self._last is None else min(latest, self._last)
 
     def wants(self, now: float) -> bool:
-        """Return True to poll for it in a turn: it is due, or will be soon.
+        """Return True if a cycle that starts now should include the jobs: they are due now or soon.
 
-        "Soon" is half its interval, so that all waits for jobs of a cluster fall into step, whatever their
-        intervals; before its first poll it takes any turn after ``earliest``.
+        "Soon" is within half the interval, so that all waits for jobs of a cluster fall into step, whatever
+        their intervals. Before the first poll, any cycle after ``earliest`` includes them.
         """
         if not self.refs:
             return False
@@ -186,29 +186,30 @@ class Subscription:
             return True
         return now >= self.earliest and (self.new or self.due - now <= self.interval / 2)
 
-    def looked(self, pace: PollSchedule, now: float, mine: dict[JobRef, JobResult]) -> None:
-        """Take in the results of a turn and plan the next poll."""
+    def polled(self, schedule: PollSchedule, now: float, mine: dict[JobRef, JobResult]) -> None:
+        """Process the results of a cycle and plan the next poll."""
         self.new = False
         self.late = max(0.0, now - self.due)
-        self.due = pace.next_after(self.interval)
+        self.due = schedule.next_after(self.interval)
         if self._last is not None and self.due > self._last:
             self.due = max(self._last, now + min(self.interval, 0.2))
         final = self._last is not None and now >= self._last
-        # How long a job may be unknown is a matter of time, and the second of two polls confirms some ends.
+        # An unknown job is published each time, because the grace is a matter of time. So is a state that the
+        # next poll confirms.
         again = any(
-            answer is None or (isinstance(answer, JobStatus) and is_provisional(answer))
-            for answer in mine.values()
+            result is None or (isinstance(result, JobStatus) and is_provisional(result))
+            for result in mine.values()
         )
-        quiet = mine == self._told and not again and not final
-        if quiet and now - self._told_at < HEARTBEAT:
+        quiet = mine == self._published and not again and not final
+        if quiet and now - self._published_at < HEARTBEAT:
             return
-        self._told, self._told_at = mine, now
-        self.tell(mine)
+        self._published, self._published_at = mine, now
+        self.publish(mine)
 
-    def tell(self, answers: Mapping[JobRef, JobResult]) -> None:
-        """Hand over results to :meth:`look`."""
-        states = {ref: answer for ref, answer in answers.items() if not isinstance(answer, Exception)}
-        self._news = {**self._news, **states} if self._news else states
-        errors = [answer for answer in answers.values() if isinstance(answer, Exception)]
+    def publish(self, results: Mapping[JobRef, JobResult]) -> None:
+        """Pass results to :meth:`poll`."""
+        states = {ref: result for ref, result in results.items() if not isinstance(result, Exception)}
+        self._unread = {**self._unread, **states} if self._unread else states
+        errors = [result for result in results.values() if isinstance(result, Exception)]
         self._error = errors[-1] if errors else None
         self._wake()

@@ -1,4 +1,4 @@
-"""Waiting for the state of jobs."""
+"""Wait for the state of jobs."""
 
 from __future__ import annotations
 
@@ -40,26 +40,25 @@ class JobStateSensor(JobTask, BaseSensorOperator):
     A job that ends in another state fails the task at once, without retries
     (:class:`~airflow_provider_ehpc.exceptions.JobFailed`); with ``soft_fail`` the task is skipped instead,
     and its log shows why. A key that the cloud rejects fails the task without retries, ``soft_fail`` or not.
-    The modes ``poke`` and ``reschedule`` and ``deferrable=True`` differ only in what they occupy.
+    The modes ``poke`` and ``reschedule`` and ``deferrable=True`` differ only in the resources that they use.
 
-    ``execution_timeout`` limits the whole wait of a try in every mode. When it is over, the task fails as
-    Airflow's tasks do, with retries; the job continues unless ``stop_job_on_kill`` is set.
+    ``execution_timeout`` limits the whole wait of a try in every mode. After that, the task fails with
+    retries, as Airflow's tasks do; the job continues unless ``stop_job_on_kill`` is set.
 
-    Returns what is known of the job as a dict (``state``, ``raw_state``, times, nodes and so on); for a
-    list of jobs, a list of such dicts in the same order. An ID that occurs twice in the list is polled, and
-    returned, once.
+    Return the job's status as a dict (``state``, ``raw_state``, times, nodes and so on); for a list of jobs,
+    a list of such dicts in the same order. An ID that occurs twice in the list is polled and returned once.
 
     :param conn_id: the connection to the cloud account.
     :param job_id: the job, or a list of jobs: one task can wait for many.
     :param cluster_id: the jobs' cluster; default: the connection's.
     :param version_id: the version of a ModelArts v1 job.
     :param api: the API to use; default: that of the connection's type.
-    :param target_states: the states to wait for. A state on the way, such as RUNNING, may be over between two
-        polls: name the terminal states beside it.
-    :param finished_without_exit_code: what an end without an outcome counts as: ``success``, with a warning
-        in the log, or ``fail``. PBS clusters report FINISHED for every job that is over.
-    :param not_found_grace: seconds, or a ``timedelta``, in which a job just submitted may be unknown.
-    :param stop_job_on_kill: stop the jobs when the task is killed, or when ``execution_timeout`` is over.
+    :param target_states: the states to wait for. A state that is not terminal, such as RUNNING, may be over
+        between two polls: also name the terminal states.
+    :param finished_without_exit_code: how a job counts that ended without an outcome: ``success``, with a
+        warning in the log, or ``fail``. PBS clusters report FINISHED for every job that is over.
+    :param not_found_grace: seconds, or a ``timedelta``, in which a new job may be unknown.
+    :param stop_job_on_kill: stop the jobs when the task is killed or ``execution_timeout`` is exceeded.
     :param deferrable: wait in the triggerer.
     :param poke_interval: seconds, or a ``timedelta``, between two polls; at least 10 s in ``reschedule``
         mode, because Airflow fails tasks that come back too soon.
@@ -127,7 +126,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             try:
                 return super().resume_execution(next_method, next_kwargs, context)
             except ApiError as error:
-                # Airflow's sensor does this for poke, and here only for its own exceptions.
+                # Airflow's sensor does this in a poke, but here only for its own exceptions.
                 if self.never_fail:
                     raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
                 raise
@@ -135,8 +134,8 @@ class JobStateSensor(JobTask, BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once; in deferrable mode, leave the rest to the triggerer.
 
-        Deferring here, inside Airflow's own loop, makes every way of failing the same in all modes. In
-        ``reschedule`` mode, the process goes on polling while the next one could not continue: during an
+        Deferring here, inside Airflow's own loop, makes failures the same in all modes. In ``reschedule``
+        mode, the process continues to poll as long as another process could not continue the wait: during an
         outage, and while a job is unknown or its state needs a second poll.
         """
         first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
@@ -144,7 +143,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             started = first.timestamp() if first else time.time()
             seen = first is not None
             self._push_links(context)
-            self._watch = JobSetWatch(self.refs, self._terms(started), started, seen_before=seen)
+            self._watch = JobSetWatch(self.refs, self._conditions(started), started, seen_before=seen)
         while (verdict := self._poll(self._watch)) is None:
             if self.deferrable:
                 self._defer(self._watch)
@@ -159,19 +158,19 @@ class JobStateSensor(JobTask, BaseSensorOperator):
 
         verdict = Verdict.from_event(event)
         for note in verdict.news:
-            note.tell(self.log)
+            note.log(self.log)
         self._waiting = not_reached(event or {}, self.refs, self.target_states)
         return self._result(verdict, event)
 
     def on_kill(self) -> None:
-        """Stop the jobs that are waited for, if ``stop_job_on_kill`` asks for it."""
+        """Stop the jobs that have not reached a target state, if ``stop_job_on_kill`` is set."""
         waiting = self._watch.waiting if self._watch else self._waiting
         if self.stop_job_on_kill:
             self._stop(self.refs if waiting is None else waiting)
 
     @contextmanager
     def _ends_alike(self, context: Context) -> Iterator[None]:
-        """End the task in every mode as in every other.
+        """End the task in the same way in every mode.
 
         Airflow's sensor treats an exception differently in a poke, between two pokes and after a deferral.
         """
@@ -182,7 +181,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
         except AirflowSkipException as skip:
             cause = skip.__cause__
             if self.soft_fail and isinstance(cause, AuthenticationFailed | PermissionDenied):
-                # Nothing was learned about the job, and the next task would send the same key.
+                # Nothing is known about the job, and the next task would send the same key.
                 raise cause from cause.__cause__
             if isinstance(cause, AirflowTaskTimeout):
                 self.on_kill()
@@ -194,7 +193,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             self._save_stopped(context)
             if not (self.soft_fail or self.never_fail):
                 raise
-            # As in a poke. Airflow does not convert it between two pokes, nor after a deferral.
+            # As in a poke: Airflow does not convert the exception between two pokes or after a deferral.
             self.log.warning("skipped: %s", error)
             raise AirflowSkipException("Skipping due to soft_fail or never_fail.") from error
 
@@ -208,14 +207,14 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             jobs=[ref.as_dict() for ref in self.refs],
             started=watch.started,
             poll_interval=self.poke_interval,
-            terms=self._terms(watch.started).as_dict(),
+            terms=self._conditions(watch.started).as_dict(),
             stop_job_on_kill=self.stop_job_on_kill,
             seen=watch.settled,
         )
         if (size := trigger.stored_size) > LARGEST_ROW:
             self.log.warning(
-                "the IDs of %d jobs take about %d bytes of Airflow's database. MySQL stores at most %d and "
-                "would refuse this deferral: split the list over several tasks (.expand) there.",
+                "the IDs of %d jobs take about %d bytes in Airflow's database. MySQL stores at most %d "
+                "and would reject this deferral: with MySQL, split the list over several tasks (.expand).",
                 len(self.refs),
                 size,
                 LARGEST_ROW,
@@ -229,5 +228,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
     def _result(
         self, verdict: Verdict, event: dict[str, Any] | None = None
     ) -> dict[str, Any] | list[dict[str, Any]]:
-        jobs = self._jobs(verdict, event or {}, self.refs, self._terms(time.time()), AirflowSensorTimeout)
+        jobs = self._jobs(
+            verdict, event or {}, self.refs, self._conditions(time.time()), AirflowSensorTimeout
+        )
         return jobs if arguments.is_list(self.job_id) else jobs[0]

@@ -1,1 +1,1 @@
-"""Waiting in the triggerer: no worker slot is held, and nothing blocks the event loop."""
+"""Wait in the triggerer, without a worker slot and without blocking the event loop."""

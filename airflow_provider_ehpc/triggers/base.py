@@ -1,4 +1,4 @@
-"""The common part of this provider's triggers: their serialization, the time of polls, stopping jobs."""
+"""Provide what this provider's triggers have in common: serialization, the time of polls, stopping jobs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.compat import AirflowNotFoundException, task_state
-from airflow_provider_ehpc.hooks import ajob_hook
-from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.hooks.pool import POOL
 from airflow_provider_ehpc.logs.emission import emission_budget
 from airflow_provider_ehpc.polling.poller import subscribed
 from airflow_provider_ehpc.polling.subscription import Subscription
@@ -34,23 +33,24 @@ EARLIEST_EVENT = 10.0
 process that deferred for the end of the one that resumes, and then marks the task as failed (GH-71580; seen
 at 6 s)."""
 _SHOWN = 3
-"""Jobs of an event that a log names."""
+"""Jobs of an event that the log names."""
 _RECENT = 30.0
-"""Seconds. A trigger that starts later than that after its wait began takes over from another triggerer."""
+"""Seconds. A trigger that starts that long after its wait began takes over from another triggerer."""
 STATE_TIMEOUT = 10.0
-"""Seconds in which Airflow has to report the state of a task that is killed."""
+"""Seconds to wait for Airflow's report of the state of a killed task."""
 STOP_TIMEOUT = 15.0
-"""Seconds for stopping the jobs. Airflow cancels ``on_kill`` after 30 (``[triggerer] on_kill_timeout``)."""
+"""Seconds for stopping the jobs, at most. Airflow cancels ``on_kill`` after 30 (``[triggerer]
+on_kill_timeout``)."""
 LARGEST_ROW = 65_535
 """Bytes of a ``TEXT`` on MySQL, in which Airflow stores a trigger's arguments (apache/airflow#55216)."""
 
 
 class JobEvent(TriggerEvent):
-    """The event of a wait for jobs, which a log shows by its outcome and the jobs' states.
+    """The event of a wait for jobs. Its repr is short: the outcome and the jobs' states.
 
-    Airflow writes each event into the task's log. A whole one repeats in 800 bytes what the task then logs in
-    words. If a thousand fire at once, the last waits until the supervisor has read them all, 4 KiB between
-    two rounds of its work (Airflow 3.3).
+    Airflow writes each event's repr into the task's log. The whole event would repeat in 800 bytes what the
+    task then logs in words. If a thousand fire at once, the last waits until the supervisor has read them
+    all, 4 KiB in each round of its work (Airflow 3.3).
     """
 
     def __repr__(self) -> str:
@@ -67,13 +67,13 @@ class JobTrigger(BaseTrigger):
     """A trigger that waits for jobs of one API.
 
     :param conn_id: the connection.
-    :param api: the API, as ``api=`` of the operator names it.
+    :param api: the name of the API, as in ``api=`` of the operator.
     :param jobs: the jobs' addresses, as the fields of :class:`~airflow_provider_ehpc.apis.job.JobRef`.
     :param started: epoch seconds at which the wait began; the same after a restart of the triggerer.
     :param poll_interval: seconds between two polls.
-    :param terms: :class:`~airflow_provider_ehpc.waiting.watch.WaitConditions` as a dict.
+    :param terms: :class:`~airflow_provider_ehpc.waiting.conditions.WaitConditions` as a dict.
     :param stop_job_on_kill: stop the jobs when a user ends the task.
-    :param seen: the worker has seen all jobs, so that one that is unknown is not a new one.
+    :param seen: True if the worker has seen all jobs: a job that is unknown is then not a new one.
     :param job_ids: instead of ``jobs``, the IDs of many jobs of one cluster, packed as :meth:`serialize`
         returns them.
     :param cluster_id: the cluster of ``job_ids``.
@@ -107,10 +107,10 @@ class JobTrigger(BaseTrigger):
         self.terms = terms or {}
         self.stop_job_on_kill = stop_job_on_kill
         self.seen = seen
-        self._hook: ApiHook | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what rebuilds the trigger, without defaults: an older triggerer may not know a new one."""
+        """Return the arguments that rebuild the trigger. Without defaults: an older triggerer may not know
+        them."""
         kwargs: dict[str, Any] = {
             "conn_id": self.conn_id,
             "api": self.api,
@@ -136,7 +136,7 @@ class JobTrigger(BaseTrigger):
 
     @property
     def stored_size(self) -> int:
-        """Return about how many bytes Airflow's database stores for the trigger's arguments."""
+        """Return the approximate number of bytes that the trigger's arguments take in Airflow's database."""
         # Fernet adds 57 bytes and padding, and writes the whole in base64.
         return (len(json.dumps(self.serialize()[1])) + 80) * 4 // 3
 
@@ -146,8 +146,8 @@ class JobTrigger(BaseTrigger):
         return self.refs
 
     @property
-    def wait_terms(self) -> WaitConditions:
-        """What is waited for."""
+    def conditions(self) -> WaitConditions:
+        """The conditions of the wait."""
         return WaitConditions.from_dict(self.terms)
 
     @abstractmethod
@@ -157,11 +157,11 @@ class JobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire once, when the wait is over, and not too soon for Airflow's scheduler.
 
-        If the connection was removed or broken since the deferral, the event reports it: Airflow does not
-        pass on to the task what a trigger raises.
+        If the connection was removed or became invalid since the deferral, the event reports it: Airflow does
+        not pass a trigger's exception to the task.
         """
-        # All share the class's logger: a thousand loggers are some seven thousand objects, which the garbage
-        # collector visits while the event loop waits.
+        # All triggers share the class's logger: a thousand loggers would be some seven thousand objects,
+        # which the garbage collector visits while the event loop waits.
         self.logger()
         earliest = time.time() + EARLIEST_EVENT if self._is_recent() else 0.0
         try:
@@ -171,15 +171,11 @@ class JobTrigger(BaseTrigger):
         await asyncio.sleep(max(0.0, earliest - time.time()))
         yield JobEvent(payload=payload)
 
-    async def hook(self) -> ApiHook:
-        """Return the hook, made once; its connection is read once."""
-        if self._hook is None:
-            self._hook = await ajob_hook(self.conn_id, self.api)
-        return self._hook
-
     def first_pauses(self) -> tuple[float, float]:
-        """Return the seconds in which no poll is wanted, and those until the first one: triggers that start
-        together do not poll together. A triggerer that takes over an older wait polls at once.
+        """Return for how many seconds not to poll, and the seconds until the first poll.
+
+        The latter are random, so that triggers that start together do not poll together. A triggerer that
+        takes over an older wait polls at once.
         """
         grace = FIRST_POLL if self._is_recent() else 0.0
         return grace, grace + random.uniform(0, min(self.poll_interval, 10.0))
@@ -195,7 +191,7 @@ class JobTrigger(BaseTrigger):
     def polling(self) -> AbstractAsyncContextManager[Subscription]:
         """Poll the jobs together with all other triggers of this process."""
         (earliest, first), last = self.first_pauses(), None
-        deadline = self.wait_terms.deadline
+        deadline = self.conditions.deadline
         if deadline is not None:
             last = max(0.2, deadline - time.time())
             first = min(first, last)
@@ -209,13 +205,9 @@ class JobTrigger(BaseTrigger):
             last=last,
         )
 
-    async def cleanup(self) -> None:
-        """Close the connections."""
-        if self._hook is not None:
-            await self._hook.aclose()
-
     async def on_kill(self) -> None:
-        """Stop the jobs that are waited for, if ``stop_job_on_kill`` asks for it and a user ended the task.
+        """Stop the jobs that have not reached a target state, if ``stop_job_on_kill`` is set and a user ended
+        the task.
 
         Airflow 3.3.0 to 3.3.2 call this also if another triggerer has taken over the trigger
         (apache/airflow#73454). The task is still deferred then, and its jobs must continue.
@@ -225,7 +217,7 @@ class JobTrigger(BaseTrigger):
         stopping = asyncio.create_task(self._stop_jobs())
         while not stopping.done():
             # Airflow 3.3.2 cancels again with every sync, about once a second, until the trigger has ended
-            # (TriggerRunnerSupervisor.cancelling_triggers): none of that may leave half of the jobs running.
+            # (TriggerRunnerSupervisor.cancelling_triggers). This must not leave half of the jobs running.
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(stopping)
         stopping.result()
@@ -233,15 +225,16 @@ class JobTrigger(BaseTrigger):
     async def _stop_jobs(self) -> None:
         if not self.waiting or await self._is_still_deferred():
             return
-        hook = await self.hook()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT):
-                await hook.adrive(stop_jobs(hook.api, self.waiting), self.tell)
-        except TimeoutError:
-            self.log.warning("not all jobs of this task were stopped within %g s", STOP_TIMEOUT)
+        async with POOL.share(self.conn_id, self.api) as shared:
+            hook = await shared.get()
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT):
+                    await hook.adrive(stop_jobs(hook.api, self.waiting), self.log_notes)
+            except TimeoutError:
+                self.log.warning("not all jobs of this task were stopped within %g s", STOP_TIMEOUT)
 
     async def _is_still_deferred(self) -> bool:
-        """Return True if the task is still deferred, or if Airflow does not report its state."""
+        """Return True if the task is still deferred or its state is unknown."""
         if (task_instance := getattr(self, "task_instance", None)) is None:
             # dag.test(), and callers outside of Airflow: nobody else can have the trigger.
             return False
@@ -250,19 +243,21 @@ class JobTrigger(BaseTrigger):
                 state = await task_state(task_instance)
         except Exception as error:
             self.log.warning(
-                "the jobs of this task were not stopped, because Airflow did not report whether the task was "
-                "ended or only passed to another triggerer: %s %s. Stop them if they are not needed.",
+                "the jobs of this task were not stopped: Airflow did not report whether the task was killed "
+                "or moved to another triggerer (%s %s). Stop them if they are not needed.",
                 type(error).__name__,
                 error,
             )
             return True
         if state == "deferred":
-            self.log.info("the task is still deferred: another triggerer has it now. Its jobs continue.")
+            self.log.info(
+                "the task is still deferred: another triggerer has taken it over. Its jobs continue."
+            )
             return True
         return False
 
-    async def tell(self, *notes: Note) -> None:
-        """Write notes to the task log, as soon as that delays no other trigger."""
+    async def log_notes(self, *notes: Note) -> None:
+        """Write notes to the task log as soon as this does not delay other triggers."""
         for note in notes:
             await emission_budget().room()
-            note.tell(self.log)
+            note.log(self.log)

@@ -13,40 +13,41 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.capabilities import Capability, require
 from airflow_provider_ehpc.apis.job import JobState
 
 if TYPE_CHECKING:
-    from airflow_provider_ehpc.events.watch_loop import Batch, JobFeed, Watcher
+    from airflow_provider_ehpc.events.watch_loop import Batch, Watcher, WatchLoop
 
 _SHARED = ("conn_id", "api", "cluster_id", "version_id", "poll_interval")
 """The arguments that watchers which share their polls have in common."""
 
 
 class JobFinishedTrigger(BaseEventTrigger):
-    """Fires for every job that ends: certain jobs, or any that fits.
+    """Fire for every job that ends: for certain jobs, or for all that match the arguments.
 
     The event's payload is ``{"jobs": [...]}``, each job's status a dict as ``JobStateSensor`` returns it.
-    Jobs whose ends are seen in one poll come in one event: if a second event comes before Airflow's scheduler
-    has created a run for the first, a DAG gets it only together with the event after it.
+    One event reports all jobs whose ends one poll finds: if a second event came before Airflow's scheduler
+    has created a run for the first, a DAG would get it only together with the event after it.
 
-    Each ended job is reported once, even if it ended while no triggerer ran. If a triggerer is killed in the
-    moment in which Airflow stores an event, its jobs are reported again, with ``may_be_repeated``.
+    Each ended job is reported once, even if it ended while no triggerer ran. If a triggerer is killed at the
+    moment when Airflow stores an event, its jobs are reported again, with ``may_be_repeated``.
 
     A watcher starts with its first poll: jobs that ended before are not reported, unless ``job_id`` names
     them. With changed arguments (except ``poll_interval``) it is a new watcher.
 
     :param conn_id: the connection to the cloud account.
-    :param job_id: the job, or a list of jobs; if left out, any job that fits the rest.
+    :param job_id: the job, or a list of jobs; default: every job that matches the other arguments.
     :param name: a pattern of the job's name, such as ``train-*``; upper and lower case differ.
     :param queue: the queue that the job is in when it ends.
-    :param user: the cluster's user that submitted it.
-    :param states: the terminal states that are wanted, such as ``["FAILED"]``; default: all. UNKNOWN
-        stands for a job that the cloud forgot before its end was seen.
+    :param user: the cluster's user that submitted the job.
+    :param states: the terminal states to report, such as ``["FAILED"]``; default: all. UNKNOWN
+        stands for a job that became unknown to the cloud before its end was seen.
     :param cluster_id: the cluster; default: the connection's.
     :param version_id: the version of a ModelArts v1 job.
     :param api: the API to use; default: that of the connection's type.
     :param poll_interval: seconds between two polls, at least 5, which Airflow's scheduler needs between two
-        events. Watchers that differ only in the wanted jobs share their polls (Airflow 3.3).
+        events. Watchers that differ only in which jobs they report share their polls (Airflow 3.3).
     :raises InvalidArgument: naming the argument that is missing, unknown or contradicts another.
     """
 
@@ -76,10 +77,10 @@ class JobFinishedTrigger(BaseEventTrigger):
         self.api = _api(api, self.job_id, self.version_id)
         self.poll_interval = arguments.seconds("poll_interval", poll_interval, at_least=5.0)
         self._watcher: Watcher | None = None
-        self._feed: JobFeed | None = None
+        self._watch_loop: WatchLoop | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what rebuilds the trigger, without arguments that were left out."""
+        """Return the arguments that rebuild the trigger, without those that are None."""
         names = (
             "conn_id",
             "job_id",
@@ -101,54 +102,54 @@ class JobFinishedTrigger(BaseEventTrigger):
         kwargs = {name: value for name, value in self.serialize()[1].items() if name != "poll_interval"}
         return hashlib.sha256(json.dumps(kwargs, sort_keys=True).encode()).hexdigest()[:16]
 
-    # ------------------------------------------------------------------ Airflow 3.3: one poll for many
+    # ------------------------------------------------------------------ Airflow 3.3: shared polls
 
     def shared_stream_key(self) -> Hashable | None:
-        """Return what watchers that share their polls have in common."""
+        """Return the key that is the same for all watchers that share their polls."""
         return (type(self).__qualname__, *(getattr(self, name) for name in _SHARED))
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> Any:
-        """Return what polls for all watchers with one key.
+        """Return the producer that polls for all watchers with the same key.
 
-        With a producer, Airflow reports when it has stored the events of a turn; until then, they must not
+        Airflow reports to a producer when it has stored the events of a batch. Until then, they must not
         count as sent.
         """
         return BatchProducer(kwargs)
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
-        """Send the events of each turn for this watcher."""
-        watcher = await self._join(_feed(self.serialize()[1]))
+        """Yield this watcher's events of each batch."""
+        watcher = await self._join(_watch_loop(self.serialize()[1]))
         try:
-            async for turn in shared_stream:
-                async for event in _events(watcher, turn):
+            async for batch in shared_stream:
+                async for event in _events(watcher, batch):
                     yield event
         finally:
             self._leave()
 
-    # ------------------------------------------------------------------ before 3.3: each by itself
+    # ------------------------------------------------------------------ before 3.3: own polls
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll and send, if Airflow has no shared streams."""
-        from airflow_provider_ehpc.events.watch_loop import JobFeed
+        """Poll and yield events, if Airflow has no shared streams."""
+        from airflow_provider_ehpc.events.watch_loop import WatchLoop
 
-        feed = JobFeed(*_shared(self.serialize()[1]))
-        watcher = await self._join(feed)
+        watch_loop = WatchLoop(*_shared(self.serialize()[1]))
+        watcher = await self._join(watch_loop)
         try:
-            async for turn in feed.turns():
-                async for event in _events(watcher, turn):
+            async for batch in watch_loop.batches():
+                async for event in _events(watcher, batch):
                     yield event
-                if turn.on_stored:
+                if batch.on_stored:
                     await watcher.store.events_stored()
-                    await turn.stored()
+                    await batch.stored()
         finally:
             self._leave()
 
     async def cleanup(self) -> None:
-        """Take no part in polls any more."""
+        """Leave the watch loop."""
         self._leave()
 
-    async def _join(self, feed: JobFeed) -> Watcher:
+    async def _join(self, watch_loop: WatchLoop) -> Watcher:
         from airflow_provider_ehpc.events.job_diff import Wanted
         from airflow_provider_ehpc.events.position_store import PositionStore
         from airflow_provider_ehpc.events.watch_loop import Watcher
@@ -163,62 +164,63 @@ class JobFinishedTrigger(BaseEventTrigger):
         store = PositionStore(self.identity, getattr(self, "asset_state_store", None), self.log)
         watcher = self._watcher = Watcher(wanted, store)
         await watcher.load()
-        self._feed = feed
-        feed.join(watcher)
+        self._watch_loop = watch_loop
+        watch_loop.join(watcher)
         return watcher
 
     def _leave(self) -> None:
-        if self._feed and self._watcher:
-            self._feed.leave(self._watcher)
+        if self._watch_loop and self._watcher:
+            self._watch_loop.leave(self._watcher)
 
 
 class BatchProducer:
-    """The source of turns for Airflow's shared stream (a ``SharedStreamProducer``; 3.1 has none)."""
+    """Produce batches for Airflow's shared stream (a ``SharedStreamProducer``; 3.1 has none)."""
 
     def __init__(self, kwargs: dict[str, Any]) -> None:
         self._kwargs = kwargs
 
     async def open_stream(self) -> AsyncIterator[tuple[Batch, Batch]]:
-        """Yield every turn, for the watchers and for the acknowledgement."""
-        feed = _feed(self._kwargs)
-        async for turn in feed.turns():
-            yield turn, turn
+        """Yield every batch twice: for the watchers and for the acknowledgement."""
+        watch_loop = _watch_loop(self._kwargs)
+        async for batch in watch_loop.batches():
+            yield batch, batch
 
     async def advance(self, batch: Sequence[Any]) -> None:
-        """Take in that Airflow has stored the events of turns.
+        """Save the positions after Airflow has stored the events of batches.
 
-        If a watcher was ended instead, nothing is saved: Airflow does not report which one, and it resumes at
-        its position. The positions of the others are saved with their next turn.
+        If a watcher was ended instead, save nothing: Airflow does not report which one, and it must resume at
+        its old position. The positions of the others are saved with their next batch.
         """
         for item in batch:
             if item.outcome.is_clean:
                 await item.broker_payload.stored()
 
     def get_advance_lane(self, broker_payload: Any) -> Hashable:
-        """Return one lane for all turns, which preserves their order."""
+        """Return one lane for all batches, which preserves their order."""
         return None
 
     async def aclose(self) -> None:
-        """Do nothing: the feed closes its connections when its turns end."""
+        """Do nothing: the watch loop closes its connections when its iteration ends."""
 
 
-async def _events(watcher: Watcher, turn: Batch) -> AsyncIterator[TriggerEvent]:
-    # A turn that began before the watcher joined has nothing for it.
-    if (ends := turn.ends.get(watcher)) and (payload := await watcher.payload(ends)):
+async def _events(watcher: Watcher, batch: Batch) -> AsyncIterator[TriggerEvent]:
+    # A batch that began before the watcher joined has nothing for it.
+    if (ends := batch.ends.get(watcher)) and (payload := await watcher.payload(ends)):
         yield TriggerEvent(payload)
-        # Not sooner: to Airflow, a watcher that is ended before it has queued the event accepted the turn.
-        turn.on_stored.append(partial(watcher.stored, ends))
+        # Not earlier: Airflow counts a watcher that is ended before it queued its event as having accepted
+        # the batch.
+        batch.on_stored.append(partial(watcher.stored, ends))
 
 
 def _shared(kwargs: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(kwargs.get(name) for name in _SHARED)
 
 
-def _feed(kwargs: dict[str, Any]) -> JobFeed:
-    from airflow_provider_ehpc.events.watch_loop import feed_of
+def _watch_loop(kwargs: dict[str, Any]) -> WatchLoop:
+    from airflow_provider_ehpc.events.watch_loop import shared_watch_loop
 
     conn_id, api, cluster_id, version_id, interval = _shared(kwargs)
-    return feed_of(conn_id, api, cluster_id, version_id, interval)
+    return shared_watch_loop(conn_id, api, cluster_id, version_id, interval)
 
 
 def _identifier(argument: str, value: Any, what: str) -> str:
@@ -230,7 +232,7 @@ def _job_ids(job_id: str | Sequence[str] | None) -> list[str] | None:
     if job_id is None:
         return None
     if arguments.is_list(job_id) and not job_id:
-        raise InvalidArgument("job_id: an empty list names no job; leave it out for any job")
+        raise InvalidArgument("job_id: the list is empty; omit job_id to report every job")
     items = job_id if arguments.is_list(job_id) else [job_id]
     return list(dict.fromkeys(_identifier("job_id", item, "job") for item in items))
 
@@ -239,7 +241,7 @@ def _filter(argument: str, value: str | None, job_ids: list[str] | None) -> str 
     if value is None:
         return None
     if job_ids:
-        raise InvalidArgument(f"{argument}: job_id names the jobs already; leave one of the two out")
+        raise InvalidArgument(f"{argument}: cannot be combined with job_id; omit one of the two")
     return arguments.text(argument, value)
 
 
@@ -252,16 +254,16 @@ def _ends(states: Sequence[str] | None) -> list[str] | None:
         raise InvalidArgument(f"states: {error}") from None
     for state in parsed:
         if not state.terminal and state is not JobState.UNKNOWN:
-            raise InvalidArgument(f"states: {state} is no end of a job")
+            raise InvalidArgument(f"states: {state} is not a terminal state")
     if not parsed:
-        raise InvalidArgument("states: name at least one, or leave it out for every end")
+        raise InvalidArgument("states: the list is empty; omit states to report every end")
     return [state.value for state in dict.fromkeys(parsed)]
 
 
 def _api(api: str | None, job_ids: list[str] | None, version_id: str | None) -> str | None:
     api = arguments.api(api)
-    if api == "modelarts-v1" and not job_ids:
-        raise InvalidArgument("job_id: the API 'modelarts-v1' does not list jobs; name the jobs")
+    if api and not job_ids:
+        require(api, Capability.LIST_JOBS, "job_id")
     if version_id is not None and (not job_ids or len(job_ids) > 1):
-        raise InvalidArgument("version_id: it goes with the one job that job_id names")
+        raise InvalidArgument("version_id: allowed only if job_id names one job")
     return api

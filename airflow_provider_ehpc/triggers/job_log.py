@@ -1,4 +1,4 @@
-"""Following a job and its log, in the triggerer."""
+"""Follow a job and its log, in the triggerer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import time
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
+from airflow_provider_ehpc.apis.capabilities import Capability, require
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
 from airflow_provider_ehpc.hooks.base import ApiHook
-from airflow_provider_ehpc.hooks.shared import shared_hook
+from airflow_provider_ehpc.hooks.pool import POOL
 from airflow_provider_ehpc.logs.arrival import arrived
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.emission import emission_budget, records
@@ -26,30 +27,30 @@ from airflow_provider_ehpc.waiting.watch import JobWatch, Note, Outcome, is_prov
 
 
 class SubscriptionView:
-    """A view of a job in the poller that all triggers share, for one trigger with its own pace."""
+    """Let one trigger read a job's results from the shared poller whenever it needs them."""
 
     def __init__(self, subscription: Subscription, ref: JobRef) -> None:
         self._subscription = subscription
         self._ref = ref
-        self._news: PollResult | None = None
+        self._unread: PollResult | None = None
         self._status: JobStatus | None = None
 
-    async def look(self) -> JobStatus | ApiError | None:
-        """Return the last result, or wait for the next one after an error or an unknown job."""
-        if self._news is None:
-            # A timeout of 0 still takes a result that is ready.
+    async def get_status(self) -> JobStatus | ApiError | None:
+        """Return the last result; after an error or an unknown job, wait for the next one."""
+        if self._unread is None:
+            # With a timeout of 0, this still takes a result that is ready.
             await self.pause(0.0 if self._status else None)
-        news, self._news = self._news, None
-        if isinstance(news, ApiError):
+        result, self._unread = self._unread, None
+        if isinstance(result, ApiError):
             self._status = None
-            return news
-        if news is not None:
-            status = self._status = news[self._ref]
+            return result
+        if result is not None:
+            status = self._status = result[self._ref]
             if status and is_provisional(status):
                 # The next poll confirms it.
                 self._status = None
             elif status and status.state.terminal:
-                # It stays so, while the end of the log is read.
+                # The state is final; the end of the log is still read.
                 self._subscription.refs = []
             return status
         return self._status
@@ -58,18 +59,19 @@ class SubscriptionView:
         """Wait for ``seconds``, or until a result arrives."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                self._news = await self._subscription.look()
+                self._unread = await self._subscription.poll()
 
 
 class JobLogTrigger(JobTrigger):
-    """Streams a job's log into the task log and fires once, when the job has ended and its log is drained.
+    """Stream a job's log into the task log and fire once, when the job has ended and its log is read to the
+    end.
 
-    The whole life of the job is one deferral: Airflow truncates a trigger's log at every new one.
+    The whole wait is one deferral: Airflow truncates a trigger's log at every new deferral.
 
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
-    :param cursor: the place where an earlier try stopped,
+    :param cursor: the position at which an earlier try stopped,
         a :class:`~airflow_provider_ehpc.logs.cursor.SavedCursor` as a dict.
-    :param encoding: of the job's output.
+    :param encoding: the encoding of the job's output.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class JobLogTrigger(JobTrigger):
         self._store: TriggerStore | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what rebuilds the trigger."""
+        """Return the arguments that rebuild the trigger."""
         path, kwargs = super().serialize()
         if self.cursor:
             kwargs["cursor"] = self.cursor
@@ -91,9 +93,11 @@ class JobLogTrigger(JobTrigger):
         return path, {**kwargs, "settle": self.settle}
 
     async def watch(self) -> dict[str, Any]:
-        """Follow the job."""
-        async with shared_hook(self.conn_id, self.api) as hook:
-            return await self._follow(hook)
+        """Follow the job; return the payload of the event."""
+        # Another version of this package may have deferred the task, and must not poll for nothing.
+        require(self.api, Capability.LOG)
+        async with POOL.share(self.conn_id, self.api) as shared:
+            return await self._follow(await shared.get())
 
     async def _follow(self, hook: ApiHook) -> dict[str, Any]:
         (ref,) = self.refs
@@ -102,12 +106,12 @@ class JobLogTrigger(JobTrigger):
         follower = LogFollower(
             hook.api,
             ref,
-            JobWatch(ref, self.wait_terms, self.started, seen_before=self.seen or self.takes_over),
+            JobWatch(ref, self.conditions, self.started, seen_before=self.seen or self.takes_over),
             clock=time.time,
             interval=self.poll_interval,
             settle=self.settle,
             start=start,
-            pace=store,
+            checkpoint_policy=store,
             encoding=self.encoding,
         )
         meter = LogMeter(hook.api.name, "triggerer", follower.totals, resumed=start is not None)
@@ -116,12 +120,12 @@ class JobLogTrigger(JobTrigger):
 
             async def do(step: Step) -> JobStatus | ApiError | None:
                 if isinstance(step, GetStatus):
-                    return await view.look()
+                    return await view.get_status()
                 if isinstance(step, Emit):
                     await self._write(step)
                     meter.written()
                 elif isinstance(step, Note):
-                    await self.tell(step)
+                    await self.log_notes(step)
                 elif isinstance(step, Checkpoint):
                     await store.save(step.cursor)
                 elif isinstance(step, Pause):
@@ -134,14 +138,13 @@ class JobLogTrigger(JobTrigger):
                 await store.save_in_parting(follower.cursor)
                 raise
         waiting = () if verdict.outcome is Outcome.REACHED else self.refs
-        event = bounded_event(verdict, self.refs, waiting, self.wait_terms.target_states)
+        event = bounded_event(verdict, self.refs, waiting, self.conditions.target_states)
         return {**event, "log": dataclasses.asdict(follower.totals)}
 
     async def cleanup(self) -> None:
-        """Close the connections, and leave the log's bandwidth to other streams."""
+        """Give up this stream's share of the log's bandwidth."""
         if self._store:
             self._store.close()
-        await super().cleanup()
 
     async def _write(self, step: Emit) -> None:
         budget = emission_budget()

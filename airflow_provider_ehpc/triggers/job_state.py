@@ -13,11 +13,11 @@ from airflow_provider_ehpc.waiting.event import bounded_event
 from airflow_provider_ehpc.waiting.watch import JobSetWatch, Lateness, Verdict
 
 _CARRIED = 10
-"""Lines for the log that the event carries to the worker, at most; Airflow's database stores them."""
+"""Lines for the log that the event carries to the worker, at most. Airflow's database stores them."""
 
 
 class JobStateTrigger(JobTrigger):
-    """Fires once: when every job is in a target state, or one can never be."""
+    """Fire once, when every job is in a target state or one can no longer reach it."""
 
     _watch: JobSetWatch | None = None
 
@@ -29,24 +29,24 @@ class JobStateTrigger(JobTrigger):
     async def watch(self) -> dict[str, Any]:
         """Poll the jobs, together with all other triggers of this process, until the wait is over."""
         seen = self.seen or self.takes_over
-        watch = self._watch = JobSetWatch(self.refs, self.wait_terms, self.started, seen_before=seen)
+        watch = self._watch = JobSetWatch(self.refs, self.conditions, self.started, seen_before=seen)
         lateness = Lateness(self.poll_interval)
         async with self.polling() as subscription:
             while True:
-                look = await subscription.look()
-                if isinstance(look, ApiError):
-                    verdict, notes = watch.failed_to_look(look, time.time())
+                result = await subscription.poll()
+                if isinstance(result, ApiError):
+                    verdict, notes = watch.poll_failed(result, time.time())
                 else:
-                    verdict, notes = watch.saw(look, time.time())
-                    notes = lateness.looked(subscription.late) + notes
+                    verdict, notes = watch.saw(result, time.time())
+                    notes = lateness.polled(subscription.late) + notes
                 if verdict is not None and len(notes) <= _CARRIED:
                     return self._event(dataclasses.replace(verdict, news=tuple(notes)))
-                await self.tell(*notes)
+                await self.log_notes(*notes)
                 if verdict is not None:
                     return self._event(verdict)
                 subscription.refs = watch.waiting
-                # The garbage collector visits what thousands hold while they wait.
-                del look, notes
+                # The garbage collector visits what thousands of triggers hold while they wait.
+                del result, notes
 
     def _event(self, verdict: Verdict) -> dict[str, Any]:
-        return bounded_event(verdict, self.refs, self.waiting, self.wait_terms.target_states)
+        return bounded_event(verdict, self.refs, self.waiting, self.conditions.target_states)

@@ -1,1 +1,1 @@
-"""Wait for jobs: what is waited for, what a poll means for the wait, and how it ends."""
+"""Wait for jobs: the conditions of a wait, what a poll means for it, and how it ends."""

@@ -1,4 +1,4 @@
-"""The conditions of a wait, and the checks of its arguments."""
+"""Define the conditions of a wait and check the arguments that set them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class WaitConditions:
 
     target_states: tuple[JobState, ...] = (JobState.SUCCEEDED,)
     finished_without_exit_code: FinishedPolicy = "success"
-    """What an end without an outcome counts as (PBS reports FINISHED for every job that is over)."""
+    """How a job counts that ended without an outcome (PBS reports FINISHED for every job that is over)."""
     not_found_grace: float = 60.0
-    """Seconds from the beginning of the wait in which a job may not be known yet."""
+    """Seconds from the start of the wait in which the job may still be unknown."""
     deadline: float | None = None
-    """Epoch seconds at which the wait is over, whatever the job does."""
+    """Epoch seconds at which the wait times out."""
     cancelled_by_us: bool = False
     """This task cancelled the jobs: however they end, they count as CANCELLED."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the terms as JSON-ready data, without the defaults; :meth:`from_dict` is the way back."""
+        """Return the conditions as JSON-ready data, without defaults; :meth:`from_dict` reads it."""
         fields = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
@@ -40,7 +40,7 @@ class WaitConditions:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> WaitConditions:
-        """Rebuild the terms that :meth:`as_dict` described."""
+        """Return the conditions that :meth:`as_dict` wrote."""
         fields = dict(data)
         if "target_states" in fields:
             fields["target_states"] = tuple(JobState(state) for state in fields["target_states"])
@@ -50,7 +50,7 @@ class WaitConditions:
 def parse_states(states: Sequence[str]) -> tuple[JobState, ...]:
     """Read the ``target_states`` of a task.
 
-    :raises InvalidArgument: for a word that is no state, or for none at all.
+    :raises InvalidArgument: if a word is not a state, or the list is empty.
     """
     try:
         parsed = tuple(JobState.parse(state) for state in ([states] if isinstance(states, str) else states))
@@ -64,8 +64,8 @@ def parse_states(states: Sequence[str]) -> tuple[JobState, ...]:
 def parse_policy(policy: str) -> FinishedPolicy:
     """Read ``finished_without_exit_code``.
 
-    :raises InvalidArgument: for any other word than the two.
+    :raises InvalidArgument: if it is neither ``success`` nor ``fail``.
     """
     if isinstance(policy, str) and policy in ("success", "fail"):
         return cast("FinishedPolicy", policy)
-    raise InvalidArgument(f"finished_without_exit_code: it is 'success' or 'fail', not {policy!r}")
+    raise InvalidArgument(f"finished_without_exit_code: expected 'success' or 'fail', not {policy!r}")

@@ -1,4 +1,4 @@
-"""Ending a poll on time, whatever it waits for: a slow server, a rate limit, a name server."""
+"""End a poll on time, whatever delays it: a slow server, a rate limit, a name server."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from airflow_provider_ehpc.apis.call import ServiceUnavailable
 T = TypeVar("T")
 
 LONGEST_CALL = 600.0
-"""Seconds. No poll takes longer: a call with its retries, and its pauses for a rate limit."""
+"""Seconds that a poll takes at most, including retries and pauses for the rate limit."""
 
 
 def by_deadline(deadline: float, poll: Callable[[], T]) -> T:
     """Return the result of a poll, or stop waiting for it at the deadline.
 
-    Near the deadline the poll runs in a thread, which is abandoned if it is late. It must not write anything.
+    Near the deadline, the poll runs in a thread, which is abandoned if it is late. The poll must not write
+    anything.
 
     :param deadline: epoch seconds.
-    :raises ServiceUnavailable: if there is no result at the deadline.
+    :raises ServiceUnavailable: if there is no result by the deadline.
     """
     left = deadline - time.time()
     if left > LONGEST_CALL:
@@ -35,12 +36,12 @@ def by_deadline(deadline: float, poll: Callable[[], T]) -> T:
         except BaseException as error:
             results.put((None, error))
 
-    # Unlike a pool's, its thread does not hold up the end of the process.
+    # Unlike a thread of a pool, a daemon thread does not delay the end of the process.
     threading.Thread(target=run, daemon=True).start()
     try:
         result, error = results.get(timeout=max(0.0, left))
     except Empty:
-        raise ServiceUnavailable("the API had not answered when the time for waiting was over") from None
+        raise ServiceUnavailable("the API did not respond before the deadline of the wait") from None
     if error is not None:
         raise error
     return result  # type: ignore[return-value]

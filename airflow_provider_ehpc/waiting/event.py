@@ -1,7 +1,7 @@
-"""The event that ends a deferred wait. Airflow stores it, so its size is bounded however many jobs there are.
+"""Build and read the event that ends a deferred wait. Airflow stores it, so its size is bounded.
 
-An event that would be larger than :data:`LARGEST` holds counts, the first failed jobs, and which state each
-job reached, instead of every job's status; the worker polls the jobs again for the result.
+If every job's status would make it larger than :data:`LARGEST_EVENT`, it holds counts, the first failed jobs,
+and the state that each job reached; the worker polls the jobs again for the result.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.waiting.verdict import Verdict
 
-LARGEST = 16 * 1024
-"""Bytes of an event that holds every job's status. MySQL takes 64 KiB of a ``TEXT``."""
+LARGEST_EVENT = 16 * 1024
+"""Bytes of an event with every job's status, at most. MySQL stores at most 64 KiB in a ``TEXT``."""
 FAILED_JOBS = 100
-"""Failed jobs in an event without the other jobs."""
+"""Failed jobs in an event that does not hold all jobs, at most."""
 _LONGEST_TEXT = 1000
-"""Bytes of JSON of a text that may come from the cloud, such as a message."""
+"""Bytes of JSON to which a text from the cloud, such as a message, is cut."""
 _LONGEST_FIELD = 100
-"""The same of a failed job's fields, and of a line for the log."""
+"""The same for a failed job's fields and for a line of the log."""
 _WAITING = "-"
 _FAILED_FIELDS = ("job_id", "cluster_id", "version_id", "state", "raw_state", "exit_code", "reason")
 
@@ -35,14 +35,16 @@ def bounded_event(
     """Return the payload of the event that reports a verdict.
 
     :param refs: the jobs of the wait, in the order of the trigger's arguments.
-    :param waiting: those that have not reached a target state.
+    :param waiting: the jobs that have not reached a target state.
     :param targets: the target states.
     """
     event: dict[str, Any]
     whole = verdict.as_event()
-    # Writing thousands of statuses to measure them would hold up the triggerer's other triggers.
-    if len(verdict.jobs) <= FAILED_JOBS and len(json.dumps(event := _cut(whole, _LONGEST_TEXT))) <= LARGEST:
-        return event
+    # Serializing thousands of statuses only to measure them would block the triggerer's other triggers.
+    if len(verdict.jobs) <= FAILED_JOBS:
+        event = _cut(whole, _LONGEST_TEXT)
+        if len(json.dumps(event)) <= LARGEST_EVENT:
+            return event
     event = {
         name: _cut(value, _LONGEST_TEXT) for name, value in whole.items() if name not in ("jobs", "news")
     }
@@ -64,9 +66,9 @@ def bounded_event(
 
 
 def reached_states(event: Mapping[str, Any], refs: Sequence[JobRef]) -> dict[JobRef, JobState] | None:
-    """Return the state in which each job that reached a target was, from an event without their statuses.
+    """Return the state that each job reached, from an event without the jobs' statuses.
 
-    None for an event that holds them.
+    Return None if the event holds the statuses. Jobs that reached no target state are missing.
     """
     if "reached" not in event:
         return None
@@ -87,12 +89,12 @@ def not_reached(
 
 
 def pack(text: str) -> str:
-    """Return a text of many similar parts in few ASCII characters; :func:`unpack` reverses it."""
+    """Compress a text to ASCII; :func:`unpack` reverses it."""
     return base64.b85encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def unpack(packed: str) -> str:
-    """Return the text that :func:`pack` was given."""
+    """Return the text that :func:`pack` compressed."""
     return zlib.decompress(base64.b85decode(packed)).decode()
 
 
@@ -100,7 +102,7 @@ def _reached(
     verdict: Verdict, states: Sequence[JobState], refs: Sequence[JobRef], waiting: Collection[JobRef]
 ) -> dict[str, Any]:
     if len(states) == len(refs):
-        # The order holds; an ID may not: some APIs report a job under a longer one than was asked for.
+        # Match by order, not by ID: some APIs report a job under a longer ID than the requested one.
         found: Mapping[JobRef, JobState] = dict(zip(refs, states, strict=True))
     else:
         by_id = {job["job_id"]: state for job, state in zip(verdict.jobs, states, strict=True)}

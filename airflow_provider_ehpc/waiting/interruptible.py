@@ -1,4 +1,4 @@
-"""Ending the wait of a task that Airflow kills."""
+"""End the wait of a task that Airflow kills."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from queue import Empty, SimpleQueue
 
 
 class InterruptibleWait:
-    """End a wait. ``on_kill`` pulls it, in a signal handler, at any point of the task's code.
+    """Wait for a time, or until ``on_kill`` interrupts from a signal handler, at any point of the code.
 
-    An ``Event`` would do neither: its lock is not reentrant, so that a signal in the wrong moment blocks the
-    task for ever, and an operator that has one cannot be copied, as ``DAG.partial_subset`` does.
+    A ``threading.Event`` is no alternative. Its lock is not reentrant, so a signal at the wrong moment would
+    block the task forever. And ``DAG.partial_subset`` cannot copy an operator that has an ``Event``.
     """
 
     def __init__(self) -> None:
-        self._pulled = False
+        self._interrupted = False
         self._wake: SimpleQueue[None] | None = None
 
-    def pull(self) -> None:
-        """End the wait that goes on, and all that come."""
-        self._pulled = True
+    def interrupt(self) -> None:
+        """End the current wait and all later ones."""
+        self._interrupted = True
         if self._wake is not None:
-            # The one queue whose put may interrupt itself.
+            # SimpleQueue is the only queue whose put is reentrant.
             self._wake.put(None)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for at most ``seconds``; return True if the task has to end."""
+        """Wait for at most ``seconds``; return True if it was interrupted."""
         wake = self._wake = SimpleQueue()
         try:
-            # Checked after the queue exists: a pull before that is seen here.
-            if not self._pulled and seconds > 0:
+            # Checked after the queue exists, so that an interrupt before that is not missed.
+            if not self._interrupted and seconds > 0:
                 wake.get(timeout=seconds)
         except Empty:
             pass
         finally:
             self._wake = None
-        return self._pulled
+        return self._interrupted

@@ -1,4 +1,4 @@
-"""Stopping jobs when the task that waits for them is killed, on the worker or in the triggerer."""
+"""Stop jobs when the task that waits for them is killed, on the worker or in the triggerer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_ehpc.waiting.verdict import Note
 
 
 def stop_jobs(api: JobApi, refs: Iterable[JobRef]) -> Generator[ApiCall[Any] | Note, Any, list[JobRef]]:
-    """Ask for each job to be stopped and note the response; return the jobs for which the cloud agreed.
+    """Request to stop each job and log the response; return the jobs whose request the API accepted.
 
     An error for one job does not prevent the others from being stopped.
     """
@@ -20,8 +20,8 @@ def stop_jobs(api: JobApi, refs: Iterable[JobRef]) -> Generator[ApiCall[Any] | N
         try:
             yield from api.stop(ref)
         except ApiError as error:
-            yield Note(f"{ref} could not be stopped: {error}", warning=True)
+            yield Note(f"could not stop {ref}: {error}", warning=True)
         else:
             stopped.append(ref)
-            yield Note(f"asked the cloud to stop {ref}")
+            yield Note(f"requested to stop {ref}")
     return stopped

@@ -1,4 +1,4 @@
-"""The end of a wait and the lines to log about it. Plain data."""
+"""Describe the end of a wait and the lines to log about it. Plain data."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Outcome(StrEnum):
     """The outcome of a wait."""
 
     REACHED = "reached"
-    """Every job is in one of the wanted states."""
+    """Every job is in a target state."""
     FAILED = "failed"
-    """A job has ended in another state; it can never reach a wanted one."""
+    """A job ended in another state and cannot reach a target state."""
     NOT_FOUND = "not_found"
     TIMED_OUT = "timed_out"
     ERROR = "error"
-    """The cloud could not be polled for too long, or for a reason that does not pass."""
+    """Polling failed for too long, or with an error that is not transient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +31,28 @@ class Note:
     text: str
     warning: bool = False
 
-    def tell(self, log: Any) -> None:
+    def log(self, log: Any) -> None:
         """Write the line to a task's log."""
         (log.warning if self.warning else log.info)("%s", unfold(self.text))
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The end of a wait. Plain data: it travels in a trigger's event, so there is no log text in it."""
+    """The end of a wait. Plain data: it travels in a trigger's event, so it holds no text of a job's log."""
 
     outcome: Outcome
     message: str = ""
     jobs: tuple[dict[str, Any], ...] = ()
     """The last status of each job, in the order of the request."""
     job_id: str | None = None
-    """The job that decided, if one did."""
+    """The job that ended the wait, if one did."""
     error: dict[str, Any] | None = None
     news: tuple[Note, ...] = ()
-    """Lines that the worker logs. A trigger's own channel to the log is narrow: if a thousand jobs end
-    together, its event would come seconds later, behind a thousand lines."""
+    """Lines that the worker logs instead of the trigger. A trigger's channel to the log is slow: if a
+    thousand jobs end together, the event would wait for seconds behind a thousand lines."""
 
     def as_event(self) -> dict[str, Any]:
-        """Return the verdict as the payload of a trigger's event, without the empty fields: a thousand may
-        end at once.
-        """
+        """Return the verdict as the payload of a trigger's event, without empty fields."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         fields |= {
             "outcome": self.outcome.value,
@@ -67,7 +65,7 @@ class Verdict:
     def from_event(cls, event: Mapping[str, Any] | None) -> Verdict:
         """Read a trigger's event.
 
-        :raises ValueError: if it is not one of ours.
+        :raises ValueError: if it is not the event of a wait.
         """
         if not event or "outcome" not in event:
             raise ValueError(f"the trigger sent {event!r} instead of a verdict")

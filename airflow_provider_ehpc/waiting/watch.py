@@ -1,7 +1,7 @@
 """Decide from what was observed of a job whether a wait is over. Pure: no I/O, no clock.
 
-A :class:`JobWatch` is given what the cloud reported of a job and when. The sensor, the log operator and their
-triggers all use it, so every mode ends alike and logs the same.
+A :class:`JobWatch` receives what the cloud reported about a job and when. The sensor, the log operator and
+their triggers all use it, so every mode ends in the same way and logs the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.listing import latest_moment, started_later
 from airflow_provider_ehpc.apis.schedulers.words import may_rerun
+from airflow_provider_ehpc.diagnosis import CANCELLED_BY_US
 from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.verdict import Note, Outcome, Verdict
 from airflow_provider_ehpc.waiting.wording import counts, lasted, own_duration, some
@@ -33,24 +34,24 @@ __all__ = [
 ]
 
 OUTAGE_GRACE = 1800.0
-"""Seconds of nothing but transient errors after which a wait ends: the API's outage does not affect the job,
-which usually continues."""
+"""Seconds of nothing but transient errors after which a wait ends. The outage does not affect the job, which
+usually continues."""
 GONE_GRACE = 300.0
-"""Seconds for which a job that was seen before is polled although the cloud does not know it any more. A
-scheduler that restarts forgets its jobs for a while."""
+"""Seconds for which a job is still polled after it became unknown to the cloud. A scheduler that restarts
+does not know its jobs for a while."""
 SIGN_OF_LIFE = 600.0
 """Seconds without a change after which a line reports that the wait continues."""
-LATE = 10.0
-"""Seconds by which a poll may be late before that is logged."""
+LATE_POLL = 10.0
+"""Seconds by which a poll may be late before this is logged."""
 OLD_RECORD = 86400.0
-"""Seconds. If a job ended longer than that before the wait began, a warning is logged: IDs can be reused."""
+"""Seconds. If a job ended that long before the wait began, a warning is logged: schedulers reuse IDs."""
 _RERUN = frozenset(JobState) - {JobState.UNKNOWN} - {state for state in JobState if state.terminal}
 _NONE: frozenset[str] = frozenset()
 
 
 def is_provisional(status: JobStatus) -> bool:
-    """Return True for a terminal state after which the scheduler may run the job again (Slurm's PREEMPTED,
-    NODE_FAIL): it counts only if a second poll confirms it.
+    """Return True for a terminal state after which the scheduler may run the job again, such as Slurm's
+    PREEMPTED and NODE_FAIL. It counts only if a second poll confirms it.
     """
     return status.state.terminal and (status.may_rerun or may_rerun(status.raw_state))
 
@@ -58,49 +59,56 @@ def is_provisional(status: JobStatus) -> bool:
 class JobWatch:
     """Follow one job to its end, for one wait.
 
-    :param started: epoch seconds at which the wait began, for the grace of a job that is not known yet.
+    :param started: epoch seconds at which the wait began; ``not_found_grace`` counts from there.
     :param seen_before: an earlier process of the same wait may have seen the job.
     """
 
     def __init__(
-        self, ref: JobRef, terms: WaitConditions, started: float, *, seen_before: bool = False
+        self, ref: JobRef, conditions: WaitConditions, started: float, *, seen_before: bool = False
     ) -> None:
         self.ref = ref
-        self.terms = terms
+        self.conditions = conditions
         self.status: JobStatus | None = None
-        self.cancelled_by_us = terms.cancelled_by_us
-        """This task cancelled the job: however it ends, it counts as CANCELLED."""
+        self.cancelled_by_us = conditions.cancelled_by_us
+        """True if this task cancelled the job: it then counts as CANCELLED, however it ends."""
         self._started = started
         self._seen_before = seen_before
         self._since = started
         self._reported = started
         self._unknown_words = _NONE
+        self._restarts: int | None = None
+        """The last count of requeues that was reported."""
         self._missing_since: float | None = None
 
     @property
     def settled(self) -> bool:
-        """Return True if the job was seen, and nothing about its last status awaits another poll."""
+        """Return True if the job was seen and its last status needs no confirmation by another poll."""
         return self.status is not None and self._missing_since is None and not is_provisional(self.status)
 
     def saw(self, status: JobStatus | None, now: float) -> tuple[Verdict | None, list[Note]]:
-        """Take in the result of a poll, None if the cloud does not know the job; return the end of the wait,
-        if this is one, and what to log.
+        """Process the result of a poll, None for an unknown job; return the end of the wait, if any, and the
+        lines to log.
         """
         if status is None:
             return self._saw_nothing(now)
         status, assumption = self._settle_outcome(status)
         before, self.status = self.status, status
         notes = self._known_again(before, now)
+        requeues = self._requeues(status)
         if before is None or before.state is not status.state:
-            notes.append(Note(self._change(before, status, now) + assumption, warning=bool(assumption)))
+            text = self._change(before, status, now) + requeues
+            notes.append(Note(text + assumption, warning=bool(assumption)))
             self._since = self._reported = now
             notes += self._age(status, before)
+        elif requeues:
+            notes.append(Note(f"{self.ref} is {status.state} again{requeues}"))
+            self._since = self._reported = now
         if status.state is JobState.UNKNOWN and status.raw_state not in self._unknown_words:
             self._unknown_words |= {status.raw_state}
             notes.append(
                 Note(
-                    f"{self.ref}: the cloud reports the state {status.raw_state!r}, which is not documented. "
-                    "It does not count as terminal; the wait continues until its timeout.",
+                    f"{self.ref}: the cloud reports the undocumented state {status.raw_state!r}. It does not "
+                    "count as terminal; the wait continues until its timeout.",
                     warning=True,
                 )
             )
@@ -113,14 +121,14 @@ class JobWatch:
         return self._ended(status), notes
 
     def _ended(self, status: JobStatus) -> Verdict | None:
-        if status.state in self.terms.target_states:
+        if status.state in self.conditions.target_states:
             return Verdict(Outcome.REACHED, f"{self.ref} is {status.state}", (status.as_dict(),))
         if status.state.terminal:
             return self._verdict(Outcome.FAILED, self._failure(status))
         return None
 
     def sign_of_life(self, now: float, more: str = "") -> list[Note]:
-        """Return a line that reports that the wait continues, if none was logged for long."""
+        """Return a line that reports the state, if nothing was logged for :data:`SIGN_OF_LIFE` seconds."""
         if self.status is None or now - self._reported < SIGN_OF_LIFE:
             return []
         self._reported = now
@@ -128,11 +136,11 @@ class JobWatch:
         return [Note(f"{self.ref} is still {self.status.state}, for about {since}{more}")]
 
     def expired(self, now: float, error: ApiError | None = None) -> Verdict | None:
-        """Return the end of a wait whose deadline has passed.
+        """Return the end of the wait if its deadline has passed.
 
-        :param error: the last error, if the API has returned nothing else since.
+        :param error: the last error, if no request has succeeded since.
         """
-        if self.terms.deadline is None or now < self.terms.deadline:
+        if self.conditions.deadline is None or now < self.conditions.deadline:
             return None
         if self._missing_since is not None and (self.status or self._seen_before):
             state = "is unknown to the cloud"
@@ -150,7 +158,7 @@ class JobWatch:
         first = self._missing_since is None
         since = self._missing_since = now if self._missing_since is None else self._missing_since
         if self.status is None and not self._seen_before:
-            grace = self.terms.not_found_grace
+            grace = self.conditions.not_found_grace
             if now - self._started < grace:
                 text = f"{self.ref} is not known yet; polling again for up to {grace:g} s"
                 return None, [Note(text)] if first else []
@@ -176,7 +184,7 @@ class JobWatch:
         return [Note(f"{self.ref} is known to the cloud again, after {lasted(now - since)}")]
 
     def _age(self, status: JobStatus, before: JobStatus | None) -> list[Note]:
-        """Warn of a job that ended long before the wait began: it may be an earlier one with the same ID."""
+        """Warn if the job ended long before the wait began: it may be an earlier job with the same ID."""
         ended = status.ended_at or status.modified_at or status.started_at or status.submitted_at
         if before is not None or not status.state.terminal or ended is None:
             return []
@@ -194,38 +202,42 @@ class JobWatch:
         ]
 
     def _settle_outcome(self, status: JobStatus) -> tuple[JobStatus, str]:
-        """Decide an end without an outcome by the exit code if it is known, else by the policy.
+        """Decide an end without an outcome by the exit code if it is known, otherwise by the policy.
 
-        Return what to log about that as well: nothing if nothing was assumed.
+        Also return what to log about an assumption; an empty text if nothing was assumed.
         """
         if self.cancelled_by_us and status.state.terminal:
-            why = status.reason or "cancelled by this task"
+            why = status.reason or ""
+            if not why.startswith(CANCELLED_BY_US):
+                why = f"{CANCELLED_BY_US}; {why}" if why else CANCELLED_BY_US
             cancelled = dataclasses.replace(
                 status, state=JobState.CANCELLED, outcome_assumed=False, reason=why
             )
             return cancelled, ""
-        # Of an array that ended without an outcome, a sub-job may have reported that it failed.
+        # If an array ended without an outcome, a sub-job may still have reported a failure.
         if not status.outcome_assumed or status.state is not JobState.SUCCEEDED:
             return status, ""
         if status.exit_code is not None:
             reported = JobState.FAILED if status.exit_code else JobState.SUCCEEDED
             return dataclasses.replace(status, state=reported, outcome_assumed=False), ""
-        fail = self.terms.finished_without_exit_code == "fail"
+        fail = self.conditions.finished_without_exit_code == "fail"
         assumed = JobState.FAILED if fail else JobState.SUCCEEDED
         assumption = (
             ". The cloud reports only that it ended, without an exit code: by finished_without_exit_code="
-            f"{self.terms.finished_without_exit_code!r} it counts as {assumed}."
+            f"{self.conditions.finished_without_exit_code!r} it counts as {assumed}."
         )
         if status.reason:
             assumption += f" The reason: {status.reason}."
-        reason = status.reason or ("no exit code is reported, and the policy is to fail" if fail else None)
+        reason = status.reason or (
+            "no exit code is reported; finished_without_exit_code is 'fail'" if fail else None
+        )
         return dataclasses.replace(status, state=assumed, reason=reason), assumption
 
     def _change(self, before: JobStatus | None, status: JobStatus, now: float) -> str:
         text = f"{self.ref} is {status.state}"
         if before is not None and before.state.terminal and status.state in _RERUN:
             text = f"{self.ref} runs again after {before.raw_state}; it is {status.state}"
-        # An array's word is its parent's, not that of the whole.
+        # An array's raw state is that of its parent, not of the whole.
         if status.raw_state.casefold() != status.state.casefold() and not status.array:
             text += f" ({status.raw_state!r})"
         if before is not None and not before.state.terminal:
@@ -238,9 +250,20 @@ class JobWatch:
             text += f"; sub-jobs: {counts(status.array)}"
         return text
 
+    def _requeues(self, status: JobStatus) -> str:
+        """Return the requeues since the last poll in words; a job may run twice between two polls."""
+        if status.restarts is None:
+            return ""
+        before, self._restarts = self._restarts, status.restarts
+        new = status.restarts - (before or 0)
+        if new <= 0:
+            return ""
+        times = "once" if new == 1 else f"{new} times"
+        return f"; it was requeued {times} " + ("so far" if before is None else "since the last poll")
+
     def _failure(self, status: JobStatus) -> str:
         parts = [f"{self.ref} ended {status.state}"]
-        # An array's word is its parent's, and the reason explains a job that this task cancelled.
+        # An array's raw state is that of its parent; if this task cancelled the job, the reason says so.
         if not status.array and not self.cancelled_by_us:
             parts[0] += f" (the cloud reports {status.raw_state!r})"
         if status.exit_code is not None:
@@ -252,7 +275,7 @@ class JobWatch:
         if status.failed_members:
             failed = (f"{job_id} ({how})" for job_id, how in status.failed_members.items())
             parts.append(f"failed: {', '.join(failed)}")
-        wanted = ", ".join(self.terms.target_states)
+        wanted = ", ".join(self.conditions.target_states)
         return "; ".join(parts) + f"; waited for {wanted}"
 
     def _verdict(self, outcome: Outcome, message: str) -> Verdict:
@@ -261,15 +284,15 @@ class JobWatch:
 
 
 class Patience:
-    """Tolerate transient errors for :data:`OUTAGE_GRACE`; any other error ends the wait."""
+    """Tolerate transient errors for :data:`OUTAGE_GRACE` seconds; end the wait at any other error."""
 
     def __init__(self) -> None:
         self.error: ApiError | None = None
-        """The last error of the current outage; None if the API has responded since."""
+        """The last error of the current outage; None if there is no outage."""
         self._since = 0.0
 
     def failed(self, error: ApiError, now: float) -> tuple[Verdict | None, list[Note]]:
-        """Take in the error of a poll."""
+        """Process the error of a poll."""
         first, self.error = self.error is None, error
         self._since = now if first else self._since
         if error.transient and now - self._since < OUTAGE_GRACE:
@@ -279,7 +302,7 @@ class Patience:
         return Verdict(Outcome.ERROR, f"{error}{outage}", error=error.as_dict()), []
 
     def answered(self, now: float) -> list[Note]:
-        """Take in that the API returned a result."""
+        """Process that the API returned a result."""
         if self.error is None:
             return []
         self.error = None
@@ -296,9 +319,9 @@ class Lateness:
         self._interval = interval
         self._late = False
 
-    def looked(self, late: float) -> list[Note]:
-        """Take in that a poll was ``late`` seconds behind schedule."""
-        if not self._late and late > max(self._interval, LATE):
+    def polled(self, late: float) -> list[Note]:
+        """Process that a poll was ``late`` seconds behind schedule."""
+        if not self._late and late > max(self._interval, LATE_POLL):
             self._late = True
             text = (
                 f"status updates are {late:.0f} s behind: polling the jobs on this connection takes more "
@@ -312,37 +335,37 @@ class Lateness:
 
 
 class JobSetWatch:
-    """Wait for one or many jobs: over if all are in a wanted state, or one can never be."""
+    """Wait for one or many jobs, until all are in a target state or one can no longer reach it."""
 
     def __init__(
-        self, refs: Iterable[JobRef], terms: WaitConditions, started: float, *, seen_before: bool = False
+        self, refs: Iterable[JobRef], conditions: WaitConditions, started: float, *, seen_before: bool = False
     ) -> None:
         self.started = started
-        self._watches = {ref: JobWatch(ref, terms, started, seen_before=seen_before) for ref in refs}
+        self._watches = {ref: JobWatch(ref, conditions, started, seen_before=seen_before) for ref in refs}
         self._reached: dict[JobRef, dict[str, Any]] = {}
         self._patience = Patience()
 
     @property
     def waiting(self) -> list[JobRef]:
-        """The jobs that are not in a wanted state yet."""
+        """The jobs that are not in a target state yet."""
         return [ref for ref in self._watches if ref not in self._reached]
 
     @property
     def settled(self) -> bool:
-        """Return True if another process could continue the wait with its start time alone: the API responds,
+        """Return True if another process can continue the wait knowing only its start time: the API responds,
         and each job was seen in a state that needs no confirmation.
         """
         return self._patience.error is None and all(self._watches[ref].settled for ref in self.waiting)
 
     def cancelled_by_us(self, refs: Iterable[JobRef]) -> None:
-        """Take in that this task cancelled jobs: however they end, they count as CANCELLED."""
+        """Record that this task cancelled jobs: they count as CANCELLED, however they end."""
         for ref in refs:
             self._watches[ref].cancelled_by_us = True
 
     def saw(
         self, statuses: Mapping[JobRef, JobStatus | None], now: float
     ) -> tuple[Verdict | None, list[Note]]:
-        """Take in the result of a poll."""
+        """Process the result of a poll."""
         notes = self._patience.answered(now)
         failed: Verdict | None = None
         for ref, status in statuses.items():
@@ -359,12 +382,14 @@ class JobSetWatch:
             states = Counter(w.status.state.value if w.status else "unseen" for w in self._watches.values())
             notes.append(Note(f"{len(self._watches)} jobs: {counts(states)}"))
         if failed is None and not self.waiting:
-            message = f"{len(self._watches)} jobs are there" if len(self._watches) > 1 else ""
+            message = (
+                f"{len(self._watches)} jobs have reached a target state" if len(self._watches) > 1 else ""
+            )
             return Verdict(Outcome.REACHED, message, self._known()), notes
         return self._over(failed, now), notes
 
-    def failed_to_look(self, error: ApiError, now: float) -> tuple[Verdict | None, list[Note]]:
-        """Take in the error of a poll."""
+    def poll_failed(self, error: ApiError, now: float) -> tuple[Verdict | None, list[Note]]:
+        """Process the error of a poll."""
         verdict, notes = self._patience.failed(error, now)
         verdict = self._over(verdict, now)
         return verdict, [] if verdict else notes

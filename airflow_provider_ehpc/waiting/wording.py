@@ -1,4 +1,4 @@
-"""Durations, counts and names as the task log shows them."""
+"""Format durations, counts and names for the task log."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def lasted(seconds: float) -> str:
 
 
 def counts(numbers: Mapping[str, int]) -> str:
-    """Return how many there are of each state, as ``3 RUNNING, 1 FAILED``."""
+    """Return the number of jobs in each state, as ``3 RUNNING, 1 FAILED``."""
     return ", ".join(f"{number} {state}" for state, number in numbers.items())
 
 
 def some(names: tuple[str, ...]) -> str:
-    """Return the first nodes of a job and the number of the others."""
+    """Return the first four nodes of a job and the number of the others."""
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more nodes" if len(names) > 4 else "")
 
 
 def own_duration(before: JobStatus, status: JobStatus) -> float | None:
-    """Return the seconds that a job ran, by its own times; None if it did not run before or reports none."""
+    """Return the seconds that a job ran by its own times; None if they are missing or it was not RUNNING."""
     begin, end = status.started_at, status.ended_at
     if before.state is not JobState.RUNNING or not status.state.terminal or begin is None or end is None:
         return None

@@ -26,7 +26,7 @@ DAGS = Path(__file__).with_name("dags")
 
 @contextlib.contextmanager
 def _database() -> Iterator[dict[str, str]]:
-    """Run a PostgreSQL where there is one, and tell Airflow of it.
+    """Run PostgreSQL if it is installed, and make Airflow use it.
 
     SQLite serves as well, but under so many writers one of Airflow's processes ends now and then with its
     "database is locked".
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of the moments")
     parser.add_argument("--directory", type=Path, help="where all is kept (default: a temporary directory)")
     arguments = parser.parse_args()
-    # Whoever ends this process ends what it has started.
+    # The end of this process also ends the processes that it has started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.ExitStack() as undo:

@@ -15,9 +15,9 @@ from typing import Any
 SHOWN = 16 * 1024
 """Bytes of a line that the task log shows."""
 _NUMBERED = re.compile(r"(?:stderr \| )?(out|err) (\d+) of the run ")
-_TURN = re.compile(r"--- resumed at .+; up to one turn \(about ([\d.]+) s\) may be repeated ---")
+_CYCLE = re.compile(r"--- resumed at .+; up to one cycle \(about ([\d.]+) s\) may be repeated ---")
 _ANEW = re.compile(
-    r"--- resumed at .+; all that was written behind it may be repeated ---"
+    r"--- resumed at .+; all lines written after it may be repeated ---"
     r"|log of .+: reading starts at its beginning\."
 )
 
@@ -44,10 +44,10 @@ class Part:
     """What one reader wrote, from its mark or the beginning of its try on."""
 
     attempt: int
-    turn: float | None = None
-    """Seconds that may be repeated, as the mark says; None where there is no mark."""
+    cycle: float | None = None
+    """Seconds that may be repeated according to the mark; None without a mark."""
     anew: bool = False
-    """Whether it says that it begins where it must repeat more than a turn."""
+    """True if the mark says that more than a cycle may be repeated."""
     end: float = 0.0
     """When its last line was written, in epoch seconds."""
     last: dict[str, int] = field(default_factory=dict)
@@ -83,15 +83,15 @@ def judge(
 ) -> Findings:
     """Compare the records of each try, in order, with what the job wrote.
 
-    :param slack: seconds by which what is repeated may be longer than the turn that the mark tells.
+    :param slack: seconds by which the repeated lines may span more than the cycle that the mark names.
     """
     judging = _Judging({"out": shown(stdout), "err": shown(stderr, "stderr | ")}, slack)
     for attempt, records in enumerate(tries, 1):
         judging.part = Part(attempt)
         for record in records:
             for line in str(record.get("event", "")).split("\n"):
-                if (turn := _TURN.match(line)) or _ANEW.match(line):
-                    judging.part = Part(attempt, float(turn[1]) if turn else 0.0, anew=not turn)
+                if (cycle := _CYCLE.match(line)) or _ANEW.match(line):
+                    judging.part = Part(attempt, float(cycle[1]) if cycle else 0.0, anew=not cycle)
                     judging.findings.resumed += 1
                 elif found := _NUMBERED.match(line):
                     judging.take(found[1], int(found[2]), line, _time(record))
@@ -143,18 +143,18 @@ class _Judging:
 def _repeated(findings: Findings, part: Part, where: str, before: tuple[Part, float], slack: float) -> None:
     """Judge a line that comes again.
 
-    How long before the end of its part it was written tells whether that was in the last turn. The time
-    between the parts does not count: nobody wrote then.
+    It may be repeated if it was written in the last cycle of its part. The time between the parts does not
+    count, because nothing was written then.
     """
     first, at = before
     ago = first.end - at
-    if part is first or part.turn is None:
+    if part is first or part.cycle is None:
         findings.repeated_outside.append(f"{where}, behind no mark")
     elif part.anew:
         findings.repeated_anew += 1
-    elif ago > part.turn + slack:
+    elif ago > part.cycle + slack:
         findings.repeated_outside.append(
-            f"{where}, written {ago:.1f} s before the end of its part, where the mark tells {part.turn:g} s"
+            f"{where}, written {ago:.1f} s before the end of its part, but the mark names {part.cycle:g} s"
         )
     else:
         findings.repeated_marked += 1

@@ -1,4 +1,4 @@
-"""A job whose every line can be told from all others: ``python job.py SEED SECONDS [FILE]``.
+"""A job whose every line can be checked from all others: ``python job.py SEED SECONDS [FILE]``.
 
 It writes to both streams in bursts and with pauses, cut wherever it happens to be, in the middle of a
 character too: lines of some bytes and of some ten thousand, Chinese, emoji, CRLF. The standard output ends

@@ -165,8 +165,8 @@ class Crashes(Streams):
     def _wait_for_triggerer(self, since: float) -> None:
         """Wait for the first heartbeat of a triggerer that was started."""
         while not self._stopping.is_set():
-            told = self._patiently(lambda: self.airflow.get("/monitor/health"))["triggerer"]
-            beat = told.get("latest_triggerer_heartbeat")
+            reported = self._patiently(lambda: self.airflow.get("/monitor/health"))["triggerer"]
+            beat = reported.get("latest_triggerer_heartbeat")
             if beat and datetime.fromisoformat(beat).timestamp() > since:
                 return
             time.sleep(0.5)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 JOB = Path(__file__).with_name("job.py")
 SLACK = 5.0
-"""Seconds that a turn may be longer than told: three until its lines have arrived, and the machine's."""
+"""Seconds that a turn may be longer than reported: three until its lines have arrived, and the machine's."""
 LONGEST = 420.0
 """Seconds after which a stream is given up that nobody has hit meanwhile."""
 
@@ -48,7 +48,7 @@ class Stream:
 
 
 class Moments:
-    """So many moments to kill at, whoever takes them."""
+    """The moments at which to kill, for all streams together."""
 
     def __init__(self, count: int) -> None:
         self._left = count
@@ -167,13 +167,13 @@ class Streams:
         )
 
     def _logs_of(self, stream: Stream) -> str:
-        """Return where the logs lie, and what of them tells the story: not all of the job's lines."""
+        """Return the paths of the logs and their relevant lines, without most of the job's."""
         folder = self.airflow.home / "logs" / f"dag_id={stream.dag_id}" / f"run_id={stream.run_id}"
-        told = [f"logs in {folder}"]
+        reported = [f"logs in {folder}"]
         for number in range(1, self._task(stream)["try_number"] + 1):
-            told.append(f"try {number}:")
-            told += [f"  {line}" for line in _shortened(self._records(stream, number))]
-        return "\n".join(told)
+            reported.append(f"try {number}:")
+            reported += [f"  {line}" for line in _shortened(self._records(stream, number))]
+        return "\n".join(reported)
 
     def _complain(self, text: str) -> None:
         say(text)

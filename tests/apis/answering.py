@@ -1,4 +1,4 @@
-"""Runs a flow against a function that answers its requests, as a hook would against a cloud."""
+"""Run flows against a function in place of a cloud."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def sample(name: str) -> Any:
-    """Return a documented answer."""
+    """Return a documented response."""
     return json.loads((SAMPLES / name).read_text())
 
 
-def response(told: Any, status: int = 200, **headers: str) -> ApiResponse:
-    """Return an answer whose body is ``told`` as JSON."""
-    return ApiResponse(status, {"content-type": "application/json", **headers}, json.dumps(told).encode())
+def response(body: Any, status: int = 200, **headers: str) -> ApiResponse:
+    """Return a response with a JSON body."""
+    return ApiResponse(status, {"content-type": "application/json", **headers}, json.dumps(body).encode())
 
 
 @dataclass
 class Answering:
-    """Answers every request by ``answer`` and keeps the requests."""
+    """A cloud that responds to each request with the result of ``respond`` and records the requests."""
 
-    answer: Callable[[ApiRequest], Any]
+    respond: Callable[[ApiRequest], Any]
     requests: list[ApiRequest] = field(default_factory=list)
 
     def run(self, flow: Generator[Any, Any, Any]) -> Any:
         def take(call: ApiCall[Any]) -> Any:
             self.requests.append(call.request)
-            return call.read(response(self.answer(call.request)))
+            return call.read(response(self.respond(call.request)))
 
         return run_flow(flow, take)

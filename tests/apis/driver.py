@@ -1,4 +1,4 @@
-"""Runs flows to their ends without a network, as a hook does over one."""
+"""Run flows without a network."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from airflow_provider_ehpc.apis.job import PartialResult
 
 def run_flow(
     flow: Generator[Any, Any, Any],
-    answer: Callable[[ApiCall[Any]], Any],
-    told: Callable[[PartialResult], None] = lambda step: None,
-    together: Callable[[int], None] = lambda flows: None,
+    run_call: Callable[[ApiCall[Any]], Any],
+    on_partial: Callable[[PartialResult], None] = lambda step: None,
+    on_together: Callable[[int], None] = lambda flows: None,
 ) -> Any:
-    """Run a flow and return its result; of flows that go together, the last comes first.
+    """Run a flow and return its result. Concurrent flows are run in reverse order.
 
-    :param answer: gives a call's result, or raises its error.
-    :param told: is given what the flow tells on its way.
-    :param together: is given how many flows go together.
+    :param run_call: returns a call's result, or raises its error.
+    :param on_partial: called with each partial result.
+    :param on_together: called with the number of flows in each group of concurrent flows.
     """
 
     def take(step: Any) -> Any:
         if isinstance(step, PartialResult):
-            return told(step)
+            return on_partial(step)
         if isinstance(step, Together):
-            together(len(step.flows))
-            return [run_flow(part, answer, told, together) for part in reversed(step.flows)][::-1]
-        return answer(step)
+            on_together(len(step.flows))
+            return [run_flow(part, run_call, on_partial, on_together) for part in reversed(step.flows)][::-1]
+        return run_call(step)
 
     try:
         step = next(flow)

@@ -1,4 +1,4 @@
-"""Every call of every API, with a response as its documentation shows it."""
+"""Every call of every API, with the response in its documentation."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ CALLS: dict[Callable[..., Any], tuple[ApiCall[Any], Any]] = {
     hpc.stop_jobs: (hpc.stop_jobs("jn1a", "ehpc-1", ["hpcjob-1"]), _qingcloud("stop_jobs")),
     operations.list_operations: (operations.list_operations("jn1a"), _qingcloud("operation")),
 }
-"""By the function that makes the call."""
+"""Each call with its response, by the function that returns the call."""
 
 
 def modules() -> Iterator[ModuleType]:
@@ -199,7 +199,7 @@ def functions_that_make_calls() -> set[Callable[..., Any]]:
 
 
 def sample_of(call: ApiCall[Any]) -> Any:
-    """Return a copy of the documented response to a call."""
+    """Return a copy of a call's documented response."""
     return copy.deepcopy(_SAMPLES[_key(call)])
 
 
@@ -211,6 +211,6 @@ _SAMPLES = {_key(call): sample for call, sample in CALLS.values()}
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Return a short name of a call, for a test's id."""
+    """Return a short name of a call for a test's ID."""
     module = function.__module__.rpartition(".")[2].removesuffix("_calls")
     return f"{module}.{function.__name__}"

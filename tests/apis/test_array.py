@@ -1,4 +1,4 @@
-"""An array from its sub-jobs: the whole is over last, and its failure names those to blame."""
+"""The status of an array: it ends last, and its failure names the sub-jobs that failed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parent(state: str) -> JobStatus:
 
 @pytest.mark.parametrize("unfinished", ["RUNNING", "QUEUED", "PENDING", "SUSPENDED", "UNKNOWN", "CANCELLING"])
 @pytest.mark.parametrize("size", [0, 2, 5])
-def test_no_array_is_over_before_its_parent(unfinished: str, size: int) -> None:
+def test_no_array_ends_before_its_parent(unfinished: str, size: int) -> None:
     whole = with_members(parent(unfinished), members(i1="SUCCEEDED", i2="FAILED"), size)
     assert not whole.state.terminal
     assert whole.failed_members == {}
@@ -43,7 +43,7 @@ def test_the_worst_end_counts(own: str, states: dict[str, str], state: str) -> N
 
 
 def test_the_failed_are_named_in_order_and_before_the_cancelled() -> None:
-    """The first one's log is shown: one that was cancelled in its queue has none."""
+    """The log of the first one is shown, and a sub-job that was cancelled in its queue has no log."""
     whole = with_members(parent("FAILED"), members(i10="FAILED", i1="CANCELLED", i2="FAILED", i3="SUCCEEDED"))
     assert list(whole.failed_members) == ["7_2", "7_10", "7_1"]
 
@@ -54,26 +54,26 @@ def test_ten_are_named_however_many_failed() -> None:
     assert whole.array == {"FAILED": 5000}
 
 
-def test_an_end_of_a_sub_job_that_may_not_be_final_is_that_of_the_array() -> None:
+def test_an_array_may_run_again_if_a_sub_job_may() -> None:
     lost = {"7_1": JobStatus("7_1", JobState.FAILED, "NODE_FAIL", may_rerun=True)}
     assert with_members(parent("FAILED"), lost | members(i2="SUCCEEDED")).may_rerun
 
 
 @pytest.mark.parametrize("job_id", ["7_4294967294", "7_[1-999999999]", "7_x"])
 def test_a_sub_job_without_readable_indexes_counts(job_id: str) -> None:
-    """One range of an ID must not take gigabytes either."""
+    """A large range in an ID must not take gigabytes."""
     odd = {job_id: JobStatus(job_id, JobState.RUNNING, "Running")}
     assert with_members(parent("SUCCEEDED"), odd | members(i1="SUCCEEDED")).state is JobState.RUNNING
 
 
-def test_sub_jobs_that_wait_together_count_each() -> None:
+def test_each_sub_job_that_waits_in_one_entry_counts() -> None:
     waiting = {"7_[3-6%2]": JobStatus("7_[3-6%2]", JobState.QUEUED, "Pending")}
     whole = with_members(parent("QUEUED"), waiting | members(i1="SUCCEEDED"), 5)
     assert whole.array == {"QUEUED": 4, "SUCCEEDED": 1}
 
 
-def test_a_hostile_number_of_waiting_sub_jobs_is_not_written_out() -> None:
-    """A list of a billion indexes would end the triggerer."""
+def test_a_hostile_number_of_waiting_sub_jobs_is_not_expanded() -> None:
+    """A list of a billion indexes would crash the triggerer."""
     waiting = {"7_[0-999999998]": JobStatus("7_[0-999999998]", JobState.QUEUED, "Pending")}
     whole = with_members(parent("RUNNING"), waiting | members(i1="SUCCEEDED"))
     assert whole.array == {"QUEUED": 1, "SUCCEEDED": 1}

@@ -1,4 +1,4 @@
-"""Every loop over pages ends, whatever the server answers."""
+"""Every loop over pages ends, with any responses of the server."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ PAGES = st.lists(st.integers(0, 30).map(str), max_size=SIZE + 3)
 
 
 class Server:
-    """A server that returns arbitrary pages, and some page again and again after the last of them.
+    """A server that returns arbitrary pages, and then never ends the list by itself.
 
-    :param pages: rows and total of its first pages.
-    :param after: how it goes on: with the last page, with an empty one, or with rows nobody has seen.
+    :param pages: rows and totals of the first pages.
+    :param after: later pages: ``last`` repeats the last page, ``empty`` has no rows, ``fresh`` and
+        ``growing`` have new rows.
     """
 
     def __init__(self, pages: list[tuple[list[str], int | None]], after: str, total: int | None) -> None:
@@ -38,7 +39,7 @@ class Server:
         self.requests = 0
         self._fresh = count()
 
-    def ask(self, number: int) -> Generator[Any, Any, tuple[list[str], int | None]]:
+    def read_page(self, number: int) -> Generator[Any, Any, tuple[list[str], int | None]]:
         self.requests += 1
         if number <= len(self.pages):
             return self.pages[number - 1]
@@ -51,7 +52,7 @@ class Server:
 
     @property
     def bound(self) -> int:
-        """Return the number of requests that one pass may cost."""
+        """The maximum number of requests in one pass."""
         fresh = self.after in ("fresh", "growing")
         if not fresh:
             return len(self.pages) + 3
@@ -66,9 +67,9 @@ servers = st.builds(
     st.one_of(st.none(), st.integers(-3, 10**5)),
 )
 readers: list[tuple[Callable[[Server], Generator[Any, Any, Any]], int]] = [
-    (lambda server: one_pass(server.ask, str, SIZE), 1),
-    (lambda server: all_pages(server.ask, str, SIZE), 3),
-    (lambda server: newest_pages(server.ask, str, SIZE, lambda row: True), 1),
+    (lambda server: one_pass(server.read_page, str, SIZE), 1),
+    (lambda server: all_pages(server.read_page, str, SIZE), 3),
+    (lambda server: newest_pages(server.read_page, str, SIZE, lambda row: True), 1),
 ]
 
 
@@ -92,11 +93,11 @@ def test_every_list_ends(
 @given(server=servers, jobs=st.integers(1, 40))
 @settings(max_examples=150, deadline=None)
 def test_the_search_for_jobs_in_a_list_ends(server: Server, jobs: int) -> None:
-    """It costs no more than single requests would, which are sent then."""
+    """It takes no more requests than requesting each job, which happens after it."""
     server.requests = single = 0
 
-    def ask(number: int) -> Generator[Any, Any, JobsPage]:
-        rows, total = yield from server.ask(number + 1)
+    def read_page(number: int) -> Generator[Any, Any, JobsPage]:
+        rows, total = yield from server.read_page(number + 1)
         statuses = {JobRef(row): JobStatus(row, JobState.RUNNING, "R") for row in rows}
         return JobsPage(statuses, len(rows), total)
 
@@ -107,7 +108,8 @@ def test_the_search_for_jobs_in_a_list_ends(server: Server, jobs: int) -> None:
         yield
 
     refs = [JobRef(str(number)) for number in range(jobs)]
-    found = run_flow(statuses_by_page_or_job(refs, lambda ref: [JobsList(ask, SIZE)], one), lambda call: None)
+    lists = [JobsList(read_page, SIZE)]
+    found = run_flow(statuses_by_page_or_job(refs, lambda ref: lists, one), lambda call: None)
     assert found.keys() == set(refs)
     assert single <= jobs
     assert server.requests <= min(max(1, server.bound) + 4, 2 * jobs * SIZE)
@@ -117,7 +119,7 @@ def test_the_search_for_jobs_in_a_list_ends(server: Server, jobs: int) -> None:
 def test_a_total_that_is_too_small_hides_no_rows(total: int) -> None:
     rows = [str(number) for number in range(2 * SIZE + 2)]
     server = Server([(rows[at : at + SIZE], total) for at in range(0, len(rows), SIZE)], "empty", total)
-    assert set(run_flow(one_pass(server.ask, str, SIZE), lambda call: None)) == set(rows)
+    assert set(run_flow(one_pass(server.read_page, str, SIZE), lambda call: None)) == set(rows)
     assert server.requests == 3
 
 
@@ -137,7 +139,7 @@ ROWS = [
 
 
 def ehpc(total: Any) -> Callable[[ApiRequest], Any]:
-    def answer(request: ApiRequest) -> Any:
+    def respond(request: ApiRequest) -> Any:
         if request.headers["x-acs-action"] == "GetJob":
             return {
                 "RequestId": "R",
@@ -145,12 +147,12 @@ def ehpc(total: Any) -> Callable[[ApiRequest], Any]:
             }
         return {"RequestId": "R", "TotalCount": total, "PageNumber": 1, "PageSize": 50, "Jobs": ROWS}
 
-    return answer
+    return respond
 
 
 @pytest.mark.parametrize("total", [None, 0, 50, 10**6, "10000000000000"])
 def test_the_sub_jobs_of_an_array(total: Any) -> None:
-    """A wrong total once cost 604 requests in half a minute."""
+    """A wrong total once caused 604 requests in half a minute."""
     cloud = Answering(ehpc(total))
     status = cloud.run(EhpcApi().job_status(JobRef("12[]", "ehpc-hz-1")))
     assert status.array == {"RUNNING": 50}
@@ -158,48 +160,48 @@ def test_the_sub_jobs_of_an_array(total: Any) -> None:
 
 
 @pytest.mark.parametrize("total", [None, 10**6])
-def test_the_list_behind_a_job_that_the_scheduler_forgot(total: Any) -> None:
-    def answer(request: ApiRequest) -> Any:
+def test_the_search_for_a_job_that_the_scheduler_forgot(total: Any) -> None:
+    def respond(request: ApiRequest) -> Any:
         jobs = [{"Id": str(n), "State": "finished"} for n in range(100)]
         if request.headers["x-acs-action"] == "DescribeJob":
             return {"RequestId": "R", "Message": {"JobInfo": "{}"}}
         return {"RequestId": "R", "TotalCount": total, "Jobs": {"JobInfo": jobs}}
 
-    cloud = Answering(answer)
-    with pytest.raises(NotFound, match="does not know job 4711"):
+    cloud = Answering(respond)
+    with pytest.raises(NotFound, match="unknown job 4711"):
         cloud.run(EhpcClassicApi().job_status(JobRef("4711", "ehpc-hz-1")))
     assert len(cloud.requests) <= 1 + 4
 
 
 @pytest.mark.parametrize("total", [None, 10**6])
 def test_the_list_of_serverless_jobs(total: Any) -> None:
-    def answer(request: ApiRequest) -> Any:
+    def respond(request: ApiRequest) -> Any:
         if request.headers["x-acs-action"] != "ListServerlessJobs":
             return {"RequestId": "R"}
         jobs = [{"JobId": str(n), "State": "Running"} for n in range(100)]
         return {"RequestId": "R", "TotalCount": total, "Jobs": jobs}
 
-    cloud = Answering(answer)
+    cloud = Answering(respond)
     refs = [JobRef(str(n), "ehpc-hz-1") for n in range(100)]
     found = cloud.run(EhpcServerlessApi().job_statuses(refs))
     assert all(status and status.state is JobState.RUNNING for status in found.values())
     assert len(cloud.requests) <= 3
 
 
-def test_the_operations_of_a_second_that_never_ends() -> None:
-    def answer(request: ApiRequest) -> Any:
+def test_an_endless_list_of_the_operations_of_one_second() -> None:
+    def respond(request: ApiRequest) -> Any:
         logs = [
             {"RequestId": f"R{n}", "Time": "2024-08-22 14:21:54", "Action": "a", "Status": "Finished"}
             for n in range(100)
         ]
         return {"RequestId": "R", "TotalCount": 10**9, "Logs": logs}
 
-    cloud = Answering(answer)
+    cloud = Answering(respond)
     missing = {"RequestId": "X", "Time": "2024-08-22 14:21:54", "Action": "a", "Status": "Finished"}
     first = Answering(lambda request: {"RequestId": "R", "TotalCount": 1, "Logs": [missing]})
     served = iter([first, *[cloud] * 100])
 
-    both = Answering(lambda request: next(served).answer(request))
-    with pytest.raises(ApiError, match="neither Beijing's nor universal time"):
+    both = Answering(lambda request: next(served).respond(request))
+    with pytest.raises(ApiError, match="neither Beijing time nor UTC"):
         both.run(EhpcOperations("cn-hangzhou").page(1724307700, 1724307800, 0))
     assert len(both.requests) <= 1 + 2 * 3

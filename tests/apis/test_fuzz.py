@@ -1,4 +1,4 @@
-"""Whatever a server sends, reading it ends in a typed response or in an ApiError."""
+"""Reading any response returns a typed response or raises an ApiError."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RAW = {
     "@deeper@": '{"a":' * 3000 + "1" + "}" * 3000,
     "@twice@": '{"Id": "1", "Id": 2, "Id": null}',
 }
-"""What Python's json does not write, by the text that stands for it."""
+"""JSON that Python's json does not write, by the placeholder for it."""
 VALUES: list[Any] = [
     *RAW,
     *(None, "", " ", "x", True, False, 0, -1, 1.5, -0.0, 2**63, [], {}, [None], [[]], [{}], {"": None}),
@@ -57,7 +57,7 @@ HEADERS = st.dictionaries(
 
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Return the places of all values within a JSON value."""
+    """Return the paths of all values in a JSON value."""
     yield place
     for key, item in (
         value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -124,7 +124,7 @@ def check(value: Any, depth: int = 0) -> None:
 
 
 def check_error(error: ApiError) -> None:
-    """Assert that an error is one that was thought of, and can be sent."""
+    """Assert that an error is not caused by a bug, and can be sent."""
     assert "cannot be read" not in error.message, error.__cause__
     check(error.as_dict())
     assert error.retry_after is None or 0 <= error.retry_after <= 86400
@@ -134,29 +134,29 @@ def check_error(error: ApiError) -> None:
 def read(call: ApiCall[Any], response: ApiResponse) -> Any:
     """Read a response; return None for a clean ApiError."""
     try:
-        answer = call.read(response)
+        result = call.read(response)
     except ApiError as error:
         check_error(error)
         return None
-    check(answer)
-    return answer
+    check(result)
+    return result
 
 
 def test_no_call_is_missing() -> None:
-    """A call that is not in the table is not tried below."""
+    """A call that is not in the table is not tested below."""
     assert set(CALLS) == functions_that_make_calls()
 
 
 @pytest.mark.parametrize("function", CALLS, ids=name_of)
 def test_the_documented_response_is_read(function: Callable[..., Any]) -> None:
-    """Of a sample that is refused as it is, no mutation tries anything."""
+    """Mutations of a sample that is rejected anyway would test nothing."""
     call, sample = CALLS[function]
     assert call.read(ApiResponse(200, {"x-subject-token": "t"}, json.dumps(sample).encode()))
 
 
 @pytest.mark.parametrize("function", CALLS, ids=name_of)
 def test_odd_values(function: Callable[..., Any]) -> None:
-    """One number too long ended the process of all triggers."""
+    """One number that was too long once crashed the triggerer."""
     call, sample = CALLS[function]
 
     @settings(max_examples=60, suppress_health_check=list(HealthCheck))
@@ -169,7 +169,7 @@ def test_odd_values(function: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("function", CALLS, ids=name_of)
 def test_torn_bytes(function: Callable[..., Any]) -> None:
-    """A connection that breaks, a proxy's page, a server that crashed while it wrote."""
+    """A connection may break, a proxy may send its own page, or a server may crash while it writes."""
     call, sample = CALLS[function]
 
     @settings(max_examples=30, suppress_health_check=list(HealthCheck))
@@ -218,14 +218,14 @@ FLOWS["audit-qingcloud"] = lambda: QingCloudOperations("jn1a").page(1, 2, 0)
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_logic_of_several_calls(name: str) -> None:
-    """What reading lets pass must not break what is done with it."""
+    """A response that can be read must not break the logic that uses it."""
 
     @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def run(data: st.DataObject) -> None:
         calls = 0
 
-        def answer(call: ApiCall[Any]) -> Any:
+        def run_call(call: ApiCall[Any]) -> Any:
             nonlocal calls
             calls += 1
             if calls > 20:
@@ -233,7 +233,7 @@ def test_logic_of_several_calls(name: str) -> None:
             return call.read(ApiResponse(200, {}, data.draw(mutated(sample_of(call)))))
 
         try:
-            result = run_flow(FLOWS[name](), answer)
+            result = run_flow(FLOWS[name](), run_call)
         except ApiError as error:
             check_error(error)
         else:
@@ -243,7 +243,7 @@ def test_logic_of_several_calls(name: str) -> None:
 
 
 def check_result(result: Any) -> None:
-    """Assert that what logic returned can be sent and saved."""
+    """Assert that the result of a flow can be sent and saved."""
     if isinstance(result, dict):
         for item in result.values():
             check_result(item)

@@ -1,4 +1,4 @@
-"""Headers that say when."""
+"""Headers about time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _NONSENSE = [
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    """A pause of 31 years is none that a wait survives."""
+    """A wait must not pause for 31 years."""
     assert retry_after(headers) == seconds
 
 
@@ -55,7 +55,7 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     ],
 )
 def test_clock_skew(date: str, skew: float) -> None:
-    """A date without a zone cannot be compared: instead of the refused signature came a TypeError."""
+    """A date without a zone once raised a TypeError, in place of the error for the signature."""
     assert clock_skew({"date": date}, _NOW) == skew
     assert clock_skew({}, _NOW) == 0
 

@@ -1,4 +1,4 @@
-"""JSON that other machines wrote."""
+"""JSON from other machines."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ from airflow_provider_ehpc.apis.response import parse_json
         (b'{"a": 1, "a": 2}', {"a": 2}),
     ],
 )
-def test_what_cannot_be_saved_is_replaced(text: bytes | str, value: Any) -> None:
-    """One such text ends the triggerer, or a task whose XCom PostgreSQL refuses."""
+def test_values_that_cannot_be_saved_are_replaced(text: bytes | str, value: Any) -> None:
+    """Such a text crashes the triggerer, or fails a task because PostgreSQL rejects its XCom."""
     assert parse_json(text) == value
 
 
 def test_nul_in_a_log_stays() -> None:
-    """Offsets count the bytes of the file: a NUL that becomes three bytes would move all that follows."""
+    """Offsets count the file's bytes. If a NUL became three bytes, all later offsets would be wrong."""
     text = rb'{"log": "a\u0000\ud800", "\u0000": {"log": "\u0000", "id": "\u0000"}}'
     value = {"log": "a\0\ufffd", "\ufffd": {"log": "\0", "id": "\ufffd"}}
     assert parse_json(text, frozenset({"log"})) == value
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"<html>", b"{'a': 1}", b"[" * 100_000, b'"' + rb"\"" * 100_000])
-def test_what_is_not_json(text: bytes) -> None:
+def test_text_that_is_not_json(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"line|char"):
         parse_json(text)
 
 
 def levels(value: Any) -> int:
-    """Return how deeply a value is nested."""
+    """Return the number of nested levels in a value."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     return 0 if parts is None else 1 + max(map(levels, parts), default=0)
 
 
 @pytest.mark.parametrize("depth", [60, 500, 3000, 100_000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"]": "}\\"", "b":', "}]")])
-def test_only_what_is_nested_too_deeply_is_lost(depth: int, opening: str, closing: str) -> None:
+def test_only_values_that_are_nested_too_deeply_are_lost(depth: int, opening: str, closing: str) -> None:
     """Such a row must not end the waits for all other jobs of the list."""
     deep = opening * depth + "1" + closing * depth
     value = parse_json(f'[{{"Id": "1", "Variables": {deep}}}, {{"Id": "2", "Text": "{"[" * 200}"}}]')
@@ -70,7 +70,7 @@ def test_only_what_is_nested_too_deeply_is_lost(depth: int, opening: str, closin
     assert levels(value) <= 51
 
 
-def test_hostile_texts_take_no_time() -> None:
+def test_hostile_texts_are_parsed_fast() -> None:
     started = time.monotonic()
     for text in ("[" * 10**6, '"' + "\\" * 10**6, '["' * 10**5 + "[" * 2000, "{" * 2000 + '"\\' * 10**5):
         with pytest.raises(ValueError, match=r"line"):
@@ -86,7 +86,7 @@ _JSON = st.recursive(
 
 @given(_JSON, st.booleans())
 def test_nothing_else_changes(value: Any, ascii_only: bool) -> None:
-    """The audit promises records as they arrived."""
+    """The audit promises unchanged records."""
     text = json.dumps(value, ensure_ascii=ascii_only)
     if r"\u0000" not in text and "Infinity" not in text:
         assert parse_json(text.encode()) == value

@@ -1,4 +1,4 @@
-"""Reading a list's pages while its rows move: what is on it all the time must not be missed."""
+"""Reading a list's pages while its rows move: a row that stays on the list must not be missed."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ class List:
     def __init__(self, rows: list[str], move: Callable[[list[str]], None] = lambda rows: None) -> None:
         self.rows = rows
         self.move = move
-        self.tells_total = True
+        self.has_total = True
         self.pages = 0
 
-    def ask(self, number: int) -> Generator[Any, Any, tuple[list[str], int | None]]:
+    def read_page(self, number: int) -> Generator[Any, Any, tuple[list[str], int | None]]:
         if self.pages:
             self.move(self.rows)
         self.pages += 1
         page = self.rows[(number - 1) * SIZE : number * SIZE]
-        return page, len(self.rows) if self.tells_total else None
+        return page, len(self.rows) if self.has_total else None
         yield
 
     def read(self) -> list[str]:
-        return list(result(all_pages(self.ask, str, SIZE)))
+        return list(result(all_pages(self.read_page, str, SIZE)))
 
     def read_newest(self, since: str) -> list[str]:
-        return list(result(newest_pages(self.ask, str, SIZE, lambda row: row >= since)))
+        return list(result(newest_pages(self.read_page, str, SIZE, lambda row: row >= since)))
 
 
 def result(flow: Generator[Any, Any, Any]) -> Any:
@@ -60,18 +60,18 @@ def rows(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [0, 1, SIZE - 1, SIZE, SIZE + 1, 3 * SIZE, 3 * SIZE + 2])
-@pytest.mark.parametrize("tells_total", [True, False])
-def test_a_list_at_rest_is_read_once(count: int, tells_total: bool) -> None:
+@pytest.mark.parametrize("has_total", [True, False])
+def test_a_list_that_does_not_change_is_read_once(count: int, has_total: bool) -> None:
     jobs = List(rows(count))
-    jobs.tells_total = tells_total
+    jobs.has_total = has_total
     assert jobs.read() == rows(count)
-    if tells_total:
+    if has_total:
         assert jobs.pages == max(1, -(-count // SIZE))
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_what_stays_on_the_list_is_found_whatever_leaves_it(seed: int) -> None:
-    """A row that leaves moves the next page's first to a page that was read."""
+def test_rows_that_stay_on_the_list_are_found_while_others_leave_it(seed: int) -> None:
+    """If a row leaves the list, the first row of the next page moves to a page that was already read."""
     chance = random.Random(seed)
     leaving = chance.sample(rows(23), 2)
 
@@ -84,20 +84,20 @@ def test_what_stays_on_the_list_is_found_whatever_leaves_it(seed: int) -> None:
     assert set(jobs.rows) <= set(found)
 
 
-def test_a_list_that_never_rests_ends_all_the_same() -> None:
-    """The next look, which begins before the end of this one, finds what is missing."""
+def test_reading_a_list_that_always_changes_ends() -> None:
+    """The next reading, which begins before the end of this one, finds the missing rows."""
     jobs = List(rows(40), lambda now: now.append(now.pop(0)))
     assert len(jobs.read()) > 30
     assert jobs.pages == 3 * 8
 
 
-def test_the_newest_are_read_down_to_the_moment_that_is_asked_for() -> None:
+def test_the_newest_rows_are_read_back_to_the_given_time() -> None:
     jobs = List(rows(50)[::-1])
     assert jobs.read_newest("0038") == rows(50)[:34:-1]
     assert jobs.pages == 3
 
 
-def test_rows_that_come_while_the_newest_are_read_push_none_out_of_sight() -> None:
+def test_new_rows_while_the_newest_are_read_hide_no_others() -> None:
     jobs = List(rows(50)[::-1], lambda now: now.insert(0, f"{len(now):04}"))
     assert set(rows(50)[38:]) <= set(jobs.read_newest("0038"))
 
@@ -107,7 +107,7 @@ def submitted(at: datetime | None) -> JobStatus:
 
 
 def test_a_time_without_a_zone_may_be_any_zones() -> None:
-    """Taken for UTC, a time of the Americas would count as older than it is, and its job as known."""
+    """As UTC, a time in the Americas would seem older than it is, and its job would count as known."""
     moment = datetime(2026, 5, 1, 12, tzinfo=UTC)
     assert submitted_since(submitted(moment), moment)
     assert not submitted_since(submitted(moment - timedelta(seconds=1)), moment)
@@ -118,8 +118,8 @@ def test_a_time_without_a_zone_may_be_any_zones() -> None:
     assert latest_submission(submitted(None)) is None
 
 
-def test_a_zone_that_is_a_guess_counts_as_none() -> None:
-    """An event watcher would else lose the jobs of a cluster whose clocks are in another zone."""
+def test_a_guessed_zone_is_ignored() -> None:
+    """Otherwise an event watcher would lose the jobs of a cluster with clocks in another zone."""
     naive = datetime(2026, 5, 1, 12)  # noqa: DTZ001
     local = in_zone(submitted(naive), BEIJING, assumed=True)
     assert latest_submission(local) == latest_submission(submitted(naive))
@@ -135,7 +135,7 @@ def test_a_zone_that_is_a_guess_counts_as_none() -> None:
         (NOON, NOON + timedelta(seconds=1), False),
         (NOON, NOON - timedelta(hours=1), False),
         (NOON, NOON + timedelta(hours=8), True),
-        # The same start by two operations, of which one reports it in a zone that is a wrong guess.
+        # The same start from two operations, one of them with a wrongly guessed zone.
         (NOON, NOON.replace(tzinfo=BEIJING), False),
         (NOON.replace(tzinfo=BEIJING), NOON, False),
         (NOON.replace(tzinfo=BEIJING), NOON + timedelta(seconds=100), True),

@@ -40,7 +40,7 @@ ODD: list[Any] = [
 
 
 def models() -> dict[str, type[ResponseModel]]:
-    """Return every model of a response."""
+    """Return all response models."""
     list(modules())
 
     def below(model: type[ResponseModel]) -> Iterator[type[ResponseModel]]:
@@ -56,7 +56,7 @@ def models() -> dict[str, type[ResponseModel]]:
 
 
 def sent_name(name: str, field: FieldInfo) -> str:
-    """Return the name by which a response has a field."""
+    """Return the name of a field in a response."""
     alias = field.validation_alias
     return alias if isinstance(alias, str) else alias.choices[0] if alias else name  # type: ignore[union-attr]
 
@@ -66,7 +66,7 @@ MODELS = models()
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_an_odd_value_is_an_absent_one(model: type[ResponseModel]) -> None:
-    """One field that nobody reads was another thing than documented, and every wait on the cluster ended."""
+    """An unused field once had an undocumented type, and every wait on the cluster ended."""
     default = model()
     for name, field in model.model_fields.items():
         alias = sent_name(name, field)
@@ -104,7 +104,7 @@ class Row(PascalResponseModel):
     ],
 )
 def test_numbers(sent: Any, number: int | None) -> None:
-    """A number of more than 64 bits in an event ends the triggerer: msgpack has none."""
+    """A number of more than 64 bits in an event crashes the triggerer: msgpack cannot hold it."""
     assert Row.model_validate({"Count": sent}).count == number
 
 
@@ -123,8 +123,8 @@ def test_numbers(sent: Any, number: int | None) -> None:
         *(0, "0", "", None, True, [], {}, "-0", "1" * 41),
     ],
 )
-def test_times_that_are_none(sent: Any) -> None:
-    """Both ends of what a datetime holds raise OverflowError when they are compared with another zone."""
+def test_invalid_times_are_none(sent: Any) -> None:
+    """The smallest and largest datetimes raise OverflowError when they are converted to another zone."""
     assert Row.model_validate({"At": sent}).at is None
 
 
@@ -132,7 +132,7 @@ def test_times_that_are_none(sent: Any) -> None:
     "name", ["raw_state", "name", "user", "queue", "reason", "stdout_path", "stderr_path"]
 )
 def test_a_status_can_be_sent(name: str) -> None:
-    """An event with half a surrogate pair ends the triggerer, whoever made the status."""
+    """An event with half a surrogate pair crashes the triggerer."""
     fields = {"raw_state": "", name: "run \ud83d\0"}
     status = JobStatus("1", JobState.RUNNING, **fields)  # type: ignore[arg-type]
     assert status.as_dict()[name] == "run \ufffd\ufffd"
@@ -144,8 +144,8 @@ def test_an_error_can_be_sent() -> None:
     assert (str(error), error.code) == ("a\ufffd (b\ufffd, request id c\ufffd). d\ufffd", "b\ufffd")
 
 
-def test_a_fault_of_our_own_is_named() -> None:
-    """It ends one wait and not the triggerer, and says what happened."""
+def test_a_bug_in_a_reader_is_reported() -> None:
+    """It ends one wait and not the triggerer, and the error shows what happened."""
 
     def read(response: ApiResponse) -> None:
         raise KeyError("State")
@@ -185,7 +185,7 @@ def rows_of(sample: Any) -> list[Any]:
     ids=name_of,
 )
 def test_an_odd_row_leaves_the_others_and_their_number(function: Callable[..., Any], odd: Any) -> None:
-    """A row that is dropped makes a full page a short one, and what follows is not read."""
+    """Without the row, a full page would look like the last one, and later pages would not be read."""
     call, sample = CALLS[function]
     body = json.loads(json.dumps(sample))
     rows = rows_of(body)
@@ -199,8 +199,8 @@ def test_an_odd_row_leaves_the_others_and_their_number(function: Callable[..., A
 
 @pytest.mark.parametrize("odd", [None, 5, {}, {"JobSpec": None, "JobName": "x"}])
 @pytest.mark.parametrize("api", APIS)
-def test_a_row_without_an_id_is_no_job(api: str, odd: Any) -> None:
-    def answer(call: ApiCall[Any]) -> Any:
+def test_a_row_without_an_id_is_not_a_job(api: str, odd: Any) -> None:
+    def run_call(call: ApiCall[Any]) -> Any:
         body: dict[str, Any] = sample_of(call)
         rows = rows_of(body)
         rows.insert(0, odd)
@@ -208,7 +208,7 @@ def test_a_row_without_an_id_is_no_job(api: str, odd: Any) -> None:
         return call.read(ApiResponse(200, {}, json.dumps(body).encode()))
 
     cluster = None if api == "modelarts" else CLUSTER
-    jobs = run_flow(APIS[api].cluster_jobs(cluster, datetime(2000, 1, 1, tzinfo=UTC)), answer)
+    jobs = run_flow(APIS[api].cluster_jobs(cluster, datetime(2000, 1, 1, tzinfo=UTC)), run_call)
     assert jobs
     assert "" not in jobs
 
@@ -246,8 +246,8 @@ BY_NAME = {name_of(function): function for function in CALLS}
 
 
 @pytest.mark.parametrize(("name", "place"), PLACES, ids=lambda value: str(value))
-def test_a_response_about_another_job_is_refused(name: str, place: tuple[str | int, ...]) -> None:
-    """The end of one job would be taken for that of another."""
+def test_a_response_about_another_job_is_rejected(name: str, place: tuple[str | int, ...]) -> None:
+    """Otherwise the end of one job would be taken for that of another."""
     call, _ = CALLS[BY_NAME[name]]
     for other in ("4711", 4711, "4711.manager", "hpcjob-other"):
         with pytest.raises(UnexpectedResponse, match=r"is about '[^']*(4711|other)"):
@@ -280,12 +280,12 @@ def test_a_response_about_another_job_is_refused(name: str, place: tuple[str | i
     ],
 )
 def test_spellings_of_one_id(asked: str, given: str, same: bool) -> None:
-    """qsub names the server, users leave it out, and a scheduler describes the array of a waiting sub-job."""
+    """qsub adds the server's name, users omit it, and a scheduler returns the array of a waiting sub-job."""
     assert same_job(asked, given) is same
 
 
 def test_a_sub_job_of_slurm_has_a_number_of_its_own() -> None:
-    """``scontrol show job 77_3`` says JobId=80 ArrayJobId=77 ArrayTaskId=3."""
+    """``scontrol show job 77_3`` prints JobId=80 ArrayJobId=77 ArrayTaskId=3."""
     info = {"JobId": "80", "ArrayJobId": "77", "ArrayJobSubId": "3", "State": "RUNNING"}
     body = json.dumps({"RequestId": "1", "JobInfo": info}).encode()
     assert ehpc.get_job(CLUSTER, "77_3").read(ApiResponse(200, {}, body))
@@ -310,8 +310,8 @@ _OTHERS: list[tuple[int, Any]] = [
 
 
 @pytest.mark.parametrize("function", CALLS, ids=name_of)
-def test_json_of_another_service_says_nothing(function: Callable[..., Any]) -> None:
-    """A gateway's 404 was an unknown job, its 403 a missing permission, a health check a job."""
+def test_json_of_another_service_is_not_a_result(function: Callable[..., Any]) -> None:
+    """A gateway's 404 once meant an unknown job, its 403 a missing permission, and a health check a job."""
     call, _ = CALLS[function]
     for status, body in _OTHERS:
         if call.operation == "ListTrainingJobTasks" and body == []:
@@ -333,8 +333,8 @@ def test_json_of_another_service_says_nothing(function: Callable[..., Any]) -> N
     ],
     ids=lambda text: text[:20],
 )
-def test_a_list_of_too_many_nodes_is_not_written_out(text: str) -> None:
-    """compute[0-999999999] took 3.9 GB."""
+def test_a_list_of_too_many_nodes_is_not_expanded(text: str) -> None:
+    """compute[0-999999999] once took 3.9 GB."""
     tracemalloc.start()
     started = time.monotonic()
     names = node_names(text)
@@ -345,7 +345,7 @@ def test_a_list_of_too_many_nodes_is_not_written_out(text: str) -> None:
     assert memory < 20_000_000
 
 
-def test_ranges_that_are_none_stay_as_they_are() -> None:
+def test_invalid_ranges_are_not_expanded() -> None:
     assert node_names("compute[0-999999999],login") == ("compute[0-999999999]", "login")
     assert node_names("c[5-2,007]") == ("c5-2", "c007")
     assert len(node_names("compute[000-999,5-2]")) == 1001

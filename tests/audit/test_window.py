@@ -81,7 +81,7 @@ def test_rows_that_come_and_go_while_the_window_is_read_are_noticed(
 
 
 def test_a_row_that_comes_behind_the_last_page_is_not_missed() -> None:
-    """Two full pages look complete; only the total that the second one tells has grown."""
+    """Two full pages look complete; only the total that the second one reports has grown."""
     rows = [operation(n, n) for n in range(200)]
     server = LogServer(rows, random.Random(0), arrivals=[(0.7, operation(200, 80_000))])
     assert len(_read(server).records) == 201
@@ -159,7 +159,7 @@ def test_a_total_that_is_never_right_is_a_failure_after_a_few_requests(lie: int)
 def test_the_limit_of_requests_ends_a_reading() -> None:
     """An audit must not use up the quota that the account's sensors live on."""
     chance, rows = random.Random(0), _day(4)
-    with pytest.raises(WindowIncomplete, match="not read after 40 requests"):
+    with pytest.raises(WindowIncomplete, match="incomplete after 40 requests"):
         _read(LogServer(rows, chance), request_limit=40)
 
 
@@ -190,7 +190,7 @@ def _time(text: str) -> datetime:
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "told"),
+    ("start", "end", "reported"),
     [
         ("2026-03-01T00:00:00", "2026-03-02T00:00:00+00:00", "start: .* has no time zone"),
         ("2026-03-01T00:00:00+00:00", "2026-03-01T00:00:00+00:00", "CronDataIntervalTimetable"),
@@ -198,9 +198,9 @@ def _time(text: str) -> datetime:
         ("2026-03-02T00:00:00+00:00", "2026-03-01T00:00:00+00:00", "ends before it begins"),
     ],
 )
-def test_a_window_that_is_none_is_refused_by_name(start: str, end: str, told: str) -> None:
+def test_a_window_that_is_none_is_refused_by_name(start: str, end: str, reported: str) -> None:
     """Airflow's cron schedules give empty intervals: an audit of nothing would look like a clean one."""
-    with pytest.raises(InvalidArgument, match=told):
+    with pytest.raises(InvalidArgument, match=reported):
         Window(_time(start), _time(end))
 
 

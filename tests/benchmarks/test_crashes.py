@@ -11,8 +11,8 @@ from benchmarks.crashes.check import Findings, judge
 
 STDOUT = "".join(f"out {n} of the run 数据\n" for n in range(1, 11)).encode()
 STDERR = b"err 1 of the run \r\nerr 2 of the run no end"
-MARK = "--- resumed at byte 7 of stdout; up to one turn (about 10 s) may be repeated ---"
-ANEW = "--- resumed at the beginning of the log; all that was written behind it may be repeated ---"
+MARK = "--- resumed at byte 7 of stdout; up to one cycle (about 10 s) may be repeated ---"
+ANEW = "--- resumed at the beginning of the log; all lines written after it may be repeated ---"
 ERRORS = ["stderr | err 1 of the run ", "stderr | err 2 of the run no end"]
 
 
@@ -48,9 +48,9 @@ def test_a_reader_that_says_so_may_begin_again() -> None:
     assert (found.complaints, found.repeated_anew) == ([], 6)
 
 
-def test_half_a_line_may_end_a_try_where_it_is_told_to_be_one() -> None:
+def test_half_a_line_may_end_a_try_where_it_is_marked() -> None:
     """A wait that times out shows what there is."""
-    half = "--- stdout is left within a line, of which there is: out 4 of the run 数"
+    half = "--- incomplete last line of stdout: out 4 of the run 数"
     found = judged(log(*out(1, 3), half), log(MARK, *out(4, 10), *ERRORS, at=200))
     assert (found.complaints, found.repeated_marked) == ([], 0)
 
@@ -64,7 +64,7 @@ def test_half_a_line_may_end_a_try_where_it_is_told_to_be_one() -> None:
         ([log(*out(1, 6), *out(6, 10), *ERRORS)], "repeated outside: out 6 in try 1, behind no mark"),
         (
             [log(*out(1, 10), *["note"] * 10, ERRORS[0]), log(MARK, *out(9, 10), *ERRORS, at=200)],
-            "repeated outside: out 9 in try 2, written 12.0 s before the end of its part, where the mark",
+            "repeated outside: out 9 in try 2, written 12.0 s before the end of its part, but the mark",
         ),
         ([log(MARK, *out(1, 4), *out(3, 10), *ERRORS)], "repeated outside: out 3 in try 1, behind no mark"),
         (

@@ -7,13 +7,13 @@ import pytest
 from benchmarks.triggerers import Record
 from benchmarks.two_triggerers import Check
 
-MARK = "--- resumed at byte 7 of stdout; up to one turn (about 5 s) may be repeated ---"
+MARK = "--- resumed at byte 7 of stdout; up to one cycle (about 5 s) may be repeated ---"
 
 
 def lines(first: int, last: int, *before: str) -> list[Record]:
     """A log of lines, one a second, behind other records."""
-    told = [Record(0.0, text) for text in before]
-    return told + [Record(float(n), f"line {n}") for n in range(first, last + 1)]
+    reported = [Record(0.0, text) for text in before]
+    return reported + [Record(float(n), f"line {n}") for n in range(first, last + 1)]
 
 
 @pytest.mark.parametrize(

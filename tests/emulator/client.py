@@ -1,4 +1,4 @@
-"""A client that speaks E-HPC's protocol by hand, so that a test can break any rule of it."""
+"""A client that builds E-HPC's requests itself, so that a test can break any rule of the protocol."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Answer:
     body: bytes
 
     @property
-    def told(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(self.body)
-        return told
+    def json(self) -> dict[str, Any]:
+        result: dict[str, Any] = json.loads(self.body)
+        return result
 
     @property
     def refusal(self) -> tuple[int, str]:
-        return self.status, self.told["Code"]
+        return self.status, self.json["Code"]
 
 
 class Client:
-    """Sends requests signed for an account, the emulator's first unless another is given."""
+    """Sends requests signed with the key of an account, by default the emulator's first."""
 
     def __init__(self, emulator: Emulator, account: CloudAccount | None = None) -> None:
         self.emulator = emulator
@@ -54,7 +54,7 @@ class Client:
         before: Change | None = None,
         after: Change | None = None,
     ) -> ApiRequest:
-        """Return a signed request; ``before`` changes it before it is signed, ``after`` when it is."""
+        """Return a signed request. ``before`` changes it before it is signed, ``after`` afterwards."""
         query = {"ClusterId": self.emulator.cluster_id, **(parameters or {})}
         request = ApiRequest(method, "/", query, {"x-acs-action": operation, "x-acs-version": version})
         request = Acs3Signer(self.account.credentials).sign(
@@ -83,14 +83,14 @@ class Client:
     def call(self, operation: str, **parameters: str) -> dict[str, Any]:
         answer = self.send(operation, parameters)
         assert answer.status == 200, answer.body
-        return answer.told
+        return answer.json
 
     def refusal(self, operation: str, **parameters: str) -> tuple[int, str]:
         return self.send(operation, parameters).refusal
 
     def create(self, command: str, *, name: str = "job", **spec: Any) -> str:
-        told = self.call("CreateJob", JobName=name, JobSpec=json.dumps({"CommandLine": command, **spec}))
-        job_id: str = told["JobId"]
+        result = self.call("CreateJob", JobName=name, JobSpec=json.dumps({"CommandLine": command, **spec}))
+        job_id: str = result["JobId"]
         return job_id
 
     def info(self, job_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A client that speaks Huawei Cloud's protocol by hand, so that a test can break any rule of it."""
+"""A client that builds Huawei Cloud's requests itself, so that a test can break any rule of the protocol."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEARCH = f"/v2/{PROJECT_ID}/training-job-searches"
 
 
 class HuaweiClient:
-    """Sends requests signed for an account, the emulator's first unless another is given."""
+    """Sends requests signed with the key of an account, by default the emulator's first."""
 
     def __init__(self, emulator: Emulator, account: CloudAccount | None = None) -> None:
         self.emulator = emulator
@@ -39,7 +39,7 @@ class HuaweiClient:
         token: str = "",
         after: Change | None = None,
     ) -> Answer:
-        """Send a request, with ``token`` in place of a signature; ``after`` changes it when it is signed."""
+        """Send a request, with ``token`` in place of a signature. ``after`` changes the signed request."""
         texts = {name: str(value) for name, value in (query or {}).items()}
         headers = {"content-type": "application/json"}
         request = ApiRequest(method, path, texts, headers, b"" if body is None else json.dumps(body).encode())
@@ -57,13 +57,13 @@ class HuaweiClient:
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         answer = self.send("GET", path, query)
         assert answer.status == 200, answer.body
-        return answer.told
+        return answer.json
 
     def refusal(
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Any = None
     ) -> Any:
         answer = self.send(method, path, query, body)
-        return answer.status, answer.told["error_code"]
+        return answer.status, answer.json["error_code"]
 
     def body(self, name: str, command: str, **resource: Any) -> dict[str, Any]:
         """Return the body that creates a job."""
@@ -77,7 +77,7 @@ class HuaweiClient:
     def create(self, name: str, command: str, **resource: Any) -> str:
         answer = self.send("POST", V2, body=self.body(name, command, **resource))
         assert answer.status == 201, answer.body
-        job_id: str = answer.told["metadata"]["id"]
+        job_id: str = answer.json["metadata"]["id"]
         return job_id
 
     def version(self, job_id: str) -> str:

@@ -1,4 +1,4 @@
-"""A client that speaks QingCloud HPC's protocol by hand, signing as the documentation describes it."""
+"""A client that builds QingCloud HPC's requests itself and signs them as documented."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def documented_signature(secret: str, method: str, path: str, query: str, body: 
 
 
 class QingCloudClient:
-    """Sends signed requests; every rule can be broken."""
+    """Sends signed requests. A test can break any rule of the protocol."""
 
     def __init__(self, emulator: Emulator, account: CloudAccount | None = None) -> None:
         self.emulator = emulator
@@ -70,8 +70,8 @@ class QingCloudClient:
             connection.request(method or ("POST" if body else "GET"), target, body=body or None)
             response = connection.getresponse()
             assert response.status == 200
-            told: dict[str, Any] = json.loads(response.read())
-            return told
+            result: dict[str, Any] = json.loads(response.read())
+            return result
         finally:
             connection.close()
 
@@ -84,15 +84,15 @@ class QingCloudClient:
 
     def submit(self, command: str, **job: object) -> str:
         fields = {"name": "job", "run_user": "alice", "core_limit": 1, "submit_type": 1, **job}
-        told = self.post("job/submitJob", cmd_line=command, **fields)
-        assert told["ret_code"] == 0, told
-        job_id: str = told["hpcjob_uuid"]
+        result = self.post("job/submitJob", cmd_line=command, **fields)
+        assert result["ret_code"] == 0, result
+        job_id: str = result["hpcjob_uuid"]
         return job_id
 
     def operations(self, **filters: object) -> list[dict[str, Any]]:
-        told = self.get("operation", **{"limit": 100, "reverse": 0, **filters})
-        assert told["ret_code"] == 0, told
-        rows: list[dict[str, Any]] = told["job_set"]
+        result = self.get("operation", **{"limit": 100, "reverse": 0, **filters})
+        assert result["ret_code"] == 0, result
+        rows: list[dict[str, Any]] = result["job_set"]
         return rows
 
     def ids(self, **filters: object) -> list[str]:

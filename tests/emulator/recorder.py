@@ -34,13 +34,13 @@ class Sent:
     path: str
     raw_query: str
     query: dict[str, str]
-    """Decoded, without what authenticates the request."""
+    """Decoded, without the parameters that authenticate the request."""
     body: Any
 
 
 @dataclass
 class RecordingEmulator(Emulator):
-    """Keeps every request in :attr:`sent`."""
+    """Stores every request in :attr:`sent`."""
 
     sent: list[Sent] = field(default_factory=list)
 
@@ -61,8 +61,8 @@ class RecordingEmulator(Emulator):
                 for name, value in parse_qsl(raw, keep_blank_values=True)
                 if name not in _AUTHENTICATION
             }
-            told = json.loads(body) if body else None
-            self.sent.append(Sent(request.method, request.path, raw, query, told))
+            content = json.loads(body) if body else None
+            self.sent.append(Sent(request.method, request.path, raw, query, content))
             return await handler(request)
 
         app.middlewares.append(record)

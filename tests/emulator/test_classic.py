@@ -1,4 +1,4 @@
-"""The operations of E-HPC 2018-04-12 on a scheduler's jobs, in the forms that their pages document."""
+"""The operations of E-HPC 2018-04-12 on jobs of a scheduler have the documented forms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _send(client: Client, operation: str, **parameters: str) -> Answer:
 def _call(client: Client, operation: str, **parameters: str) -> dict[str, Any]:
     answer = _send(client, operation, **parameters)
     assert answer.status == 200, answer.body
-    return answer.told
+    return answer.json
 
 
 def _submit(client: Client, command: str, **parameters: str) -> str:
@@ -35,9 +35,9 @@ def _submit(client: Client, command: str, **parameters: str) -> str:
 
 
 def _log(client: Client, job_id: str, **parameters: str) -> tuple[bytes, bytes]:
-    told = _call(client, "GetJobLog", JobId=job_id, **parameters)
-    assert told.keys() == {"RequestId", "JobId", "OutputLog", "ErrorLog"}
-    return base64.b64decode(told["OutputLog"]), base64.b64decode(told["ErrorLog"])
+    result = _call(client, "GetJobLog", JobId=job_id, **parameters)
+    assert result.keys() == {"RequestId", "JobId", "OutputLog", "ErrorLog"}
+    return base64.b64decode(result["OutputLog"]), base64.b64decode(result["ErrorLog"])
 
 
 def _attributes(client: Client, job_id: str) -> dict[str, Any]:
@@ -60,8 +60,8 @@ def slurm_client() -> Iterator[Client]:
         yield Client(emulator)
 
 
-def test_a_job_runs_and_is_told_by_every_operation(client: Client) -> None:
-    """One job from its submission to its log, in the forms of each operation's page."""
+def test_every_operation_reports_a_job(client: Client) -> None:
+    """One job from its submission to its log, in the form on the page of each operation."""
     job_id = _submit(
         client,
         'echo "$GREETING"; echo oh >&2',
@@ -96,7 +96,7 @@ def test_a_job_runs_and_is_told_by_every_operation(client: Client) -> None:
 
 
 def test_there_is_no_word_for_a_job_that_failed() -> None:
-    """The version knows FINISHED, RUNNING and QUEUED: whoever reads success out of FINISHED is wrong."""
+    """The version has only FINISHED, RUNNING and QUEUED. FINISHED does not mean success."""
     with Emulator(slots=1) as emulator:
         busy = Client(emulator)
         failed = _submit(busy, "exit 3")
@@ -128,14 +128,14 @@ class TestGetJobLog:
         assert _send(client, "GetJobLog", JobId=job_id, Size="409601").refusal == (400, "InvalidParams")
 
     def test_a_running_jobs_node_has_to_be_named_and_to_be_the_jobs(self, client: Client) -> None:
-        """A client that forgets ExecHost sees the log of every job but the one that runs."""
+        """A client that omits ExecHost gets the logs of all jobs except running ones."""
         job_id = _submit(client, "echo here; sleep 60")
         client.emulator.wait_for(job_id, "RUNNING")
         eventually(lambda: _log(client, job_id, **_HOST)[0] == b"here\n")
 
         missing = _send(client, "GetJobLog", JobId=job_id)
         assert missing.refusal == (400, "InvalidParams")
-        assert missing.told["Message"] == "The specified parameter ExecHost is invalid."
+        assert missing.json["Message"] == "The specified parameter ExecHost is invalid."
         other = _send(client, "GetJobLog", JobId=job_id, ExecHost="compute001")
         assert other.refusal == (404, "ComputeNotFound")
 
@@ -149,12 +149,12 @@ class TestGetJobLog:
         answer = _send(client, "GetJobLog", JobId="9.manager")
 
         assert answer.refusal == (406, "ExecFail")
-        assert "Unknown Job Id 9.manager" in answer.told["Message"]
+        assert "Unknown Job Id 9.manager" in answer.json["Message"]
 
 
 class TestDescribeJob:
-    def test_pbs_attributes_tell_how_a_job_ended(self, client: Client) -> None:
-        """Only here can a failed job be told from a good one."""
+    def test_pbs_attributes_show_the_outcome_of_a_job(self, client: Client) -> None:
+        """Only here does a failed job differ from a successful one."""
         job_id = _submit(client, "exit 3", Name="failing", Node="2", Cpu="2", ClockTime="01:00:00")
         client.emulator.wait_for(job_id)
 
@@ -165,7 +165,7 @@ class TestDescribeJob:
         assert attributes["exec_host"] == "compute000/0*2+compute001/0*2"
         assert attributes["Resource_List"]["walltime"] == "01:00:00"
         assert attributes["Output_Path"].startswith("manager:/")
-        # what the page's sample shows
+        # as in the sample of the page
         assert {"egroup", "Stageout_status", "Keep_Files", "server", "queue"} <= attributes.keys()
 
     def test_a_running_job_has_no_exit_status(self, client: Client) -> None:
@@ -200,7 +200,7 @@ class TestDescribeJob:
         assert (ended["job_state"], ended["array_id"], ended["array_index"]) == ("X", "1[].manager", "1")
 
     def test_an_array_has_the_exit_status_of_the_sub_job_that_ended_last(self, client: Client) -> None:
-        """OpenPBS 23.06: 0 in three of five arrays with failed sub-jobs. Only the substate tells."""
+        """OpenPBS 23.06: 0 in three of five arrays with failed sub-jobs. Only the substate differs."""
         array = _submit(client, "test $PBS_ARRAY_INDEX = 2 && sleep 1 && exit 0; exit 7", ArrayRequest="1-2")
         client.emulator.wait_for(array)
 
@@ -219,7 +219,7 @@ class TestDescribeJob:
         assert attributes["comment"].endswith("on (compute000:ncpus=1) and exceeded resource walltime")
 
     def test_a_job_whose_dependency_failed_never_runs(self, client: Client) -> None:
-        """PBS deletes it: substate 92 as of a good job, but neither an exit status nor a start."""
+        """PBS deletes it: substate 92, as for a successful job, but no exit status and no start."""
         assert _submit(client, "exit 3") == "1.manager"
         options = {OPTION: [["AfterSucceeded", 1, None]]}
         waiting = client.emulator.submit("true", options=options)
@@ -253,7 +253,7 @@ class TestDescribeJob:
         assert (attributes["UserId"], attributes["NodeList"]) == ("alice(1000)", "compute000")
 
     def test_an_unknown_job_fails_in_the_command(self, client: Client, slurm_client: Client) -> None:
-        """The same code has another status here than with GetJobLog."""
+        """Here, the same code has another HTTP status than in GetJobLog."""
         assert _send(client, "DescribeJob", JobId="9.manager").refusal == (403, "ExecFail")
         assert _send(slurm_client, "DescribeJob", JobId="9").refusal == (403, "ExecFail")
 
@@ -323,7 +323,7 @@ def test_a_parameter_that_is_wrong_is_named(
     answer = _send(client, operation, **parameters)
 
     assert answer.refusal == (400, "InvalidParams")
-    assert answer.told["Message"] == f"The specified parameter {named} is invalid."
+    assert answer.json["Message"] == f"The specified parameter {named} is invalid."
 
 
 def test_cores_mean_nothing_without_a_number_of_nodes(client: Client) -> None:
@@ -335,7 +335,7 @@ def test_cores_mean_nothing_without_a_number_of_nodes(client: Client) -> None:
 
 
 def test_an_operation_is_served_by_its_method_and_version_alone(client: Client) -> None:
-    """GET is the only documented method here, while 2024-07-30 is asked by POST."""
+    """Only GET is documented here; 2024-07-30 uses POST."""
     by_post = client.send("ListJobs", version="2018-04-12", method="POST")
     assert by_post.refusal == (404, "InvalidAction.NotFound")
     assert client.send("GetJob", version="2018-04-12").refusal == (404, "InvalidAction.NotFound")

@@ -1,4 +1,4 @@
-"""DependsOn and JobRetry: what the emulator runs again, and what it holds back."""
+"""DependsOn delays jobs, and JobRetry runs them again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _classic(client: Client, command: str, **parameters: str) -> str:
     sent |= {name.replace("_", "."): value for name, value in parameters.items()}
     answer = client.send("SubmitJob", sent, version="2018-04-12", method="GET")
     assert answer.status == 200, answer.body
-    job_id: str = answer.told["JobId"]
+    job_id: str = answer.json["JobId"]
     return job_id
 
 
@@ -39,7 +39,7 @@ def _serverless(client: Client, command: str, *depends_on: tuple[str, str], **pa
     sent |= {name: json.dumps(value) for name, value in parameters.items()}
     answer = client.send("SubmitServerlessJob", sent, version="2018-04-12")
     assert answer.status == 200, answer.body
-    job_id: str = answer.told["JobId"]
+    job_id: str = answer.json["JobId"]
     return job_id
 
 
@@ -113,7 +113,7 @@ class TestDependsOn:
         assert later is None or (earlier is not None and later >= earlier - 0.1)
 
     def test_all_sub_tasks_count(self, client: Client) -> None:
-        """One failed sub-task is enough; one that succeeded is enough against AfterFailed."""
+        """One failed sub-task is enough; for AfterFailed, one successful sub-task is enough."""
         array = _serverless(
             client, "exit $((EHPC_ARRAY_TASK_ID == 2))", ArrayProperties={"IndexStart": 1, "IndexEnd": 3}
         )
@@ -186,11 +186,11 @@ class TestDependsOn:
 def test_what_is_not_emulated_is_named(
     client: Client, operation: str, parameters: dict[str, str], version: str, named: str
 ) -> None:
-    """It must not look as if the request were wrong: the cloud takes it."""
+    """The error must not blame the request, which the cloud accepts."""
     method = "GET" if version == "2018-04-12" else "POST"
     answer = client.send(operation, parameters, version=version, method=method)
     assert answer.refusal == (400, "NotEmulated")
-    assert answer.told["Message"] == f"The parameter {named} is not emulated."
+    assert answer.json["Message"] == f"The parameter {named} is not emulated."
 
 
 def test_an_empty_diagnosis_is_none(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""The operations of E-HPC 2024-07-30: what clients read has to have the forms the pages document."""
+"""The operations of E-HPC 2024-07-30 have the documented forms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_ehpc.apis.aliyun.states import scheduler_state
 from airflow_provider_ehpc.apis.job import JobState
-from airflow_provider_ehpc.emulator.aliyun.spelling import PBS, SLURM
+from airflow_provider_ehpc.emulator.aliyun.dialect import PBS, SLURM
 from airflow_provider_ehpc.emulator.jobs import Phase
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.emulator.client import Client
@@ -21,12 +21,12 @@ _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
 def _log(client: Client, job_id: str, **parameters: str) -> tuple[bytes, bytes]:
-    told = client.call("GetJobLog", JobId=job_id, **parameters)
-    return base64.b64decode(told["StdoutLog"]), base64.b64decode(told["StderrLog"])
+    result = client.call("GetJobLog", JobId=job_id, **parameters)
+    return base64.b64decode(result["StdoutLog"]), base64.b64decode(result["StderrLog"])
 
 
-def test_a_job_runs_and_is_told_by_every_operation(client: Client) -> None:
-    """One job from its submission to its log, in the forms of each operation's page."""
+def test_every_operation_reports_a_job(client: Client) -> None:
+    """One job from its submission to its log, in the form on the page of each operation."""
     job_id = client.create(
         '-- /bin/echo "$GREETING"; echo oh >&2',
         name="first",
@@ -70,10 +70,13 @@ def test_a_job_runs_and_is_told_by_every_operation(client: Client) -> None:
     }
     assert (spec["Id"], spec["State"], spec["Priority"]) == (job_id, "FINISHED", "3")
     assert json.loads(spec["Variables"]) == {"GREETING": "good day, 世界"}
+    # A single poll and a list report the same resources of an ended job, as numbers and as strings.
+    assert info["ResourcesUsed"] == {"Nodes": 1, "Cores": 2, "Memory": "0mb"}
+    assert spec["ResourcesActualOccupied"] == {"Nodes": "1", "Cores": "2", "Memory": "0mb"}
     assert all(spec[name].isdigit() for name in ("SubmitTime", "StartTime", "LastModifyTime"))
 
 
-def test_a_password_is_neither_kept_nor_told(client: Client) -> None:
+def test_a_password_is_neither_saved_nor_reported(client: Client) -> None:
     job_id = client.create("true", RunasUser="alice", RunasUserPassword="planted-secret")
 
     assert client.info(job_id)["RunasUser"] == "alice"
@@ -114,11 +117,11 @@ def test_a_stopped_job_is_cancelled_on_slurm_and_only_finished_on_pbs(spelling: 
 
 
 def test_the_words_mean_to_the_provider_what_they_mean_here() -> None:
-    """A word that the provider takes for unknown would let a sensor wait for ever."""
+    """If the provider did not know a state, a sensor would wait forever."""
     for phase in Phase:
-        told = scheduler_state(SLURM.state(phase))
-        assert told.terminal == phase.ended
-        assert (told is JobState.SUCCEEDED) == (phase is Phase.COMPLETED)
+        result = scheduler_state(SLURM.state(phase))
+        assert result.terminal == phase.ended
+        assert (result is JobState.SUCCEEDED) == (phase is Phase.COMPLETED)
         assert scheduler_state(PBS.state(phase)).terminal == phase.ended
 
 
@@ -130,15 +133,15 @@ def test_the_words_mean_to_the_provider_what_they_mean_here() -> None:
         ("pbs", "no job at all", "qstat: Unknown Job Id no job at all"),
     ],
 )
-def test_an_unknown_job_is_told_in_the_schedulers_words(spelling: str, job_id: str, message: str) -> None:
+def test_an_unknown_job_gets_the_message_of_the_scheduler(spelling: str, job_id: str, message: str) -> None:
     with Emulator(spelling=spelling) as emulator:
         answer = Client(emulator).send("GetJob", {"JobId": job_id})
 
     assert answer.refusal == (406, "AgentError")
-    assert answer.told["Message"] == f"The agent service request failed: {message}"
+    assert answer.json["Message"] == f"The agent service request failed: {message}"
 
 
-def test_an_unknown_cluster_is_told(client: Client) -> None:
+def test_an_unknown_cluster_is_an_error(client: Client) -> None:
     assert client.refusal("ListJobs", ClusterId="ehpc-hz-other") == (404, "ClusterNotFound")
 
 
@@ -193,12 +196,12 @@ def test_a_parameter_that_is_wrong_is_named(
     answer = client.send(operation, parameters)
 
     assert answer.refusal == (400, "InvalidParams")
-    assert answer.told["Message"] == f"The specified parameter {named} is invalid."
+    assert answer.json["Message"] == f"The specified parameter {named} is invalid."
 
 
 class TestListJobs:
     def test_pages_hold_every_job_once_newest_first(self, client: Client) -> None:
-        """A poller that pages must find all its jobs."""
+        """A poller that reads all pages must find all its jobs."""
         ids = [client.emulator.submit("true", name=f"job{n}") for n in range(23)]
 
         pages = [client.listed(PageNumber=str(n), PageSize="10") for n in (1, 2, 3, 4)]
@@ -241,7 +244,7 @@ class TestListJobs:
 
 class TestGetJobLog:
     def test_bytes_are_read_from_where_asked(self, client: Client) -> None:
-        """Offsets count bytes of the file: a reader that counts anything else loses or repeats text."""
+        """Offsets count bytes of the file. A reader that counts anything else loses or repeats text."""
         job_id = client.create("printf '0123456789'; printf 'abc' >&2")
         client.emulator.wait_for(job_id)
 
@@ -249,8 +252,8 @@ class TestGetJobLog:
         assert _log(client, job_id, Offset="8", LogType="stdout") == (b"89", b"")
         assert _log(client, job_id, LogType="stderr") == (b"", b"abc")
         assert _log(client, job_id, Offset="99") == (b"", b"")
-        told = client.call("GetJobLog", JobId=job_id, Size="2")
-        assert (told["StdoutLogSize"], told["StderrLogSize"]) == ("10", "3")
+        result = client.call("GetJobLog", JobId=job_id, Size="2")
+        assert (result["StdoutLogSize"], result["StderrLogSize"]) == ("10", "3")
 
     def test_a_chunk_may_end_within_a_character(self, client: Client) -> None:
         job_id = client.create("printf '世界'")
@@ -293,7 +296,7 @@ class TestStopJobs:
         answer = client.send("StopJobs", {"JobIds": json.dumps([job_id])})
 
         assert answer.refusal == (406, "AgentError.Job.StopFailure")
-        assert "Job has finished" in answer.told["Message"]
+        assert "Job has finished" in answer.json["Message"]
 
     def test_one_that_cannot_be_stopped_does_not_save_the_others(self, client: Client) -> None:
         running, waiting = client.create("sleep 60"), client.create("sleep 60")
@@ -306,7 +309,7 @@ class TestStopJobs:
         client.emulator.wait_for(waiting, "CANCELLED")
 
     def test_no_job_named_is_no_error(self, client: Client) -> None:
-        """The pages call JobIds optional and say nothing of what happens without."""
+        """The pages describe JobIds as optional and do not document what happens without it."""
         assert client.call("StopJobs")["Success"] is True
 
 
@@ -319,7 +322,7 @@ class TestArrays:
         ],
     )
     def test_an_array_and_its_sub_jobs_are_jobs(self, spelling: str, whole: str, parts: list[str]) -> None:
-        """The state of an array is counted from its sub-jobs, which ListJobs has to tell apart."""
+        """The state of an array is computed from its sub-jobs, so ListJobs must list each of them."""
         with Emulator(spelling=spelling) as emulator:
             client = Client(emulator)
             job_id = client.create(

@@ -1,4 +1,4 @@
-"""Each fault does what it says, strikes whom it is meant for, and ends when it should.
+"""Each fault has its documented effect, on the requests it is for, and ends when it should.
 
 A fault that quietly does nothing would make the tests that use it pass for no reason.
 """
@@ -31,7 +31,7 @@ def test_an_error_strikes_as_often_as_asked_and_only_its_operation(client: Clien
     for _ in range(2):
         answer = client.send("GetJob", {"JobId": job_id})
         assert answer.refusal == (500, "UnknownError")
-        assert answer.told["Message"] == "oops"
+        assert answer.json["Message"] == "oops"
     assert client.info(job_id)["JobId"] == job_id
 
 
@@ -60,7 +60,7 @@ def test_faults_come_in_the_order_asked_for(client: Client) -> None:
 
 
 def test_a_wrong_signature_comes_before_a_fault(ehpc_emulator: Emulator) -> None:
-    """A fault must not hide that a client signs wrongly."""
+    """A fault must not hide wrong signatures."""
     ehpc_emulator.fault("error")
     token = ehpc_emulator.issue_token(seconds=-1)
 
@@ -87,7 +87,7 @@ def test_throttling_says_how_long_to_wait_where_asked_to(
 
 
 def test_a_quota_lets_so_many_through_a_second(client: Client) -> None:
-    """A quota that let all through, or none, would prove nothing of a client that keeps to it."""
+    """A quota that accepts all requests, or none, would not test a client that respects it."""
     client.emulator.fault("quota", operation="ListJobs", rate=5, retry_after=1)
     begun = time.monotonic()
     answers = [client.send("ListJobs") for _ in range(30)]
@@ -115,7 +115,7 @@ def test_a_slow_answer_holds_up_nobody_else(client: Client) -> None:
 
 @pytest.mark.parametrize("effect", [True, False])
 def test_a_reset_leaves_it_open_whether_the_job_was_submitted(client: Client, effect: bool) -> None:
-    """A client has to find out which; the emulator makes both."""
+    """A client must find out which one happened; the emulator does both."""
     client.emulator.fault("reset", operation="CreateJob", effect=effect)
 
     with pytest.raises(ConnectionError):
@@ -146,13 +146,13 @@ def test_html_comes_as_from_a_proxy(client: Client, settings: dict[str, int], st
 def test_a_huge_answer_is_still_json(client: Client) -> None:
     client.emulator.fault("huge", size=1_000_000)
 
-    told = client.send("ListJobs").told
+    result = client.send("ListJobs").json
 
-    assert (told["Jobs"], len(told["Padding"])) == ([], 1_000_000)
+    assert (result["Jobs"], len(result["Padding"])) == ([], 1_000_000)
 
 
 def test_a_huge_answer_need_not_be_read(client: Client) -> None:
-    """A client that bounds what it reads hangs up; the emulator goes on."""
+    """A client that limits what it reads closes the connection; the emulator continues."""
     client.emulator.fault("huge", size=1 << 40)
     request = client.sign("ListJobs")
     connection = http.client.HTTPConnection(urlsplit(client.emulator.url).netloc, timeout=30)
@@ -164,7 +164,7 @@ def test_a_huge_answer_need_not_be_read(client: Client) -> None:
 
 
 def test_a_shifted_clock_shows_in_the_date_and_in_the_refusal(client: Client) -> None:
-    """The Date header is how a client learns that the clocks differ."""
+    """A client learns from the Date header that the clocks differ."""
     client.emulator.fault("clock", seconds=3600)
 
     answer = client.send("ListJobs")
@@ -216,9 +216,9 @@ def test_log_sizes_can_be_zero_or_late(client: Client) -> None:
     client.emulator.wait_for(job_id)
 
     def size() -> str:
-        told = client.call("GetJobLog", JobId=job_id)
-        assert base64.b64decode(told["StdoutLog"]).startswith(b"12345")
-        text: str = told["StdoutLogSize"]
+        result = client.call("GetJobLog", JobId=job_id)
+        assert base64.b64decode(result["StdoutLog"]).startswith(b"12345")
+        text: str = result["StdoutLogSize"]
         return text
 
     client.emulator.fault("log_size")
@@ -250,7 +250,7 @@ def test_types_and_white_space_drift(client: Client) -> None:
 
 
 class TestLogs:
-    """What happens to log files under a reader."""
+    """Log files change while they are read."""
 
     @pytest.fixture
     def job_id(self, client: Client) -> str:
@@ -285,9 +285,9 @@ class TestLogs:
         client.emulator.write_log(job_id, b"between\n")
         client.emulator.write_log(job_id, b"error\n", stream="stderr")
 
-        told = client.call("GetJobLog", JobId=job_id)
-        assert base64.b64decode(told["StdoutLog"]) == b"before\nbetween\n"
-        assert base64.b64decode(told["StderrLog"]) == b"error\n"
+        result = client.call("GetJobLog", JobId=job_id)
+        assert base64.b64decode(result["StdoutLog"]) == b"before\nbetween\n"
+        assert base64.b64decode(result["StderrLog"]) == b"error\n"
 
 
 def test_requests_are_counted_by_operation_and_outcome(client: Client) -> None:
@@ -314,7 +314,7 @@ def test_requests_are_counted_by_operation_and_outcome(client: Client) -> None:
 
 
 class TestAdmin:
-    """The same over HTTP, for an emulator in a process of its own."""
+    """The same over HTTP, for an emulator in another process."""
 
     def _ask(
         self, emulator: Emulator, method: str, path: str, body: object = None, kind: str = "application/json"
@@ -325,9 +325,9 @@ class TestAdmin:
         text = None if body is None else json.dumps(body)
         connection.request(method, "/_emulator" + path, text, headers)
         response = connection.getresponse()
-        told = response.read().decode()
+        result = response.read().decode()
         connection.close()
-        return response.status, told
+        return response.status, result
 
     def test_faults_are_made_listed_and_cleared(self, client: Client) -> None:
         emulator = client.emulator
@@ -343,20 +343,20 @@ class TestAdmin:
 
     @pytest.mark.parametrize("body", [{"kind": "nonsense"}, {"kind": "error", "colour": 1}, {}, []])
     def test_a_fault_that_does_not_exist_is_refused(self, ehpc_emulator: Emulator, body: object) -> None:
-        """A misspelt fault must not let a test pass."""
+        """A misspelled fault must not let a test pass."""
         assert self._ask(ehpc_emulator, "POST", "/faults", body)[0] == 400
         assert ehpc_emulator.faults.pending() == []
 
     def test_a_web_page_cannot_make_faults(self, ehpc_emulator: Emulator) -> None:
-        """A form of another origin can send only such types without the browser asking first."""
+        """A form of another origin can send only such types without a preflight request of the browser."""
         body = {"kind": "error"}
         assert self._ask(ehpc_emulator, "POST", "/faults", body, "text/plain")[0] == 415
 
-    def test_requests_are_told_and_forgotten(self, client: Client) -> None:
+    def test_requests_are_listed_and_cleared(self, client: Client) -> None:
         client.listed()
-        told = json.loads(self._ask(client.emulator, "GET", "/requests")[1])
-        assert told["counts"] == {"ListJobs": {"ok": 1}}
-        assert told["recent"][0]["operation"] == "ListJobs"
+        result = json.loads(self._ask(client.emulator, "GET", "/requests")[1])
+        assert result["counts"] == {"ListJobs": {"ok": 1}}
+        assert result["recent"][0]["operation"] == "ListJobs"
         assert self._ask(client.emulator, "DELETE", "/requests")[0] == 204
         assert client.emulator.requests.count() == 0
 

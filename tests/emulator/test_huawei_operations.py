@@ -1,4 +1,4 @@
-"""What ModelArts' operations answer, in the forms of their pages; the vendor's SDK judges the rest."""
+"""The operations of ModelArts have the documented forms. The vendor's SDK checks the rest."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _without(part: str, name: str) -> dict[str, Any]:
     ],
 )
 def test_a_body_that_lacks_something_is_refused(huawei: HuaweiClient, body: Any, code: str) -> None:
-    """A DAG tested here must not fail at its first submission to the cloud."""
+    """A DAG that works here must not fail at its first submission to the cloud."""
     assert huawei.refusal("POST", V2, body=body) == (400, code)
 
 
@@ -44,7 +44,7 @@ def test_a_name_is_used_once(huawei: HuaweiClient) -> None:
 
 
 def test_a_jobs_life_in_phases_and_numbers(ehpc_emulator: Emulator, huawei: HuaweiClient) -> None:
-    """Of the same job both versions tell the same, in words and in numbers."""
+    """Both versions report the same state of a job, as a string and as a number."""
     seen = []
     held = ehpc_emulator.submit("sleep 60", cores=16)
     job_id = huawei.create("phases", "sleep 60")
@@ -75,8 +75,8 @@ def test_a_search_pages_filters_and_sorts(ehpc_emulator: Emulator, huawei: Huawe
         ehpc_emulator.wait_for(job_id)
 
     def found(**asked: Any) -> tuple[int, list[str]]:
-        told = huawei.send("POST", SEARCH, body=asked).told
-        return told["count"], [item["metadata"]["name"] for item in told["items"]]
+        result = huawei.send("POST", SEARCH, body=asked).json
+        return result["count"], [item["metadata"]["name"] for item in result["items"]]
 
     assert found(limit=2) == (5, ["job-4", "job-3"])
     assert found(limit=2, offset=2) == (5, ["job-0"])
@@ -91,7 +91,7 @@ def test_a_search_pages_filters_and_sorts(ehpc_emulator: Emulator, huawei: Huawe
 
 
 def test_lines_are_paged_in_both_directions(ehpc_emulator: Emulator, huawei: HuaweiClient) -> None:
-    """``asc`` is towards the newer lines here, and towards the older ones in v1."""
+    """Here, ``asc`` reads newer lines; in v1 it reads older lines."""
     job_id = huawei.create("lines", "seq 1 1200; printf half; until [ -e go ]; do sleep 0.05; done")
     log = f"{V2}/{job_id}/logs/worker-0"
     ehpc_emulator.wait_for(job_id, "RUNNING")
@@ -103,7 +103,7 @@ def test_lines_are_paged_in_both_directions(ehpc_emulator: Emulator, huawei: Hua
             break
         forward += page["content"].split()
         base = page["end_line"]
-    assert forward == [str(n) for n in range(1, 1201)]  # without the line that has no end yet
+    assert forward == [str(n) for n in range(1, 1201)]  # without the last line, which is incomplete
 
     newest = huawei.get(log, lines=3)
     older = huawei.get(log, base_line=newest["end_line"], lines=2, order="desc")
@@ -132,7 +132,7 @@ def test_a_preview_holds_the_last_five_megabytes(ehpc_emulator: Emulator, huawei
 
 
 def test_a_log_that_is_not_there(ehpc_emulator: Emulator, huawei: HuaweiClient) -> None:
-    """Not yet is 204 without a body; never is an error."""
+    """A log that does not exist yet is 204 without a body; one that never will is an error."""
     held = ehpc_emulator.submit("sleep 60", cores=16)
     job_id = huawei.create("waiting", "true")
     preview = f"{V2}/{job_id}/tasks/worker-0/logs/preview"
@@ -154,7 +154,7 @@ def test_a_log_that_is_not_there(ehpc_emulator: Emulator, huawei: HuaweiClient) 
 def test_v1_cuts_by_bytes(
     ehpc_emulator: Emulator, huawei: HuaweiClient, split: str, text: str, end: str
 ) -> None:
-    """The seed's form: all numbers in quotes, and the end is the next start."""
+    """As in the sample: all numbers are strings, and the end is the next start."""
     if split:
         ehpc_emulator.fault("split", word=split)
     job_id = huawei.create("cut", "printf 'a世b'")
@@ -176,16 +176,16 @@ def test_v1_cuts_by_bytes(
 def test_the_list_of_v1(huawei: HuaweiClient) -> None:
     for n in range(3):
         huawei.create(f"row-{n}", "sleep 60")
-    told = huawei.get(V1, per_page=2, page=2, order="desc")
-    assert (told["job_total_count"], [row["job_name"] for row in told["jobs"]]) == (3, ["row-0"])
-    assert told["jobs"][0]["version_id"] != told["jobs"][0]["job_id"]
+    result = huawei.get(V1, per_page=2, page=2, order="desc")
+    assert (result["job_total_count"], [row["job_name"] for row in result["jobs"]]) == (3, ["row-0"])
+    assert result["jobs"][0]["version_id"] != result["jobs"][0]["job_id"]
 
 
 def test_a_job_of_another_api_is_a_training_job_too(ehpc_emulator: Emulator, huawei: HuaweiClient) -> None:
-    """All clouds share the machine's jobs, so a test may submit past the API."""
+    """All clouds share the jobs, so a test may submit without the API."""
     job_id = ehpc_emulator.submit("echo hello; exit 4", name="from-e-hpc")
     ehpc_emulator.wait_for(job_id)
-    (item,) = huawei.send("POST", SEARCH, body={}).told["items"]
+    (item,) = huawei.send("POST", SEARCH, body={}).json["items"]
     assert (item["metadata"]["name"], item["status"]["phase"]) == ("from-e-hpc", "Failed")
     assert item["status"]["task_statuses"][0]["exit_code"] == 4
     log = huawei.get(f"{V2}/{item['metadata']['id']}/tasks/worker-0/logs/preview")
@@ -204,5 +204,5 @@ def test_a_state_can_be_made_up(ehpc_emulator: Emulator, huawei: HuaweiClient) -
 def test_throttling_has_the_gateways_words(ehpc_emulator: Emulator, huawei: HuaweiClient) -> None:
     ehpc_emulator.fault("throttle", operation="ListTrainingJobs", retry_after=2)
     answer = huawei.send("POST", SEARCH, body={})
-    assert (answer.status, answer.told["error_code"]) == (429, "APIG.0308")
+    assert (answer.status, answer.json["error_code"]) == (429, "APIG.0308")
     assert answer.headers["retry-after"] == "2"

@@ -1,4 +1,4 @@
-"""A client that signs wrongly for Huawei Cloud must be refused here, as the real gateway would."""
+"""The emulator rejects wrong signatures as the gateway of Huawei Cloud does."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def huawei(ehpc_emulator: Emulator) -> HuaweiClient:
 
 
 def refused(answer: Answer) -> tuple[int, str, str]:
-    told = answer.told
-    return answer.status, told["error_code"], told["error_msg"]
+    result = answer.json
+    return answer.status, result["error_code"], result["error_msg"]
 
 
 def test_an_error_of_the_gateway_has_its_form(huawei: HuaweiClient) -> None:
     answer = huawei.send("GET", "/v2/nowhere")
-    assert (answer.status, answer.told["error_code"]) == (404, "APIG.0101")
-    assert answer.told["request_id"] == answer.headers["x-request-id"]
+    assert (answer.status, answer.json["error_code"]) == (404, "APIG.0101")
+    assert answer.json["request_id"] == answer.headers["x-request-id"]
 
 
 def test_errors_of_the_versions_have_their_forms(huawei: HuaweiClient) -> None:
-    """v1 says is_success=false, v2 knows no such field."""
+    """v1 has is_success=false; v2 does not have this field."""
     v2, v1 = huawei.send("GET", f"{V2}/x"), huawei.send("GET", f"{V1}/9/versions/1009")
-    assert (v2.status, v2.told.keys()) == (400, {"error_code", "error_msg"})
-    assert v2.told["error_code"] == "ModelArts.2775"
-    assert (v1.status, v1.told["is_success"], v1.told["error_code"]) == (400, False, "ModelArts.0102")
+    assert (v2.status, v2.json.keys()) == (400, {"error_code", "error_msg"})
+    assert v2.json["error_code"] == "ModelArts.2775"
+    assert (v1.status, v1.json["is_success"], v1.json["error_code"]) == (400, False, "ModelArts.0102")
 
 
 def _flip_signature(request: ApiRequest) -> ApiRequest:
@@ -76,7 +76,7 @@ def test_a_missing_header_is_refused(huawei: HuaweiClient, name: str) -> None:
 
 @pytest.mark.parametrize(("skew", "status"), [(-16, 401), (16, 401), (-14, 400), (14, 400)])
 def test_a_clock_may_be_a_quarter_of_an_hour_off(huawei: HuaweiClient, skew: int, status: int) -> None:
-    """400 is the unknown job's: the signature was good."""
+    """400 means that the job is unknown; the signature was accepted."""
     assert huawei.send("GET", f"{V2}/x", skew=skew * 60).status == status
 
 
@@ -86,10 +86,10 @@ def test_an_unknown_key_is_refused(ehpc_emulator: Emulator) -> None:
 
 
 def test_five_wrong_signatures_lock_the_key(ehpc_emulator: Emulator, huawei: HuaweiClient) -> None:
-    """A client that repeats what was refused shuts out everybody who uses the key."""
+    """A client that repeats a rejected request locks the key for all its users."""
     for _ in range(4):
         huawei.send("GET", f"{V2}/x", after=_flip_signature)
-    assert huawei.send("GET", f"{V2}/x").status == 400  # a good one begins the count anew
+    assert huawei.send("GET", f"{V2}/x").status == 400  # an accepted signature resets the count
     for _ in range(5):
         huawei.send("GET", f"{V2}/x", after=_flip_signature)
     assert "failed to reach the limit" in refused(huawei.send("GET", f"{V2}/x"))[2]
@@ -130,13 +130,13 @@ def _auth(password: str, **scope: str) -> dict[str, Any]:
 def _token(huawei: HuaweiClient) -> str:
     answer = huawei.send("POST", "/v3/auth/tokens", {"nocatalog": "true"}, _auth(huawei.account.secret))
     assert answer.status == 201
-    assert answer.told["token"]["project"]["id"] == PROJECT_ID
+    assert answer.json["token"]["project"]["id"] == PROJECT_ID
     return answer.headers["x-subject-token"]
 
 
 def test_a_token_stands_for_a_signature(ehpc_emulator: Emulator, huawei: HuaweiClient) -> None:
     token = _token(huawei)
-    assert len(token) > 2000  # as real ones, which some header limits do not bear
+    assert len(token) > 2000  # as in the cloud; some header limits are lower
     assert huawei.send("GET", f"{V2}/x", token=token).status == 400
     assert "decrypt token fail" in refused(huawei.send("GET", f"{V2}/x", token=token[:-1] + "!"))[2]
     other = V2.replace(PROJECT_ID, "f" * 32)
@@ -156,7 +156,7 @@ def test_a_token_can_be_short_lived(ehpc_emulator: Emulator, huawei: HuaweiClien
 )
 def test_iam_refuses_in_its_own_form(huawei: HuaweiClient, body: Any, status: int) -> None:
     answer = huawei.send("POST", "/v3/auth/tokens", body=body)
-    assert (answer.status, answer.told["error"]["code"]) == (status, status)
+    assert (answer.status, answer.json["error"]["code"]) == (status, status)
 
 
 def test_another_project_gets_no_token(huawei: HuaweiClient) -> None:

@@ -1,4 +1,4 @@
-"""Jobs as processes: what a user's command finds around it, and how it ends."""
+"""Jobs as processes: the environment of a command, and its end."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_post_processing_command_runs_after_the_job_and_changes_nothing(clie
     assert _stdout(client.emulator, job_id) == "job\nafter\n"
 
 
-def test_output_goes_where_it_is_told(ehpc_emulator: Emulator, tmp_path: Path) -> None:
+def test_output_goes_to_the_requested_paths(ehpc_emulator: Emulator, tmp_path: Path) -> None:
     single = ehpc_emulator.submit(
         "echo a; echo b >&2", stdout_path=f"{tmp_path}/o", stderr_path=f"{tmp_path}/e"
     )
@@ -75,7 +75,7 @@ def test_output_goes_where_it_is_told(ehpc_emulator: Emulator, tmp_path: Path) -
 
 
 def test_a_job_that_cannot_write_its_output_fails(ehpc_emulator: Emulator) -> None:
-    """And takes nothing else with it."""
+    """It does not stop anything else."""
     lost = ehpc_emulator.submit("true", stdout_path="/no/such/directory/out")
     fine = ehpc_emulator.submit("true")
 
@@ -105,7 +105,7 @@ def test_a_job_that_ignores_the_signal_is_killed(ehpc_emulator: Emulator) -> Non
 
 
 def test_nothing_of_a_job_is_left_behind(ehpc_emulator: Emulator) -> None:
-    """Neither of one that ended by itself nor of one that was stopped."""
+    """This holds for a job that ended by itself and for a stopped one."""
     ended = ehpc_emulator.submit("sleep 600 & echo $!")
     stopped = ehpc_emulator.submit("sleep 600 & echo $!; wait")
     ehpc_emulator.wait_for(ended)
@@ -183,7 +183,7 @@ def test_many_jobs_come_to_their_end() -> None:
 
 
 def test_importing_the_pytest_plugin_costs_nothing() -> None:
-    """Every pytest run of everybody who installed the provider pays for it."""
+    """It costs time in every pytest run of everybody who has installed the provider."""
     program = (
         "import sys, airflow_provider_ehpc.emulator.pytest_plugin as plugin;"
         "print([name for name in ('aiohttp', 'sqlite3', 'airflow', 'pydantic') if name in sys.modules])"

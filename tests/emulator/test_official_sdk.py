@@ -1,4 +1,4 @@
-"""The vendor's own SDK as judge: it must not be able to tell the emulator from the cloud."""
+"""The vendor's own SDK must work with the emulator as with the cloud."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_provider_ehpc.emulator.server import Emulator
 
 Call = Callable[[str, Any], Awaitable[Any]]
 
-# Characters that the sync client sends as it signs them and the async client leaves bare, or the reverse.
+# Characters that either the sync or the async client does not encode, although it signs them encoded.
 _AWKWARD = "a b+c*d:e,f'g&h=i/j?k#l%m~n世"
 
 
@@ -114,7 +114,7 @@ async def test_a_job_is_stopped(ehpc_emulator: Emulator, call: Call) -> None:
     assert ehpc_emulator.wait_for(second).phase == "CANCELLED"
 
 
-async def test_errors_are_told_with_their_code(ehpc_emulator: Emulator, call: Call) -> None:
+async def test_errors_have_their_code(ehpc_emulator: Emulator, call: Call) -> None:
     with pytest.raises(TeaException) as unknown_job:
         await call("get_job", models.GetJobRequest(cluster_id=ehpc_emulator.cluster_id, job_id="9.manager"))
     with pytest.raises(TeaException) as unknown_cluster:
@@ -135,8 +135,8 @@ async def test_a_wrong_secret_is_a_wrong_signature(ehpc_emulator: Emulator, way:
     assert refused.value.code == "SignatureDoesNotMatch"
 
 
-async def test_throttling_tells_the_sdk_when_to_come_again(ehpc_emulator: Emulator, way: str) -> None:
-    """The header's unit is milliseconds, as the SDK reads it."""
+async def test_a_throttled_sdk_learns_when_to_retry(ehpc_emulator: Emulator, way: str) -> None:
+    """The SDK reads the header in milliseconds."""
     ehpc_emulator.fault("throttle", retry_after_ms=2500)
     call = _caller(ehpc_emulator, ehpc_emulator.accounts.first, way)
 

@@ -1,4 +1,4 @@
-"""The vendor's own SDK for E-HPC 2018-04-12 as judge: it must take the emulator for the cloud."""
+"""The vendor's own SDK for E-HPC 2018-04-12 must work with the emulator as with the cloud."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sdk(request: pytest.FixtureRequest, ehpc_emulator: Emulator) -> Sdk:
 
 @pytest.fixture(params=["sync", "async"])
 def call(request: pytest.FixtureRequest, ehpc_emulator: Emulator, sdk: Sdk) -> Call:
-    """Call an operation by the SDK's name, with the fields of its request."""
+    """Call an operation by its name in the SDK, with the fields of its request."""
 
     async def call(operation: str, **fields: Any) -> Any:
         name = "".join(word.capitalize() for word in operation.split("_"))

@@ -1,4 +1,4 @@
-"""Huawei Cloud's own SDK as judge of the emulated ModelArts."""
+"""Huawei Cloud's own SDK must work with the emulated ModelArts as with the cloud."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MakeSdk = Callable[[CloudAccount], Any]
 
 @pytest.fixture
 def make_sdk(ehpc_emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeSdk:
-    # Imported, the SDK writes into the user's home.
+    # When imported, the SDK writes to the user's home directory.
     monkeypatch.setenv("HOME", str(tmp_path))
     from huaweicloudsdkcore.auth.credentials import BasicCredentials
     from huaweicloudsdkmodelarts.v1 import ModelArtsClient
@@ -63,7 +63,7 @@ def _create(sdk: Any, name: str, command: str) -> str:
 
 
 def test_a_job_from_creation_to_its_log(ehpc_emulator: Emulator, sdk: Any) -> None:
-    """Had the emulator forms of its own, users' DAGs would work on it and nowhere else."""
+    """If the emulator had forms of its own, DAGs would work with it only."""
     from huaweicloudsdkmodelarts.v1 import (
         Filter,
         JobSearches,
@@ -132,7 +132,7 @@ def test_a_job_is_stopped_once(ehpc_emulator: Emulator, sdk: Any) -> None:
 
 
 def test_a_log_that_does_not_exist_yet_is_no_error(ehpc_emulator: Emulator, make_sdk: MakeSdk) -> None:
-    """The SDK reads 204 as an answer without content."""
+    """The SDK reads 204 as a response without content."""
     from huaweicloudsdkmodelarts.v1 import ShowTrainingJobLogsPreviewRequest
 
     sdk = make_sdk(ehpc_emulator.accounts.first)

@@ -1,4 +1,4 @@
-"""The vendor's own client of the HPC API (``qingcloud-hpc`` 0.0.1) as judge of emulator and hook."""
+"""The vendor's own client of the HPC API (``qingcloud-hpc`` 0.0.1), with emulator and hook."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.emulator.recorder import RecordingEmulator, recording
 __all__ = ["recording"]
 CLUSTER = "ehpc-emulator"
 AWKWARD = "a b+c*d:e,f'g&h=i/j?k#l%m~n世"
-"""Characters that encodings disagree about."""
+"""Characters that are encoded in different ways."""
 
 
 def connect(emulator: Emulator, **changes: Any) -> HpcApiConnection:
@@ -70,18 +70,18 @@ def test_a_job_from_submission_to_its_end(ehpc_emulator: Emulator) -> None:
 
 @pytest.mark.parametrize("name", ["job_status", "jobs_status"])
 def test_both_names_of_the_filter_work(ehpc_emulator: Emulator, name: str) -> None:
-    """The page says ``jobs_status``, the client ``job_status``; the hook sends both."""
+    """``jobs_status`` on the page, ``job_status`` in the client; the hook sends both."""
     client = QingCloudClient(ehpc_emulator)
     client.submit("true", name="first")
     ehpc_emulator.wait_for("1.manager")
     client.submit("sleep 60", name="second")
-    told = client.get("job/list", cluster_id=CLUSTER, **{name: "finished"})
-    assert [job["job_name"] for job in told["hpc_job_set"]] == ["first"]
+    result = client.get("job/list", cluster_id=CLUSTER, **{name: "finished"})
+    assert [job["job_name"] for job in result["hpc_job_set"]] == ["first"]
     assert client.get("job/list", cluster_id=CLUSTER, **{name: "eaten"})["ret_code"] == 1100
 
 
 def test_any_text_is_signed_alike(recording: RecordingEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page contradicts itself about a space, so the client decides: ``%20``, and a slash as it is."""
+    """The page contradicts itself about a space, so the client decides: ``%20``, and a slash unencoded."""
     sdk = connect(recording)
     recording.add_operations([EmulatedOperation(time.time(), "X", description=f"before {AWKWARD} after")])
     words = {"action_describe": AWKWARD, "limit": 10, "reverse": 1}
@@ -104,7 +104,7 @@ def test_our_signature_is_theirs(
     monkeypatch: pytest.MonkeyPatch,
     words: str,
 ) -> None:
-    """One request, signed by both: the same signature."""
+    """Both sign one request with the same result."""
     account = recording.accounts.first
     signed_at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     parameters = {"zone": "jinan1a", "timestamp": "2026-01-02T03:04:05Z", "search_word": words}
@@ -137,17 +137,17 @@ def test_our_signature_is_theirs(
 def test_what_is_not_emulated_is_named(
     ehpc_emulator: Emulator, action: str, arguments: dict[str, Any], named: str
 ) -> None:
-    """It must not look as if the request were wrong."""
-    told = connect(ehpc_emulator).send_request(action, **arguments)
-    assert told["ret_code"] == 9900
-    assert named in told["message"]
-    assert "not emulated" in told["message"]
+    """The error must not blame the request."""
+    result = connect(ehpc_emulator).send_request(action, **arguments)
+    assert result["ret_code"] == 9900
+    assert named in result["message"]
+    assert "not emulated" in result["message"]
 
 
 def test_a_wrong_secret_is_refused(ehpc_emulator: Emulator) -> None:
     sdk = connect(ehpc_emulator, secret_access_key="wrong")
-    told = sdk.send_request("HpcJobListJobs", cluster_id=CLUSTER)
-    assert told["ret_code"] == 1200
+    result = sdk.send_request("HpcJobListJobs", cluster_id=CLUSTER)
+    assert result["ret_code"] == 1200
 
 
 def test_a_zone_that_is_not_ours_is_refused(ehpc_emulator: Emulator) -> None:

@@ -1,4 +1,4 @@
-"""The operation log: what is done lands in it, faults do to it what they say, and it survives."""
+"""The operation log records operations, faults change it as documented, and it survives a restart."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _logs(client: Client, **parameters: str) -> list[dict[str, str]]:
     return logs
 
 
-def test_what_is_done_through_e_hpc_is_told_by_list_common_logs(client: Client) -> None:
+def test_list_common_logs_reports_the_operations_of_e_hpc(client: Client) -> None:
     job_id = client.create("sleep 60")
     client.call("StopJobs", JobIds=json.dumps([job_id]))
     unknown = client.send("StopJobs", {"JobIds": '["99.manager"]'})
@@ -53,15 +53,15 @@ def test_what_is_done_through_e_hpc_is_told_by_list_common_logs(client: Client) 
     assert (created["Target"], created["ClusterId"]) == (job_id, client.emulator.cluster_id)
     assert created["OperatorUid"] == stopped["OperatorUid"]
     assert "Unknown Job Id" in failed["Message"]
-    # What the support is told of the answer finds the operation.
-    assert failed["RequestId"] == unknown.told["RequestId"]
+    # The request ID of the response, which the support asks for, identifies the operation.
+    assert failed["RequestId"] == unknown.json["RequestId"]
 
 
-def test_what_is_done_through_the_older_version_is_told_too(client: Client) -> None:
-    """Whose list of jobs is spelt in two other ways."""
+def test_list_common_logs_reports_the_operations_of_the_older_version(client: Client) -> None:
+    """It writes a list of jobs in two other ways."""
     older = {"version": "2018-04-12", "method": "GET"}
     job = {"CommandLine": "sleep 60", "RunasUser": "alice"}
-    job_id = client.send("SubmitJob", job, **older).told["JobId"]
+    job_id = client.send("SubmitJob", job, **older).json["JobId"]
     client.send("StopJobs", {"Jobs": json.dumps([{"Id": job_id}])}, **older)
     client.send("StopServerlessJobs", {"JobIds.1": "5", "JobIds.2": "6"}, version="2018-04-12")
     assert [(log["Action"], log["Target"]) for log in _logs(client)] == [
@@ -71,7 +71,7 @@ def test_what_is_done_through_the_older_version_is_told_too(client: Client) -> N
     ]
 
 
-def test_what_was_never_done_is_not_told(client: Client) -> None:
+def test_an_operation_that_was_not_done_is_not_reported(client: Client) -> None:
     client.emulator.fault("error", operation="CreateJob")
     assert client.send("CreateJob", {"JobSpec": '{"CommandLine": "true"}'}).status == 503
     client.emulator.fault("reset", operation="CreateJob", effect=True)
@@ -115,7 +115,7 @@ def test_each_filter_of_list_common_logs_selects(
     assert [log["RequestId"][2:] for log in _logs(client, **{**window, **filters})] == list(expected)
 
 
-def test_list_common_logs_tells_times_without_their_zone(client: Client) -> None:
+def test_list_common_logs_reports_times_without_a_zone(client: Client) -> None:
     _ehpc_rows(client.emulator)
     (log,) = _logs(client, From=str(DAY), To=str(DAY))
     assert log["Time"] == "2026-03-01 08:00:00"
@@ -129,7 +129,7 @@ def test_list_common_logs_refuses_what_it_cannot_read(client: Client, wrong: dic
     assert client.refusal("ListCommonLogs", **parameters) == (400, "InvalidParams")
 
 
-def test_each_cloud_tells_its_own_operations(client: Client, qingcloud: QingCloudClient) -> None:
+def test_each_cloud_reports_its_own_operations(client: Client, qingcloud: QingCloudClient) -> None:
     client.create("true")
     job_id = qingcloud.submit("true")
     assert [log["Action"] for log in _logs(client)] == ["CreateJob"]
@@ -139,7 +139,7 @@ def test_each_cloud_tells_its_own_operations(client: Client, qingcloud: QingClou
 
 
 def test_the_log_survives_the_emulator(tmp_path: Path) -> None:
-    """Also the order of rows of one second, and an operation that goes on in the meantime."""
+    """This includes the order of entries of one second, and an operation that ends meanwhile."""
     with Emulator(tmp_path) as emulator:
         client = QingCloudClient(emulator)
         job_id = client.submit("sleep 60")
@@ -185,13 +185,23 @@ def test_rows_arrive_and_change_while_the_log_is_paged(qingcloud: QingCloudClien
     emulator.fault("arrival", rows=2, times=2, seconds=1000)
     emulator.fault("change", rows=1, times=2, word="failed")
 
-    def told() -> tuple[int, int]:
+    def counts() -> tuple[int, int]:
         rows = qingcloud.operations()
         return len(rows), sum(row["status"] == "failed" for row in rows)
 
-    assert [told() for _ in range(3)] == [(5, 1), (7, 2), (7, 2)]
+    assert [counts() for _ in range(3)] == [(5, 1), (7, 2), (7, 2)]
 
 
 def test_ten_thousand_operations_are_there_at_once(qingcloud: QingCloudClient) -> None:
     qingcloud.emulator.add_operations(EmulatedOperation(DAY + n, "X") for n in range(10_000))
     assert qingcloud.get("operation", offset=9_995, reverse=0)["total_count"] == 10_000
+
+
+@pytest.mark.parametrize("cloud", ["huawei", "azure"])
+def test_a_cloud_without_an_operation_log_is_an_error_and_nothing_is_added(
+    ehpc_emulator: Emulator, cloud: str
+) -> None:
+    rows = [EmulatedOperation(DAY, "X"), EmulatedOperation(DAY, "X", cloud)]
+    with pytest.raises(ValueError, match=f"'{cloud}' has no operation log; choose aliyun or qingcloud"):
+        ehpc_emulator.add_operations(rows)
+    assert ehpc_emulator.operations() == []

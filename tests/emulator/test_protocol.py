@@ -1,4 +1,4 @@
-"""A client that signs wrongly must be refused here, or its author learns of it from the real cloud."""
+"""The emulator rejects wrong signatures of E-HPC's APIs, before the cloud does."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def test_a_rightly_signed_request_is_answered(client: Client) -> None:
     answer = client.send("ListJobs")
 
     assert answer.status == 200
-    assert re.fullmatch(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", answer.told["RequestId"])
+    assert re.fullmatch(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", answer.json["RequestId"])
 
 
 def test_an_error_has_the_gateways_form(client: Client) -> None:
     answer = client.send("NoSuchOperation")
 
     assert answer.status == 404
-    assert answer.told.keys() == {"RequestId", "HostId", "Code", "Message", "Recommend"}
-    assert answer.told["HostId"] == client.emulator.url.removeprefix("http://")
+    assert answer.json.keys() == {"RequestId", "HostId", "Code", "Message", "Recommend"}
+    assert answer.json["HostId"] == client.emulator.url.removeprefix("http://")
 
 
 def _flip_signature(request: ApiRequest) -> ApiRequest:
@@ -59,7 +59,7 @@ def test_what_was_altered_after_signing_is_refused(client: Client, change: Chang
     answer = client.send("GetJob", {"JobId": "1.manager"}, after=change)
 
     assert answer.refusal == (400, "SignatureDoesNotMatch")
-    assert answer.told["Message"].startswith("Specified signature is not matched with our calculation.")
+    assert answer.json["Message"].startswith("Specified signature is not matched with our calculation.")
 
 
 def test_a_wrong_secret_is_refused(ehpc_emulator: Emulator) -> None:
@@ -88,14 +88,14 @@ def test_a_missing_header_is_an_incomplete_signature(client: Client, name: str) 
     answer = client.send("ListJobs", after=without_header(name))
 
     assert answer.refusal == (400, "IncompleteSignature")
-    assert name in answer.told["Message"].lower()
+    assert name in answer.json["Message"].lower()
 
 
 @pytest.mark.parametrize(
     "name", ["host", "x-acs-action", "x-acs-version", "x-acs-date", "x-acs-signature-nonce"]
 )
 def test_a_header_that_matters_has_to_be_signed(client: Client, name: str) -> None:
-    """Else a request could be replayed as another operation, or at another time."""
+    """Otherwise, a request could be replayed as another operation, or at another time."""
 
     def sign_less(request: ApiRequest) -> ApiRequest:
         signed = [n for n in sorted(request.headers) if n.startswith("x-acs-") or n == "host"]
@@ -127,7 +127,7 @@ def test_a_date_in_another_form_is_refused(client: Client) -> None:
 
 
 def test_a_nonce_serves_once(client: Client) -> None:
-    """A client that resends the same signed request must learn of it here."""
+    """The emulator rejects a signed request that a client sends twice."""
     nonce = uuid.uuid4().hex
 
     assert client.send("ListJobs", nonce=nonce).status == 200
@@ -135,14 +135,14 @@ def test_a_nonce_serves_once(client: Client) -> None:
 
 
 def test_a_nonce_of_a_refused_request_is_not_used_up(client: Client) -> None:
-    """Else anybody could use up another's nonces without knowing the secret."""
+    """Otherwise, anybody could use up the nonces of a key without its secret."""
     nonce = uuid.uuid4().hex
 
     assert client.send("ListJobs", nonce=nonce, after=_flip_signature).status == 400
     assert client.send("ListJobs", nonce=nonce).status == 200
 
 
-def test_an_unknown_operation_and_version_are_told_apart(client: Client) -> None:
+def test_an_unknown_operation_and_an_unknown_version_have_different_errors(client: Client) -> None:
     assert client.send("DeleteJobs").refusal == (404, "InvalidAction.NotFound")
     assert client.send("GetJob", version="2099-01-01").refusal == (400, "InvalidVersion")
 
@@ -187,7 +187,7 @@ def test_further_headers_may_be_signed(client: Client) -> None:
 
 
 def test_nonces_do_not_pile_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A benchmark of a million requests must not fill the memory."""
+    """A benchmark with a million requests must not fill the memory."""
     monkeypatch.setattr("airflow_provider_ehpc.emulator.aliyun.protocol._MAX_NONCES", 3)
     nonces = [uuid.uuid4().hex for _ in range(5)]
     for nonce in nonces:
@@ -198,7 +198,7 @@ def test_nonces_do_not_pile_up(client: Client, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_keys_are_random_and_last_with_their_directory(tmp_path: Path) -> None:
-    """A key that everybody knows would let every user of the machine run commands as its owner."""
+    """With a well-known key, every user of the machine could run commands as the emulator's user."""
 
     def first_key(name: str) -> tuple[str, str]:
         store = Store(tmp_path / f"{name}.sqlite")

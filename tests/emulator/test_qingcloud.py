@@ -1,4 +1,4 @@
-"""QingCloud HPC's jobs and operation log, with the quirks that its documentation shows."""
+"""QingCloud HPC's jobs and operation log, with the quirks of its documentation."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def client(ehpc_emulator: Emulator) -> QingCloudClient:
 
 
 def _detail(client: QingCloudClient, job_id: str) -> dict[str, object]:
-    told = client.get(f"job/jobdetail/{job_id}", cluster_id=CLUSTER_ID)
-    assert told["ret_code"] == 0, told
-    (job,) = told["hpc_job_set"]
+    result = client.get(f"job/jobdetail/{job_id}", cluster_id=CLUSTER_ID)
+    assert result["ret_code"] == 0, result
+    (job,) = result["hpc_job_set"]
     assert isinstance(job, dict)
     return job
 
@@ -37,7 +37,7 @@ def _ended(client: QingCloudClient, job_id: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("command", "state", "code"), [("true", "finished", "0"), ("exit 3", "exited", "3")])
-def test_a_job_runs_and_is_told_as_documented(
+def test_a_job_is_reported_as_documented(
     client: QingCloudClient, command: str, state: str, code: str
 ) -> None:
     job_id = client.submit(command, name="作业")
@@ -47,16 +47,18 @@ def test_a_job_runs_and_is_told_as_documented(
     assert (detail["job_status"], detail["end_status"]) == (state, code)
     assert (listed["hpcjob_uuid"], listed["job_name"], listed["job_status"]) == (job_id, "作业", state)
     assert isinstance(listed["job_id"], int)
-    # The two pages disagree, and a client has to bear both.
+    # The two pages disagree, and a client must accept both.
     assert WITHOUT_ZONE.fullmatch(listed["submitted_time"])
     assert detail["submitted_time"] == listed["submitted_time"] + "Z"
 
 
 def test_submission_is_answered_with_an_id_a_number_and_a_state(client: QingCloudClient) -> None:
-    told = client.post("job/submitJob", name="n", cmd_line="true", run_user="u", core_limit=1, submit_type=0)
-    assert told.keys() == {"action", "hpcjob_uuid", "job_id", "job_status", "ret_code"}
-    assert (told["action"], told["job_status"]) == ("HpcJobSubmitJobResponse", "pending")
-    assert isinstance(told["job_id"], str)
+    result = client.post(
+        "job/submitJob", name="n", cmd_line="true", run_user="u", core_limit=1, submit_type=0
+    )
+    assert result.keys() == {"action", "hpcjob_uuid", "job_id", "job_status", "ret_code"}
+    assert (result["action"], result["job_status"]) == ("HpcJobSubmitJobResponse", "pending")
+    assert isinstance(result["job_id"], str)
 
 
 @pytest.mark.parametrize("missing", ["name", "run_user", "core_limit", "cmd_line"])
@@ -67,12 +69,22 @@ def test_what_a_submission_lacks_is_refused(client: QingCloudClient, missing: st
     assert client.get("job/list", cluster_id=CLUSTER_ID)["total_count"] == 0
 
 
+def test_the_emulator_finds_a_job_by_the_id_of_each_cloud(client: QingCloudClient) -> None:
+    emulator = client.emulator
+    first = emulator.submit("true")
+    second = client.submit("true")
+    assert (emulator.job(first).number, emulator.job(second).number) == (1, 2)
+    assert emulator.job("3faf5c03-aaa1-4cbe-879d-000000000002") == emulator.job(second)
+    with pytest.raises(KeyError):
+        emulator.job("hpcjob-00000003")
+
+
 def test_a_stopped_job_is_called_stopped_in_the_list_and_cancelled_in_its_detail(
     client: QingCloudClient,
 ) -> None:
     job_id = client.submit("sleep 60")
-    told = client.post("job/stopJobs", job_ids=[job_id])
-    assert [json.loads(result)["ret_code"] for result in told["custom_cmd_result"]] == [0]
+    result = client.post("job/stopJobs", job_ids=[job_id])
+    assert [json.loads(each)["ret_code"] for each in result["custom_cmd_result"]] == [0]
     assert _ended(client, job_id)["job_status"] == "cancelled"
     (listed,) = client.get("job/list", cluster_id=CLUSTER_ID, jobs_status="cancelled")["hpc_job_set"]
     assert listed["job_status"] == "stopped"
@@ -80,9 +92,9 @@ def test_a_stopped_job_is_called_stopped_in_the_list_and_cancelled_in_its_detail
 
 
 def test_stopping_is_an_operation_that_ends_when_the_job_has(client: QingCloudClient) -> None:
-    """Whoever waits for the operation must find the job ended when it has succeeded, not before."""
+    """A client that waits for the operation must find the job ended when the operation has succeeded."""
     job_id = client.submit("trap '' TERM; echo ready; while :; do sleep 1; done")
-    # Running is not enough: the shell has to have come to its trap.
+    # RUNNING is not enough: the shell must have set its trap.
     output = Path(str(_detail(client, job_id)["stdout_redirect_path"]))
     eventually(lambda: output.exists() and output.read_text() == "ready\n")
     operation_id = client.post("job/stopJobs", job_ids=[job_id])["job_uuid"]
@@ -104,10 +116,10 @@ def test_stopping_is_an_operation_that_ends_when_the_job_has(client: QingCloudCl
 def test_stopping_what_has_ended_fails_beside_a_ret_code_of_0(client: QingCloudClient) -> None:
     job_id = client.submit("true")
     _ended(client, job_id)
-    told = client.post("job/stopJobs", job_ids=[job_id])
-    assert told["ret_code"] == 0
-    assert json.loads(told["custom_cmd_result"][0])["ret_code"] == 1400
-    assert client.operations(job_ids=told["job_uuid"])[0]["status"] == "failed"
+    result = client.post("job/stopJobs", job_ids=[job_id])
+    assert result["ret_code"] == 0
+    assert json.loads(result["custom_cmd_result"][0])["ret_code"] == 1400
+    assert client.operations(job_ids=result["job_uuid"])[0]["status"] == "failed"
 
 
 def test_an_unknown_job_is_not_found(client: QingCloudClient) -> None:
@@ -197,13 +209,13 @@ def test_verbose_adds_the_request(client: QingCloudClient) -> None:
 
 
 def test_a_page_has_ten_rows_unless_asked_and_never_more_than_a_hundred(client: QingCloudClient) -> None:
-    """A client that asks for 1,000 and steps by 1,000 would miss nine of ten."""
+    """A client that requests pages of 1,000 and steps by 1,000 would miss nine of ten."""
     client.emulator.add_operations(EmulatedOperation(DAY + n, "X") for n in range(130))
-    told = client.get("operation", reverse=0)
-    assert (len(told["job_set"]), told["total_count"]) == (10, 130)
+    result = client.get("operation", reverse=0)
+    assert (len(result["job_set"]), result["total_count"]) == (10, 130)
     assert len(client.operations(limit=1000)) == 100
     assert len(client.operations(offset=100)) == 30
-    # Whoever leaves the order out gets the newest first.
+    # Without an order, the newest comes first.
     assert client.get("operation")["job_set"][0]["create_time"] == "2026-03-01T00:02:09Z"
 
 
@@ -213,7 +225,7 @@ def test_a_page_has_ten_rows_unless_asked_and_never_more_than_a_hundred(client: 
 def test_a_filter_that_cannot_be_read_is_malformed(
     client: QingCloudClient, filters: dict[str, object]
 ) -> None:
-    """Ignored in silence, a window would be the whole log."""
+    """If these were ignored, a window would be the whole log."""
     assert client.get("operation", **filters)["ret_code"] == 1100
 
 
@@ -230,7 +242,7 @@ def test_operations_end_by_themselves_where_that_was_planned(client: QingCloudCl
 
 
 def test_operations_come_in_over_http(client: QingCloudClient) -> None:
-    """For an emulator that runs in a process of its own."""
+    """For an emulator in another process."""
     import urllib.request
 
     rows = [{"began_at": DAY, "action": "HpcUserAddUser", "resources": ["ehpc-1"]}]

@@ -1,4 +1,4 @@
-"""A client that signs QingCloud's HPC API wrongly must be refused here, not first by the cloud."""
+"""The emulator rejects wrong signatures of QingCloud's HPC API, before the cloud does."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_rightly_signed_request_is_answered(client: QingCloudClient) -> None:
     ],
 )
 def test_the_vendors_own_signature_is_accepted(client: QingCloudClient, parameters: dict[str, str]) -> None:
-    """qingcloud-sdk has no HPC client, but its handler for a sister API signs the very same four lines."""
+    """qingcloud-sdk has no HPC client, but its handler for a sister API signs the same four lines."""
     values = {name: enc(value) for name, value in client.parameters(**parameters).items()}
     account = client.account
     query = QAISignatureAuthHandler.generate_signature(
@@ -68,12 +68,12 @@ def _without_the_slash(secret: str, method: str, path: str, query: str, body: by
 
 @pytest.mark.parametrize("sign", [_iaas_signature, _without_the_slash])
 def test_the_scheme_of_qingclouds_other_apis_is_refused(client: QingCloudClient, sign: object) -> None:
-    """Every example of signing for QingCloud that is not about HPC has it."""
+    """All signing examples for other APIs of QingCloud have it."""
     assert _ret_code(client, client.parameters(), sign=sign) == 1200
 
 
 def test_a_signature_that_was_encoded_once_is_refused_where_it_has_a_plus(client: QingCloudClient) -> None:
-    """Such a client works on every second request, and its author looks for the fault elsewhere."""
+    """Every second request of such a client works, so its author would search elsewhere."""
     seen = set()
     for offset in range(200):
         parameters = client.parameters(offset=offset)
@@ -100,14 +100,14 @@ def test_a_wrong_secret_an_unknown_key_and_a_temporary_one_are_refused(ehpc_emul
         CloudAccount("QYACCESSKEYIDEXAMPLE", first.secret),
         ehpc_emulator.issue_token(),
     ):
-        told = QingCloudClient(ehpc_emulator, account).get("operation")
-        assert told["ret_code"] == 1200
-        assert first.secret not in told["message"]
+        result = QingCloudClient(ehpc_emulator, account).get("operation")
+        assert result["ret_code"] == 1200
+        assert first.secret not in result["message"]
 
 
 @pytest.mark.parametrize(("age", "code"), [(50, 0), (70, 1300), (-30, 0)])
 def test_a_request_is_good_for_a_minute(client: QingCloudClient, age: float, code: int) -> None:
-    """A client that signs once and retries for longer must learn of it here."""
+    """The emulator rejects a request that a client signs once and retries for longer."""
     assert client.get("operation", age=age)["ret_code"] == code
 
 
@@ -117,13 +117,13 @@ def test_a_request_is_good_for_a_minute(client: QingCloudClient, age: float, cod
 def test_a_missing_common_parameter_is_malformed(client: QingCloudClient, name: str) -> None:
     parameters = client.parameters()
     del parameters[name]
-    told = client.send(client.target("/api/operation", parameters))
-    assert told["ret_code"] == 1100
-    assert name in told["message"]
+    result = client.send(client.target("/api/operation", parameters))
+    assert result["ret_code"] == 1100
+    assert name in result["message"]
 
 
 def test_the_time_is_called_timestamp(client: QingCloudClient) -> None:
-    """The documentation's table calls it time_stamp, as the other APIs do; its examples do not."""
+    """It is time_stamp in the table of the documentation and in other APIs, but not in the examples."""
     parameters = client.parameters()
     parameters["time_stamp"] = parameters.pop("timestamp")
     assert _ret_code(client, parameters) == 1100
@@ -155,8 +155,8 @@ def test_a_denied_action_is_refused_and_nothing_else(client: QingCloudClient) ->
     assert client.get("operation")["ret_code"] == 0
 
 
-def test_faults_are_told_in_this_clouds_words(client: QingCloudClient) -> None:
-    """The same fault must look to each client as its own cloud would word it."""
+def test_faults_have_the_errors_of_this_cloud(client: QingCloudClient) -> None:
+    """The same fault has the error of each cloud."""
     client.emulator.fault("throttle", operation="operation")
     client.emulator.fault("error", operation="operation")
     client.emulator.fault("error", operation="operation", status=200, code="5300", message="updating")

@@ -1,4 +1,4 @@
-"""The emulator may die at any moment; jobs, keys and logs outlive it, as a cloud's do a client."""
+"""The emulator may die at any moment. Jobs, keys and logs survive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.gates import eventually
 
 
 class Process:
-    """``python -m airflow_provider_ehpc.emulator``, with what :class:`Client` needs to talk to it."""
+    """``python -m airflow_provider_ehpc.emulator``, with the attributes that :class:`Client` needs."""
 
     def __init__(self, directory: Path, *arguments: str) -> None:
         self.directory = directory
@@ -69,12 +69,12 @@ class Process:
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "cloud"
-    # Whatever a test left running ends with an emulator of our own in the same directory.
+    # An emulator in the same directory kills what a test left running.
     Emulator(tmp_path / "cloud").start().close()
 
 
 def test_a_job_survives_the_emulator_killed_and_is_found_again(directory: Path, tmp_path: Path) -> None:
-    """A test of what the provider does when the cloud is away needs jobs that go on meanwhile."""
+    """A test in which the cloud is away needs jobs that continue meanwhile."""
     gate = tmp_path / "gate"
     first = Process(directory)
     try:
@@ -117,7 +117,7 @@ def test_a_job_found_again_can_be_stopped(directory: Path) -> None:
         assert emulator.wait_for(job_id).phase == "CANCELLED"
 
 
-def test_an_emulator_told_to_stop_leaves_its_jobs_running(directory: Path, tmp_path: Path) -> None:
+def test_a_stopped_emulator_leaves_its_jobs_running(directory: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     first = Process(directory)
     try:
@@ -133,7 +133,7 @@ def test_an_emulator_told_to_stop_leaves_its_jobs_running(directory: Path, tmp_p
 
 
 def test_a_job_whose_processes_were_killed_meanwhile_has_failed(directory: Path) -> None:
-    """A job that nobody runs any more must not be running for ever."""
+    """A job without a process must not stay RUNNING forever."""
     emulator = Emulator(directory).start()
     job_id = emulator.submit("sleep 600")
     emulator.wait_for(job_id, "RUNNING")
@@ -148,7 +148,7 @@ def test_a_job_whose_processes_were_killed_meanwhile_has_failed(directory: Path)
 
 
 def test_a_job_is_not_run_twice_when_its_start_was_not_noted(directory: Path, tmp_path: Path) -> None:
-    """The emulator may be killed between starting a job and writing that it did."""
+    """The emulator may be killed between starting a job and saving that."""
     emulator = Emulator(directory).start()
     job_id = emulator.submit(f"echo once >>{tmp_path}/runs; sleep 600")
     emulator.wait_for(job_id, "RUNNING")
@@ -181,12 +181,12 @@ def test_a_token_outlives_a_restart(directory: Path) -> None:
 
 
 def test_a_second_emulator_is_kept_out_of_the_directory(directory: Path) -> None:
-    """Two would both start the same jobs."""
-    with Emulator(directory), pytest.raises(OSError, match="another emulator runs in"):
+    """Both would start the same jobs."""
+    with Emulator(directory), pytest.raises(OSError, match="another emulator uses"):
         Emulator(directory).start()
 
 
-def test_a_port_that_is_taken_is_told(directory: Path) -> None:
+def test_a_port_in_use_is_an_error(directory: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
         Emulator(directory, port=taken.getsockname()[1]).start()
 

@@ -1,4 +1,4 @@
-"""Job commands run as the user of the emulator: only that user's programs may talk to it."""
+"""Job commands run as the user of the emulator, so only programs of that user may send requests."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TestSecret:
     def test_admin_needs_the_secret(
         self, emulator: Emulator, method: str, path: str, authorization: str
     ) -> None:
-        """Another user of this machine reaches the port, too, and a key is the right to run commands."""
+        """Other users of this machine can reach the port, and a key allows them to run commands."""
         authorization = authorization.format(secret=emulator.admin_secret)
         status, text = ask(emulator, method, path, b"{}", Authorization=authorization)
         assert (status, "secret" in text, emulator.admin_secret in text) == (401, True, False)
@@ -94,7 +94,7 @@ FOREIGN = [
     {"Origin": "null"},
     {"Origin": "http://127.0.0.1:1"},
     {"Origin": "https://127.0.0.1:{port}"},
-    {"Origin": "http://localhost:{port}"},  # another name than the request is for
+    {"Origin": "http://localhost:{port}"},  # not the name in Host
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
     {"Sec-Fetch-Site": "cross-site", "Origin": "http://127.0.0.1:{port}"},
@@ -208,7 +208,7 @@ MALFORMED: list[tuple[str, bytes]] = [
     ("/logs", b'{"job_id": "1.manager", "change": "append", "text": "\\ud800"}'),
     ("/logs", b'{"job_id": "1.manager", "change": "append", "stream": "stdlog"}'),
     ("/logs", b'{"job_id": "\\ud800", "change": "append"}'),
-    ("/logs", b'{"job_id": "1.manager", "change": "truncate"}'),  # it has written nothing
+    ("/logs", b'{"job_id": "1.manager", "change": "truncate"}'),  # without output there is no file
     ("/operations", b'{"operations": 1}'),
     ("/operations", b'{"operations": {}}'),
     ("/operations", b'{"operations": [1]}'),
@@ -218,6 +218,7 @@ MALFORMED: list[tuple[str, bytes]] = [
     ("/operations", b'{"operations": [{"began_at": -1, "action": "X"}]}'),
     ("/operations", b'{"operations": [{"began_at": 1, "action": null}]}'),
     ("/operations", b'{"operations": [{"began_at": 1, "action": "X", "cloud": "azure"}]}'),
+    ("/operations", b'{"operations": [{"began_at": 1, "action": "X", "cloud": "huawei"}]}'),
     ("/operations", b'{"operations": [{"began_at": 1, "action": "X", "status": "eaten"}]}'),
     ("/operations", b'{"operations": [{"began_at": 1, "action": "X", "resources": "ehpc-1"}]}'),
     ("/operations", b'{"operations": [{"began_at": 1, "action": "X", "ends_at": 1e300}]}'),
@@ -227,7 +228,7 @@ MALFORMED: list[tuple[str, bytes]] = [
 
 @pytest.mark.parametrize(("path", "body"), MALFORMED, ids=lambda value: str(value)[:60])
 def test_a_malformed_admin_request_gets_400(emulator: Emulator, path: str, body: bytes) -> None:
-    """One plain line, and nothing of it has an effect."""
+    """The error is one line, and the request has no effect."""
     if path == "/logs" and not emulator.requests.count("prepared"):
         emulator.submit("run=600")
     if path == "/accounts" and body == b"{}":
@@ -332,7 +333,7 @@ def test_what_else_prevents_the_start_is_one_line(arguments: list[str]) -> None:
 
 
 def test_its_log_holds_no_secret(caplog: pytest.LogCaptureFixture) -> None:
-    """Signatures travel in QingCloud's URLs and passwords in E-HPC's: a line of a broken request has both."""
+    """URLs contain signatures in QingCloud and passwords in E-HPC. A malformed request may have both."""
     password = 'pass"w\\ord-4711'
     with caplog.at_level(logging.DEBUG), Emulator() as emulator:
         account = emulator.accounts.first
@@ -363,7 +364,7 @@ def test_its_log_holds_no_secret(caplog: pytest.LogCaptureFixture) -> None:
         admin_secret = emulator.admin_secret
         ask(emulator, "GET", "/requests")
     written = caplog.text
-    assert written  # at DEBUG, asyncio at least says which selector it uses
+    assert written  # at DEBUG, asyncio at least logs its selector
     for secret in (
         account.secret,
         str(token.security_token),

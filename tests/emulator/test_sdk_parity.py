@@ -1,4 +1,4 @@
-"""What the vendors' SDKs can send, the hooks can send: each pair of calls makes the same request."""
+"""The hooks can send all requests of the vendors' SDKs. Each pair of calls sends the same request."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def hook(recording: RecordingEmulator, monkeypatch: pytest.MonkeyPatch) -> Hook:
 
 @pytest.fixture(params=["sync", "async"])
 def ask(request: pytest.FixtureRequest) -> Ask:
-    """Call a method of a hook, or its asynchronous twin."""
+    """Call a method of a hook, or its async counterpart."""
 
     def call(hook: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         if request.param == "sync":
@@ -72,7 +72,7 @@ def _sdk(kind: type[Any], emulator: RecordingEmulator) -> Any:
 
 
 def _meaning(sent: Sent) -> Any:
-    """Return the parameters of a request; JSON in a text counts by what it says, without what is empty."""
+    """Return the parameters of a request, with JSON strings parsed, and without empty values."""
 
     def read(value: Any) -> Any:
         if isinstance(value, str) and value[:1] in ("{", "["):
@@ -124,7 +124,7 @@ def test_list_jobs(recording: RecordingEmulator, hook: Hook, ask: Ask, theirs: A
 
 
 def test_a_diagnosis_is_sent(recording: RecordingEmulator, hook: Hook, ask: Ask) -> None:
-    """The emulator does not take it; the request is the same all the same."""
+    """The emulator rejects the request, but both send the same one."""
     diagnosis = {"Option": "CpuUtil", "Operator": "Gt", "Threshold": "80"}
     item = models.ListJobsRequestJobFilterDiagnosis(**{name.lower(): v for name, v in diagnosis.items()})
     request = models.ListJobsRequest(
@@ -161,7 +161,7 @@ def test_list_common_logs(recording: RecordingEmulator, hook: Hook, ask: Ask) ->
     _sdk(Sdk, recording).list_common_logs(request)
     actions = ["CreateJob", "StopJobs"]
     ask(hook(EhpcHook), "list_common_logs", IN_BEIJING, EPOCH + 60, action_names=actions, **filters)
-    recording.sent[0].query["IsReverse"] = recording.sent[0].query["IsReverse"].lower()  # "False" there
+    recording.sent[0].query["IsReverse"] = recording.sent[0].query["IsReverse"].lower()  # "False" of the SDK
     _alike(recording)
 
 
@@ -277,7 +277,7 @@ def test_what_a_search_does_not_emulate_is_named(
 
 
 def _modelarts(emulator: RecordingEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    # Imported, the SDK writes into the user's home.
+    # When imported, the SDK writes to the user's home directory.
     monkeypatch.setenv("HOME", str(tmp_path))
     from huaweicloudsdkcore.auth.credentials import BasicCredentials
     from huaweicloudsdkmodelarts.v1 import ModelArtsClient
@@ -322,7 +322,7 @@ def test_only_a_moment_is_taken_for_a_time(
     arguments: Any,
     time: Any,
 ) -> None:
-    """A text or a time without a zone was sent as another moment, or broke off with an AttributeError."""
+    """A string or a time without a zone was sent as another time, or failed with an AttributeError."""
     args, kwargs = arguments(time)
     with pytest.raises(InvalidArgument, match="time"):
         ask(hook(kind), method, *args, **kwargs)

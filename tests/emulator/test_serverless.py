@@ -1,4 +1,4 @@
-"""The operations of E-HPC 2018-04-12 on serverless jobs, in the forms that their pages document."""
+"""The operations of E-HPC 2018-04-12 on serverless jobs have the documented forms."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def _send(client: Client, operation: str, parameters: Mapping[str, str], method:
 
 
 def _call(client: Client, operation: str, **parameters: str) -> dict[str, Any]:
-    # The names of lists hold a dot, which no keyword can: JobIds_1 stands for JobIds.1.
+    # Names of lists contain a dot, which keywords cannot: JobIds_1 stands for JobIds.1.
     answer = _send(client, operation, {name.replace("_", "."): value for name, value in parameters.items()})
     assert answer.status == 200, answer.body
-    return answer.told
+    return answer.json
 
 
 def _submit(
@@ -35,15 +35,15 @@ def _submit(
     texts = {
         name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()
     }
-    told = _call(client, "SubmitServerlessJob", Container=json.dumps(whole), **{"JobName": "job", **texts})
-    job_id: str = told["JobId"]
+    result = _call(client, "SubmitServerlessJob", Container=json.dumps(whole), **{"JobName": "job", **texts})
+    job_id: str = result["JobId"]
     return job_id
 
 
 def _info(client: Client, job_id: str) -> dict[str, Any]:
-    told = _call(client, "DescribeServerlessJobs", JobIds_1=job_id)
-    assert told["TotalCount"] == len(told["JobInfos"]) == 1
-    info: dict[str, Any] = told["JobInfos"][0]
+    result = _call(client, "DescribeServerlessJobs", JobIds_1=job_id)
+    assert result["TotalCount"] == len(result["JobInfos"]) == 1
+    info: dict[str, Any] = result["JobInfos"][0]
     return info
 
 
@@ -57,24 +57,24 @@ def _ended(client: Client, job_id: str) -> dict[str, Any]:
     return _info(client, job_id)
 
 
-def _strange_keys(told: Any, sample: Any, path: str = "") -> list[str]:
-    """Return where ``told`` has a key that ``sample`` has not in the same place, or another kind of value."""
-    if isinstance(told, dict):
+def _strange_keys(result: Any, sample: Any, path: str = "") -> list[str]:
+    """Return the paths at which ``result`` has a key that ``sample`` lacks, or a value of another type."""
+    if isinstance(result, dict):
         return [
             strange
-            for key, value in told.items()
+            for key, value in result.items()
             for strange in (
                 _strange_keys(value, sample[key], f"{path}.{key}") if key in sample else [f"{path}.{key}"]
             )
         ]
-    if isinstance(told, list):
-        return [strange for item in told for strange in _strange_keys(item, sample[0], f"{path}[]")]
+    if isinstance(result, list):
+        return [strange for item in result for strange in _strange_keys(item, sample[0], f"{path}[]")]
     numbers = (int, float)
-    alike = isinstance(told, type(sample)) or (isinstance(told, numbers) and isinstance(sample, numbers))
-    return [] if alike else [f"{path}: {told!r}"]
+    alike = isinstance(result, type(sample)) or (isinstance(result, numbers) and isinstance(sample, numbers))
+    return [] if alike else [f"{path}: {result!r}"]
 
 
-def test_a_job_is_told_in_the_form_of_the_pages_sample(client: Client) -> None:
+def test_a_job_has_the_form_of_the_sample_on_the_page(client: Client) -> None:
     job_id = _submit(
         client,
         'test "$GREETING" = "good day, 世界" && exit 3',
@@ -124,7 +124,7 @@ def test_both_methods_are_served(client: Client, method: str) -> None:
 
 
 def test_serverless_jobs_have_ids_of_their_own(client: Client) -> None:
-    """The two kinds must not be seen by each other's operations, though both begin to count at 1."""
+    """The operations of one kind must not find jobs of the other, although both number from 1."""
     first = client.emulator.submit("sleep 60")
     serverless = _submit(client, "exit 3")
 
@@ -178,7 +178,7 @@ class TestStates:
 
         info = _ended(client, job_id)
         assert (info["State"], _container(info)["CurrentState"]["ExitCode"]) == ("Canceled", 143)
-        # nothing more happens to it
+        # stopping it again has no effect
         _call(client, "StopServerlessJobs", JobIds_1=job_id)
 
     def test_a_job_fails_when_its_time_is_up(self, client: Client) -> None:
@@ -190,13 +190,13 @@ class TestStates:
 
 class TestContainers:
     def test_command_and_arguments_are_a_process_and_no_shells_text(self, client: Client) -> None:
-        told = client.emulator.directory / "told"
-        container = {"Command": ["/usr/bin/tee"], "Arg": [f"{told} $(exit 1)", "--append"]}
+        result = client.emulator.directory / "result"
+        container = {"Command": ["/usr/bin/tee"], "Arg": [f"{result} $(exit 1)", "--append"]}
 
         info = _ended(client, _submit(client, "", container))
 
         assert info["State"] == "Succeeded"
-        assert Path(f"{told} $(exit 1)").exists()
+        assert Path(f"{result} $(exit 1)").exists()
         assert (_container(info)["Commands"], _container(info)["Args"]) == tuple(container.values())
 
     def test_a_containers_variables_cannot_break_what_runs_it(self, client: Client) -> None:
@@ -212,7 +212,7 @@ class TestContainers:
         assert (info["State"], _container(info)["CurrentState"]["ExitCode"]) == ("Failed", 127)
 
     def test_each_attempt_has_a_container_group(self, client: Client) -> None:
-        """The exit code of an attempt that was tried again must not be taken for the job's."""
+        """The exit code of an attempt that was retried is not that of the job."""
         count = client.emulator.directory / "count"
         job_id = _submit(
             client, f"echo x >>{count}; test $(wc -l <{count}) = 3 || exit 4", RetryStrategy={"Attempts": 5}
@@ -298,7 +298,7 @@ class TestListServerlessJobs:
         at = int(client.emulator.job(good, serverless=True).submission.submitted_at)
         assert good in self._ids(client, SubmitTimeStart=str(at), SubmitTimeEnd=str(at))
         assert self._ids(client, SubmitTimeEnd=str(at - 1)) == []
-        # texts here, numbers in DescribeServerlessJobs
+        # strings here, numbers in DescribeServerlessJobs
         listed = _call(client, "ListServerlessJobs", JobIds_1=good)["Jobs"][0]
         assert listed["Priority"] == "0"
         assert listed["SubmitTime"] == str(at)
@@ -310,8 +310,8 @@ class TestListServerlessJobs:
 
         assert [len(page) for page in pages] == [100, 22, 0]
         assert [*pages[0], *pages[1]] == [array, *(f"{array}_{index}" for index in range(121))]
-        told = _call(client, "ListServerlessJobs")
-        assert (len(told["Jobs"]), told["PageSize"], told["TotalCount"]) == (20, 20, 122)
+        result = _call(client, "ListServerlessJobs")
+        assert (len(result["Jobs"]), result["PageSize"], result["TotalCount"]) == (20, 20, 122)
 
 
 @pytest.mark.parametrize(
@@ -366,13 +366,13 @@ def test_a_parameter_that_is_wrong_is_named(
     answer = _send(client, operation, {**base, **parameters})
 
     assert answer.refusal == (400, "InvalidParams")
-    assert answer.told["Message"] == f"The specified parameter {named} is invalid."
+    assert answer.json["Message"] == f"The specified parameter {named} is invalid."
 
 
 def test_a_job_that_does_not_exist_is_no_job(client: Client) -> None:
-    told = _call(client, "DescribeServerlessJobs", JobIds_1="99")
+    result = _call(client, "DescribeServerlessJobs", JobIds_1="99")
 
-    assert (told["TotalCount"], told["JobInfos"]) == (0, [])
+    assert (result["TotalCount"], result["JobInfos"]) == (0, [])
     assert _send(client, "DescribeServerlessJobs", {"ClusterId": "other", "JobIds.1": "1"}).refusal == (
         404,
         "ClusterNotFound",
@@ -380,7 +380,7 @@ def test_a_job_that_does_not_exist_is_no_job(client: Client) -> None:
 
 
 class TestDrift:
-    """What the documentation's own sample does, for clients that have to bear it."""
+    """The oddities of the documented sample, which clients must accept."""
 
     def test_a_running_job_has_ended_twice(self, client: Client) -> None:
         job_id = _submit(client, "sleep 60", JobName="testjob")

@@ -1,4 +1,4 @@
-"""Jobs on a real Slurm: its states, exit codes, ids and refusals, as E-HPC would tell them.
+"""Jobs on a real Slurm: its states, exit codes, IDs and errors, in the form of E-HPC.
 
 ``make slurm`` starts one; without it these tests are skipped.
 """
@@ -25,7 +25,7 @@ _STARTED_BY_MAKE = Path(__file__).parents[2] / ".slurm" / "slurm.conf"
 
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[None]:
-    """Find a Slurm that answers, or skip; asked once, because a silent controller takes ten seconds."""
+    """Find a Slurm that responds, or skip. Once per session: a controller that is down takes ten seconds."""
     with pytest.MonkeyPatch.context() as patch:
         if "SLURM_CONF" not in os.environ and _STARTED_BY_MAKE.exists():
             patch.setenv("SLURM_CONF", str(_STARTED_BY_MAKE))
@@ -95,7 +95,7 @@ def test_a_job_is_stopped_while_it_runs_and_while_it_waits(client: Client) -> No
 
 
 def test_an_array_runs_and_is_stopped_sub_job_by_sub_job(client: Client) -> None:
-    """Slurm forgets at once a sub-job that was cancelled while it waited; the emulator must not."""
+    """Slurm forgets a sub-job cancelled while pending at once; the emulator must not."""
     array = client.create("exit $((SLURM_ARRAY_TASK_ID == 4))", ArrayRequest="2-7:2")
     client.emulator.wait_for(array)
 
@@ -111,13 +111,13 @@ def test_an_array_runs_and_is_stopped_sub_job_by_sub_job(client: Client) -> None
     assert client.emulator.wait_for(held).phase == "CANCELLED"
 
 
-def test_what_slurm_refuses_is_told_in_its_words(client: Client) -> None:
+def test_a_rejected_job_gets_the_message_of_slurm(client: Client) -> None:
     answer = client.send(
         "CreateJob", {"JobSpec": json.dumps({"CommandLine": "true", "JobQueue": "no-such-partition"})}
     )
 
     assert answer.refusal == (406, "AgentError.Job.SubmitFailure")
-    assert "invalid partition specified: no-such-partition" in answer.told["Message"]
+    assert "invalid partition specified: no-such-partition" in answer.json["Message"]
 
 
 def test_a_job_without_a_queue_gets_slurms_own(client: Client) -> None:
@@ -137,7 +137,7 @@ def test_a_job_is_found_again_after_a_restart(slurm: None, tmp_path: Path) -> No
 
 
 def test_a_job_that_slurm_forgot_stays_known(slurm: None, tmp_path: Path) -> None:
-    """slurmctld drops a job MinJobAge after its end; its state has to be told all the same."""
+    """slurmctld drops a job MinJobAge after its end; the emulator must still report its state."""
     emulator = Emulator(tmp_path / "cloud", scheduler="slurm").start()
     ended, open_ended = emulator.submit("true"), emulator.submit("sleep 600")
     emulator.wait_for(ended)
@@ -145,7 +145,7 @@ def test_a_job_that_slurm_forgot_stays_known(slurm: None, tmp_path: Path) -> Non
     emulator.close(kill_jobs=False)
     subprocess.run(["scancel", open_ended], check=True)
 
-    # The same tools, but a squeue that lists nothing: what is left when the controller has forgotten.
+    # The same tools, but a squeue that lists nothing, as if the controller had forgotten the jobs.
     forgetful = tmp_path / "bin"
     forgetful.mkdir()
     (forgetful / "squeue").write_text("#!/bin/sh\n")
@@ -154,12 +154,12 @@ def test_a_job_that_slurm_forgot_stays_known(slurm: None, tmp_path: Path) -> Non
         patch.setenv("PATH", f"{forgetful}:{os.environ['PATH']}")
         with Emulator(tmp_path / "cloud", scheduler="slurm") as emulator:
             assert emulator.job(ended).phase is Phase.COMPLETED
-            # Nobody can know how it ended; that it did is certain.
+            # It has ended, but its outcome is unknown.
             assert emulator.wait_for(open_ended).phase is Phase.FAILED
 
 
 def test_a_controller_that_is_away_for_a_moment_changes_nothing(slurm: None, tmp_path: Path) -> None:
-    """Else every job of a cluster would seem to fail while its controller restarts."""
+    """Otherwise, all jobs would seem to fail while the controller restarts."""
     broken = tmp_path / "bin"
     broken.mkdir()
     with Emulator(tmp_path / "cloud", scheduler="slurm") as emulator, pytest.MonkeyPatch.context() as patch:
@@ -180,17 +180,17 @@ def test_a_controller_that_is_away_for_a_moment_changes_nothing(slurm: None, tmp
 
 
 def test_a_running_jobs_log_is_on_slurms_node(client: Client) -> None:
-    """API 2018-04-12 wants the node's name as its own description of the job has it."""
+    """API 2018-04-12 requires the name of the node as it describes the job."""
     job_id = client.create("echo here; sleep 60")
     job = client.emulator.wait_for(job_id, "RUNNING")
     eventually(lambda: job.stdout_path.exists() and job.stdout_path.read_bytes() == b"here\n")
     manner = {"version": "2018-04-12", "method": "GET"}
 
-    described = client.send("DescribeJob", {"JobId": job_id}, **manner).told["Message"]["JobInfo"][job_id]
+    described = client.send("DescribeJob", {"JobId": job_id}, **manner).json["Message"]["JobInfo"][job_id]
     asked = {"JobId": job_id, "ExecHost": described["BatchHost"]}
     log = client.send("GetJobLog", asked, **manner)
 
-    assert (described["JobState"], log.told["OutputLog"]) == ("RUNNING", "aGVyZQo=")
+    assert (described["JobState"], log.json["OutputLog"]) == ("RUNNING", "aGVyZQo=")
     client.call("StopJobs", JobIds=json.dumps([job_id]))
     client.emulator.wait_for(job_id)
 
@@ -207,13 +207,13 @@ def test_serverless_jobs_run_on_slurm_too(client: Client) -> None:
         "ArrayProperties": '{"IndexStart":1,"IndexEnd":3,"IndexStep":2}',
         "RetryStrategy": '{"Attempts":1}',
     }
-    array = client.send("SubmitServerlessJob", parameters, version="2018-04-12").told["JobId"]
+    array = client.send("SubmitServerlessJob", parameters, version="2018-04-12").json["JobId"]
     client.emulator.wait_for(array, serverless=True)
 
     codes = []
     for index in (1, 3):
         asked = {"JobIds.1": f"{array}_{index}"}
-        (job,) = client.send("DescribeServerlessJobs", asked, version="2018-04-12").told["JobInfos"]
+        (job,) = client.send("DescribeServerlessJobs", asked, version="2018-04-12").json["JobInfos"]
         containers = [group["Containers"][0] for group in job["ContainerGroups"]]
         codes.append((job["State"], *(container["CurrentState"]["ExitCode"] for container in containers)))
     assert codes == [("Failed", 5, 5), ("Succeeded", 0)]

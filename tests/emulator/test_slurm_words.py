@@ -1,4 +1,4 @@
-"""Reading squeue without a Slurm: what it printed once, and the words that are hard to provoke."""
+"""Read squeue without a Slurm: recorded output, and states that are hard to provoke."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_what_squeue_printed_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     ]
     assert (seen[0].started_at, seen[0].ended_at, seen[0].nodes) == (1795227809, 1795227809, ("compute000",))
     assert (seen[2].started_at, seen[2].ended_at) == (1795227809, None)
-    # The time there is when Slurm expects the job to start.
+    # This is the time at which Slurm expects the job to start.
     assert (seen[3].started_at, seen[3].nodes) == (None, ())
 
 
@@ -73,7 +73,7 @@ def test_what_squeue_printed_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_every_word_has_a_phase(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, word: str, phase: str
 ) -> None:
-    """One word that is not understood must not stop the watch over all jobs."""
+    """An unknown state must not end the polling of all jobs."""
     printed = tmp_path / "printed"
     printed.write_text(f"1|N/A|{word}|0|1795227809|1795227812|compute000|\n")
 
@@ -94,5 +94,5 @@ def test_a_job_that_is_not_listed_has_ended(monkeypatch: pytest.MonkeyPatch, tmp
 def test_an_emulator_without_slurms_tools_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(OSError, match="there is no sinfo on this machine"):
+    with pytest.raises(OSError, match="sinfo not found"):
         Emulator(tmp_path / "cloud", scheduler="slurm").start()

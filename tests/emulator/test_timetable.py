@@ -1,4 +1,4 @@
-"""Jobs that only tell that they run."""
+"""Simulated jobs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_job_moves_by_the_clock(command: str, at: float, phase: Phase | None) 
 
 @pytest.mark.parametrize("command", ["sleep 30", "run=", "run=-1", "exit=x", "run=1;exit=2"])
 def test_what_is_no_timetable_is_refused(command: str) -> None:
-    """Taken for a job of no length, a benchmark would measure nothing and look splendid."""
+    """If this were a job of no duration, a benchmark would measure nothing."""
     with pytest.raises(SubmissionRefused, match="timetable"):
         read_timetable(command)
 
@@ -62,7 +62,7 @@ def test_it_goes_on_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_job_with_lines_writes_them_by_the_clock(tmp_path: Path) -> None:
-    """A log with a line missing that the job did not leave out would be laid at the reader's door."""
+    """If a line were missing, the reader of the log would be blamed."""
     now = 1000.0
     scheduler = TimetableScheduler(lambda: now)
     writing = replace(job("wait=2 run=3 lines=4"), stdout_path=tmp_path / "home" / "out")

@@ -60,8 +60,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch, pauses: Pauses, quick_triggers: None
     """Let what takes minutes take a fraction of a second."""
     monkeypatch.setattr(watch_loop, "GATHER", 0.0)
     monkeypatch.setattr(watch_loop, "SAVE_EVERY", 0.2)
-    monkeypatch.setattr(watch_loop, "_LONGEST_PAUSE", 0.02)
-    monkeypatch.setattr(position_store, "SETTLE", 0.02)
+    monkeypatch.setattr(watch_loop, "_LONGEST_RETRY_PAUSE", 0.02)
+    monkeypatch.setattr(position_store, "EVENT_SETTLE_TIME", 0.02)
     monkeypatch.setattr(position_store, "RETRY_AFTER", 0.02)
 
 

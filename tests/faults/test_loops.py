@@ -25,18 +25,18 @@ MOST_REQUESTS = 400
 _fresh = itertools.count(5_000_000)
 
 
-def _lists(told: Any, rows: Callable[[list[Any]], list[Any]], total: Any) -> Any:
+def _lists(shown: Any, rows: Callable[[list[Any]], list[Any]], total: Any) -> Any:
     """Change the list of a response, and the total beside it."""
-    if not isinstance(told, dict):
-        return told
+    if not isinstance(shown, dict):
+        return shown
     result = {}
-    for name, old in told.items():
+    for name, old in shown.items():
         if name in JOB_LISTS and isinstance(old, list):
             result[name] = rows(old)
         else:
             result[name] = _lists(old, rows, total)
-    if any(name in told for name in TOTALS):
-        result |= {name: total for name in TOTALS if name in told}
+    if any(name in shown for name in TOTALS):
+        result |= {name: total for name in TOTALS if name in shown}
     return result
 
 
@@ -61,12 +61,12 @@ def _invented(rows: list[Any]) -> list[Any]:
 
 
 PAGES = {
-    "endless_new_rows": lambda told: _lists(told, _invented, 10**9),
-    "endless_without_total": lambda told: _lists(told, _invented, None),
-    "same_rows_for_ever": lambda told: _lists(told, lambda rows: (rows * 100)[:100], 10**9),
-    "total_too_large": lambda told: _lists(told, lambda rows: rows, 10**9),
-    "total_negative": lambda told: _lists(told, lambda rows: rows, -1),
-    "total_of_no_use": lambda told: _lists(told, lambda rows: rows, "²"),
+    "endless_new_rows": lambda shown: _lists(shown, _invented, 10**9),
+    "endless_without_total": lambda shown: _lists(shown, _invented, None),
+    "same_rows_for_ever": lambda shown: _lists(shown, lambda rows: (rows * 100)[:100], 10**9),
+    "total_too_large": lambda shown: _lists(shown, lambda rows: rows, 10**9),
+    "total_negative": lambda shown: _lists(shown, lambda rows: rows, -1),
+    "total_of_no_use": lambda shown: _lists(shown, lambda rows: rows, "²"),
 }
 """What a list does, for ever."""
 
@@ -248,12 +248,12 @@ def test_a_log_without_an_end_ends_with_the_wait(cell: Cell, make: Make) -> None
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/ehpc-faults-evil", "..", "a\0b", "a/b", "", "x" * 300])
 @pytest.mark.parametrize("api", sorted(HUAWEI))
 def test_no_name_of_a_stream_leaves_the_folder(api: str, name: str, make: Make, tmp_path: Path) -> None:
-    def rename(told: Any) -> Any:
-        if "log_file_list" in told:
-            return {**told, "log_file_list": [name]}
-        if isinstance(told.get("status"), dict):
-            told["status"]["tasks"] = [name]
-        return told
+    def rename(shown: Any) -> Any:
+        if "log_file_list" in shown:
+            return {**shown, "log_file_list": [name]}
+        if isinstance(shown.get("status"), dict):
+            shown["status"]["tasks"] = [name]
+        return shown
 
     def act(api: Api, exchange: Exchange) -> None:
         # Whatever the stream is called, there is a log of that name.

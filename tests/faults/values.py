@@ -44,8 +44,8 @@ def changed(change: Change) -> Act:
     def act(exchange: Exchange) -> None:
         response = exchange.upstream()
         if response.status == 200 and response.body:
-            told = change(json.loads(response.body))
-            response.body = told if isinstance(told, bytes) else json.dumps(told).encode()
+            reported = change(json.loads(response.body))
+            response.body = reported if isinstance(reported, bytes) else json.dumps(reported).encode()
         exchange.relay(response)
 
     return act
@@ -53,7 +53,7 @@ def changed(change: Change) -> Act:
 
 def leaves(value: Any) -> Change:
     """Put a value in the place of every optional one."""
-    return lambda told: _replace(told, lambda name, old: value)
+    return lambda reported: _replace(reported, lambda name, old: value)
 
 
 def numbers(value: Any) -> Change:
@@ -63,7 +63,7 @@ def numbers(value: Any) -> Change:
         is_text = isinstance(old, str) and not ((old[:1].isdigit() and ":" in old) or old.isdigit())
         return old if is_text or isinstance(old, bool) or old is None else value
 
-    return lambda told: _replace(told, new)
+    return lambda reported: _replace(reported, new)
 
 
 def texts(suffix: str) -> Change:
@@ -72,10 +72,10 @@ def texts(suffix: str) -> Change:
     def new(name: str, old: Any) -> Any:
         return old + suffix if isinstance(old, str) and not old[:1].isdigit() else old
 
-    return lambda told: _replace(told, new)
+    return lambda reported: _replace(reported, new)
 
 
-def wrong_types(told: Any) -> Any:
+def wrong_types(reported: Any) -> Any:
     """Send an object for a text, a text for a number, a number for a list, a list for an object."""
 
     def new(name: str, old: Any) -> Any:
@@ -85,20 +85,22 @@ def wrong_types(told: Any) -> Any:
             return [17]
         return "seventeen" if isinstance(old, int | float) else 17
 
-    return _replace(told, new, containers=True)
+    return _replace(reported, new, containers=True)
 
 
-def null_containers(told: Any) -> Any:
+def null_containers(reported: Any) -> Any:
     """Send null for every optional list or object."""
-    return _replace(told, lambda name, old: None if isinstance(old, list | dict) else old, containers=True)
+    return _replace(
+        reported, lambda name, old: None if isinstance(old, list | dict) else old, containers=True
+    )
 
 
-def null_jobs(told: Any) -> Any:
+def null_jobs(reported: Any) -> Any:
     """Send null for the list of jobs, or for the job."""
-    return _map(told, lambda name, old: None if name in (*JOB_LISTS, "JobInfo", "metadata") else old)
+    return _map(reported, lambda name, old: None if name in (*JOB_LISTS, "JobInfo", "metadata") else old)
 
 
-def other_job(told: Any) -> Any:
+def other_job(reported: Any) -> Any:
     """Answer about another job."""
     ids = {"JobId": "987654", "Id": "987654", "job_id": 987654, "hpcjob_uuid": "hpcjob-99999999"}
 
@@ -109,20 +111,20 @@ def other_job(told: Any) -> Any:
             return {"987654": {**next(iter(old.values())), "JobId": "987654"}}
         return ids.get(name, old)
 
-    return _map(told, new)
+    return _map(reported, new)
 
 
-def malformed_rows(told: Any) -> Any:
+def malformed_rows(reported: Any) -> Any:
     """Put rows that are none into the lists of jobs and of operations."""
     junk = [None, "text", 17, [], {}, {"JobName": {"a": 1}, "JobSpec": "x", "metadata": 3, "status": []}]
 
     def new(name: str, old: Any) -> Any:
         return [*junk, *old, *junk] if name in JOB_LISTS and isinstance(old, list) else old
 
-    return _map(told, new)
+    return _map(reported, new)
 
 
-def duplicate_keys(told: Any) -> bytes:
+def duplicate_keys(reported: Any) -> bytes:
     """Send every field twice; the last one counts (RFC 8259 leaves it open, every parser here takes it)."""
 
     def write(value: Any) -> str:
@@ -132,27 +134,29 @@ def duplicate_keys(told: Any) -> bytes:
             return "{" + ",".join([*twice, *pairs]) + "}"
         return "[" + ",".join(map(write, value)) + "]" if isinstance(value, list) else json.dumps(value)
 
-    return write(told).encode()
+    return write(reported).encode()
 
 
-def deep_field(told: Any) -> bytes:
+def deep_field(reported: Any) -> bytes:
     """Add a field that is nested deeper than a parser recurses."""
-    return json.dumps({"Deep": "@", **told}).replace('"@"', "[" * 100_000 + "]" * 100_000, 1).encode()
+    return json.dumps({"Deep": "@", **reported}).replace('"@"', "[" * 100_000 + "]" * 100_000, 1).encode()
 
 
-def long_number(told: Any) -> bytes:
+def long_number(reported: Any) -> bytes:
     """Add a number that Python refuses to read (it has more than 4,300 digits)."""
-    return json.dumps({"Long": "@", **told}).replace('"@"', "9" * 5000, 1).encode()
+    return json.dumps({"Long": "@", **reported}).replace('"@"', "9" * 5000, 1).encode()
 
 
-def _replace(told: Any, new: Callable[[str, Any], Any], *, containers: bool = False) -> Any:
+def _replace(reported: Any, new: Callable[[str, Any], Any], *, containers: bool = False) -> Any:
     """Return the JSON with ``new(name, old)`` for every optional value; of objects only if asked to."""
-    if not isinstance(told, dict):
+    if not isinstance(reported, dict):
         return (
-            [_replace(part, new, containers=containers) for part in told] if isinstance(told, list) else told
+            [_replace(part, new, containers=containers) for part in reported]
+            if isinstance(reported, list)
+            else reported
         )
     result = {}
-    for name, old in told.items():
+    for name, old in reported.items():
         whole = not isinstance(old, list | dict)
         vital = name in ESSENTIAL if whole else bool(_keys(old) & ESSENTIAL)
         if whole or (containers and not vital and name not in ESSENTIAL):
@@ -164,21 +168,23 @@ def _replace(told: Any, new: Callable[[str, Any], Any], *, containers: bool = Fa
     return result
 
 
-def _map(told: Any, new: Callable[[str, Any], Any]) -> Any:
-    if isinstance(told, list):
-        return [_map(part, new) for part in told]
-    if not isinstance(told, dict):
-        return told
-    return {name: new(name, _map(old, new)) for name, old in told.items()}
+def _map(reported: Any, new: Callable[[str, Any], Any]) -> Any:
+    if isinstance(reported, list):
+        return [_map(part, new) for part in reported]
+    if not isinstance(reported, dict):
+        return reported
+    return {name: new(name, _map(old, new)) for name, old in reported.items()}
 
 
-def _keys(told: Any) -> frozenset[str]:
-    return frozenset(_walk(told))
+def _keys(reported: Any) -> frozenset[str]:
+    return frozenset(_walk(reported))
 
 
-def _walk(told: Any) -> Iterator[str]:
-    parts = told.values() if isinstance(told, dict) else told if isinstance(told, list) else ()
-    if isinstance(told, dict):
-        yield from told
+def _walk(reported: Any) -> Iterator[str]:
+    parts = (
+        reported.values() if isinstance(reported, dict) else reported if isinstance(reported, list) else ()
+    )
+    if isinstance(reported, dict):
+        yield from reported
     for part in parts:
         yield from _walk(part)

@@ -408,13 +408,13 @@ class TestServerlessStatus:
         assert [status.state for status in listed] == [JobState.RUNNING] * 2
 
 
-def test_there_is_no_log_to_read_and_that_is_said_before_any_request(
+def test_reading_a_log_is_refused_before_any_request(
     ehpc_emulator: Emulator, serverless: EhpcServerlessHook, ask: Ask
 ) -> None:
     ref = JobRef("1", ehpc_emulator.cluster_id)
-    with pytest.raises(NotSupported, match="no operation that reads the log of job 1"):
+    with pytest.raises(NotSupported, match="log of a job; let the container write it"):
         ask(serverless, "read_log", ref, LogCursor(), 100)
-    with pytest.raises(NotSupported, match="no operation that reads the log of job 1"):
+    with pytest.raises(NotSupported, match="log of a job; let the container write it"):
         serverless.log_tail(ref, 100)
     assert ehpc_emulator.requests.count() == 0
 

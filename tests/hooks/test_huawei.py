@@ -52,10 +52,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Connect:
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch) -> TokenCache:
     """No test finds another's tokens."""
-    from airflow_provider_ehpc.hooks import huawei
-
     fresh = TokenCache()
-    monkeypatch.setattr(huawei, "TOKENS", fresh)
+    monkeypatch.setattr(tokens, "TOKENS", fresh)
     return fresh
 
 
@@ -267,7 +265,7 @@ def test_a_version_is_stopped(
 def test_v1_says_what_it_cannot_do(v1: ModelArtsV1Hook) -> None:
     with pytest.raises(InvalidArgument, match="version_id"):
         v1.job_ref("10")
-    with pytest.raises(InvalidArgument, match="submits no jobs"):
+    with pytest.raises(InvalidArgument, match="submitting jobs; use api='modelarts'"):
         v1.submit(spec("no", "true"))
 
 

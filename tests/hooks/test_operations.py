@@ -151,9 +151,9 @@ def test_answers_whose_types_drift_are_read_alike(ehpc_emulator: Emulator, hook:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("", "c", None), "job_id: an empty text names no job"),
-        (("1", "c", "3"), "version_id: the API 'ehpc' knows no job versions"),
-        (("1", None, None), "cluster_id: the API 'ehpc' needs the cluster of job 1; give cluster_id, or set"),
+        (("", "c", None), "job_id: must not be empty"),
+        (("1", "c", "3"), "version_id: the API 'ehpc' has no job versions"),
+        (("1", None, None), "cluster_id: the API 'ehpc' needs the cluster of job 1; pass cluster_id, or set"),
     ],
 )
 def test_what_the_api_needs_is_said_before_any_request(

@@ -23,7 +23,6 @@ from airflow_provider_ehpc.emulator.operations import EmulatedOperation
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import DEFAULT_APIS, HOOKS, ajob_hook, job_hook
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
-from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.hooks.qingcloud import QingCloudHpcHook
 
 CLUSTER = "ehpc-emulator"
@@ -204,8 +203,6 @@ def test_each_hook_says_where_its_operations_are_told(
     assert source.scope == f"qingcloud-jinan1a-{CLUSTER}"
     monkeypatch.setenv("AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT", ehpc_emulator.connection_json)
     assert EhpcHook().operation_source().scope == "aliyun-cn-hangzhou"
-    with pytest.raises(NotSupported, match="has no log of operations"):
-        ApiHook.operation_source(hook)
     without = {**ehpc_emulator.connection, "extra": {}}
     monkeypatch.setenv("AIRFLOW_CONN_ALIYUN_EHPC_DEFAULT", json.dumps(without))
     with pytest.raises(InvalidArgument, match="names no region"):

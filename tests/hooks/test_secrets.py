@@ -10,6 +10,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -17,9 +18,20 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from airflow_provider_ehpc.apis.aliyun import classic, ehpc
-from airflow_provider_ehpc.apis.call import ApiCall, ApiError, InvalidArgument
+from airflow_provider_ehpc.apis.aliyun.signing import Acs3Signer
+from airflow_provider_ehpc.apis.call import (
+    ApiCall,
+    ApiError,
+    ApiRequest,
+    Credentials,
+    InvalidArgument,
+    Signer,
+)
+from airflow_provider_ehpc.apis.huawei.iam import TokenSigner
+from airflow_provider_ehpc.apis.huawei.signing import SdkHmacSigner
 from airflow_provider_ehpc.apis.huawei.submission import job_body
 from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.apis.qingcloud.signing import HpcSigner
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 from airflow_provider_ehpc.hooks.huawei import ModelArtsHook
 from airflow_provider_ehpc.hooks.redaction import Redactor
@@ -404,3 +416,28 @@ def test_a_cloud_that_repeats_a_secret_in_a_good_answer_is_read(
     told: dict[str, Any] = {"RequestId": "R", "Jobs": [{"JobName": SECRET}]}
     endpoint.answer = lambda handler: send_json(handler, told)
     assert planted.list_jobs("ehpc-hz-1").jobs[0].job_name == SECRET
+
+
+@pytest.mark.parametrize(
+    ("signer", "secrets"),
+    [
+        (lambda secret: Acs3Signer(Credentials("LTAI", secret)), ("first-secret", "second-secret")),
+        (lambda secret: SdkHmacSigner(Credentials("AKID", secret)), ("first-secret", "second-secret")),
+        (lambda secret: HpcSigner(Credentials("QYID", secret)), ("first-secret", "second-secret")),
+        (TokenSigner, ("first-token", "second-token")),
+    ],
+    ids=["Acs3", "SdkHmac", "Hpc", "Token"],
+)
+def test_a_signer_names_all_that_it_makes_of_a_secret(
+    signer: Callable[[str], Signer], secrets: tuple[str, str]
+) -> None:
+    """Requests that differ only in their secrets are the same once the secrets are masked."""
+    request = ApiRequest("POST", "/x", {"a": "1"}, {"content-type": "text/plain"}, b"body")
+    written = []
+    for secret in secrets:
+        signed = signer(secret).sign(request, host="h", now=datetime(2026, 1, 1, tzinfo=UTC), nonce="0" * 32)
+        sent = json.dumps([signed.target, dict(signed.query), dict(signed.headers)])
+        written.append((sent, Redactor(signed.confidential).text(sent)))
+    (one, first), (other, second) = written
+    assert one != other
+    assert first == second

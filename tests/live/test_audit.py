@@ -56,8 +56,8 @@ def test_a_deferred_audit_reads_the_window_once_it_has_settled(run: Run) -> None
     task = run.task("deferred")
     assert task["state"] == "success", run.text("deferred")
     assert task["try_number"] == 1
-    told = run.airflow.xcom("audit", run.run_id, "deferred")
-    path = Path(told["files"][0]["path"].removeprefix("file://"))
+    reported = run.airflow.xcom("audit", run.run_id, "deferred")
+    path = Path(reported["files"][0]["path"].removeprefix("file://"))
     assert [json.loads(line)["uid"] for line in path.read_text().splitlines()] == run.uids
     text = run.text("deferred")
     assert all(f"({uid})" in text for uid in run.uids)
@@ -77,7 +77,7 @@ def test_a_broken_rule_fails_the_task_without_retries(run: Run) -> None:
     assert "299 operations of" in run.text("forbidden")
 
 
-def test_a_run_without_a_data_interval_is_told_what_to_give(run: Run) -> None:
+def test_a_run_without_a_data_interval_learns_what_to_give(run: Run) -> None:
     """What a run triggered by hand or by an asset is in Airflow 3."""
     assert run.task("without_a_window")["state"] == "failed"
     assert "the run has no data interval" in run.text("without_a_window")

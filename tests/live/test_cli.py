@@ -23,15 +23,15 @@ def test_airflow_discovers_the_provider(airflow: LocalAirflow) -> None:
 
 def test_a_connection_is_tested_from_the_command_line(airflow: LocalAirflow, cloud: Emulator) -> None:
     """The quickest way to know whether key, region and network are right; the secret stays unsaid."""
-    told = airflow.cli("connections", "test", "aliyun_ehpc_default")
-    assert "Connection success!" in told
+    reported = airflow.cli("connections", "test", "aliyun_ehpc_default")
+    assert "Connection success!" in reported
 
     wrong = cloud.connection | {"password": "not-the-secret-of-this-key"}
     airflow.environment["AIRFLOW_CONN_WRONG"] = json.dumps(wrong)
-    told = airflow.cli("connections", "test", "wrong", check=False)
-    assert "Connection failed!" in told
-    assert "Check the connection's password: the access key secret." in " ".join(told.split())
-    assert "not-the-secret-of-this-key" not in told
+    reported = airflow.cli("connections", "test", "wrong", check=False)
+    assert "Connection failed!" in reported
+    assert "Check the connection's password: the access key secret." in " ".join(reported.split())
+    assert "not-the-secret-of-this-key" not in reported
 
 
 @pytest.mark.parametrize("dag_id", ["wait_deferred", "log_deferred"])
@@ -39,8 +39,8 @@ def test_deferred_tasks_run_in_dag_test_too(dag_id: str, airflow: LocalAirflow, 
     """``dag.test()`` runs triggers inline, in a loop of their own and without a task instance (F12)."""
     job_id = cloud.submit("echo seen in dag.test; sleep 6")
     airflow.wait_until_known(dag_id)
-    told = airflow.cli("dags", "test", dag_id, "--conf", json.dumps({"job_id": job_id}))
-    assert f"job {job_id} in cluster ehpc-hz-emulator is SUCCEEDED" in told
-    assert "state=success" in told
+    reported = airflow.cli("dags", "test", dag_id, "--conf", json.dumps({"job_id": job_id}))
+    assert f"job {job_id} in cluster ehpc-hz-emulator is SUCCEEDED" in reported
+    assert "state=success" in reported
     if dag_id == "log_deferred":
-        assert "seen in dag.test" in told
+        assert "seen in dag.test" in reported

@@ -77,16 +77,16 @@ class Hostile:
 
     def __call__(self, exchange: Exchange) -> None:
         response = exchange.upstream()
-        told = json.loads(response.body) if response.body else {}
-        if self._describes(told):
+        reported = json.loads(response.body) if response.body else {}
+        if self._describes(reported):
             with self._lock:
                 name, change = self._left.pop(0) if self._left else ("", None)
                 self.served += [name] if name else []
             if change and name in WHOLE:
-                told = change(told)
+                reported = change(reported)
             elif change:
-                told = self._changed(told, change)
-            response.body = told if isinstance(told, bytes) else json.dumps(told).encode()
+                reported = self._changed(reported, change)
+            response.body = reported if isinstance(reported, bytes) else json.dumps(reported).encode()
         exchange.relay(response)
 
     @property
@@ -100,14 +100,14 @@ class Hostile:
         spec = row.get("JobSpec")
         return self.job_id in (row.get("JobId"), spec.get("Id") if isinstance(spec, dict) else None)
 
-    def _describes(self, told: Any) -> bool:
-        rows = [told.get("JobInfo"), *(told.get("Jobs") or ())]
+    def _describes(self, reported: Any) -> bool:
+        rows = [reported.get("JobInfo"), *(reported.get("Jobs") or ())]
         return any(self._is_it(row) for row in rows)
 
-    def _changed(self, told: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
-        if self._is_it(told.get("JobInfo")):
-            return {**told, "JobInfo": change(told["JobInfo"])}
-        return {**told, "Jobs": [change(row) if self._is_it(row) else row for row in told["Jobs"]]}
+    def _changed(self, reported: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+        if self._is_it(reported.get("JobInfo")):
+            return {**reported, "JobInfo": change(reported["JobInfo"])}
+        return {**reported, "Jobs": [change(row) if self._is_it(row) else row for row in reported["Jobs"]]}
 
 
 def test_one_hostile_job_does_not_touch_the_other_tasks(tmp_path: Path) -> None:
@@ -151,5 +151,5 @@ def test_one_hostile_job_does_not_touch_the_other_tasks(tmp_path: Path) -> None:
 def _failures(airflow: Deferred) -> list[str]:
     """Return how triggers failed that raised something, instead of firing."""
     rows = airflow.rows("SELECT next_kwargs FROM task_instance WHERE state = 'scheduled'")
-    told = [json.loads(kwargs) if isinstance(kwargs, str) else kwargs for (kwargs,) in rows]
-    return ["".join(kwargs["traceback"])[-500:] for kwargs in told if "traceback" in kwargs]
+    reported = [json.loads(kwargs) if isinstance(kwargs, str) else kwargs for (kwargs,) in rows]
+    return ["".join(kwargs["traceback"])[-500:] for kwargs in reported if "traceback" in kwargs]

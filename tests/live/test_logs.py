@@ -96,8 +96,8 @@ def test_every_line_of_20_mb_of_noise_arrives_once_and_in_order(
     # Our own notes on the job's state may stand between two of its lines.
     found = [line for line in lines[first:] if not line.startswith(f"job {task.job_id} in cluster")]
     assert found[: len(wanted)] == wanted
-    told = task.airflow.xcom(f"log_{where}", task.run_id, "wait")["log"]
-    assert (told["bytes"], told["lines"], told["errors"]) == (len(raw), len(wanted), 0)
+    reported = task.airflow.xcom(f"log_{where}", task.run_id, "wait")["log"]
+    assert (reported["bytes"], reported["lines"], reported["errors"]) == (len(raw), len(wanted), 0)
 
 
 def test_the_log_is_seen_while_the_job_runs(

@@ -95,7 +95,7 @@ def triggerers(tmp_path: Path) -> Iterator[Triggerers]:
 def assert_the_job_continues(triggerers: Triggerers) -> None:
     heir, airflow = triggerers.heir, triggerers.airflow
     eventually(lambda: airflow.started(heir, WAITS), timeout=120)
-    eventually(lambda: "another triggerer has it now" in triggerers.log(triggerers.owner), timeout=60)
+    eventually(lambda: "another triggerer has taken it over" in triggerers.log(triggerers.owner), timeout=60)
     polled = triggerers.cloud.requests.count("GetJob", "ok")
     eventually(lambda: triggerers.cloud.requests.count("GetJob", "ok") > polled, timeout=60)
     assert triggerers.cloud.requests.count("StopJobs") == 0

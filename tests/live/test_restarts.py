@@ -74,18 +74,18 @@ class Ends:
     airflow: LocalAirflow
     cloud: Emulator
     early: list[str] = field(default_factory=list)
-    """Ended while the watch began: it may tell of them."""
+    """Jobs that ended while the watch began: it may report them."""
     running: str = ""
     missed: str = ""
 
-    def told(self) -> list[dict[str, Any]]:
+    def reported(self) -> list[dict[str, Any]]:
         """What the DAG's runs were given."""
         runs = self.airflow.get("/dags/finished/dagRuns")["dag_runs"]
         ended = [run["dag_run_id"] for run in runs if run["state"] == "success"]
-        return [job for run_id in ended for job in self.airflow.xcom("finished", run_id, "tell")]
+        return [job for run_id in ended for job in self.airflow.xcom("finished", run_id, "report")]
 
     def ids(self) -> set[str]:
-        return {job["job_id"] for job in self.told()}
+        return {job["job_id"] for job in self.reported()}
 
     def before_the_kill(self) -> None:
         def begun() -> bool:
@@ -182,7 +182,7 @@ def test_no_line_is_lost_and_none_comes_twice_outside_the_mark(where: str, kille
 def test_a_dag_starts_once_for_each_job_that_ends(killed: Killed) -> None:
     """Reported of in time, running while the triggerer was killed, or come and gone while there was none."""
     ends = killed.ends
-    events = ends.told()
+    events = ends.reported()
     # Killed in the moment in which an event is stored, it comes again and says so, whether the first one was
     # stored or not; no other does.
     once = [job["job_id"] for job in events if "may_be_repeated" not in job]

@@ -82,7 +82,7 @@ def test_a_job_that_succeeds_lets_the_dag_go_on(mode: str, local_waits: dict[str
     assert wait.end() == ("success", 1)
     result = wait.airflow.xcom(wait.dag_id, wait.run_id, "wait")
     assert (result["job_id"], result["state"], result["raw_state"]) == (wait.job_id, "SUCCEEDED", "FINISHED")
-    # PBS says FINISHED of a job that is over, however it ended, and the user is told so.
+    # PBS says FINISHED of a job that is over, however it ended, and the user is reported so.
     assert "finished_without_exit_code='success'" in wait.log
     if mode == "deferred":
 

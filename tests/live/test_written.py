@@ -1,4 +1,4 @@
-"""After everything else in this folder: what all those runs have left on the disk, and what they told."""
+"""After everything else in this folder: what all those runs have left on the disk, and what they reported."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_metrics_come_from_workers_and_from_the_triggerer(
         "ehpc.jobs_watched,api=ehpc,conn_id=aliyun_ehpc_default,hostname=",
     ]
 
-    def enough(told: list[str]) -> bool:
-        return all(any(metric.startswith(begin) for metric in told) for begin in wanted)
+    def enough(reported: list[str]) -> bool:
+        return all(any(metric.startswith(begin) for metric in reported) for begin in wanted)
 
-    if not enough(statsd.told):  # this test is run alone
+    if not enough(statsd.reported):  # this test is run alone
         job_id = cloud.submit("sleep 15; echo done")
         for dag_id in ("wait_deferred", "log_deferred", "log_worker"):
             airflow.trigger(dag_id, {"job_id": job_id})
     statsd.wait(enough, timeout=120)
-    gauges = [metric for metric in statsd.told if metric.startswith("ehpc.jobs_watched")]
+    gauges = [metric for metric in statsd.reported if metric.startswith("ehpc.jobs_watched")]
     assert any(int(metric.partition(":")[2].removesuffix("|g")) > 0 for metric in gauges)

@@ -64,7 +64,7 @@ class Cloud:
     log_limits: LogLimits = field(default_factory=lambda: LogLimits(largest=1000, smallest=10))
     refuses_above: int | None = None
     log_fault: Callable[[float], ApiError | None] = lambda passed: None
-    told_size: Callable[[str, int], int | None] = lambda stream, size: size
+    reported_size: Callable[[str, int], int | None] = lambda stream, size: size
     read_cost: float = 0.0
     """Seconds that one reading of the log takes."""
     reading_notes: list[str] = field(default_factory=list)
@@ -99,15 +99,15 @@ class Cloud:
     def job_status(self, ref: JobRef) -> Flow[JobStatus]:
         self.made.append("state")
         self.happen()
-        told = [state for at, state in self.states if at <= self.clock.passed][-1]
-        if isinstance(told, ApiError):
-            raise told
-        if told is None:
+        reported = [state for at, state in self.states if at <= self.clock.passed][-1]
+        if isinstance(reported, ApiError):
+            raise reported
+        if reported is None:
             raise NotFound("no such job")
-        state = JobState.__members__.get(told, JobState.UNKNOWN)
-        if told == "FINISHED":
-            return JobStatus("7", JobState.SUCCEEDED, told, "c1", outcome_assumed=True, **self.details)
-        return JobStatus("7", state, told, "c1", **self.details)
+        state = JobState.__members__.get(reported, JobState.UNKNOWN)
+        if reported == "FINISHED":
+            return JobStatus("7", JobState.SUCCEEDED, reported, "c1", outcome_assumed=True, **self.details)
+        return JobStatus("7", state, reported, "c1", **self.details)
         yield  # a generator, as the real ones are
 
     def look(self) -> JobStatus | ApiError | None:
@@ -138,8 +138,8 @@ class Cloud:
             position = cursor.position(stream)
             assert isinstance(position, int)
             data = content[position : position + size]
-            told = self.told_size(stream, len(content))
-            chunks.append(LogChunk(stream, data, position + len(data), told))
+            reported = self.reported_size(stream, len(content))
+            chunks.append(LogChunk(stream, data, position + len(data), reported))
         more = any(len(chunk.data) >= size for chunk in chunks)
         notes, self.reading_notes = tuple(self.reading_notes), []
         return LogBatch(tuple(chunks), more, notes)
@@ -220,7 +220,7 @@ def follow(
     settle: float = 5.0,
     emit_cost: float = 0.0,
     start: SavedCursor | None = None,
-    pace: CheckpointPolicy | None = None,
+    checkpoint_policy: CheckpointPolicy | None = None,
     cut_after: int = 100_000,
     encoding: str = "utf-8",
     **terms: Any,
@@ -239,7 +239,7 @@ def follow(
         interval=interval,
         settle=settle,
         start=start,
-        pace=pace,
+        checkpoint_policy=checkpoint_policy,
         encoding=encoding,
     )
     steps: list[Step] = []

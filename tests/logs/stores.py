@@ -10,7 +10,7 @@ TI = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, try_numb
 
 
 class States(dict[str, Any]):
-    """A task state store; broken where it is told to be."""
+    """A task state store; broken where it is reported to be."""
 
     broken = False
     cleared = False
@@ -28,20 +28,20 @@ class States(dict[str, Any]):
         if self.broken:
             raise RuntimeError("the database is away")
         if self.cleared:
-            told = RuntimeError("Task instance not found")
-            told.error = SimpleNamespace(detail={"status_code": 404})  # type: ignore[attr-defined]
-            raise told
+            reported = RuntimeError("Task instance not found")
+            reported.error = SimpleNamespace(detail={"status_code": 404})  # type: ignore[attr-defined]
+            raise reported
 
 
 class XComs:
-    """XComs of one task; silent, broken or deaf to answers where they are told to be."""
+    """XComs of one task; silent, broken or deaf to answers where they are reported to be."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.fault: Exception | None = None
         self.silent = False
         self.unanswered = False
-        """What is asked for is done, but nobody is told: as when a triggerer ends."""
+        """What is asked for is done, but nobody is reported: as when a triggerer ends."""
 
     async def aset(self, *, key: str, value: Any, **address: Any) -> None:
         await self._work(address)

@@ -15,7 +15,7 @@ from airflow_provider_ehpc.apis.job import JobRef, LogLimits
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 from airflow_provider_ehpc.logs import archive
-from airflow_provider_ehpc.logs.archive import keep_log
+from airflow_provider_ehpc.logs.archive import archive_log
 from tests.conftest import Pauses
 from tests.logs.cloud import Cloud
 from tests.logs.test_hostile import Server, cycle, endless, going_back, nothing, opaque, same_chunk
@@ -43,7 +43,7 @@ def test_the_copy_is_what_the_job_wrote(
     ehpc_emulator.write_log(job.job_id, stdout)
     ehpc_emulator.write_log(job.job_id, stderr, "stderr")
     folder = tmp_path / "run 1" / "job"
-    kept = keep_log(hook, job, f"file://{folder}")
+    kept = archive_log(hook, job, f"file://{folder}")
     assert (folder / "stdout.log").read_bytes() == stdout
     assert (folder / "stderr.log").read_bytes() == stderr
     assert kept == [f"file://{folder}/stdout.log", f"file://{folder}/stderr.log"]
@@ -53,7 +53,7 @@ def test_an_empty_stream_makes_no_file(
     ehpc_emulator: Emulator, hook: EhpcHook, job: JobRef, tmp_path: Path
 ) -> None:
     ehpc_emulator.write_log(job.job_id, b"only this\n")
-    assert keep_log(hook, job, f"file://{tmp_path}") == [f"file://{tmp_path}/stdout.log"]
+    assert archive_log(hook, job, f"file://{tmp_path}") == [f"file://{tmp_path}/stdout.log"]
     assert [file.name for file in tmp_path.iterdir()] == ["stdout.log"]
 
 
@@ -62,7 +62,7 @@ def test_a_second_run_replaces_the_copy(
 ) -> None:
     (tmp_path / "stdout.log").write_bytes(b"x" * 10_000)
     ehpc_emulator.write_log(job.job_id, b"new\n")
-    keep_log(hook, job, f"file://{tmp_path}")
+    archive_log(hook, job, f"file://{tmp_path}")
     assert (tmp_path / "stdout.log").read_bytes() == b"new\n"
 
 
@@ -73,7 +73,7 @@ def test_passing_faults_leave_no_gap(
     ehpc_emulator.write_log(job.job_id, data)
     for kind in ("reset", "truncate", "throttle", "reset"):
         ehpc_emulator.fault(kind, operation="GetJobLog")
-    keep_log(hook, job, f"file://{tmp_path}")
+    archive_log(hook, job, f"file://{tmp_path}")
     assert (tmp_path / "stdout.log").read_bytes() == data
 
 
@@ -82,7 +82,7 @@ def test_lasting_faults_are_raised(
 ) -> None:
     ehpc_emulator.fault("error", operation="GetJobLog", status=503, times=99)
     with pytest.raises(ServiceUnavailable):
-        keep_log(hook, job, f"file://{tmp_path}")
+        archive_log(hook, job, f"file://{tmp_path}")
 
 
 def test_half_a_copy_does_not_look_like_a_whole_one(
@@ -99,7 +99,7 @@ def test_half_a_copy_does_not_look_like_a_whole_one(
 
     hook.call = call  # type: ignore[method-assign]
     with pytest.raises(ServiceUnavailable):
-        keep_log(hook, job, f"file://{tmp_path}")
+        archive_log(hook, job, f"file://{tmp_path}")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,7 +118,7 @@ class Simulated:
 
 
 def keep(server: Server, folder: Path, **limits: Any) -> list[str]:
-    return keep_log(Simulated(server), JobRef("7", "c1"), f"file://{folder}", **limits)  # type: ignore[arg-type]
+    return archive_log(Simulated(server), JobRef("7", "c1"), f"file://{folder}", **limits)  # type: ignore[arg-type]
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -144,19 +144,19 @@ def test_a_server_that_ignores_the_offset(
     monkeypatch.setattr(ehpc, "get_job_log", get_job_log)
     data = b"".join(b"line %d\n" % n for n in range(40))
     ehpc_emulator.write_log(job.job_id, data)
-    keep_log(hook, job, f"file://{tmp_path}")
+    archive_log(hook, job, f"file://{tmp_path}")
     assert (tmp_path / "stdout.log").read_bytes() == data
     (warning,) = warnings(caplog)
-    assert "is not complete: stdout: the API ignores the offset" in warning
+    assert "is incomplete: stdout: the API ignores the offset" in warning
     assert len(requests) < 10
 
 
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        ({"followed": 100_000}, "it goes on after"),
-        ({}, "its time was over"),
-        ({"deadline": 0.0}, "its time was over"),
+        ({"followed": 100_000}, "it continues after"),
+        ({}, "the time was over"),
+        ({"deadline": 0.0}, "the time was over"),
     ],
 )
 def test_a_log_without_end(
@@ -169,7 +169,7 @@ def test_a_log_without_end(
     server = Server(answer=endless, more=True, log_limits=LogLimits(100_000, 100))
     now = iter(range(10**6))
     monkeypatch.setattr(archive.time, "time", lambda: next(now))
-    monkeypatch.setattr(archive, "MARGIN", 1_000_000)
+    monkeypatch.setattr(archive, "GROWTH_MARGIN", 1_000_000)
     keep(server, tmp_path, **limits)
     (warning,) = warnings(caplog)
     assert reason in warning
@@ -192,11 +192,11 @@ def test_a_log_that_is_replaced_meanwhile(tmp_path: Path, caplog: pytest.LogCapt
     cloud.at(0.3, lambda cloud: cloud.files.update(stdout=b"new line\n" * 600))
     cloud.read_cost = 0.1
     keep(cloud, tmp_path)  # type: ignore[arg-type]
-    assert "is not complete: stdout: has other content than before" in warnings(caplog)[0]
+    assert "is incomplete: stdout: has other content than before" in warnings(caplog)[0]
 
 
 def test_a_size_that_was_right_is_no_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cloud = Cloud(log_limits=LogLimits(1000, 100), told_size=lambda stream, size: 0)
+    cloud = Cloud(log_limits=LogLimits(1000, 100), reported_size=lambda stream, size: 0)
     cloud.files["stdout"] = os.urandom(50_000)
     keep(cloud, tmp_path, followed=10)  # type: ignore[arg-type]
     assert (tmp_path / "stdout.log").read_bytes() == cloud.files["stdout"]

@@ -119,10 +119,10 @@ def test_answers_and_errors_reach_the_follower() -> None:
     """It decides by them; a fault that did not reach it would end the wait."""
 
     def asking() -> Generator[Any, Any, Verdict]:
-        told = yield CALL
+        reported = yield CALL
         with pytest.raises(ServiceUnavailable):
             yield CALL
-        yield Note(told)
+        yield Note(reported)
         return END
 
     flow = arrived(asking(), Clock())

@@ -38,9 +38,9 @@ def test_few_lines_are_records_of_their_own() -> None:
 
 def test_many_lines_share_records() -> None:
     lines = [f"line {n}" for n in range(1000)]
-    told = list(records(lines))
-    assert len(told) == 1000 / RECORD_LINES
-    assert "\n".join(told).split("\n") == lines
+    reported = list(records(lines))
+    assert len(reported) == 1000 / RECORD_LINES
+    assert "\n".join(reported).split("\n") == lines
 
 
 def test_each_line_of_a_record_has_its_prefix() -> None:
@@ -52,9 +52,11 @@ def test_each_line_of_a_record_has_its_prefix() -> None:
 def test_records_are_bounded_in_bytes(character: str) -> None:
     """Records of megabytes get lost on Airflow's way to the log (GH-66158)."""
     lines = [character * 300] * 500
-    told = list(records(lines))
-    assert max(len(record.encode()) for record in told) <= RECORD_BYTES * (4 / 3 if character == "🚀" else 1)
-    assert "\n".join(told).split("\n") == lines
+    reported = list(records(lines))
+    assert max(len(record.encode()) for record in reported) <= RECORD_BYTES * (
+        4 / 3 if character == "🚀" else 1
+    )
+    assert "\n".join(reported).split("\n") == lines
 
 
 def test_a_line_longer_than_a_record_stands_alone() -> None:
@@ -261,5 +263,5 @@ def test_no_note_folds_the_log() -> None:
     log = TaskLog()
     logger = logging.Logger("task")
     logger.addHandler(log)
-    Note("stderr | ::group::", warning=True).tell(logger)
+    Note("stderr | ::group::", warning=True).log(logger)
     assert log.warnings == ["stderr | :: group::"]

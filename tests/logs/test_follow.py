@@ -120,7 +120,7 @@ def test_a_log_that_cannot_be_read_never_ends_the_wait(transient: bool) -> None:
     assert seen.verdict.outcome is Outcome.REACHED
     assert seen.lines() == [str(second) for second in range(0, 100, 5)]
     assert len([note for note in seen.notes() if "agent is away" in note or "not yours" in note]) == 1
-    assert seen.notes().count("the log can be read again, from where reading stopped") == 1
+    assert seen.notes().count("the log can be read again; reading continues where it stopped") == 1
     assert seen.follower.totals.errors == 4
 
 
@@ -129,7 +129,7 @@ def test_a_log_that_is_never_readable_is_given_up_after_the_end() -> None:
     seen = follow(cloud)
     assert seen.verdict.outcome is Outcome.REACHED
     assert 20 + LOG_OUTAGE <= cloud.clock.passed < 20 + LOG_OUTAGE + 30
-    assert seen.notes(warning=True)[-1].startswith("the log could not be read to its end")
+    assert seen.notes(warning=True)[-1].startswith("the log could not be read to the end")
 
 
 def test_a_log_fault_at_the_end_is_waited_out() -> None:
@@ -148,7 +148,7 @@ def test_answers_that_make_no_sense_do_not_end_the_wait() -> None:
     assert follow(cloud).lines() == ["line"]
 
 
-def test_what_the_api_says_of_a_reading_is_told() -> None:
+def test_what_the_api_says_of_a_reading_is_reported() -> None:
     """ModelArts cuts its previews: the lines that are missing must not be missing in silence."""
     cloud = Cloud(states=ends(5), reading_notes=["--- 5,000 lines are missing here ---"])
     cloud.write(0, b"line\n")
@@ -191,8 +191,8 @@ def test_a_replaced_file_is_read_again_and_that_is_said() -> None:
     assert seen.lines() == ["old 1", "old 2", "half", "new 1", "new 2"]
     marks = [note for note in seen.notes(warning=True) if note.startswith("--- ")]
     assert marks == [
-        "--- stdout has other content: it was cut or replaced, perhaps by a rerun of "
-        "the job, and is read again from its beginning ---"
+        "--- stdout has other content: it was truncated or replaced, perhaps by a rerun of "
+        "the job, and is read again from the beginning ---"
     ]
 
 
@@ -205,9 +205,9 @@ def test_an_emptied_file_is_read_again() -> None:
 
 
 def test_one_wrong_size_is_not_believed() -> None:
-    """A file system on the network shows an old size for a moment: the log must not be told twice."""
-    told = iter([6, 3])
-    cloud = Cloud(states=ends(100), told_size=lambda stream, size: next(told, size) if size else 0)
+    """A file system on the network shows an old size for a moment: the log must not be reported twice."""
+    reported = iter([6, 3])
+    cloud = Cloud(states=ends(100), reported_size=lambda stream, size: next(reported, size) if size else 0)
     cloud.files.pop("stderr")
     cloud.write(0, b"a\nb\nc\n")
     seen = follow(cloud)
@@ -216,11 +216,11 @@ def test_one_wrong_size_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [lambda stream, size: 0, lambda stream, size: None, lambda stream, size: size // 2]
+    "reported", [lambda stream, size: 0, lambda stream, size: None, lambda stream, size: size // 2]
 )
-def test_sizes_that_were_never_true_are_not_believed(told) -> None:
-    """GetJobLog's own sample tells 0 beside a log that is not empty."""
-    cloud = Cloud(states=ends(100), told_size=told)
+def test_sizes_that_were_never_true_are_not_believed(reported) -> None:
+    """GetJobLog's own sample reports a size of 0 with a log that is not empty."""
+    cloud = Cloud(states=ends(100), reported_size=reported)
     for second in range(0, 100, 7):
         cloud.write(second, b"x\n" * 5)
     seen = follow(cloud)
@@ -234,16 +234,16 @@ def test_sizes_that_were_never_true_are_not_believed(told) -> None:
     seldom=st.integers(1, 5),
 )
 def test_stale_sizes_never_cause_repetition(writes: list[tuple[int, int]], lag: int, seldom: int) -> None:
-    """Sizes that lag behind by a reading, some of them not told at all."""
+    """Sizes that lag behind by a reading, some of them not reported at all."""
     history: dict[str, list[int]] = {"stdout": [], "stderr": []}
 
-    def told(stream: str, size: int) -> int | None:
+    def reported(stream: str, size: int) -> int | None:
         history[stream].append(size)
         if len(history[stream]) % seldom == 0:
             return None
         return history[stream][-1 - lag] if len(history[stream]) > lag else 0
 
-    cloud = Cloud(states=ends(210), told_size=told)
+    cloud = Cloud(states=ends(210), reported_size=reported)
     number = 0
     for at, count in sorted(writes):
         cloud.write(at, b"".join(b"%d\n" % n for n in range(number, number + count)))
@@ -294,7 +294,7 @@ def test_the_deadline_ends_the_wait() -> None:
     assert 33 <= cloud.clock.passed < 34
     # The next try reads that line whole, and it is to stand there once.
     assert seen.lines() == ["line"]
-    assert "--- stdout is left within a line, of which there is: half" in seen.notes()
+    assert "--- incomplete last line of stdout: half" in seen.notes()
 
 
 def test_a_log_that_grows_for_ever_after_the_end_does_not_hold_the_task() -> None:
@@ -309,9 +309,7 @@ def test_a_log_that_grows_for_ever_after_the_end_does_not_hold_the_task() -> Non
     seen = follow(cloud, deadline=cloud.clock() + 60)
     assert seen.verdict.outcome is Outcome.REACHED
     assert cloud.clock.passed <= 10 + LOG_OUTAGE + 30
-    assert seen.notes(warning=True) == [
-        "the log has not come to its end by the timeout; what follows is missing here"
-    ]
+    assert seen.notes(warning=True) == ["the log was still growing at the timeout; the rest is missing here"]
 
 
 def test_the_last_lines_of_a_job_that_ends_just_in_time_are_read() -> None:
@@ -365,7 +363,7 @@ def test_a_key_that_is_refused_ends_the_wait_at_once() -> None:
     seen = follow(cloud)
     assert seen.verdict.outcome is Outcome.ERROR
     assert seen.lines() == []
-    assert "--- stdout is left within a line, of which there is: half" in seen.notes()
+    assert "--- incomplete last line of stdout: half" in seen.notes()
 
 
 def test_an_api_that_is_away_for_a_while_is_borne() -> None:
@@ -383,7 +381,7 @@ def test_a_word_that_nobody_documents_is_no_end() -> None:
     cloud = Cloud(states=[(0, "RUNNING"), (10, "DEFROSTING"), (50, "SUCCEEDED")])
     seen = follow(cloud)
     assert seen.verdict.outcome is Outcome.REACHED
-    assert len([note for note in seen.notes(warning=True) if "'DEFROSTING', which is not" in note]) == 1
+    assert len([note for note in seen.notes(warning=True) if "undocumented state 'DEFROSTING'" in note]) == 1
 
 
 @pytest.mark.parametrize(("policy", "outcome"), [("success", Outcome.REACHED), ("fail", Outcome.FAILED)])
@@ -420,7 +418,7 @@ def test_cut_lines_are_counted() -> None:
     cloud.write(0, b"x" * 20_000 + b"\nshort\n")
     totals = follow(cloud).follower.totals
     assert (totals.lines, totals.cut_lines) == (2, 1)
-    assert str(totals) == "2 lines, 20,007 bytes, 1 of the lines cut"
+    assert str(totals) == "2 lines, 20,007 bytes, 1 of the lines shortened"
 
 
 def test_nothing_but_documented_steps_is_yielded() -> None:
@@ -490,7 +488,7 @@ def test_the_last_checkpoint_comes_however_seldom_they_are() -> None:
     cloud = Cloud(states=ends(50))
     cloud.write(5, b"first\n")
     cloud.write(45, b"last\n")
-    seen = follow(cloud, pace=Paced(1000, free=False))
+    seen = follow(cloud, checkpoint_policy=Paced(1000, free=False))
     assert follow(cloud, start=seen.cursor).lines() == []
 
 

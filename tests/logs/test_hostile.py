@@ -45,12 +45,12 @@ def running(answer: Callable[..., LogChunk], **more: Any) -> Server:
 def ignores_offset(server: Server, stream: str, position: LogPosition, size: int) -> LogChunk:
     assert isinstance(position, int)
     data = server.files[stream][:size]
-    told = server.told_size(stream, len(server.files[stream]))
-    return LogChunk(stream, data, position + len(data), told)
+    reported = server.reported_size(stream, len(server.files[stream]))
+    return LogChunk(stream, data, position + len(data), reported)
 
 
 SIZES = pytest.mark.parametrize(
-    "told",
+    "reported",
     [lambda stream, size: size, lambda stream, size: None, lambda stream, size: 0],
     ids=["right", "none", "0"],
 )
@@ -59,14 +59,14 @@ SIZES = pytest.mark.parametrize(
 @SIZES
 @pytest.mark.parametrize("content", [LINES, b"x\n" * 400, b"0" * 300, b"a\n" * 20, b"short\n"])
 @pytest.mark.parametrize("more", [False, True])
-def test_an_ignored_offset_repeats_nothing(content: bytes, told: Any, more: bool) -> None:
+def test_an_ignored_offset_repeats_nothing(content: bytes, reported: Any, more: bool) -> None:
     """13,524 records for 40 lines, and the task succeeded: seen with a server that takes no Offset."""
-    server = running(ignores_offset, told_size=told, more=more)
+    server = running(ignores_offset, reported_size=reported, more=more)
     server.files = {"stdout": content, "stderr": b""}
     seen = follow(server)
     assert seen.verdict.outcome is Outcome.REACHED
     assert seen.lines() == content.decode().splitlines()
-    stopped = [note for note in seen.notes(warning=True) if "is read no further" in note]
+    stopped = [note for note in seen.notes(warning=True) if "--- reading " in note]
     assert len(stopped) == (len(content) > 64)
     assert all("ignores the offset" in note for note in stopped)
     assert server.made.count("log") < 40
@@ -83,9 +83,9 @@ def test_an_ignored_offset_of_a_log_that_grows() -> None:
 
 
 @SIZES
-def test_an_honest_log_of_equal_lines_is_whole(told: Any) -> None:
+def test_an_honest_log_of_equal_lines_is_whole(reported: Any) -> None:
     """It looks like its own beginning everywhere; a single request far behind its end settles that."""
-    cloud = Cloud(states=[(0, "RUNNING"), (300, "SUCCEEDED")], told_size=told)
+    cloud = Cloud(states=[(0, "RUNNING"), (300, "SUCCEEDED")], reported_size=reported)
     for second in range(0, 300, 7):
         cloud.write(second, b"same\n" * 30)
     seen = follow(cloud)
@@ -134,7 +134,7 @@ def test_a_position_that_does_not_go_on(answer: Callable[..., LogChunk], more: b
     seen = follow(server)
     assert seen.verdict.outcome is Outcome.REACHED
     assert len(seen.lines()) <= 4 * 40
-    assert len([note for note in seen.notes(warning=True) if "is read no further" in note]) == 2
+    assert len([note for note in seen.notes(warning=True) if "--- reading " in note]) == 2
     assert server.made.count("log") < 50
 
 
@@ -165,7 +165,7 @@ def test_an_endless_log_ends_with_the_wait(ends: float, interval: float) -> None
     assert server.clock.passed < 60 + 35
     assert seen.lines()[:3] == ["000000000", "000000001", "000000002"]
     if seen.verdict.outcome is Outcome.REACHED:
-        assert any("has not come to its end by the timeout" in note for note in seen.notes(warning=True))
+        assert any("still growing at the timeout" in note for note in seen.notes(warning=True))
 
 
 def test_random_answers_are_given_up() -> None:
@@ -267,7 +267,7 @@ def test_any_server_comes_to_an_end(answers: list[Any], states: list[str | None]
     size=st.integers(2, 90),
     short=st.lists(st.integers(0, 50), min_size=1, max_size=5),
     faults=st.lists(st.integers(0, 250), max_size=6),
-    told=st.sampled_from(["right", "none", "zero", "half", "double", "huge", "late"]),
+    reported=st.sampled_from(["right", "none", "zero", "half", "double", "huge", "late"]),
     more=st.sampled_from([True, False, None]),
     every=st.sampled_from([0.0, 25.0]),
 )
@@ -276,7 +276,7 @@ def test_an_honest_server_loses_and_repeats_nothing(
     size: int,
     short: list[int],
     faults: list[int],
-    told: str,
+    reported: str,
     more: bool | None,
     every: float,
 ) -> None:
@@ -294,14 +294,14 @@ def test_an_honest_server_loses_and_repeats_nothing(
         length = len(data)
         sizes = {"right": length, "none": None, "zero": 0, "half": length // 2, "double": 2 * length,
                  "huge": 10**25, "late": max(0, length - 7)}  # fmt: skip
-        return LogChunk(stream, piece, position + len(piece), sizes[told])
+        return LogChunk(stream, piece, position + len(piece), sizes[reported])
 
     server = Server(states=[(0, "RUNNING"), (260, "SUCCEEDED")], answer=answer, log_limits=LogLimits(size, 1))
     server.more = True if more is None else more
     for at, data in writes:
         server.write(at, data)
         server.write(at, data[::-1] + b"e", "stderr")
-    seen = follow(server, interval=5, settle=12, pace=Paced(every))
+    seen = follow(server, interval=5, settle=12, checkpoint_policy=Paced(every))
     for stream in ("stdout", "stderr"):
         shown = [
             line.rstrip("\r") for line in server.files[stream].decode(errors="backslashreplace").split("\n")

@@ -34,8 +34,8 @@ _BYTES = st.one_of(st.binary(max_size=300), st.lists(_PIECES, max_size=60).map(b
 
 def assembled(pieces: list[bytes]) -> tuple[list[str], int]:
     assembler = LineAssembler()
-    told = [line for piece in pieces for line in assembler.feed(piece)]
-    return told + assembler.flush(), assembler.cut
+    reported = [line for piece in pieces for line in assembler.feed(piece)]
+    return reported + assembler.flush(), assembler.cut
 
 
 def pieces_of(data: bytes, borders: list[int]) -> list[bytes]:
@@ -46,19 +46,19 @@ def pieces_of(data: bytes, borders: list[int]) -> list[bytes]:
 def expected(data: bytes, longest: int) -> list[str]:
     """Say independently what should be shown, from the whole data at once."""
     *ended, rest = data.split(b"\n")
-    told = []
+    reported = []
     for line in ended + ([rest] if rest else []):
         line = line.removesuffix(b"\r")
         if len(line) <= longest:
-            told.append(line.decode(errors="backslashreplace"))
+            reported.append(line.decode(errors="backslashreplace"))
             continue
         begin, end = line[: longest - longest // 4], line[-(longest // 4) :]
         begun = next((n for n in (1, 2, 3) if _begins_character(begin[-n:])), 0)
         begin = begin[: len(begin) - begun]
         end = end[next((n for n in range(3) if end[n : n + 1] and end[n] & 0xC0 != 0x80), 3) :]
         missing = len(line) - len(begin) - len(end)
-        told.append(f"{_text(begin)} …[+{missing} bytes]… {_text(end)}")
-    return told
+        reported.append(f"{_text(begin)} …[+{missing} bytes]… {_text(end)}")
+    return reported
 
 
 def _text(data: bytes) -> str:
@@ -84,9 +84,9 @@ def test_any_chunking_gives_the_same_lines(data: bytes, borders: list[int]) -> N
 def test_lines_are_what_the_job_wrote(data: bytes, borders: list[int], longest: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "LONGEST_LINE", longest)
-        told, cut = assembled(pieces_of(data, borders))
-        assert told == expected(data, longest)
-        assert cut == sum("…[+" in line for line in told)
+        reported, cut = assembled(pieces_of(data, borders))
+        assert reported == expected(data, longest)
+        assert cut == sum("…[+" in line for line in reported)
 
 
 @given(
@@ -98,7 +98,7 @@ def test_valid_text_is_shown_unchanged(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "reported"),
     [
         (b"a\nb\r\nc", ["a", "b", "c"]),
         (b"\n\r\n\n", ["", "", ""]),
@@ -111,8 +111,8 @@ def test_valid_text_is_shown_unchanged(text: str) -> None:
         ("a\u2028b\x85c\x0bd\n".encode(), ["a\u2028b\x85c\x0bd"]),
     ],
 )
-def test_ends_and_strange_bytes(data: bytes, told: list[str]) -> None:
-    assert assembled([data])[0] == told
+def test_ends_and_strange_bytes(data: bytes, reported: list[str]) -> None:
+    assert assembled([data])[0] == reported
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
@@ -210,11 +210,11 @@ def test_progress_of_a_line_longer_than_is_shown() -> None:
 @given(data=_BYTES, borders=st.lists(st.integers(0, 300), max_size=20))
 def test_progress_changes_no_line(data: bytes, borders: list[int]) -> None:
     """A bare CR may also stand in a line that is no progress bar: each line appears whole."""
-    assembler, told = LineAssembler(), []
+    assembler, reported = LineAssembler(), []
     for piece in pieces_of(data, borders):
-        told += assembler.feed(piece)
+        reported += assembler.feed(piece)
         assembler.progress()
-    assert told + assembler.flush() == assembled([data])[0]
+    assert reported + assembler.flush() == assembled([data])[0]
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "gb18030", "big5", "shift_jis", "euc_kr", "euc_jp", "cp1252"])

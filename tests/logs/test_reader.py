@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_ehpc.apis.job import LogBatch, LogChunk, LogCursor, LogLimits
-from airflow_provider_ehpc.logs.reader import OVERLAP, LogReader, LogReading
+from airflow_provider_ehpc.logs.reader import REREAD_BYTES, LogReader, LogReading
 from tests.logs.cloud import REF, Cloud
 
 
@@ -56,7 +56,7 @@ def test_a_reading_begins_a_little_before_the_place() -> None:
     cloud.files["stdout"] += b"new"
     (piece,) = read(reader).pieces
     assert (piece.data, piece.position) == (b"new", 600)
-    assert cloud.positions == [0, 600 - OVERLAP]
+    assert cloud.positions == [0, 600 - REREAD_BYTES]
 
 
 def test_bytes_that_are_no_text_are_compared_as_well() -> None:

@@ -177,3 +177,17 @@ R, P, Q = JobState.RUNNING, JobState.PENDING, JobState.QUEUED
 def test_what_shows_a_rerun(seen: list[JobStatus], count: int) -> None:
     watch = RerunWatch()
     assert sum(bool(watch.saw(one)) for one in seen) == count
+
+
+def test_a_counted_requeue_is_a_rerun_once() -> None:
+    """The scheduler's count shows a requeue that no poll saw; the state shows it without the count, too."""
+    watch = RerunWatch()
+
+    def saw(state: JobState, restarts: int | None) -> str:
+        return watch.saw(JobStatus("7", state, state, "c1", restarts=restarts))
+
+    assert saw(JobState.RUNNING, 0) == ""
+    assert saw(JobState.RUNNING, None) == ""
+    assert saw(JobState.RUNNING, 2) == "the scheduler requeued it (restart 2)"
+    assert saw(JobState.PENDING, 3) == "it was RUNNING, and is PENDING again"
+    assert saw(JobState.RUNNING, 3) == ""

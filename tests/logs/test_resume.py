@@ -76,7 +76,7 @@ def test_no_line_is_lost_wherever_it_dies(
     done: dict[str, list[str]] = {"stdout": [], "stderr": []}
     start: SavedCursor | None = None
     for cut_after in [*cuts, 50_000]:
-        seen = follow(cloud, start=start, pace=Paced(every), cut_after=cut_after)
+        seen = follow(cloud, start=start, checkpoint_policy=Paced(every), cut_after=cut_after)
         for stream in done:
             kept = None if seen.verdict else lines_at_checkpoint_or_none(seen, stream)
             done[stream] += seen.lines(stream)[:kept]
@@ -112,38 +112,38 @@ def test_at_most_one_turn_is_repeated(kind: type[Cloud]) -> None:
 
 
 def test_it_says_where_it_goes_on() -> None:
-    """Whoever compares the task log with the file must know where lines may stand twice."""
+    """A mark shows where the task log may contain lines of the file twice."""
     cloud = Cloud()
     cloud.files = {"stdout": b"x" * 12_339 + b"\nline\nhalf", "stderr": b""}
     cut = follow(cloud, cut_after=20)
     assert follow(cloud, start=stored(cut.cursor), cut_after=1).notes() == [
-        "--- resumed at byte 12,345 of stdout; up to one turn (about 10 s) may be repeated ---"
+        "--- resumed at byte 12,345 of stdout; up to one cycle (about 10 s) may be repeated ---"
     ]
 
 
-def test_a_restart_before_the_first_line_is_told_too() -> None:
+def test_a_restart_before_the_first_line_is_reported_too() -> None:
     """The first lines may have been written and not noted."""
     cut = follow(Cloud(), cut_after=1)
     assert cut.cursor.streams == {}
     assert follow(Cloud(), start=stored(cut.cursor), cut_after=1).notes() == [
-        "--- resumed at the beginning of the log; up to one turn (about 10 s) may be repeated ---"
+        "--- resumed at the beginning of the log; up to one cycle (about 10 s) may be repeated ---"
     ]
 
 
-def test_the_mark_tells_the_turn_of_who_died() -> None:
+def test_the_mark_shows_the_cycle_of_the_dead_follower() -> None:
     """In a crowded triggerer turns are long; another may be empty when it takes the stream over."""
     cloud = Cloud()
     cloud.files["stdout"] = b"line\n"
-    cut = follow(cloud, cut_after=20, interval=7, pace=Paced(100))
+    cut = follow(cloud, cut_after=20, interval=7, checkpoint_policy=Paced(100))
     (note,) = follow(Cloud(), start=stored(cut.cursor), cut_after=1).notes()
-    assert "; up to one turn (about 105 s) may be repeated ---" in note
+    assert "; up to one cycle (about 105 s) may be repeated ---" in note
 
 
-def test_a_place_behind_which_nobody_knows_what_was_written_is_told_as_such() -> None:
+def test_a_place_behind_which_nobody_knows_what_was_written_is_reported_as_such() -> None:
     """The worker that should have copied the trigger's cursor died before: the whole deferral comes again."""
-    lost = SavedCursor("fake", REF.as_dict(), turn=None)
+    lost = SavedCursor("fake", REF.as_dict(), cycle=None)
     assert follow(Cloud(), start=stored(lost), cut_after=1).notes() == [
-        "--- resumed at the beginning of the log; all that was written behind it may be repeated ---"
+        "--- resumed at the beginning of the log; all lines written after it may be repeated ---"
     ]
 
 
@@ -152,8 +152,8 @@ def check_promises(seen: Followed, late: float) -> None:
     promised, oldest = 0.0, None
     for step, at in zip(seen.steps, seen.times, strict=True):
         if isinstance(step, Checkpoint):
-            assert step.cursor.turn is not None
-            promised, oldest = step.cursor.turn, None
+            assert step.cursor.cycle is not None
+            promised, oldest = step.cursor.cycle, None
         elif isinstance(step, Emit) and oldest is None:
             oldest = at
         assert oldest is None or at - oldest <= promised * 1.1 + late
@@ -164,7 +164,7 @@ def test_a_backlog_that_is_written_slowly_is_noted_meanwhile(interval: float) ->
     """Fifty streams that are behind share the triggerer's way to the log: one reading then takes a minute."""
     cloud = Cloud(states=[(0, "RUNNING"), (50, "SUCCEEDED")], log_limits=LogLimits(400_000, 1))
     cloud.files["stdout"] = b"twenty bytes a line\n" * 100_000
-    seen = follow(cloud, interval=interval, emit_cost=1.7, pace=Paced(10))
+    seen = follow(cloud, interval=interval, emit_cost=1.7, checkpoint_policy=Paced(10))
     assert len(seen.lines()) == 100_000
     check_promises(seen, 2 * 1.7)
 
@@ -182,7 +182,7 @@ def test_promises_are_kept_whatever_other_streams_do(
     cloud = Cloud(states=[(0, "RUNNING"), (901, "SUCCEEDED")])
     for at in writes:
         cloud.write(at, b"line\n")
-    seen = follow(cloud, interval=interval, pace=Paced(*every, free=free))
+    seen = follow(cloud, interval=interval, checkpoint_policy=Paced(*every, free=free))
     check_promises(seen, 0.01)
 
 
@@ -192,7 +192,7 @@ def test_many_checkpoints_are_not_made_where_few_are_wanted() -> None:
     for second in range(2000):
         cloud.write(second, b"line\n")
         cloud.write(second, b"error\n", "stderr")
-    seen = follow(cloud, interval=10, pace=Paced(200))
+    seen = follow(cloud, interval=10, checkpoint_policy=Paced(200))
     made = [at for step, at in zip(seen.steps, seen.times, strict=True) if isinstance(step, Checkpoint)]
     assert len(made) <= 2 + 2000 / 200 + 1
 
@@ -202,7 +202,7 @@ def test_a_restart_is_no_reason_for_a_checkpoint() -> None:
     before = Cloud()
     before.files["stdout"] = b"line\n"
     start = stored(follow(before, cut_after=20).cursor)
-    seen = follow(before, start=start, cut_after=30, pace=Paced(50))
+    seen = follow(before, start=start, cut_after=30, checkpoint_policy=Paced(50))
     assert not [step for step in seen.steps if isinstance(step, Checkpoint)]
 
 
@@ -250,8 +250,8 @@ def test_another_file_is_read_from_its_beginning(new: bytes, settle: float) -> N
     assert seen.lines() == expected(new)
     (warning,) = seen.notes(warning=True)
     assert warning == (
-        "--- stdout is not what was read before the restart: it was cut or replaced, perhaps by a rerun of "
-        "the job, and is read again from its beginning ---"
+        "--- stdout differs from what was read before the restart: it was truncated or replaced, perhaps by "
+        "a rerun of the job, and is read again from the beginning ---"
     )
 
 
@@ -261,7 +261,7 @@ def test_what_cannot_be_recognised_is_written_and_marked(new: bytes) -> None:
     seen = resumed_on(OpaqueCloud, new)
     assert seen.lines() == expected(new[BEHIND:])
     (warning,) = seen.notes(warning=True)
-    assert "stdout does not go on as it was read before the restart: lines may be missing" in warning
+    assert "stdout differs from what was read before the restart: lines may be missing" in warning
 
 
 def test_an_old_size_that_is_shown_for_a_moment_is_no_truncation() -> None:

@@ -86,7 +86,7 @@ def test_a_task_that_was_cleared_meanwhile_is_noticed(logger: logging.Logger, lo
     assert log.lines == []
 
 
-def test_a_broken_store_is_told_once_and_fails_nothing(logger: logging.Logger, log: TaskLog) -> None:
+def test_a_broken_store_is_reported_once_and_fails_nothing(logger: logging.Logger, log: TaskLog) -> None:
     states = States()
     states.broken = True
     kept = worker(logger, task_state_store=states)
@@ -99,7 +99,7 @@ def test_a_broken_store_is_told_once_and_fails_nothing(logger: logging.Logger, l
     assert "could not be read: RuntimeError the database is away. The wait continues" in warning
 
 
-def test_an_airflow_without_a_store_is_told(logger: logging.Logger, log: TaskLog) -> None:
+def test_an_airflow_without_a_store_is_reported(logger: logging.Logger, log: TaskLog) -> None:
     kept = worker(logger)
     assert kept.load("ehpc", REF) is None
     kept.save(CURSOR)
@@ -107,7 +107,7 @@ def test_an_airflow_without_a_store_is_told(logger: logging.Logger, log: TaskLog
     kept.forget()
     (line,) = log.lines
     assert line.startswith("log of job 7 in cluster c1: reading starts at its beginning")
-    assert "after a crash or in a retry, lines come again" in line
+    assert "after a crash or in a retry, lines are repeated" in line
 
 
 async def test_a_restarted_triggerer_finds_the_place(
@@ -133,7 +133,7 @@ async def test_a_supervisor_that_never_answers_does_not_hold_the_wait(
     xcoms: XComs, logger: logging.Logger, log: TaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Airflow leaves a request that it does not know unanswered for ever."""
-    monkeypatch.setattr(store, "PATIENCE", 0.01)
+    monkeypatch.setattr(store, "SUPERVISOR_TIMEOUT", 0.01)
     xcoms.silent = True
     kept = TriggerStore(TI, logger)
     assert await kept.load("ehpc", REF) is None
@@ -177,7 +177,7 @@ async def test_a_store_that_is_broken_in_parting_is_no_news(
 def test_many_streams_share_the_writings(logger: logging.Logger) -> None:
     """One thread of the triggerer writes for all of them."""
     stores = [TriggerStore(TI, logger) for _ in range(1000)]
-    assert len(stores) / stores[0].every() == store.WRITES
+    assert len(stores) / stores[0].every() == store.WRITES_PER_SECOND
     for kept in stores[1:]:
         kept.close()
     assert stores[0].every() == store.TRIGGER_EVERY

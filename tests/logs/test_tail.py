@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_ehpc.apis.job import LogChunk
-from airflow_provider_ehpc.logs.tail import LINES, LONGEST, TAIL_SIZE, last_lines
+from airflow_provider_ehpc.logs.tail import LONGEST_TAIL_LINE, TAIL_LINES, TAIL_SIZE, last_lines
 
 
 def chunk(data: bytes, stream: str = "stdout") -> LogChunk:
@@ -22,8 +22,8 @@ def test_empty_streams_are_left_out() -> None:
 
 
 def test_only_the_last_lines() -> None:
-    told = last_lines([chunk(b"".join(b"%d\n" % n for n in range(50)))])
-    assert told[1:] == [f"  {n}" for n in range(50 - LINES, 50)]
+    reported = last_lines([chunk(b"".join(b"%d\n" % n for n in range(50)))])
+    assert reported[1:] == [f"  {n}" for n in range(50 - TAIL_LINES, 50)]
 
 
 def test_a_line_whose_beginning_was_not_read_is_not_shown() -> None:
@@ -33,8 +33,11 @@ def test_a_line_whose_beginning_was_not_read_is_not_shown() -> None:
 
 
 def test_one_long_line_is_better_than_none() -> None:
-    told = last_lines([chunk(b"x" * TAIL_SIZE)])
-    assert told == ["stdout:", "  " + "x" * (LONGEST - LONGEST // 4) + " … " + "x" * (LONGEST // 4)]
+    reported = last_lines([chunk(b"x" * TAIL_SIZE)])
+    assert reported == [
+        "stdout:",
+        "  " + "x" * (LONGEST_TAIL_LINE - LONGEST_TAIL_LINE // 4) + " … " + "x" * (LONGEST_TAIL_LINE // 4),
+    ]
 
 
 def test_the_end_of_a_long_line_is_shown() -> None:

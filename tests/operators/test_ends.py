@@ -74,7 +74,7 @@ def test_execution_timeout_ends_alike(
     )
     event = {"outcome": "timed_out", "message": f"job {job_id}", "jobs": []}
     context: Any = {"ti": TI, "task_state_store": states}
-    with pytest.raises(AirflowTaskTimeout, match=r"execution_timeout \(0:00:01\) is over"):
+    with pytest.raises(AirflowTaskTimeout, match=r"execution_timeout \(0:00:01\) exceeded"):
         resume(operator, event, states) if deferred else operator.execute(context)
     operator.on_kill()
     assert ehpc_emulator.requests.count("StopJobs") == stops

@@ -59,7 +59,7 @@ def test_the_log_is_what_the_job_wrote(ehpc_emulator: Emulator, make: Make, task
     assert job["log"] == {"bytes": len(text.encode()), "lines": 6, "cut_lines": 0, "errors": 0}
 
 
-def test_errors_are_told_apart(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+def test_errors_are_distinguished(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
     make(ehpc_emulator.submit("echo out; echo err >&2")).execute({})
     assert sorted(written(task_log)) == ["out", "stderr | err"]
 
@@ -124,11 +124,11 @@ def test_a_log_that_cannot_be_read_does_not_fail_the_task(
     ehpc_emulator.fault("html", operation="GetJobLog", times=7)
     job = make(job_id).execute({})
     assert written(task_log)[1:] == [
-        "the log can be read again, from where reading stopped",
+        "the log can be read again; reading continues where it stopped",
         *(str(n) for n in range(1, 7)),
     ]
     assert job["log"]["errors"] > 0
-    assert len([line for line in task_log.warnings if "reading its log is retried" in line]) == 1
+    assert len([line for line in task_log.warnings if "cannot read the log: " in line]) == 1
 
 
 def test_a_rotated_log_is_followed(
@@ -147,7 +147,7 @@ def test_a_rotated_log_is_followed(
     operator.execute({})
     rotating.join()
     assert [line for line in written(task_log) if not line.startswith("---")] == ["old line one", "new"]
-    assert any("is read again from its beginning" in line for line in task_log.warnings)
+    assert any("is read again from the beginning" in line for line in task_log.warnings)
 
 
 def test_an_unknown_job(make: Make) -> None:
@@ -167,7 +167,7 @@ def test_the_time_is_over(ehpc_emulator: Emulator, make: Make, task_log: TaskLog
 def test_the_execution_timeout_counts_while_deferred(ehpc_emulator: Emulator, make: Make) -> None:
     """Airflow does not enforce it then (GH-69678)."""
     operator = make(ehpc_emulator.submit("sleep 60"), timeout=600, execution_timeout=dt.timedelta(seconds=60))
-    terms = operator._terms(1000.0)
+    terms = operator._conditions(1000.0)
     assert terms.deadline == 1060
 
 
@@ -201,14 +201,14 @@ def test_a_killed_task_ends_at_once(ehpc_emulator: Emulator, make: Make, asked: 
         assert ehpc_emulator.wait_for(job_id).phase == "CANCELLED"
 
 
-def test_a_job_that_cannot_be_stopped_is_told(
+def test_a_job_that_cannot_be_stopped_is_reported(
     ehpc_emulator: Emulator, make: Make, pauses: Pauses, task_log: TaskLog
 ) -> None:
     """``on_kill`` runs in a signal handler: an exception of its own would hide what happens."""
     job_id = ehpc_emulator.submit("true")
     ehpc_emulator.wait_for(job_id)
     make(job_id, stop_job_on_kill=True).on_kill()
-    assert f"job {job_id} in cluster ehpc-hz-emulator could not be stopped" in task_log.warnings[0]
+    assert f"could not stop job {job_id} in cluster ehpc-hz-emulator" in task_log.warnings[0]
 
 
 # Keeping
@@ -234,7 +234,7 @@ def test_a_storage_that_cannot_be_written_does_not_fail_the_task(
     """The job has succeeded, perhaps after days: its result must not be lost for a wrong address."""
     job_id = ehpc_emulator.submit("echo line")
     assert make(job_id, keep_log_at=where).execute({})["state"] == "SUCCEEDED"
-    assert f"could not be saved at {where}" in task_log.warnings[-1]
+    assert f" at {where}: " in task_log.warnings[-1]
 
 
 # Deferring
@@ -253,7 +253,7 @@ def test_it_defers_with_the_whole_wait(ehpc_emulator: Emulator, make: Make, conn
     assert isinstance(trigger, JobLogTrigger)
     assert (trigger.conn_id, trigger.api, trigger.poll_interval, trigger.settle) == (conn_id, "ehpc", 20, 7)
     assert not trigger.stop_job_on_kill
-    assert trigger.wait_terms.deadline == pytest.approx(trigger.started + 600)
+    assert trigger.conditions.deadline == pytest.approx(trigger.started + 600)
     assert deferred.timeout == dt.timedelta(seconds=600 + 300)
 
 
@@ -316,7 +316,7 @@ def test_a_retry_goes_on_where_the_try_before_was_killed(
 
     def kill() -> None:
         eventually(lambda: STATE_KEY in states and states[STATE_KEY]["streams"])
-        first._killed.pull()
+        first._killed.interrupt()
 
     killing = threading.Thread(target=kill, daemon=True)
     killing.start()
@@ -328,7 +328,7 @@ def test_a_retry_goes_on_where_the_try_before_was_killed(
     result = make(job_id).execute(context)
     again = written(task_log)[before - 1 :]
     assert again[-1] == "end"
-    assert task_log.lines[before].startswith("--- resumed at byte 292 of stdout; up to one turn")
+    assert task_log.lines[before].startswith("--- resumed at byte 292 of stdout; up to one cycle")
     assert [line for line in task_log.lines if line.isdigit()] == [str(n) for n in range(1, 101)]
     assert result["log"] == {"bytes": 296, "lines": 101, "cut_lines": 0, "errors": 0}
     assert states[STATE_KEY][ENDED_KEY] == TI.max_tries
@@ -351,7 +351,7 @@ def test_a_process_whose_task_was_cleared_writes_no_more(
 
     clearing = threading.Thread(target=clear, daemon=True)
     clearing.start()
-    with pytest.raises(TaskKilled, match="another try of the task follows"):
+    with pytest.raises(TaskKilled, match="another try of the task now follows"):
         operator.execute({"task_state_store": states, "ti": TI})
     clearing.join()
     ehpc_emulator.stop(job_id)
@@ -400,7 +400,7 @@ def test_a_retry_does_not_promise_what_only_the_lost_trigger_knew(
         assert deferred.value.trigger.cursor["turn"] == turn
 
 
-def test_a_task_that_is_told_to_end_amid_a_backlog_ends_at_once(
+def test_a_task_that_is_asked_to_end_amid_a_backlog_ends_at_once(
     ehpc_emulator: Emulator, make: Make, task_log: TaskLog
 ) -> None:
     """After five seconds its process would be killed; as it is, its retry repeats no line."""
@@ -443,10 +443,10 @@ def test_the_place_is_forgotten_when_the_job_has_ended(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target_states": ["RUNNING"]}, "RUNNING is no end of a job.* use JobStateSensor"),
+        ({"target_states": ["RUNNING"]}, "RUNNING is not a terminal state.* use JobStateSensor"),
         ({"target_states": ["DONE"]}, "target_states: there is no job state 'DONE'"),
         ({"poll_interval": 0}, "poll_interval: 0 is not above 0 seconds"),
-        ({"finished_without_exit_code": "maybe"}, "finished_without_exit_code: it is 'success' or 'fail'"),
+        ({"finished_without_exit_code": "maybe"}, "finished_without_exit_code: expected 'success' or 'fail'"),
     ],
 )
 def test_wrong_arguments_fail_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
@@ -533,10 +533,10 @@ def test_a_server_that_ignores_the_offset(
         ehpc_api, "get_job_log", lambda *args, offset, **more: original(*args, offset=0, **more)
     )
     job_id = ehpc_emulator.submit("for n in $(seq 40); do echo line $n; done; sleep 2")
-    told = make(job_id, keep_log_at=f"file://{tmp_path}").execute({})
+    reported = make(job_id, keep_log_at=f"file://{tmp_path}").execute({})
     assert [line for line in task_log.lines if line.startswith("line ")] == [
         f"line {n}" for n in range(1, 41)
     ]
-    assert told["log"]["lines"] == 40
+    assert reported["log"]["lines"] == 40
     assert len([line for line in task_log.warnings if "ignores the offset" in line]) == 1
     assert (tmp_path / "stdout.log").read_text().count("\n") == 40

@@ -59,7 +59,7 @@ def test_every_line_arrives_once_and_in_order(
         poll_interval=0.5,
         log_settle_time=1,
     )
-    told = operator.execute({})
+    reported = operator.execute({})
     raw = sent(ehpc_emulator.job(job_id).stdout_path.read_bytes())
     wanted = expected(raw)
     # A turn that is not long enough for all puts lines together.
@@ -68,4 +68,4 @@ def test_every_line_arrives_once_and_in_order(
     prefix = lines[first].removesuffix(wanted[0])
     found = [line.removeprefix(prefix) for line in lines[first : first + len(wanted)]]
     assert found == wanted
-    assert (told["log"]["lines"], told["log"]["errors"]) == (len(wanted), 0)
+    assert (reported["log"]["lines"], reported["log"]["errors"]) == (len(wanted), 0)

@@ -68,8 +68,8 @@ def test_a_log_ten_times_as_long_needs_no_more_memory(
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout.splitlines()[-1])
-        assert told["bytes"] >= size
-        peaks.append(told["peak"])
+        reported = json.loads(done.stdout.splitlines()[-1])
+        assert reported["bytes"] >= size
+        peaks.append(reported["peak"])
     # The log grows by 9 MB; a third of that is more than chance and far less than keeping it.
     assert peaks[1] - peaks[0] < 3_000_000, peaks

@@ -172,7 +172,7 @@ def test_a_script_runs_with_its_interpreter(submit: Make, task_log: TaskLog) -> 
     [
         ({"command": None}, "command, script: give exactly one"),
         ({"command": "true", "script": "true"}, "command, script: give exactly one"),
-        ({"command": ""}, "command: expected a text that is not empty"),
+        ({"command": ""}, "command: expected a non-empty text"),
         ({"command": "true", "nodes": 0}, "nodes: 0 is below 1"),
         ({"command": "true", "cores": 1.5}, "cores: expected a whole number"),
         ({"command": "true", "memory": "4"}, "memory: expected a number with a unit, such as 4GB, got '4'"),
@@ -182,7 +182,7 @@ def test_a_script_runs_with_its_interpreter(submit: Make, task_log: TaskLog) -> 
         ({"command": "true", "options": "x"}, "options: expected a dict, got str"),
         ({"command": "true", "skip_on_exit_code": "x"}, "skip_on_exit_code: expected a whole number"),
         ({"command": "true", "max_failed_members": -1}, "max_failed_members: -1 is below 0"),
-        ({"command": "true", "api": "nope"}, "api: there is no API 'nope'"),
+        ({"command": "true", "api": "nope"}, "api: unknown API .nope."),
     ],
 )
 def test_a_wrong_argument_is_found_when_the_dag_is_parsed(given: dict[str, Any], message: str) -> None:

@@ -281,7 +281,7 @@ def test_clearing_after_a_crash_stops_the_old_job(
 # Names
 
 
-@pytest.mark.parametrize("api", [api for api in RULES if api != "modelarts-v1"])
+@pytest.mark.parametrize("api", RULES)
 @pytest.mark.parametrize(
     "prefix", ["train", "Train_2.x", "x" * 300, "数据", "1-2", "-", "a b/c", "UPPER", "a--b"]
 )

@@ -81,8 +81,10 @@ class Tries:
 def jobs_of(emulator: Emulator, *, serverless: bool = False) -> list[EmulatedJob]:
     """Return all jobs of one of the emulator's clusters."""
 
+    platform = emulator._platform
+
     async def listed() -> list[EmulatedJob]:
-        return list((emulator._serverless if serverless else emulator._cluster).jobs())
+        return list((platform.serverless if serverless else platform.cluster).jobs())
 
     return emulator._call(listed())
 

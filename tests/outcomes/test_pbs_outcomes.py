@@ -27,8 +27,8 @@ SAMPLES: dict[str, dict[str, Any]] = json.loads(
 
 def _answer(call: ApiCall[Any]) -> Any:
     job_id = call.request.query["JobId"]
-    told = {"Message": {"JobInfo": {job_id: SAMPLES[job_id]}}}
-    return call.read(ApiResponse(200, {"content-type": "application/json"}, json.dumps(told).encode()))
+    shown = {"Message": {"JobInfo": {job_id: SAMPLES[job_id]}}}
+    return call.read(ApiResponse(200, {"content-type": "application/json"}, json.dumps(shown).encode()))
 
 
 def _seen(job_id: str) -> Seen:

@@ -1,4 +1,4 @@
-"""A cloud that answers what it is told to, and a clock that costs no time."""
+"""A cloud that answers what it is reported to, and a clock that costs no time."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Account:
 
 
 class Cloud:
-    """What a hook would be: it answers what it is told to, and counts."""
+    """What a hook would be: it answers what it is reported to, and counts."""
 
     def __init__(self) -> None:
         self.states: dict[JobRef, JobState | None] = {}
@@ -67,7 +67,7 @@ class Cloud:
         """Seconds that a page takes, or the whole where there are no pages."""
         self.page = 0
         self.account = Account()
-        self.opened = self.closed = 0
+        self.opened = self.closed = self.refreshed = 0
         self.contexts: list[contextvars.Context] = []
 
     async def open(self, conn_id: str, api: str) -> Hook:
@@ -86,7 +86,7 @@ class Hook:
     requests: Counter[str] = dataclasses.field(default_factory=Counter)
 
     async def ajob_statuses(
-        self, refs: Iterable[JobRef], tell: Callable[[PartialResult], Awaitable[None]]
+        self, refs: Iterable[JobRef], publish: Callable[[PartialResult], Awaitable[None]]
     ) -> dict[JobRef, JobStatus | None]:
         refs = sorted(refs, key=lambda ref: ref in self.cloud.states) if self.cloud.page else list(refs)
         self.cloud.looks.append((asyncio.get_running_loop().time(), refs))
@@ -96,9 +96,9 @@ class Hook:
         while self.cloud.page and len(found) + self.cloud.page < len(refs):
             self.requests["read"] += 1
             await asyncio.sleep(self.cloud.lasts)
-            told = self.answers(refs[len(found) : len(found) + self.cloud.page])
-            found |= told
-            await tell(PartialResult(told))
+            reported = self.answers(refs[len(found) : len(found) + self.cloud.page])
+            found |= reported
+            await publish(PartialResult(reported))
         await asyncio.sleep(self.cloud.lasts)
         if error := self.cloud.error(refs):
             raise error
@@ -107,6 +107,9 @@ class Hook:
     def answers(self, refs: list[JobRef]) -> dict[JobRef, JobStatus | None]:
         states = {ref: self.cloud.states.get(ref, JobState.RUNNING) for ref in refs}
         return {ref: JobStatus(ref.job_id, state, state) if state else None for ref, state in states.items()}
+
+    async def arefresh(self, outdated: Account) -> None:
+        self.cloud.refreshed += 1
 
     async def aclose(self) -> None:
         await asyncio.sleep(0)
@@ -125,7 +128,7 @@ async def until(
     settings = {"interval": 5.0, "earliest": 5.0, "first": 7.0, **settings}
     async with subscribed("c", "ehpc", [ref(number, cluster)], **settings) as subscription:
         while True:
-            look = await subscription.look()
+            look = await subscription.poll()
             if seen is not None:
                 seen.append(look)
             if wanted(look):

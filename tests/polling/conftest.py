@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
+from airflow_provider_ehpc.hooks import pool
 from airflow_provider_ehpc.polling import poller
 from tests.polling.cloud import Cloud
 
@@ -13,7 +14,7 @@ from tests.polling.cloud import Cloud
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Generator[Cloud, None, None]:
     made = Cloud()
-    monkeypatch.setattr(poller, "ajob_hook", made.open)
+    monkeypatch.setattr(pool, "ajob_hook", made.open)
     monkeypatch.setattr(poller.random, "uniform", lambda low, high: 1.0)
     yield made
     assert not poller._pollers, "a poller was left behind"

@@ -24,6 +24,7 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.compat import AirflowNotFoundException
 from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.hooks import pool
 from airflow_provider_ehpc.polling import poller
 from airflow_provider_ehpc.polling.poller import subscribed
 from airflow_provider_ehpc.polling.subscription import PollResult
@@ -37,7 +38,7 @@ from tests.polling.cloud import CLUSTER, Cloud, Hook, Loop, after, end_all, ende
 # Turns
 
 
-def test_a_thousand_waiting_jobs_cost_one_look_a_turn(cloud: Cloud) -> None:
+def test_a_thousand_waiting_jobs_cost_one_list_per_cycle(cloud: Cloud) -> None:
     """Each by itself, they would ask two hundred times a second."""
 
     async def main() -> list[float]:
@@ -64,7 +65,7 @@ def test_jobs_that_come_one_by_one_fall_into_step(cloud: Cloud) -> None:
     assert len([at for at in cloud.times if 30 <= at < 60]) <= 7
 
 
-def test_first_looks_wait_for_those_that_come(cloud: Cloud) -> None:
+def test_first_poll_wait_for_those_that_come(cloud: Cloud) -> None:
     """A turn for the first of a thousand would cost as many pages as one for all."""
 
     async def late(n: int) -> float:
@@ -79,7 +80,7 @@ def test_first_looks_wait_for_those_that_come(cloud: Cloud) -> None:
     assert len(cloud.looks[0][1]) == 100
 
 
-def test_first_looks_do_not_wait_beyond_a_deadline_nor_for_long(cloud: Cloud) -> None:
+def test_first_poll_do_not_wait_beyond_a_deadline_nor_for_long(cloud: Cloud) -> None:
     async def late() -> None:
         for n in range(100):
             waits.append(asyncio.create_task(until(n + 2, ended(n + 2), first=5.0)))
@@ -100,16 +101,16 @@ def test_first_looks_do_not_wait_beyond_a_deadline_nor_for_long(cloud: Cloud) ->
     run(main())
 
 
-def test_the_first_look_is_not_before_its_time(cloud: Cloud) -> None:
+def test_the_first_poll_is_not_before_its_time(cloud: Cloud) -> None:
     """The worker has just looked at the job; others of its cluster may be due."""
 
     async def main() -> float:
         first = asyncio.create_task(until(1, ended(1)))
         await asyncio.sleep(11.5)
         cloud.states[ref(2)] = JobState.SUCCEEDED
-        told = await until(2, ended(2), first=6.0)
+        reported = await until(2, ended(2), first=6.0)
         first.cancel()
-        return told
+        return reported
 
     assert run(main()) >= 16.5
     assert all(
@@ -153,13 +154,13 @@ def test_who_has_its_answer_does_not_wait_for_the_others(cloud: Cloud) -> None:
         waits = [until(n, ended(n), first=5.0) for n in range(1000)]
         return (await asyncio.gather(*waits, after(29, partial(end_all, cloud, 1000))))[:-1]
 
-    assert len(set(run(main()))) == 20, "each page is told when it is there"
+    assert len(set(run(main()))) == 20, "each page is reported when it is there"
 
 
 @pytest.mark.parametrize("phase", [n / 2 + 0.15 for n in range(10)])
-def test_the_last_answer_of_a_turn_is_not_late(cloud: Cloud, phase: float) -> None:
-    """The job that is told first while it runs is told last when it has ended, for the unfinished are asked
-    for first. It is told within an interval all the same."""
+def test_the_last_answer_of_a_cycle_is_not_late(cloud: Cloud, phase: float) -> None:
+    """The job that is reported first while it runs is reported last when it has ended, because unfinished
+    jobs are requested first. It is still reported within an interval."""
     cloud.page, cloud.lasts = 50, 0.1
 
     async def main() -> float:
@@ -170,8 +171,8 @@ def test_the_last_answer_of_a_turn_is_not_late(cloud: Cloud, phase: float) -> No
     assert run(main()) - (30 + phase) <= 5.2
 
 
-def test_what_was_told_before_an_error_stands(cloud: Cloud) -> None:
-    """The others are told of the error, and looked for as before."""
+def test_what_was_reported_before_an_error_stands(cloud: Cloud) -> None:
+    """The others are reported of the error, and looked for as before."""
     cloud.page = 10
     cloud.error = lambda refs: InvalidRequest("no such id") if ref("bad") in refs else None
     end_all(cloud, 25)
@@ -180,11 +181,11 @@ def test_what_was_told_before_an_error_stands(cloud: Cloud) -> None:
         waits = [until(n, ended(n)) for n in range(25)]
         return await asyncio.gather(*waits, until("bad"), return_exceptions=True)
 
-    assert not [told for told in run(main()) if isinstance(told, BaseException)]
+    assert not [reported for reported in run(main()) if isinstance(reported, BaseException)]
     assert Counter(ref.job_id for _, refs in cloud.looks for ref in refs)["0"] == 1
 
 
-def test_who_waits_for_many_is_told_of_all_at_once(cloud: Cloud) -> None:
+def test_who_waits_for_many_is_reported_of_all_at_once(cloud: Cloud) -> None:
     """One line for each page would fill the log of a task that waits for a thousand jobs."""
     cloud.page, cloud.lasts = 50, 0.1
     looks: list[int] = []
@@ -192,9 +193,9 @@ def test_who_waits_for_many_is_told_of_all_at_once(cloud: Cloud) -> None:
     async def main() -> None:
         async with subscribed("c", "ehpc", [ref(n) for n in range(500)], interval=5.0) as subscription:
             while len(looks) < 2:
-                told = await subscription.look()
-                assert not isinstance(told, ApiError)
-                looks.append(len(told))
+                reported = await subscription.poll()
+                assert not isinstance(reported, ApiError)
+                looks.append(len(reported))
                 end_all(cloud, 500)
 
     run(main())
@@ -224,9 +225,9 @@ def test_the_same_job_is_asked_for_once(cloud: Cloud) -> None:
 def test_jobs_that_are_there_are_not_asked_for_again(cloud: Cloud) -> None:
     async def main() -> None:
         async with subscribed("c", "ehpc", [ref(1), ref(2)], interval=5.0) as subscription:
-            await subscription.look()
+            await subscription.poll()
             subscription.refs = [ref(2)]
-            await subscription.look()
+            await subscription.poll()
 
     run(main())
     assert [len(refs) for _, refs in cloud.looks] == [2, 1]
@@ -238,7 +239,7 @@ def test_who_has_seen_the_end_asks_no_more(cloud: Cloud) -> None:
     async def main() -> None:
         end_all(cloud, 3)
         async with subscribed("c", "ehpc", [ref(1)], interval=5.0) as subscription:
-            await subscription.look()
+            await subscription.poll()
             subscription.refs = []
             await asyncio.sleep(60)
             await until(2, ended(2))
@@ -262,7 +263,8 @@ def test_every_cluster_has_its_own(cloud: Cloud) -> None:
         assert isinstance(bad[-1], ServiceUnavailable)
 
     run(main())
-    assert cloud.opened == 2
+    assert [{ref.cluster_id for ref in refs} for _, refs in cloud.looks] == [{"bad"}, {CLUSTER}]
+    assert cloud.opened == 1, "but all share the account's hook"
 
 
 def test_it_ends_with_its_last_subscriber_and_begins_anew(cloud: Cloud) -> None:
@@ -358,14 +360,14 @@ def test_a_cancelled_subscriber_leaves_the_others(cloud: Cloud) -> None:
     assert ref(1) not in cloud.looks[-1][1]
 
 
-def test_a_poller_that_breaks_tells_its_subscribers(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_poller_that_breaks_reports_its_subscribers(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise they would wait for ever."""
     monkeypatch.setattr(poller.random, "uniform", lambda low, high: 1 / 0)
 
     async def main() -> None:
         async with subscribed("c", "ehpc", [ref(1)], interval=5.0) as subscription:
             with pytest.raises(RuntimeError, match="has ended"):
-                await subscription.look()
+                await subscription.poll()
             # Who comes next, while this one is still there, must not join it.
             assert not poller._pollers
 
@@ -375,7 +377,7 @@ def test_a_poller_that_breaks_tells_its_subscribers(cloud: Cloud, monkeypatch: p
 # Trouble
 
 
-def test_a_passing_error_is_told_and_the_next_look_comes(cloud: Cloud) -> None:
+def test_a_passing_error_is_reported_and_the_next_poll_comes(cloud: Cloud) -> None:
     def error(refs: list[JobRef]) -> Exception | None:
         return ServiceUnavailable("away") if len(cloud.looks) == 2 else None
 
@@ -420,16 +422,16 @@ def test_an_error_that_is_everyones_is_not_searched_for_in_each(cloud: Cloud) ->
     assert len(cloud.looks) < 100
 
 
-def test_a_connection_that_is_gone_is_told_to_all(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_is_gone_is_reported_to_all(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     async def gone(conn_id: str, api: str) -> None:
         raise AirflowNotFoundException("The conn_id `c` isn't defined")
 
-    monkeypatch.setattr(poller, "ajob_hook", gone)
+    monkeypatch.setattr(pool, "ajob_hook", gone)
 
     async def main() -> list[Any]:
         return await asyncio.gather(*(until(n) for n in range(3)), return_exceptions=True)
 
-    assert [type(told) for told in run(main())] == [AirflowNotFoundException] * 3
+    assert [type(reported) for reported in run(main())] == [AirflowNotFoundException] * 3
 
 
 def test_a_refused_key_is_not_sent_again(cloud: Cloud) -> None:
@@ -444,10 +446,10 @@ def test_a_connection_is_read_anew_now_and_then(cloud: Cloud) -> None:
         await asyncio.gather(until(1, ended(1)), after(1000, partial(end_all, cloud, 2)))
 
     run(main())
-    assert cloud.opened == 4
+    assert (cloud.opened, cloud.refreshed) == (1, 3)
 
 
-def test_news_are_told_at_once_and_nothing_new_once_a_minute(cloud: Cloud) -> None:
+def test_news_are_reported_at_once_and_nothing_new_once_a_minute(cloud: Cloud) -> None:
     """To wake a thousand triggers for nothing costs the triggerer more than to ask for their jobs."""
     seen: list[PollResult] = []
 
@@ -458,7 +460,7 @@ def test_news_are_told_at_once_and_nothing_new_once_a_minute(cloud: Cloud) -> No
     assert 10 <= len(seen) <= 12
 
 
-def test_a_job_that_is_not_known_is_told_every_time(cloud: Cloud) -> None:
+def test_a_job_that_is_not_known_is_reported_every_time(cloud: Cloud) -> None:
     """How long that is borne is judged by the time, in polling.watch."""
     cloud.states[ref(1)] = None
     seen: list[PollResult] = []
@@ -479,7 +481,7 @@ def test_how_late_a_look_came_is_known(cloud: Cloud) -> None:
         async with subscribed("c", "ehpc", [ref(1)], interval=5.0, first=5.0) as subscription:
             while len(late) < 2:
                 cloud.states[ref(1)] = [JobState.QUEUED, JobState.RUNNING][len(late)]
-                await subscription.look()
+                await subscription.poll()
                 late.append(subscription.late)
 
     run(main())
@@ -533,9 +535,9 @@ async def test_a_quota_makes_waits_late_and_breaks_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Three hundred jobs need six pages a turn; the cloud answers four requests a second and refuses more."""
-    monkeypatch.setattr(watch, "LATE", 0.5)
+    monkeypatch.setattr(watch, "LATE_POLL", 0.5)
     notes: list[str] = []
-    monkeypatch.setattr(watch.Note, "tell", lambda self, log: notes.append(self.text))
+    monkeypatch.setattr(watch.Note, "log", lambda self, log: notes.append(self.text))
     with Emulator(tmp_path, scheduler="timetable") as emulator:
         connection = connect(emulator.connection)
         jobs = [emulator.submit("run=6") for _ in range(300)]
@@ -564,12 +566,12 @@ def test_a_deadline_is_kept_while_a_request_hangs(
         await asyncio.sleep(3600)
 
     if stuck == "the connection":
-        monkeypatch.setattr(poller, "ajob_hook", slow)
+        monkeypatch.setattr(pool, "ajob_hook", slow)
     seen: list[PollResult] = []
     over = run(until(1, seen=seen, last=100.0))
     assert over == pytest.approx(100, abs=3)
     assert isinstance(seen[-1], ServiceUnavailable)
-    assert "did not answer before the deadline" in str(seen[-1])
+    assert "did not respond before the deadline" in str(seen[-1])
 
 
 def test_the_last_error_is_what_a_deadline_reports(cloud: Cloud) -> None:
@@ -604,11 +606,11 @@ def test_who_reads_the_end_of_a_log_has_no_deadline_here(cloud: Cloud) -> None:
     async def main() -> None:
         end_all(cloud, 2)
         async with subscribed("c", "ehpc", [ref(1)], interval=5.0, last=10.0) as subscription:
-            await subscription.look()
+            await subscription.poll()
             subscription.refs = []
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(100):
-                    await subscription.look()
+                    await subscription.poll()
 
     run(main())
 

@@ -90,7 +90,7 @@ def test_execution_timeout_ends_alike(ehpc_emulator: Emulator, make: Make, mode:
     arguments = {"mode": "reschedule"} if mode == "reschedule" else {}
     states = States()
     sensor = make(job_id, stop_job_on_kill=stops, **EXECUTION, **arguments)
-    with pytest.raises(AirflowTaskTimeout, match=r"execution_timeout \(0:00:00.300000\) is over"):
+    with pytest.raises(AirflowTaskTimeout, match=r"execution_timeout \(0:00:00.300000\) exceeded"):
         run_out(sensor, mode, job_id, states)
     # Airflow calls it after the exception has left the task.
     sensor.on_kill()
@@ -117,7 +117,7 @@ def test_soft_fail_covers_execution_timeout(
     sensor = make(job_id, soft_fail=True, stop_job_on_kill=True, **EXECUTION, **arguments)
     with pytest.raises(AirflowSkipException):
         run_out(sensor, mode, job_id)
-    assert "execution_timeout (0:00:00.300000) is over" in task_log.warnings[-1]
+    assert "execution_timeout (0:00:00.300000) exceeded" in task_log.warnings[-1]
     # Airflow calls on_kill only for a task that fails.
     assert ehpc_emulator.requests.count("StopJobs") == 1
 
@@ -126,7 +126,7 @@ def test_execution_timeout_limits_the_deferral(ehpc_emulator: Emulator, make: Ma
     job_id = ehpc_emulator.submit("sleep 60")
     limit = dt.timedelta(minutes=2)
     deferred = deferral(make(job_id, deferrable=True, timeout=7200, execution_timeout=limit))
-    assert deferred.trigger.wait_terms.deadline == pytest.approx(deferred.trigger.started + 120)
+    assert deferred.trigger.conditions.deadline == pytest.approx(deferred.trigger.started + 120)
     assert deferred.timeout == dt.timedelta(seconds=120 + 300)
 
 

@@ -47,7 +47,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory, connect: Connect, conn_id: s
         yield cloud
 
 
-def test_a_cluster_that_tells_the_outcome_brings_no_warning(
+def test_a_cluster_that_reports_the_outcome_brings_no_warning(
     slurm: Emulator, make: Make, task_log: TaskLog
 ) -> None:
     job = make(slurm.submit("true")).execute({})
@@ -116,7 +116,7 @@ def test_a_state_on_the_way_can_be_wanted(ehpc_emulator: Emulator, make: Make) -
 def test_finished_can_count_as_failure(ehpc_emulator: Emulator, make: Make) -> None:
     job_id = ehpc_emulator.submit("exit 7")
     ehpc_emulator.fault("finished_hides_failure")
-    with pytest.raises(JobFailed, match="no exit code is reported, and the policy is to fail"):
+    with pytest.raises(JobFailed, match="no exit code is reported; finished_without_exit_code is 'fail'"):
         make(job_id, finished_without_exit_code="fail").execute({})
     assert make(job_id).execute({})["state"] == "SUCCEEDED"
 
@@ -253,7 +253,7 @@ def test_it_defers_with_the_whole_wait(ehpc_emulator: Emulator, make: Make, conn
     assert (trigger.conn_id, trigger.api, trigger.poll_interval) == (conn_id, "ehpc", 45)
     assert trigger.stop_job_on_kill
     assert [ref.job_id for ref in trigger.refs] == [job_id]
-    assert trigger.wait_terms.deadline == pytest.approx(trigger.started + 600)
+    assert trigger.conditions.deadline == pytest.approx(trigger.started + 600)
     # Behind the trigger's own deadline, which can say what it saw.
     assert deferred.timeout == dt.timedelta(seconds=600 + 300)
     assert deferred.method_name == "execute_complete"
@@ -281,7 +281,7 @@ def test_the_event_is_the_same_result(ehpc_emulator: Emulator, make: Make) -> No
     assert make([job_id]).execute_complete({}, verdict.as_event()) == [polled]
 
 
-def test_the_end_that_the_trigger_saw_is_told(make: Make, task_log: TaskLog) -> None:
+def test_the_end_that_the_trigger_saw_is_reported(make: Make, task_log: TaskLog) -> None:
     """The trigger leaves it to the worker: where many jobs end together, its own lines would hold them up."""
     news = (Note("job 1 is RUNNING"), Note("job 1 is SUCCEEDED, as is assumed", warning=True))
     event = Verdict(Outcome.REACHED, jobs=({"job_id": "1"},), news=news).as_event()
@@ -299,7 +299,7 @@ def test_a_strange_event_is_no_success(make: Make, event: Any) -> None:
 # Rescheduling
 
 
-def test_reschedule_counts_from_the_first_look(ehpc_emulator: Emulator, make: Make) -> None:
+def test_reschedule_counts_from_the_first_poll(ehpc_emulator: Emulator, make: Make) -> None:
     """Each look is a process of its own: counted from itself, no timeout would ever come."""
     job_id = ehpc_emulator.submit("sleep 60")
     with pytest.raises(AirflowException) as caught:
@@ -311,7 +311,7 @@ def test_reschedule_counts_from_the_first_look(ehpc_emulator: Emulator, make: Ma
         make(job_id, mode="reschedule", timeout=100).execute({"ti": TaskInstance(first)})  # type: ignore[typeddict-item]
 
 
-def test_the_grace_counts_from_the_first_look_too(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_grace_counts_from_the_first_poll_too(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that is unknown in a later process may have been seen by an earlier one."""
     monkeypatch.setattr(watch, "GONE_GRACE", 0.0)
     first = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=61)
@@ -343,7 +343,7 @@ def test_a_killed_sensor_stops_what_it_waits_for_where_asked(
     assert ehpc_emulator.wait_for(first).phase == "CANCELLED"
     assert ehpc_emulator.wait_for(second).phase == "CANCELLED"
     assert len(task_log.warnings) == 1
-    assert f"job {over} in cluster ehpc-hz-emulator could not be stopped" in task_log.warnings[0]
+    assert f"could not stop job {over} in cluster ehpc-hz-emulator" in task_log.warnings[0]
 
 
 # Arguments
@@ -354,7 +354,10 @@ def test_a_killed_sensor_stops_what_it_waits_for_where_asked(
     [
         ({"target_states": ["DONE"]}, "target_states: there is no job state 'DONE'"),
         ({"target_states": []}, "target_states: name at least one state"),
-        ({"finished_without_exit_code": "ignore"}, "finished_without_exit_code: it is 'success' or 'fail'"),
+        (
+            {"finished_without_exit_code": "ignore"},
+            "finished_without_exit_code: expected 'success' or 'fail'",
+        ),
     ],
 )
 def test_wrong_arguments_fail_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
@@ -365,8 +368,8 @@ def test_wrong_arguments_fail_when_the_dag_is_parsed(arguments: dict[str, Any], 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"version_id": "3"}, "version_id: the API 'ehpc' knows no job versions; leave it out"),
-        ({"api": "ehcp"}, "api: there is no API 'ehcp'"),
+        ({"version_id": "3"}, "version_id: the API 'ehpc' has no job versions; leave it out"),
+        ({"api": "ehcp"}, "api: unknown API 'ehcp'"),
         ({"job_id": "  "}, "job_id: an empty text names no job"),
     ],
 )

@@ -41,7 +41,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
     """What outlives a triggerer: variables, or the asset's state store."""
     kept = Kept()
     monkeypatch.setattr(position_store, "trigger_variables", lambda: kept)
-    monkeypatch.setattr(position_store, "SETTLE", 0.1)
+    monkeypatch.setattr(position_store, "EVENT_SETTLE_TIME", 0.1)
     monkeypatch.setattr(position_store, "RETRY_AFTER", 0.05)
     monkeypatch.setattr(watch_loop, "GATHER", 0.02)
     monkeypatch.setattr(watch_loop, "SAVE_EVERY", 0.2)
@@ -77,7 +77,7 @@ async def watching(kept: Kept) -> None:
 
 
 @WAYS
-def test_a_job_that_ends_is_told_as_the_sensor_would(
+def test_a_job_that_ends_is_reported_as_the_sensor_would(
     ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool
 ) -> None:
     async def test() -> None:
@@ -94,10 +94,10 @@ def test_a_job_that_ends_is_told_as_the_sensor_would(
         hook = job_hook("ehpc_test", "ehpc")
         status = hook.job_statuses([JobRef(job_id, ehpc_emulator.cluster_id)])
         hook.close()
-        told = next(iter(status.values()))
-        assert told
+        reported = next(iter(status.values()))
+        assert reported
         for field in ("job_id", "cluster_id", "state", "raw_state", "name", "user", "queue", "stdout_path"):
-            assert event[field] == told.as_dict()[field]
+            assert event[field] == reported.as_dict()[field]
         assert event["state"] == "FAILED"
         assert "may_be_repeated" not in event
 
@@ -105,10 +105,10 @@ def test_a_job_that_ends_is_told_as_the_sensor_would(
 
 
 @WAYS
-def test_jobs_that_end_while_no_triggerer_runs_are_told_afterwards(
+def test_jobs_that_end_while_no_triggerer_runs_are_reported_afterwards(
     ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool
 ) -> None:
-    """One ran when the triggerer was killed, one came and went meanwhile, one had been told before."""
+    """One ran when the triggerer was killed, one came and went meanwhile, one had been reported before."""
 
     async def test() -> None:
         stored: list[dict[str, Any]] = []
@@ -138,7 +138,7 @@ def test_jobs_that_end_while_no_triggerer_runs_are_told_afterwards(
 def test_an_event_that_was_not_stored_is_sent_by_the_next_triggerer(
     ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool
 ) -> None:
-    """Killed with the event in the runner's memory. Noted as told before, it would be lost."""
+    """Killed with the event in the runner's memory. Noted as reported before, it would be lost."""
 
     async def test() -> None:
         stored: list[dict[str, Any]] = []
@@ -191,7 +191,7 @@ def test_an_event_that_comes_twice_says_so(
 
 @WAYS
 @pytest.mark.parametrize("moment", ["kept", "logged"])
-def test_a_watcher_ended_before_its_event_is_queued_tells_it_the_next_time(
+def test_a_watcher_ended_before_its_event_is_queued_reports_it_the_next_time(
     ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool, moment: str
 ) -> None:
     """Airflow's shared stream counts the turn as accepted by who leaves without an event."""
@@ -220,7 +220,7 @@ def test_a_watcher_ended_before_its_event_is_queued_tells_it_the_next_time(
 
 
 @WAYS
-def test_what_was_told_is_not_told_again(
+def test_what_was_reported_is_not_reported_again(
     ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool
 ) -> None:
     """Ten triggerers, each killed at another moment."""
@@ -242,7 +242,7 @@ def test_what_was_told_is_not_told_again(
         await asyncio.sleep(0.3)
         await triggerer.kill()
         once = [event["job_id"] for event in stored if "may_be_repeated" not in event]
-        assert len(once) == len(set(once)), "told twice without a word"
+        assert len(once) == len(set(once)), "reported twice without a word"
         assert set(ids(stored)) == set(jobs)
 
     run(test)
@@ -281,7 +281,7 @@ def test_jobs_that_end_together_come_in_one_event(
 
 
 @WAYS
-def test_named_jobs_are_told_once_each(
+def test_named_jobs_are_reported_once_each(
     ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool
 ) -> None:
     """One of them had ended before the watch began: who names a job wants its end."""
@@ -309,7 +309,7 @@ def test_named_jobs_are_told_once_each(
 def test_filters(ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool) -> None:
     async def test() -> None:
         triggerer = Triggerer(kept, [], shared=shared)
-        told: dict[str, list[dict[str, Any]]] = {}
+        reported: dict[str, list[dict[str, Any]]] = {}
         filters: dict[str, dict[str, Any]] = {
             "name": {"name": "train-*"},
             "states": {"states": ["failed"]},
@@ -317,8 +317,8 @@ def test_filters(ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool
             "user": {"user": "ann"},
         }
         for key, arguments in filters.items():
-            told[key] = []
-            triggerer.start(watch(**arguments), stored=told[key])
+            reported[key] = []
+            triggerer.start(watch(**arguments), stored=reported[key])
         await until(lambda: len(kept.values) == 4)
         jobs = {
             "name": ehpc_emulator.submit("true", name="train-7"),
@@ -326,10 +326,10 @@ def test_filters(ehpc_emulator: Emulator, watch: Watch, kept: Kept, shared: bool
             "queue": ehpc_emulator.submit("true", queue="gpu"),
             "user": ehpc_emulator.submit("true", user="ann"),
         }
-        await until(lambda: all(told.values()))
+        await until(lambda: all(reported.values()))
         await asyncio.sleep(0.3)
         await triggerer.kill()
-        assert {key: ids(events) for key, events in told.items()} == {k: [j] for k, j in jobs.items()}
+        assert {key: ids(events) for key, events in reported.items()} == {k: [j] for k, j in jobs.items()}
 
     run(test)
 
@@ -376,7 +376,7 @@ def test_a_turn_is_not_noted_where_one_of_its_watchers_was_ended() -> None:
 
 @SHARED
 def test_a_watcher_that_comes_later_takes_part(ehpc_emulator: Emulator, watch: Watch, kept: Kept) -> None:
-    """Its position is older than the others': what it missed is told to it, and not to them again."""
+    """Its position is older than the others': what it missed is reported to it, and not to them again."""
 
     async def test() -> None:
         early: list[dict[str, Any]] = []
@@ -480,7 +480,7 @@ def test_nothing_is_sent_while_nothing_can_be_noted(
     fault: str,
 ) -> None:
     """Sent without a note, it would come again after a crash, and not say so."""
-    monkeypatch.setattr(position_store, "PATIENCE", 0.1)
+    monkeypatch.setattr(position_store, "STORE_TIMEOUT", 0.1)
 
     async def test() -> None:
         stored: list[dict[str, Any]] = []
@@ -526,7 +526,7 @@ def test_a_watch_does_not_begin_anew_where_its_place_cannot_be_read(
 
 
 @pytest.mark.parametrize("api", ["ehpc", "ehpc-classic", "ehpc-serverless", "modelarts", "qingcloud"])
-def test_every_api_tells_the_ends_of_its_jobs(
+def test_every_api_reports_the_ends_of_its_jobs(
     ehpc_emulator: Emulator, connect: Connect, watch: Watch, kept: Kept, api: str
 ) -> None:
     """Also of one that came and went while no triggerer ran."""

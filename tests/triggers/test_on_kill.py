@@ -67,7 +67,7 @@ async def test_a_task_that_is_still_deferred_stops_none(
     report(monkeypatch, "deferred")
     await trigger(conn_id, ehpc_emulator, ehpc_emulator.submit("sleep 60")).on_kill()
     assert ehpc_emulator.requests.count() == 0
-    assert any("another triggerer has it now" in line for line in task_log.lines)
+    assert any("another triggerer has taken it over" in line for line in task_log.lines)
 
 
 async def test_a_task_whose_state_is_unknown_stops_none_and_says_so(
@@ -77,7 +77,7 @@ async def test_a_task_whose_state_is_unknown_stops_none_and_says_so(
     report(monkeypatch, LookupError("the database is away"))
     await trigger(conn_id, ehpc_emulator, ehpc_emulator.submit("sleep 60")).on_kill()
     assert ehpc_emulator.requests.count() == 0
-    assert "LookupError the database is away. Stop them" in task_log.warnings[0]
+    assert "(LookupError the database is away). Stop them" in task_log.warnings[0]
 
 
 async def test_an_airflow_that_never_answers_does_not_hold_it_up(

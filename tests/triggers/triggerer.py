@@ -69,9 +69,9 @@ class Triggerer:
         self.stores = True
         """Whether events are stored; else they stay in the runner's memory."""
         self.confirms = True
-        """Whether the runner is told that they were."""
+        """Whether the runner is reported that they were."""
         self.events = 0
-        """How many events were stored; each may tell of several jobs."""
+        """The number of stored events; each may report several jobs."""
         self.crashes: list[BaseException] = []
         self._queue: list[tuple[dict[str, Any], int | None, list[dict[str, Any]]]] = []
         self._manager = SharedStreamManager() if shared else None

@@ -12,7 +12,7 @@ from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.event import (
     FAILED_JOBS,
-    LARGEST,
+    LARGEST_EVENT,
     bounded_event,
     not_reached,
     pack,
@@ -44,7 +44,7 @@ def wait(
 @pytest.mark.parametrize("count", [1, 100, 101, 5_000, 10_000])
 def test_an_event_is_bounded(count: int) -> None:
     event, refs, _ = wait([JobState.SUCCEEDED] * count)
-    assert len(json.dumps(event)) < LARGEST * 2
+    assert len(json.dumps(event)) < LARGEST_EVENT * 2
     assert event["outcome"] == "reached"
     assert not_reached(event, refs, TARGETS) == []
     reached = reached_states(event, refs)
@@ -84,13 +84,13 @@ def test_one_job_can_be_too_large_as_well() -> None:
     verdict, _ = watch.saw({ref: status(ref, JobState.SUCCEEDED, nodes=nodes)}, 1.0)
     assert verdict
     event = bounded_event(verdict, [ref], watch.waiting, TARGETS)
-    assert len(json.dumps(event)) < LARGEST
+    assert len(json.dumps(event)) < LARGEST_EVENT
     assert reached_states(event, [ref]) == {ref: JobState.SUCCEEDED}
 
 
 def test_texts_of_the_cloud_are_cut() -> None:
     verdict = Verdict(Outcome.ERROR, "m" * 10**6, error={"kind": "NotFound", "message": "x" * 10**6})
-    assert len(json.dumps(bounded_event(verdict, [], [], TARGETS))) < LARGEST
+    assert len(json.dumps(bounded_event(verdict, [], [], TARGETS))) < LARGEST_EVENT
 
 
 def test_the_event_of_an_older_trigger_is_read() -> None:

@@ -1,4 +1,4 @@
-"""A task that is told to end ends, whatever it is doing when the signal comes."""
+"""A task that is reported to end ends, whatever it is doing when the signal comes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
 @pytest.fixture
 def switch() -> Iterator[InterruptibleWait]:
     made = InterruptibleWait()
-    before = signal.signal(signal.SIGUSR1, lambda number, frame: made.pull())
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: made.interrupt())
     yield made
     signal.signal(signal.SIGUSR1, before)
 

@@ -202,7 +202,7 @@ async def test_a_clock_that_was_set_back_keeps_no_event_loop_busy() -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(1.5):
             while True:
-                assert isinstance(await subscription.look(), ApiError)
+                assert isinstance(await subscription.poll(), ApiError)
                 looks += 1
     assert looks == 2
 
@@ -215,17 +215,17 @@ async def test_the_view_of_a_log_is_no_second_poll() -> None:
 
     async def look() -> Any:
         async with asyncio.timeout(0.1):
-            return await view.look()
+            return await view.get_status()
 
     for _ in range(2):
         preempted = JobStatus("1", JobState.CANCELLED, "PREEMPTED", "c")
-        subscription.tell({ref: preempted})
+        subscription.publish({ref: preempted})
         assert await look() is preempted
         assert subscription.refs == [ref]
         with pytest.raises(TimeoutError):
             await look()
     failed = JobStatus("1", JobState.FAILED, "FAILED", "c")
-    subscription.tell({ref: failed})
+    subscription.publish({ref: failed})
     assert await look() is failed
     assert await look() is failed
     assert subscription.refs == []

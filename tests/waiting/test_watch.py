@@ -22,7 +22,7 @@ from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.waiting.conditions import WaitConditions, parse_policy, parse_states
 from airflow_provider_ehpc.waiting.watch import (
     GONE_GRACE,
-    LATE,
+    LATE_POLL,
     OLD_RECORD,
     OUTAGE_GRACE,
     SIGN_OF_LIFE,
@@ -59,7 +59,7 @@ def test_an_unfinished_job_is_waited_for() -> None:
     assert texts(notes) == ["job 7 in cluster c1 is QUEUED"]
 
 
-def test_changes_are_told_once_with_how_long_it_took() -> None:
+def test_changes_are_reported_once_with_how_long_it_took() -> None:
     job = watch()
     job.saw(status("QUEUED"), START)
     assert job.saw(status("QUEUED"), START + 30) == (None, [])
@@ -67,6 +67,48 @@ def test_changes_are_told_once_with_how_long_it_took() -> None:
     assert texts(notes) == [
         "job 7 in cluster c1 is RUNNING ('R'), after about 0:01:30 QUEUED, on a, b, c, d and 2 more nodes"
     ]
+
+
+@pytest.mark.parametrize(
+    ("restarts", "states", "logged"),
+    [
+        ((0, 2), ("RUNNING", "RUNNING"), "is RUNNING again; it was requeued 2 times since the last poll"),
+        (
+            (0, 1),
+            ("RUNNING", "PENDING"),
+            "is PENDING, after about 0:00:10 RUNNING; it was requeued once since",
+        ),
+        ((1, 3), ("PENDING", "RUNNING"), "is RUNNING, after about 0:00:10 PENDING; it was requeued 2 times"),
+        ((None, 2), ("RUNNING", "RUNNING"), "is RUNNING again; it was requeued 2 times so far"),
+        ((1, 1), ("RUNNING", "RUNNING"), None),
+        ((2, 0), ("RUNNING", "RUNNING"), None),
+        ((2, None), ("RUNNING", "RUNNING"), None),
+    ],
+)
+def test_requeues_between_two_polls_are_counted(
+    restarts: tuple[int | None, ...], states: tuple[str, str], logged: str | None
+) -> None:
+    """Also if the state is the same at both polls."""
+    job = watch()
+    job.saw(status(states[0], restarts=restarts[0]), START)
+    _, notes = job.saw(status(states[1], restarts=restarts[1]), START + 10)
+    assert len(notes) == (logged is not None)
+    assert all(f"job 7 in cluster c1 {logged}" in note.text for note in notes)
+    assert job.saw(status(states[1], restarts=restarts[1]), START + 20) == (None, [])
+
+
+def test_requeues_before_the_first_poll_are_counted() -> None:
+    _, notes = watch().saw(status("RUNNING", restarts=3), START)
+    assert texts(notes) == ["job 7 in cluster c1 is RUNNING; it was requeued 3 times so far"]
+
+
+def test_a_poll_without_the_count_does_not_hide_requeues() -> None:
+    """Lists do not report it."""
+    job = watch()
+    job.saw(status("RUNNING", restarts=1), START)
+    job.saw(status("RUNNING"), START + 10)
+    _, (note,) = job.saw(status("RUNNING", restarts=2), START + 20)
+    assert note.text.endswith("is RUNNING again; it was requeued once since the last poll")
 
 
 def test_the_wanted_end() -> None:
@@ -85,8 +127,8 @@ def test_a_wanted_state_on_the_way() -> None:
 
 @pytest.mark.parametrize("word", ["FAILED", "CANCELLED"])
 def test_another_end_fails_with_everything_that_is_known(word: str) -> None:
-    told = status(word, exit_code=137, reason="OOM-killed")
-    verdict, _ = watch(target_states=(JobState.SUCCEEDED, JobState.RUNNING)).saw(told, START)
+    shown = status(word, exit_code=137, reason="OOM-killed")
+    verdict, _ = watch(target_states=(JobState.SUCCEEDED, JobState.RUNNING)).saw(shown, START)
     assert verdict is not None
     assert verdict.outcome is Outcome.FAILED
     assert verdict.message == (
@@ -116,7 +158,7 @@ def test_an_unknown_word_is_warned_of_once_a_word() -> None:
     _, other = job.saw(status("MELTING"), START + 30)
     warned = [[note.warning for note in notes] for notes in (first, back, again, other)]
     assert warned == [[False, True], [False], [False], [True]]
-    assert "'DEFROSTING', which is not documented" in first[1].text
+    assert "the undocumented state 'DEFROSTING'" in first[1].text
 
 
 @pytest.mark.parametrize(
@@ -124,8 +166,8 @@ def test_an_unknown_word_is_warned_of_once_a_word() -> None:
     [("success", Outcome.REACHED, "SUCCEEDED"), ("fail", Outcome.FAILED, "FAILED")],
 )
 def test_an_end_without_an_outcome_follows_the_policy(policy: str, outcome: Outcome, counts: str) -> None:
-    told = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True)
-    verdict, notes = watch(finished_without_exit_code=policy).saw(told, START)
+    shown = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True)
+    verdict, notes = watch(finished_without_exit_code=policy).saw(shown, START)
     assert verdict is not None
     assert verdict.outcome is outcome
     assert verdict.jobs[0]["state"] == counts
@@ -141,8 +183,8 @@ def test_an_end_without_an_outcome_follows_the_policy(policy: str, outcome: Outc
 @pytest.mark.parametrize(("code", "outcome"), [(0, Outcome.REACHED), (3, Outcome.FAILED)])
 @pytest.mark.parametrize("policy", ["success", "fail"])
 def test_an_exit_code_outranks_the_policy(code: int, outcome: Outcome, policy: str) -> None:
-    told = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True, exit_code=code)
-    verdict, notes = watch(finished_without_exit_code=policy).saw(told, START)
+    shown = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True, exit_code=code)
+    verdict, notes = watch(finished_without_exit_code=policy).saw(shown, START)
     assert verdict is not None
     assert verdict.outcome is outcome
     assert not [note for note in notes if note.warning]
@@ -151,8 +193,8 @@ def test_an_exit_code_outranks_the_policy(code: int, outcome: Outcome, policy: s
 def test_a_failed_sub_job_is_not_outvoted_by_its_array_that_is_only_finished() -> None:
     """PBS calls the whole array finished; by the policy a crashed sub-job would count as success."""
     parent = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True)
-    told = array_status(parent, {"1": JobState.SUCCEEDED, "2": JobState.FAILED}, 2)
-    verdict, _ = watch().saw(told, START)
+    shown = array_status(parent, {"1": JobState.SUCCEEDED, "2": JobState.FAILED}, 2)
+    verdict, _ = watch().saw(shown, START)
     assert verdict is not None
     assert verdict.outcome is Outcome.FAILED
     assert "outcome_assumed" not in verdict.jobs[0]
@@ -160,13 +202,13 @@ def test_a_failed_sub_job_is_not_outvoted_by_its_array_that_is_only_finished() -
 
 def test_an_array_that_is_finished_is_not_over_while_a_sub_job_runs() -> None:
     parent = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True)
-    told = array_status(parent, {"1": JobState.SUCCEEDED, "2": JobState.RUNNING}, 2)
-    verdict, notes = watch().saw(told, START)
+    shown = array_status(parent, {"1": JobState.SUCCEEDED, "2": JobState.RUNNING}, 2)
+    verdict, notes = watch().saw(shown, START)
     assert verdict is None
     assert texts(notes) == ["job 7 in cluster c1 is RUNNING; sub-jobs: 1 RUNNING, 1 SUCCEEDED"]
 
 
-def test_a_job_not_known_yet_is_told_once() -> None:
+def test_a_job_not_known_yet_is_reported_once() -> None:
     job = watch(not_found_grace=60)
     assert texts(job.saw(None, START)[1]) == [
         "job 7 in cluster c1 is not known yet; polling again for up to 60 s"
@@ -244,17 +286,17 @@ def test_errors_that_last_end_the_wait() -> None:
 def test_late_news_are_said_to_be_late_once() -> None:
     """Under a quota a job that ended is RUNNING in the log for a while: a reader must know."""
     lateness = Lateness(5.0)
-    assert lateness.looked(LATE) == []
-    (note,) = lateness.looked(21.4)
+    assert lateness.polled(LATE_POLL) == []
+    (note,) = lateness.polled(21.4)
     assert note.warning
     assert note.text.startswith("status updates are 21 s behind")
-    assert lateness.looked(30.0) == []
-    assert texts(lateness.looked(2.4)) == ["status updates are on time again"]
-    assert lateness.looked(2.4) == []
+    assert lateness.polled(30.0) == []
+    assert texts(lateness.polled(2.4)) == ["status updates are on time again"]
+    assert lateness.polled(2.4) == []
 
 
 def test_a_long_interval_may_be_late_by_as_much() -> None:
-    assert Lateness(600.0).looked(500.0) == []
+    assert Lateness(600.0).polled(500.0) == []
 
 
 def test_an_answer_renews_the_patience() -> None:
@@ -323,8 +365,8 @@ def test_the_deadline_of_many() -> None:
 
 def test_the_deadline_holds_while_the_api_is_away() -> None:
     jobs = JobSetWatch([REF], WaitConditions(deadline=START + 5), START)
-    assert jobs.failed_to_look(ServiceUnavailable("x"), START)[0] is None
-    verdict, _ = jobs.failed_to_look(ServiceUnavailable("x"), START + 5)
+    assert jobs.poll_failed(ServiceUnavailable("x"), START)[0] is None
+    verdict, _ = jobs.poll_failed(ServiceUnavailable("x"), START + 5)
     assert verdict is not None
     assert verdict.outcome is Outcome.TIMED_OUT
 
@@ -408,7 +450,7 @@ def test_states_that_are_none(states: list[str], message: str) -> None:
 
 def test_policies() -> None:
     assert parse_policy("fail") == "fail"
-    with pytest.raises(InvalidArgument, match="it is 'success' or 'fail', not 'ignore'"):
+    with pytest.raises(InvalidArgument, match="expected 'success' or 'fail', not 'ignore'"):
         parse_policy("ignore")
 
 
@@ -545,8 +587,8 @@ def test_that_jobs_were_cancelled_travels_in_terms_and_reaches_each_watch() -> N
 
 
 def test_an_array_is_not_named_by_its_parents_word() -> None:
-    told = status("Running", state=JobState.CANCELLED, array={"CANCELLED": 3})
-    verdict, notes = watch().saw(told, START)
+    shown = status("Running", state=JobState.CANCELLED, array={"CANCELLED": 3})
+    verdict, notes = watch().saw(shown, START)
     assert verdict is not None
     assert not [text for text in [verdict.message, *texts(notes)] if "Running" in text]
 
@@ -604,8 +646,8 @@ def test_a_job_that_was_seen_running_is_no_old_record() -> None:
 def test_the_final_error_names_the_last_cause() -> None:
     """ "Never seen" alone sends the user to look for the job, where the endpoint's name was wrong."""
     jobs = JobSetWatch([REF], WaitConditions(deadline=START + 100), START)
-    jobs.failed_to_look(NotReached("connection refused"), START + 1)
-    verdict, _ = jobs.failed_to_look(NotReached("no address for host nowhere"), START + 100)
+    jobs.poll_failed(NotReached("connection refused"), START + 1)
+    verdict, _ = jobs.poll_failed(NotReached("no address for host nowhere"), START + 100)
     assert verdict is not None
     assert verdict.outcome is Outcome.TIMED_OUT
     assert verdict.message == (
@@ -619,7 +661,7 @@ def test_the_final_error_names_the_last_cause() -> None:
 
 def test_a_cause_that_is_over_is_not_named() -> None:
     jobs = JobSetWatch([REF], WaitConditions(deadline=START + 100), START)
-    jobs.failed_to_look(NotReached("connection refused"), START + 1)
+    jobs.poll_failed(NotReached("connection refused"), START + 1)
     jobs.saw({REF: status("RUNNING")}, START + 2)
     verdict, _ = jobs.saw({REF: status("RUNNING")}, START + 100)
     assert verdict is not None

@@ -1,6 +1,7 @@
 """E-HPC API version 2018-04-12: jobs of E-HPC 1.0 clusters, mostly on PBS.
 
-:class:`EhpcClassicApi` puts the operations (:mod:`.classic_calls`) behind the interface that all APIs share.
+:class:`EhpcClassicApi` uses the operations in :mod:`.classic_calls` to implement the interface that all APIs
+share.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     log_bytes,
     named_cluster,
 )
-from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
+from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_unreported, scheduler_state
 from airflow_provider_ehpc.apis.array import with_members
 from airflow_provider_ehpc.apis.call import ApiError, Flow, NotFound, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
@@ -82,12 +83,12 @@ __all__ = [
 
 _NOT_STARTED = frozenset({JobState.PENDING, JobState.QUEUED})
 _STREAMS = ("stdout", "stderr")
-_MEMBERS = 200
-"""Sub-jobs of a failed array that are asked for, one request each."""
+_MAX_MEMBERS = 200
+"""Maximum number of a failed array's sub-jobs that are read, with one request each."""
 
 
 class EhpcClassicApi:
-    """The common surface over E-HPC 2018-04-12 for jobs of a scheduler."""
+    """The :class:`~airflow_provider_ehpc.apis.job.JobApi` of E-HPC 2018-04-12 for jobs of a scheduler."""
 
     name = "ehpc-classic"
     log_limits = LogLimits(largest=window.LARGEST, smallest=window.SMALLEST)
@@ -97,30 +98,30 @@ class EhpcClassicApi:
         return cluster_job_ref(self.name, job_id, cluster_id, version_id)
 
     def job_status(self, ref: JobRef) -> Flow[JobStatus]:
-        """Ask DescribeJob; if it reports no state, search the pages of ListJobs.
+        """Call DescribeJob; if it reports no state, search the pages of ListJobs.
 
-        Only DescribeJob reports how a job ended, and it asks for one job while ListJobs has no filter by
-        ID. But its response is the scheduler's own, documented by a fragment of PBS, and a scheduler
-        forgets its jobs.
+        Only DescribeJob reports a job's outcome, and it reads a single job, while ListJobs has no filter by
+        ID. But its response is the scheduler's own, of which only a fragment for PBS is documented, and a
+        scheduler forgets its jobs.
         """
         return (yield from self._with_members(ref, (yield from self._description(ref))))
 
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
-        """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
+        """Read pages of unfinished jobs if that takes fewer requests, and read the other jobs one by one."""
         return statuses_by_page_or_job(
             refs,
-            # Pages of ended jobs do not tell how a job ended.
+            # Pages of ended jobs do not report outcomes.
             lambda ref: [JobsList(partial(_unfinished, cluster_of(ref)), PAGE_SIZE)],
             self.job_status,
             unknown=job_is_unknown,
         )
 
     def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
-        """Ask ListJobsWithFilters for the unfinished, then for the finished by the time of their submission.
+        """Call ListJobsWithFilters for the unfinished jobs, then for the finished jobs by submission time.
 
-        ListJobs has no filter by time, and would read years of ended jobs.
+        ListJobs has no filter by time and would return years of ended jobs.
         """
-        cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs are meant")
+        cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs to list")
         jobs: dict[str, ClusterJob] = {}
         for word, created_from in (("notfinish", None), ("finished", int(since.timestamp()))):
             rows = yield from all_pages(
@@ -133,32 +134,32 @@ class EhpcClassicApi:
         return jobs
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Read both streams on, each from its own position; a job that has not started has no log yet."""
+        """Read new bytes of both streams, each from its own position; nothing before the job starts."""
         positions = {stream: cursor.position(stream) for stream in _STREAMS}
         offsets = {s: position if isinstance(position, int) else 0 for s, position in positions.items()}
         status = yield from self._known_status(ref)
-        # A job that waits to be rerun still has the log of its last run.
+        # A job that waits for its rerun still has the log of its last run.
         if status and status.state in _NOT_STARTED and not any(offsets.values()):
             return LogBatch(tuple(LogChunk(s, b"", offset) for s, offset in offsets.items()), more=False)
         return (yield from window.read_on(_log_window(ref, status), offsets, size))
 
     def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Search for each file's end and read it; a job that has not started has no log yet."""
+        """Search for the end of each file and read it; nothing before the job starts."""
         status = yield from self._known_status(ref)
         if status and status.state in _NOT_STARTED:
             return tuple(LogChunk(stream, b"", 0) for stream in _STREAMS)
         return (yield from window.tail(_log_window(ref, status), size))
 
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
-        """Ask SubmitJob."""
+        """Call SubmitJob."""
         cluster = named_cluster(self.name, cluster_id, "the cluster to submit to")
-        answer = yield submit_job(cluster, spec)
-        if not answer.job_id:
+        response = yield submit_job(cluster, spec)
+        if not response.job_id:
             raise UnexpectedResponse(
-                "SubmitJob told no job id; look the job up by its name before submitting it again",
-                request_id=answer.request_id,
+                "SubmitJob returned no job id; look the job up by its name before submitting it again",
+                request_id=response.request_id,
             )
-        return JobRef(answer.job_id, cluster)
+        return JobRef(response.job_id, cluster)
 
     def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
         """Search ListJobsWithFilters, whose filter finds parts of names."""
@@ -174,58 +175,58 @@ class EhpcClassicApi:
         return [JobRef(job_id, cluster) for job_id in dict.fromkeys(found)]
 
     def stop(self, ref: JobRef) -> Flow[None]:
-        """Ask StopJobs."""
+        """Call StopJobs."""
         yield stop_jobs(cluster_of(ref), [ref.job_id])
 
     def _description(self, ref: JobRef) -> Flow[Description]:
         try:
-            answer = yield describe_job(cluster_of(ref), ref.job_id)
+            response = yield describe_job(cluster_of(ref), ref.job_id)
         except ApiError as error:
-            # ExecFail: the scheduler's command failed, as qstat does for a job that is only history to it.
+            # ExecFail: the scheduler's command failed. qstat fails for a job that is only in its history.
             if not (isinstance(error, NotFound) and job_is_unknown(error)) and error.code != "ExecFail":
                 raise
             doubt = f"DescribeJob: {error}"
         else:
-            jobs = answer.jobs
+            jobs = response.jobs
             if jobs and (description := describe(ref, jobs)):
                 return description
             doubt = (
-                "the scheduler's response (DescribeJob) was unreadable"
+                "cannot read the scheduler's response (DescribeJob)"
                 if jobs is None
-                else "the scheduler's response (DescribeJob) has no state of the job"
+                else "the scheduler's response (DescribeJob) does not contain the job's state"
             )
         status = yield from self._listed_status(ref)
         return Description(dataclasses.replace(status, reason=doubt) if status.outcome_assumed else status)
 
     def _with_members(self, ref: JobRef, description: Description) -> Flow[JobStatus]:
-        """Return a job's status; of an array that failed, or may have, ask for the sub-jobs, to name those to
-        blame.
+        """Return a job's status; if it is an array that may have failed, read its sub-jobs to name those
+        that did.
         """
         status, array_id, indexes = description
         if status.state not in (JobState.FAILED, JobState.CANCELLED) and not status.outcome_assumed:
             return status
         members: dict[str, JobStatus] = {}
-        for index in indexes[:_MEMBERS]:
+        for index in indexes[:_MAX_MEMBERS]:
             member = JobRef(member_id(array_id, index), ref.cluster_id)
             try:
-                answer = yield describe_job(cluster_of(member), member.job_id)
-                described = describe(member, answer.jobs or {})
+                response = yield describe_job(cluster_of(member), member.job_id)
+                described = describe(member, response.jobs or {})
             except ApiError:
-                # How the array ended is known; its sub-jobs only explain it.
+                # The array's outcome is known; its sub-jobs only explain it.
                 break
             if described:
                 members[member.job_id] = described.status
         if len(members) < len(indexes):
-            # The numbers of some are not those of all.
+            # Counts of some sub-jobs would be mistaken for counts of all.
             return dataclasses.replace(with_members(status, members), array={})
-        # The outcomes of all sub-jobs are known; one of them may be assumed.
+        # All sub-jobs were read: the outcome is no longer assumed, or only that of a sub-job is.
         assumed = status.outcome_assumed and not members
         return with_members(dataclasses.replace(status, outcome_assumed=assumed), members)
 
     def _listed_status(self, ref: JobRef) -> Flow[JobStatus]:
         def page(number: int) -> Flow[tuple[list[ClassicListedJob], int | None]]:
-            answer = yield list_jobs(cluster_of(ref), page_number=number, state="all")
-            return answer.jobs, answer.total_count
+            response = yield list_jobs(cluster_of(ref), page_number=number, state="all")
+            return response.jobs, response.total_count
 
         rows = yield from one_pass(
             page,
@@ -234,11 +235,11 @@ class EhpcClassicApi:
             enough=lambda rows: any(row.id == ref.job_id for row in rows),
         )
         if ref.job_id not in rows:
-            raise NotFound(f"the cluster does not know {ref}")
+            raise NotFound(f"unknown {ref}")
         return _from_list_jobs(ref, rows[ref.job_id])
 
     def _known_status(self, ref: JobRef) -> Flow[JobStatus | None]:
-        """Return the job's status; None where the scheduler has forgotten it, whose files may remain."""
+        """Return the job's status; None if the scheduler has forgotten the job, whose files may remain."""
         try:
             return (yield from self._description(ref)).status
         except NotFound as error:
@@ -247,15 +248,17 @@ class EhpcClassicApi:
             return None
 
 
-def _log_window(ref: JobRef, status: JobStatus | None) -> window.Window:
-    # Only while the job runs: afterwards its node may be gone, and its files are on the cluster's disk.
+def _log_window(ref: JobRef, status: JobStatus | None) -> window.LogWindow:
+    # Only while the job runs: later, its node may be gone, and its files are on the cluster's disk.
     running = status is not None and not status.state.terminal
     exec_host = next(iter(status.nodes), None) if status and running else None
 
     def read(offset: int, size: int) -> Flow[Mapping[str, bytes]]:
-        answer = yield get_job_log(cluster_of(ref), ref.job_id, exec_host=exec_host, offset=offset, size=size)
-        contents = zip(_STREAMS, (answer.output_log, answer.error_log), strict=True)
-        return {stream: log_bytes(content, stream, answer.request_id) for stream, content in contents}
+        response = yield get_job_log(
+            cluster_of(ref), ref.job_id, exec_host=exec_host, offset=offset, size=size
+        )
+        contents = zip(_STREAMS, (response.output_log, response.error_log), strict=True)
+        return {stream: log_bytes(content, stream, response.request_id) for stream, content in contents}
 
     return read
 
@@ -266,7 +269,7 @@ def _from_list_jobs(ref: JobRef, job: ClassicListedJob) -> JobStatus:
         cluster_id=ref.cluster_id,
         state=scheduler_state(job.state),
         raw_state=job.state,
-        outcome_assumed=outcome_untold(job.state),
+        outcome_assumed=outcome_unreported(job.state),
         may_rerun=may_rerun(job.state),
         name=job.name or None,
         user=job.owner or None,
@@ -274,17 +277,17 @@ def _from_list_jobs(ref: JobRef, job: ClassicListedJob) -> JobStatus:
         started_at=job.start_time,
         modified_at=job.last_modify_time,
         nodes=node_names(job.node_list),
-        resources=job.resources.told() if job.resources else {},
+        resources=job.resources.reported() if job.resources else {},
         stdout_path=job.stdout or None,
         stderr_path=job.stderr or None,
     )
 
 
 def _unfinished(cluster_id: str, number: int) -> Flow[JobsPage]:
-    answer = yield list_jobs(cluster_id, page_number=number + 1, state="notfinish")
-    refs = [(JobRef(job.id, cluster_id), job) for job in answer.jobs if job.id]
+    response = yield list_jobs(cluster_id, page_number=number + 1, state="notfinish")
+    refs = [(JobRef(job.id, cluster_id), job) for job in response.jobs if job.id]
     return JobsPage(
-        {ref: _from_list_jobs(ref, job) for ref, job in refs}, len(answer.jobs), answer.total_count
+        {ref: _from_list_jobs(ref, job) for ref, job in refs}, len(response.jobs), response.total_count
     )
 
 
@@ -296,22 +299,22 @@ def _rows(
     *,
     job_name: str | None = None,
 ) -> Flow[tuple[list[FilteredJob], int | None]]:
-    answer = yield list_jobs_with_filters(
+    response = yield list_jobs_with_filters(
         cluster_id,
         page_number=number,
         job_name=job_name,
         job_status=job_status,
         created_from=created_from,
     )
-    return answer.jobs, answer.total_count
+    return response.jobs, response.total_count
 
 
 def _cluster_job(cluster_id: str, row: FilteredJob, *, ended: bool) -> ClusterJob:
-    """Return what a row tells of a job, or of the array that it is a part of; how it ended it never tells."""
+    """Convert a row to its job, or to the array that it is a part of; a row never reports the outcome."""
     ref = JobRef(whole_array_id(row.id) if row.array_request else row.id, cluster_id)
     status = dataclasses.replace(_from_list_jobs(ref, row), queue=row.queue or None)
     return ClusterJob(status, ended, whole=False)
 
 
-# Former names of these models; older programs import them.
+# Former names of these models, for programs that still import them.
 DescribeJobAnswer, ListJobsAnswer = DescribeJobResponse, ClassicListJobsResponse

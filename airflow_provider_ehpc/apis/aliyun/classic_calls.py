@@ -1,5 +1,5 @@
-"""The operations of E-HPC API version 2018-04-12 on jobs of a scheduler: one function each, with its response
-model before it.
+"""Operations of E-HPC API version 2018-04-12 on jobs of a scheduler: one function each, preceded by its
+response model.
 
 Every operation here is a GET. Sources: the operations' pages (GetJobLog last updated 2025-07-31) and the
 request and response models of ``alibabacloud-ehpc20180412`` 4.0.0.
@@ -19,6 +19,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     compact_json,
     parameter,
     some_job_ids,
+    variables,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.ehpc_calls import Resources
@@ -34,7 +35,7 @@ VERSION = "2018-04-12"
 
 
 class ClassicListedJob(PascalResponseModel):
-    """A job as ListJobs reports it. Times have no zone; ``state`` is FINISHED, RUNNING or QUEUED."""
+    """A job in the response of ListJobs. Times have no zone; ``state`` is FINISHED, RUNNING or QUEUED."""
 
     id: Id = ""
     name: Text = ""
@@ -56,7 +57,7 @@ class ClassicListedJob(PascalResponseModel):
 
 
 class ClassicListJobsResponse(PascalResponseModel):
-    """Answer of ListJobs: one page."""
+    """Response of ListJobs: one page."""
 
     request_id: Text = ""
     page_number: Number = None
@@ -74,12 +75,12 @@ def list_jobs(
     owner: str | None = None,
     rerunable: bool | None = None,
 ) -> ApiCall[ClassicListJobsResponse]:
-    """ListJobs: a page of a cluster's jobs, in an order that is not documented.
+    """Return a ListJobs call, which reads one page of a cluster's jobs in an undocumented order.
 
     :param page_size: at most 50.
     :param state: ``all``, ``finished`` or ``notfinish``.
-    :param owner: the cluster user whose jobs are meant.
-    :param rerunable: True for jobs that can be rerun only.
+    :param owner: the cluster user whose jobs to list.
+    :param rerunable: True for only the jobs that can be rerun.
     """
     return rpc_call(
         VERSION,
@@ -99,13 +100,13 @@ def list_jobs(
 
 
 class FilteredJob(ClassicListedJob):
-    """A job as ListJobsWithFilters reports it."""
+    """A job in the response of ListJobsWithFilters."""
 
     queue: Text = ""
 
 
 class ListJobsWithFiltersResponse(PascalResponseModel):
-    """Answer of ListJobsWithFilters: one page."""
+    """Response of ListJobsWithFilters: one page."""
 
     request_id: Text = ""
     page_number: Number = None
@@ -121,11 +122,11 @@ def list_jobs_with_filters(
     page_size: int = PAGE_SIZE,
     **filters: Unpack[ClassicFilters],
 ) -> ApiCall[ListJobsWithFiltersResponse]:
-    """ListJobsWithFilters: a page of a cluster's jobs.
+    """Return a ListJobsWithFilters call, which reads one page of a cluster's jobs.
 
     :param page_size: at most 50.
     :param filters: see :class:`~.filters.ClassicFilters`.
-    :raises InvalidArgument: for a filter that is not of its type.
+    :raises InvalidArgument: if a filter has the wrong type.
     """
     return rpc_call(
         VERSION,
@@ -143,28 +144,26 @@ def list_jobs_with_filters(
 
 
 class DescribedJobs(PascalResponseModel):
-    """The one field of DescribeJob's answer."""
+    """The only field in the response of DescribeJob."""
 
     job_info: Any = None
-    """Documented as a string, shown as an object: the attributes of the scheduler by job id."""
+    """The scheduler's attributes by job ID: documented as a string, but an object in the sample."""
 
 
 class DescribeJobResponse(PascalResponseModel):
-    """Answer of DescribeJob."""
+    """Response of DescribeJob."""
 
     request_id: Text = ""
     message: DescribedJobs | None = None
 
     @property
     def jobs(self) -> Mapping[str, DescribedJob] | None:
-        """The attributes of the job, and perhaps of others of its array, by job ID; None if the response has
-        them in a form that cannot be read.
-        """
+        """Attributes of the job, and perhaps of others in its array, by job ID; None if unreadable."""
         return read_jobs(self.message.job_info if self.message else None)
 
 
 def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobResponse]:
-    """DescribeJob: the attributes that the cluster's scheduler has of a job."""
+    """Return a DescribeJob call, which reads the cluster scheduler's attributes of a job."""
     call = rpc_call(
         VERSION,
         "DescribeJob",
@@ -173,8 +172,8 @@ def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobResponse]:
         subject=str(JobRef(job_id, cluster_id)),
         method="GET",
     )
-    # A key may also be a word, or hold more than the ID.
-    return about(call, job_id, lambda answer: filter(_is_id, answer.jobs or ()), same_job)
+    # A key may also be a word, or contain more than the ID.
+    return about(call, job_id, lambda response: filter(_is_id, response.jobs or ()), same_job)
 
 
 def _is_id(key: str) -> bool:
@@ -182,7 +181,7 @@ def _is_id(key: str) -> bool:
 
 
 class ClassicGetJobLogResponse(PascalResponseModel):
-    """Answer of GetJobLog: pieces of both files in Base64. Neither has the length of its file."""
+    """Response of GetJobLog: pieces of both files in Base64. The lengths of the files are not reported."""
 
     request_id: Text = ""
     job_id: Id = ""
@@ -199,13 +198,13 @@ def get_job_log(
     offset: int = 0,
     size: int = window.SMALLEST,
 ) -> ApiCall[ClassicGetJobLogResponse]:
-    """GetJobLog: bytes of a job's two output files, from one offset that serves both.
+    """Return a GetJobLog call, which reads bytes of a job's two output files from the same offset.
 
-    The English page calls the unit of ``offset`` and ``size`` bits; the Chinese one says bytes, and so does
+    The English page gives bits as the unit of ``offset`` and ``size``; the Chinese page gives bytes, as does
     the 2024 version.
 
-    :param exec_host: the node that the job runs on: needed while it runs, not afterwards.
-    :param size: bytes at most, up to 409,600.
+    :param exec_host: the node that the job runs on; required while it runs, not afterwards.
+    :param size: maximum number of bytes, up to 409,600.
     """
     call = rpc_call(
         VERSION,
@@ -215,11 +214,11 @@ def get_job_log(
         subject=str(JobRef(job_id, cluster_id)),
         method="GET",
     )
-    return about(call, job_id, lambda answer: [answer.job_id], same_job)
+    return about(call, job_id, lambda response: [response.job_id], same_job)
 
 
 class ClassicSubmitJobResponse(PascalResponseModel):
-    """Answer of SubmitJob."""
+    """Response of SubmitJob."""
 
     essential = frozenset({"JobId"})
 
@@ -228,14 +227,14 @@ class ClassicSubmitJobResponse(PascalResponseModel):
 
 
 def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[ClassicSubmitJobResponse]:
-    """SubmitJob: submit a job. There is no idempotency token: sent twice, it runs twice.
+    """Return a SubmitJob call, which submits a job. There is no idempotency token: two calls run two jobs.
 
-    ``spec.options`` are further parameters, for instance ``Task``, ``PostCmdLine`` or ``JobRetry.Count``.
+    ``spec.options`` are additional parameters, for instance ``Task``, ``PostCmdLine`` or ``JobRetry.Count``.
 
-    :raises InvalidArgument: where the spec names no cluster user, or an option contradicts another field.
+    :raises InvalidArgument: if the spec has no cluster user, or if an option contradicts another field.
     """
     if not spec.user:
-        raise InvalidArgument("user: SubmitJob needs the cluster user that the job is to run as")
+        raise InvalidArgument("user: SubmitJob needs the cluster user to run the job as")
     # Without Node, "the Cpu, Task, Thread, Mem, and Gpu parameters become invalid" (the operation's page).
     nodes = 1 if spec.nodes is None and (spec.cores or spec.gpus or spec.memory) else spec.nodes
     parameters = {
@@ -254,9 +253,7 @@ def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[ClassicSubmitJobRespon
         "RunasUserPassword": spec.password,
         "StderrRedirectPath": spec.stderr_path,
         "StdoutRedirectPath": spec.stdout_path,
-        "Variables": compact_json([{"Name": n, "Value": v} for n, v in spec.environment.items()])
-        if spec.environment
-        else None,
+        "Variables": variables(spec.environment),
     }
     return rpc_call(
         VERSION,
@@ -271,15 +268,15 @@ def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[ClassicSubmitJobRespon
 
 
 class ClassicStopJobsResponse(PascalResponseModel):
-    """Answer of StopJobs."""
+    """Response of StopJobs."""
 
     request_id: Text = ""
 
 
 def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[ClassicStopJobsResponse]:
-    """StopJobs: stop up to 100 jobs.
+    """Return a StopJobs call, which stops up to 100 jobs.
 
-    :raises InvalidArgument: for an empty list.
+    :raises InvalidArgument: if the list is empty.
     """
     return rpc_call(
         VERSION,

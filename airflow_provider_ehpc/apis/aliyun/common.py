@@ -1,4 +1,4 @@
-"""What the E-HPC APIs share beside the protocol: addresses of jobs, spellings of values."""
+"""Helpers that the E-HPC APIs share besides the protocol: job references and formats of values."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from airflow_provider_ehpc.apis.call import InvalidArgument, NotFound, Unexpecte
 from airflow_provider_ehpc.apis.job import ClusterJob, JobRef
 
 PAGE_SIZE = 50
-"""The most jobs that one page of ListJobs may hold, in both versions."""
+"""Maximum number of jobs on one page of ListJobs, in both versions."""
 
 
 def cluster_job_ref(api: str, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
-    """Return the address of a job, which the API called ``api`` knows by its cluster and its id.
+    """Return the reference of a job, which consists of its cluster and its ID in the API named ``api``.
 
-    :raises InvalidArgument: naming the argument that is missing, or that the API does not know.
+    :raises InvalidArgument: if an argument is missing, or if the API does not support it.
     """
     if version_id:
-        raise InvalidArgument(f"version_id: the API {api!r} knows no job versions; leave it out")
+        raise InvalidArgument(f"version_id: the API {api!r} has no job versions; leave it out")
     if not job_id.strip():
-        raise InvalidArgument("job_id: an empty text names no job")
+        raise InvalidArgument("job_id: must not be empty")
     return JobRef(job_id.strip(), named_cluster(api, cluster_id, f"the cluster of job {job_id}"))
 
 
 def named_cluster(api: str, cluster_id: str | None, what: str) -> str:
-    """Return the cluster that is named.
+    """Return the cluster's ID without blanks around it.
 
-    :param what: which cluster is needed, for the error.
-    :raises InvalidArgument: where none is.
+    :param what: description of the cluster for the error.
+    :raises InvalidArgument: if there is no ID.
     """
     if not cluster_id:
         raise InvalidArgument(
-            f"cluster_id: the API {api!r} needs {what}; give cluster_id, or set the connection's default "
+            f"cluster_id: the API {api!r} needs {what}; pass cluster_id, or set the connection's default "
             "cluster id"
         )
     return cluster_id.strip()
 
 
 def cluster_of(ref: JobRef) -> str:
-    """Return the cluster of a job's address.
+    """Return the cluster of a job's reference.
 
-    :raises InvalidArgument: where it has none.
+    :raises InvalidArgument: if it has none.
     """
     if ref.cluster_id is None:
-        raise InvalidArgument(f"cluster_id: {ref} names no cluster")
+        raise InvalidArgument(f"cluster_id: missing for {ref}")
     return ref.cluster_id
 
 
 def some_job_ids(job_ids: list[str]) -> list[str]:
-    """Return the list as it is.
+    """Return the list unchanged.
 
-    :raises InvalidArgument: for an empty one, which the operations that stop jobs do not refuse and do not
-        explain.
+    :raises InvalidArgument: if it is empty: the operations that stop jobs accept an empty list, and no page
+        documents what it means.
     """
     if not job_ids:
         raise InvalidArgument("job_ids: name at least one job to stop")
@@ -62,12 +62,12 @@ def some_job_ids(job_ids: list[str]) -> list[str]:
 
 
 def compact_json(value: Any) -> str:
-    """Write JSON as the vendor's SDK does: no spaces, characters as they are."""
+    """Write JSON as the vendor's SDK does: without spaces, and with non-ASCII characters unescaped."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def parameter(value: Any) -> str | None:
-    """Write a value as a query parameter: lists and objects as JSON, None as none."""
+    """Write a value as a query parameter: lists and objects as JSON; None stays None."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -76,14 +76,19 @@ def parameter(value: Any) -> str | None:
 
 
 def with_options(fields: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a job's own fields say together with its :attr:`~.job.JobSpec.options`.
+    """Combine the parameters from a job's own fields with its :attr:`~.job.JobSpec.options`.
 
-    :raises InvalidArgument: where both give the same parameter another value.
+    :raises InvalidArgument: if both set a parameter, to different values.
     """
     for name, value in options.items():
         if fields.get(name) not in (None, value):
-            raise InvalidArgument(f"options: {name} contradicts what the job's own fields say; give it once")
+            raise InvalidArgument(f"options: {name} contradicts the job's own fields; set it only once")
     return {**fields, **options}
+
+
+def variables(environment: Mapping[str, str]) -> str | None:
+    """Write environment variables as the JSON list that both versions accept; None if there are none."""
+    return compact_json([{"Name": n, "Value": v} for n, v in environment.items()]) if environment else None
 
 
 def clock(seconds: int) -> str:
@@ -92,9 +97,9 @@ def clock(seconds: int) -> str:
 
 
 def add_listed(jobs: dict[str, ClusterJob], listed: ClusterJob, *, in_array: bool) -> None:
-    """Add a row of a list to the cluster's jobs; the unfinished rows come first.
+    """Add a row of a list to the cluster's jobs; the rows of unfinished jobs must come first.
 
-    The end of a job takes the place of what was told before; the end of a part of an array does not.
+    The row of an ended job replaces an earlier row, unless it is about only a part of an array.
     """
     known = jobs.get(listed.status.job_id)
     if known is None or known.ended or not in_array:
@@ -102,9 +107,9 @@ def add_listed(jobs: dict[str, ClusterJob], listed: ClusterJob, *, in_array: boo
 
 
 def log_bytes(content: str, stream: str, request_id: str) -> bytes:
-    """Decode the Base64 that GetJobLog gives of a stream.
+    """Decode a stream of GetJobLog from Base64.
 
-    :raises UnexpectedResponse: where it is something else.
+    :raises UnexpectedResponse: if it is not Base64.
     """
     try:
         return base64.b64decode("".join(content.split()), validate=True)
@@ -113,5 +118,5 @@ def log_bytes(content: str, stream: str, request_id: str) -> bytes:
 
 
 def job_is_unknown(error: NotFound) -> bool:
-    """Whether the job is what was not found, and not its whole cluster."""
+    """Return True if the job was not found, False if its whole cluster was not."""
     return error.code != "ClusterNotFound"

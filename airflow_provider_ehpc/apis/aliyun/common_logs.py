@@ -1,4 +1,4 @@
-"""E-HPC API version 2024-07-30, ListCommonLogs: what was done to clusters.
+"""E-HPC API version 2024-07-30, ListCommonLogs: the log of operations on clusters.
 
 Sources: the operation's page (last updated 2026-06-29) and ``alibabacloud-ehpc20240730`` 2.4.0.
 """
@@ -29,23 +29,23 @@ from airflow_provider_ehpc.apis.response import (
 )
 
 PAGE_SIZE = 100
-"""The most logs that one page may hold."""
+"""Maximum number of logs on one page."""
 
 _STATUSES = {
     "inprogress": OperationStatus.IN_PROGRESS,
-    "finished": OperationStatus.SUCCEEDED,  # Failed stands beside it, so it says that all went well
+    "finished": OperationStatus.SUCCEEDED,  # a failed operation has the status Failed
     "failed": OperationStatus.FAILED,
 }
-# A log's time is told without its zone (2024-08-22 14:21:54), and no page names it. These are tried on the
-# server, Beijing first: the console shows its times in it.
+# A log's time has no zone (2024-08-22 14:21:54), and no page documents one. These zones are tried on the
+# server, Beijing first because the console uses it.
 _ZONES = (timezone(timedelta(hours=8)), UTC)
 
 
 class CommonLog(VerbatimResponseModel, PascalResponseModel):
-    """One operation, in brief."""
+    """Summary of one operation."""
 
     request_id: Text = ""
-    """Of the operation; GetCommonLogDetail takes it as LogRequestId."""
+    """ID of the operation's own request; GetCommonLogDetail takes it as LogRequestId."""
     time: Time = None
     """Without a zone."""
     action: Text = ""
@@ -59,7 +59,7 @@ class CommonLog(VerbatimResponseModel, PascalResponseModel):
 
 
 class ListCommonLogsResponse(PascalResponseModel):
-    """Answer of ListCommonLogs: one page."""
+    """Response of ListCommonLogs: one page."""
 
     essential = frozenset({"Logs"})
 
@@ -96,13 +96,13 @@ def list_common_logs(
     is_reverse: bool = False,
     **filters: Unpack[LogFilters],
 ) -> ApiCall[ListCommonLogsResponse]:
-    """ListCommonLogs: a page of the operations of a stretch of time.
+    """Return a ListCommonLogs call, which reads one page of the operations in a period.
 
     :param time_from: an aware datetime or epoch seconds, like ``time_to``.
     :param page_size: 1 to 100.
-    :param is_reverse: the newest first, the API's own default.
+    :param is_reverse: True for the newest first, which is the API's default.
     :param filters: see :class:`LogFilters`.
-    :raises InvalidArgument: for a time that names no moment.
+    :raises InvalidArgument: if a time is not a valid moment.
     """
     check_names(filters, LogFilters)
     cluster_id, action_names = filters.get("cluster_id"), filters.get("action_names")
@@ -129,7 +129,7 @@ def list_common_logs(
 
 
 class EhpcOperations:
-    """The operation log of a region, or of one of its clusters, for the audit."""
+    """The operation log of a region, or of one of its clusters, as a source for the audit."""
 
     page_size = PAGE_SIZE
 
@@ -141,34 +141,34 @@ class EhpcOperations:
 
     def page(self, start: int, end: int, number: int) -> Flow[OperationPage]:
         """See :class:`~airflow_provider_ehpc.apis.operation.OperationSource`."""
-        answer = yield list_common_logs(start, end, cluster_id=self._cluster_id, page_number=number + 1)
-        if answer.total_count is None:
+        response = yield list_common_logs(start, end, cluster_id=self._cluster_id, page_number=number + 1)
+        if response.total_count is None:
             raise UnexpectedResponse(
-                "the answer does not tell how many operations there are (TotalCount)",
-                request_id=answer.request_id,
+                "the response does not contain the number of operations (TotalCount)",
+                request_id=response.request_id,
             )
-        records = yield from self._records(answer)
-        return OperationPage(records, answer.total_count)
+        records = yield from self._records(response)
+        return OperationPage(records, response.total_count)
 
     def find(self, uid: str, operation_id: str, time: datetime) -> Flow[OperationRecord | None]:
         """See :class:`~airflow_provider_ehpc.apis.operation.OperationSource`."""
         began = int(time.timestamp())
-        answer = yield list_common_logs(
+        response = yield list_common_logs(
             began - 1, began + 1, cluster_id=self._cluster_id, log_request_id=operation_id
         )
-        records = yield from self._records(answer)
+        records = yield from self._records(response)
         return next((record for record in records if record.uid == uid), None)
 
-    def _records(self, answer: ListCommonLogsResponse) -> Flow[tuple[OperationRecord, ...]]:
-        if answer.logs and self._zone is None:
-            self._zone = yield from self._find_zone(answer.logs[0])
-        return tuple(self._record(log) for log in answer.logs)
+    def _records(self, response: ListCommonLogsResponse) -> Flow[tuple[OperationRecord, ...]]:
+        if response.logs and self._zone is None:
+            self._zone = yield from self._find_zone(response.logs[0])
+        return tuple(self._record(log) for log in response.logs)
 
     def _find_zone(self, log: CommonLog) -> Flow[tzinfo]:
-        """Ask, zone by zone, for the second that the log's time then is; the right one holds the log."""
+        """Return the zone of the log's time: only in this zone, the server lists the log at that time."""
         for zone in _ZONES:
             began = int(_moment(log, zone).timestamp())
-            # Not by LogRequestId: with it, the server might look beyond the time that is to be proved.
+            # Without LogRequestId, because the server might then ignore the time, which is to be tested.
             found = yield from one_pass(
                 partial(self._second, began),
                 _uid,
@@ -178,13 +178,15 @@ class EhpcOperations:
             if any(row.request_id == log.request_id for row in found.values()):
                 return zone
         raise UnexpectedResponse(
-            f"the time of operation {log.request_id}, {log.raw.get('Time')!r}, is neither Beijing's nor "
-            "universal time: asked for it, the server does not name the operation"
+            f"the time of operation {log.request_id}, {log.raw.get('Time')!r}, is neither Beijing "
+            "time nor UTC: the server does not list the operation at either of them"
         )
 
     def _second(self, began: int, number: int) -> Flow[tuple[list[CommonLog], int | None]]:
-        answer = yield list_common_logs(began - 1, began + 1, cluster_id=self._cluster_id, page_number=number)
-        return answer.logs, answer.total_count
+        response = yield list_common_logs(
+            began - 1, began + 1, cluster_id=self._cluster_id, page_number=number
+        )
+        return response.logs, response.total_count
 
     def _record(self, log: CommonLog) -> OperationRecord:
         status = _STATUSES.get(log.status.casefold(), OperationStatus.UNKNOWN)
@@ -206,14 +208,14 @@ class EhpcOperations:
 
 
 def _uid(log: CommonLog) -> str:
-    # One request may act on several targets; it is not documented that a log has an ID of its own.
+    # One request may act on several targets, and no page documents an ID for each log.
     return "/".join(part for part in (log.request_id, log.action, log.target) if part)
 
 
 def _moment(log: CommonLog, zone: tzinfo | None) -> datetime:
     if not log.request_id or log.time is None:
         raise UnexpectedResponse(
-            f"an operation has no RequestId or no readable Time: {log.request_id or 'no id'}, "
+            f"an operation has no RequestId or no readable Time: {log.request_id or 'no ID'}, "
             f"{log.raw.get('Time')!r}"
         )
     return (log.time if log.time.tzinfo else log.time.replace(tzinfo=zone)).astimezone(UTC)

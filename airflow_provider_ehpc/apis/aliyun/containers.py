@@ -1,6 +1,6 @@
-"""The container groups that a serverless job runs in, as DescribeServerlessJobs tells them.
+"""Container groups that a serverless job runs in, from the response of DescribeServerlessJobs.
 
-They are Elastic Container Instance's, fields and words alike. Times are RFC 3339 in UTC; memory and storage
+Their fields and words are those of Elastic Container Instance. Times are RFC 3339 in UTC; memory and storage
 are in GiB. Source: the operation's page and the response model of ``alibabacloud-ehpc20180412`` 4.0.0.
 """
 
@@ -17,7 +17,7 @@ from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.apis.response import Flag, Items, Number, PascalResponseModel, Text, Time
 
 _BAD_ENDS = frozenset({"failed", "schedulefailed", "expired"})
-"""Words for a container group that has not come to a good end."""
+"""Statuses of a container group that failed."""
 
 
 def _real(value: Any) -> float | None:
@@ -29,11 +29,11 @@ def _real(value: Any) -> float | None:
 
 
 Real = Annotated[float | None, BeforeValidator(_real)]
-"""A number, sent as one or as its digits; None where it is neither."""
+"""A number, sent as a number or as text; None if it is neither."""
 
 
 class ContainerState(PascalResponseModel):
-    """Where a container is, or was before its last restart."""
+    """State of a container, now or before its last restart."""
 
     state: Text = ""
     """Waiting, Running or Terminated."""
@@ -41,24 +41,24 @@ class ContainerState(PascalResponseModel):
     reason: Text = ""
     message: Text = ""
     exit_code: Number = None
-    """Means something in the state Terminated only: the documented sample has 0 beside Running too."""
+    """Only valid in the state Terminated: the documented sample also has 0 in the state Running."""
     signal: Number = None
     start_time: Time = None
     finish_time: Time = None
 
     @property
     def waiting(self) -> bool:
-        """Whether the container is still being started."""
+        """True if the container is still being started."""
         return self.state.casefold() == "waiting"
 
     @property
     def ended_with(self) -> int | None:
-        """The exit code of a container that has ended."""
+        """Exit code of a container that has ended."""
         return self.exit_code if self.state.casefold() == "terminated" else None
 
 
 class FieldRef(PascalResponseModel):
-    """A field that an environment variable takes its value from."""
+    """A field that provides the value of an environment variable."""
 
     field_path: Text = ""
 
@@ -93,7 +93,7 @@ class TcpSocket(PascalResponseModel):
 
 
 class Probe(PascalResponseModel):
-    """How a container's health is checked; times in seconds."""
+    """A health check of a container; times are in seconds."""
 
     execs: Items[Text] = Field(default_factory=list)
     """Commands, each of which may be a JSON array in a string."""
@@ -113,7 +113,7 @@ class Capability(PascalResponseModel):
 
 
 class SecurityContext(PascalResponseModel):
-    """What a container may do."""
+    """Permissions of a container."""
 
     capability: Capability | None = None
     read_only_root_filesystem: Flag = None
@@ -128,7 +128,7 @@ class Port(PascalResponseModel):
 
 
 class VolumeMount(PascalResponseModel):
-    """Where a volume stands in a container."""
+    """Mount point of a volume in a container."""
 
     name: Text = ""
     mount_path: Text = ""
@@ -175,7 +175,7 @@ class ConfigFile(PascalResponseModel):
 
 
 class ContainerVolume(PascalResponseModel):
-    """A volume of a container group; which fields are told depends on its type."""
+    """A volume of a container group; its type determines which fields are present."""
 
     name: Text = ""
     type: Text = ""
@@ -194,7 +194,7 @@ class ContainerVolume(PascalResponseModel):
 
 
 class ContainerEvent(PascalResponseModel):
-    """Something that happened to a container group, so many times between two moments."""
+    """An event of a container group, which happened ``count`` times in a period."""
 
     type: Text = ""
     """Normal or Warning."""
@@ -214,7 +214,7 @@ class NameValue(PascalResponseModel):
 
 
 class DnsConfig(PascalResponseModel):
-    """How a container group resolves names."""
+    """Name resolution of a container group."""
 
     name_servers: Items[Text] = Field(default_factory=list)
     options: Items[NameValue] = Field(default_factory=list)
@@ -242,7 +242,7 @@ class Tag(PascalResponseModel):
 
 
 class ContainerGroup(PascalResponseModel):
-    """A container group: one instance that a serverless job, or one attempt at it, runs in."""
+    """A container group: an instance that runs one attempt of a serverless job."""
 
     container_group_id: Text = ""
     container_group_name: Text = ""
@@ -289,10 +289,10 @@ class ContainerGroup(PascalResponseModel):
 
 
 def exit_code(groups: list[ContainerGroup], state: JobState) -> int | None:
-    """Return the exit code that made a job end in ``state``, None where it has not ended.
+    """Return the exit code that made a job end in ``state``; None if it has not ended.
 
-    A job that is tried again has the containers of earlier attempts too, so the codes are read in the light
-    of the state: one that succeeded ended with 0, another with the last code that is not 0.
+    A retried job also has the containers of earlier attempts, so the state decides which code counts: 0 for
+    a job that succeeded, and the last code other than 0 for any other.
     """
     codes = [
         container.current_state.ended_with
@@ -306,20 +306,20 @@ def exit_code(groups: list[ContainerGroup], state: JobState) -> int | None:
 
 
 def reason(groups: list[ContainerGroup], state: JobState) -> str | None:
-    """Return why a job failed or does not start, None where it succeeded.
+    """Return the reason why a job failed or does not start; None if it succeeded.
 
-    That is what a container says of itself, else the last warning, else the group's own bad end. Of a job
-    that has not ended only the newest container group is looked at: what became of earlier attempts is
-    not why it runs.
+    The reason is that of a container, otherwise the last warning, otherwise the group's own failure. For a
+    job that has not ended, only the newest container group counts: earlier attempts do not explain its
+    current state.
     """
     if state is JobState.SUCCEEDED:
         return None
     newest_first = _by_age(groups)[::-1]
     for group in newest_first if state.terminal else newest_first[:1]:
         for container in (*group.init_containers, *group.containers):
-            told = container.current_state
-            if told and (told.waiting or told.ended_with) and (told.reason or told.message):
-                return _sentence(told.reason, told.message)
+            current = container.current_state
+            if current and (current.waiting or current.ended_with) and (current.reason or current.message):
+                return _sentence(current.reason, current.message)
         warnings = [event for event in group.events if event.type.casefold() == "warning"]
         if warnings:
             last = max(warnings, key=lambda event: _moment(event.last_timestamp))
@@ -330,13 +330,12 @@ def reason(groups: list[ContainerGroup], state: JobState) -> str | None:
 
 
 def resources(groups: list[ContainerGroup]) -> Mapping[str, str]:
-    """Return what the newest container group was given."""
+    """Return the resources of the newest container group."""
     if not groups:
         return {}
     newest = _by_age(groups)[-1]
-    told = {"cores": newest.cpu, "memory": newest.memory}
-    units = {"cores": "", "memory": "GiB"}
-    return {name: f"{value:g}{units[name]}" for name, value in told.items() if value is not None}
+    amounts = {"cores": (newest.cpu, ""), "memory": (newest.memory, "GiB")}
+    return {name: f"{value:g}{unit}" for name, (value, unit) in amounts.items() if value is not None}
 
 
 def _by_age(groups: list[ContainerGroup]) -> list[ContainerGroup]:
@@ -344,7 +343,7 @@ def _by_age(groups: list[ContainerGroup]) -> list[ContainerGroup]:
 
 
 def _moment(time: datetime | None) -> datetime:
-    """Return a time that can be compared with any other, the earliest there is where none was told."""
+    """Return a time that can be compared with others; the earliest possible time if it is missing."""
     return time.replace(tzinfo=UTC) if time else datetime.min.replace(tzinfo=UTC)
 
 

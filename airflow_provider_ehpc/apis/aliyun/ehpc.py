@@ -1,6 +1,6 @@
 """E-HPC API version 2024-07-30: jobs of Standard Edition clusters on PBS Pro or Slurm.
 
-:class:`EhpcApi` puts the operations (:mod:`.ehpc_calls`) behind the interface that all APIs share.
+:class:`EhpcApi` uses the operations in :mod:`.ehpc_calls` to implement the interface that all APIs share.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from airflow_provider_ehpc.apis.aliyun.ehpc_calls import (
     list_jobs,
     stop_jobs,
 )
-from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_untold, scheduler_state
+from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_unreported, scheduler_state
 from airflow_provider_ehpc.apis.aliyun.window import tail
 from airflow_provider_ehpc.apis.array import array_size, with_members
 from airflow_provider_ehpc.apis.call import Flow, NotFound, UnexpectedResponse
@@ -89,10 +89,10 @@ _STREAMS = ("stdout", "stderr")
 
 
 class EhpcApi:
-    """The common surface over E-HPC 2024-07-30."""
+    """The :class:`~airflow_provider_ehpc.apis.job.JobApi` of E-HPC 2024-07-30."""
 
     name = "ehpc"
-    # The upper bound is the 2018 version's; the lower one this version's default.
+    # The upper limit is that of the 2018 version, the lower one is this version's default.
     log_limits = LogLimits(largest=400 * 1024, smallest=10240)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
@@ -100,11 +100,11 @@ class EhpcApi:
         return cluster_job_ref(self.name, job_id, cluster_id, version_id)
 
     def job_status(self, ref: JobRef) -> Flow[JobStatus]:
-        """Ask GetJob; for an array job, count its sub-jobs by ListJobs."""
-        answer = yield get_job(cluster_of(ref), ref.job_id)
-        job = answer.job_info
+        """Call GetJob; for an array job, also count its sub-jobs with ListJobs."""
+        response = yield get_job(cluster_of(ref), ref.job_id)
+        job = response.job_info
         if job is None or not (job.job_id or job.state):
-            raise NotFound(f"the cluster knows no {ref}", request_id=answer.request_id)
+            raise NotFound(f"unknown {ref}", request_id=response.request_id)
         status = _from_get_job(ref, job)
         if job.array_request and not job.array_job_sub_id:
             members = yield from self._array_members(ref, job)
@@ -112,15 +112,15 @@ class EhpcApi:
         return status
 
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
-        """Page through the jobs where that is cheaper, and ask for the others one by one."""
+        """Read pages of jobs if that takes fewer requests, and read the other jobs one by one."""
         return statuses_by_page_or_job(refs, _lists, self.job_status, unknown=job_is_unknown)
 
     def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
-        """Ask ListJobs for the unfinished, then for the finished by the time of their creation.
+        """Call ListJobs for the unfinished jobs, then for the finished jobs by creation time.
 
-        In this order: a job that ends in between is told twice, and its end is what counts.
+        In this order, a job that ends in between is listed twice, and its terminal state wins.
         """
-        cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs are meant")
+        cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs to list")
         jobs: dict[str, ClusterJob] = {}
         for word, created_from in (("notfinish", None), ("finished", int(since.timestamp()))):
             rows = yield from all_pages(partial(_rows, cluster, word, created_from), _row_key, PAGE_SIZE)
@@ -131,7 +131,7 @@ class EhpcApi:
         return jobs
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Read each stream with an offset of its own: the two files have nothing in common."""
+        """Read each stream from its own offset; the two files are independent."""
         chunks = []
         for stream in _STREAMS:
             position = cursor.position(stream)
@@ -150,15 +150,15 @@ class EhpcApi:
         return tuple(chunks)
 
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
-        """Ask CreateJob."""
+        """Call CreateJob."""
         cluster = named_cluster(self.name, cluster_id, "the cluster to submit to")
-        answer = yield create_job(cluster, spec)
-        if not answer.job_id:
+        response = yield create_job(cluster, spec)
+        if not response.job_id:
             raise UnexpectedResponse(
-                "CreateJob told no job id; look the job up by its name before submitting it again",
-                request_id=answer.request_id,
+                "CreateJob returned no job id; look the job up by its name before submitting it again",
+                request_id=response.request_id,
             )
-        return JobRef(answer.job_id, cluster)
+        return JobRef(response.job_id, cluster)
 
     def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
         """Search ListJobs, whose filter finds parts of names."""
@@ -172,26 +172,26 @@ class EhpcApi:
         return [JobRef(job_id, cluster) for job_id in dict.fromkeys(found)]
 
     def stop(self, ref: JobRef) -> Flow[None]:
-        """Ask StopJobs."""
+        """Call StopJobs."""
         yield stop_jobs(cluster_of(ref), [ref.job_id])
 
     def _read_stream(self, ref: JobRef, stream: str, offset: int, size: int) -> Flow[LogChunk]:
-        answer = yield get_job_log(cluster_of(ref), ref.job_id, log_type=stream, offset=offset, size=size)
+        response = yield get_job_log(cluster_of(ref), ref.job_id, log_type=stream, offset=offset, size=size)
         content, total = (
-            (answer.stdout_log, answer.stdout_log_size)
+            (response.stdout_log, response.stdout_log_size)
             if stream == "stdout"
-            else (answer.stderr_log, answer.stderr_log_size)
+            else (response.stderr_log, response.stderr_log_size)
         )
-        data = log_bytes(content, stream, answer.request_id)
+        data = log_bytes(content, stream, response.request_id)
         return LogChunk(stream, data, offset + len(data), total)
 
-    def _end_of_stream(self, ref: JobRef, stream: str, size: int, told: int) -> Flow[LogChunk]:
-        """Read a long file's end where the told size puts it, or search for it.
+    def _end_of_stream(self, ref: JobRef, stream: str, size: int, reported: int) -> Flow[LogChunk]:
+        """Read a long file's end at the position that the reported size gives, or search for it.
 
-        The page's own sample tells a size of 0 beside a log that is not empty.
+        The documented sample reports a size of 0 for a log that is not empty.
         """
-        if told > size:
-            chunk = yield from self._read_stream(ref, stream, told - size, size)
+        if reported > size:
+            chunk = yield from self._read_stream(ref, stream, reported - size, size)
             if chunk.data:
                 return chunk
 
@@ -202,7 +202,7 @@ class EhpcApi:
         return chunk
 
     def _array_members(self, ref: JobRef, job: JobInfo) -> Flow[dict[str, JobStatus]]:
-        """Return the sub-jobs of an array by their IDs, as far as ListJobs reports them."""
+        """Return the sub-jobs of an array that ListJobs reports, by their IDs."""
         named = partial(_rows, cluster_of(ref), None, None, job_name=job.job_name or None)
         rows = yield from one_pass(named, _row_key, PAGE_SIZE)
         members = (_member(ref, row) for row in rows.values())
@@ -214,14 +214,14 @@ def _lists(ref: JobRef) -> list[JobsList]:
 
 
 def _page(cluster_id: str, job_status: str, number: int) -> Flow[JobsPage]:
-    answer = yield list_jobs(cluster_id, page_number=number + 1, job_status=job_status)
-    told = {
+    response = yield list_jobs(cluster_id, page_number=number + 1, job_status=job_status)
+    statuses = {
         (ref := JobRef(job.job_spec.id, cluster_id)): _from_list_jobs(ref, job)
-        for job in answer.jobs
-        # The whole of an array is told by its parent; a listed entry may be only one sub-job.
+        for job in response.jobs
+        # A row with an array request may be only one sub-job; GetJob reports the whole array.
         if job.job_spec.id and not job.job_spec.array_request
     }
-    return JobsPage(told, len(answer.jobs), answer.total_count)
+    return JobsPage(statuses, len(response.jobs), response.total_count)
 
 
 def _rows(
@@ -232,23 +232,23 @@ def _rows(
     *,
     job_name: str | None = None,
 ) -> Flow[tuple[list[ListedJob], int | None]]:
-    answer = yield list_jobs(
+    response = yield list_jobs(
         cluster_id,
         page_number=number,
         job_name=job_name,
         job_status=job_status,
         created_from=created_from,
     )
-    return answer.jobs, answer.total_count
+    return response.jobs, response.total_count
 
 
 def _row_key(row: ListedJob) -> str:
-    # It is not documented that the sub-jobs of an array have ids of their own.
+    # No page documents that the sub-jobs of an array have their own IDs.
     return f"{row.job_spec.id}/{row.job_spec.array_job_sub_id}"
 
 
 def _cluster_job(cluster_id: str, row: ListedJob, *, ended: bool) -> ClusterJob:
-    """Return what a row tells of a job, or of the array that it is a part of."""
+    """Convert a row to its job, or to the array that the row is a part of."""
     spec = row.job_spec
     in_array = bool(spec.array_request)
     ref = JobRef(whole_array_id(spec.id) if in_array else spec.id, cluster_id)
@@ -256,19 +256,19 @@ def _cluster_job(cluster_id: str, row: ListedJob, *, ended: bool) -> ClusterJob:
 
 
 def _goes_on(chunk: LogChunk, size: int) -> bool:
-    """Whether more lies ready behind a piece: it is full, or the server gives less at once than is asked."""
+    """Return True if more bytes may be ready: the piece is full, or it ends before the reported size."""
     known_end = chunk.size or 0
     return bool(chunk.data) and (len(chunk.data) >= size or known_end > int(chunk.next))
 
 
 def _member(array: JobRef, row: ListedJob) -> JobStatus | None:
-    """Return the sub-job of an array, or several that wait together, that a row is about; None for others."""
+    """Return the sub-job of an array, or the waiting sub-jobs, that a row describes; None for other jobs."""
     spec = row.job_spec
     index = spec.array_job_sub_id
     number = job_number(spec.array_job_id or spec.id)
     if number != job_number(array.job_id) or not member_indexes(spec.id, index):
         return None
-    # It is not documented that the sub-jobs of an array have IDs of their own.
+    # No page documents that the sub-jobs of an array have their own IDs.
     own_id = spec.id if not is_whole_array(spec.id) else member_id(array.job_id, index)
     return _from_list_jobs(JobRef(own_id, array.cluster_id), row)
 
@@ -279,7 +279,7 @@ def _from_get_job(ref: JobRef, job: JobInfo) -> JobStatus:
         cluster_id=ref.cluster_id,
         state=scheduler_state(job.state),
         raw_state=job.state,
-        outcome_assumed=outcome_untold(job.state),
+        outcome_assumed=outcome_unreported(job.state),
         may_rerun=may_rerun(job.state),
         name=job.job_name or None,
         user=job.runas_user or None,
@@ -288,8 +288,8 @@ def _from_get_job(ref: JobRef, job: JobInfo) -> JobStatus:
         started_at=job.start_time,
         modified_at=job.last_modify_time,
         nodes=node_names(job.node_list),
-        resources=job.resources.told() if job.resources else {},
-        resources_used=job.resources_used.told() if job.resources_used else {},
+        resources=job.resources.reported() if job.resources else {},
+        resources_used=job.resources_used.reported() if job.resources_used else {},
         stdout_path=job.output_log or None,
         stderr_path=job.error_log or None,
     )
@@ -303,7 +303,7 @@ def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
         state=scheduler_state(spec.state),
         raw_state=spec.state,
         reason=spec.comment or None,
-        outcome_assumed=outcome_untold(spec.state),
+        outcome_assumed=outcome_unreported(spec.state),
         may_rerun=may_rerun(spec.state),
         name=job.job_name or None,
         user=spec.runas_user or None,
@@ -312,12 +312,12 @@ def _from_list_jobs(ref: JobRef, job: ListedJob) -> JobStatus:
         started_at=spec.start_time,
         modified_at=spec.last_modify_time,
         nodes=node_names(spec.node_list),
-        resources=spec.resources.told() if spec.resources else {},
-        resources_used=spec.resources_actual_occupied.told() if spec.resources_actual_occupied else {},
+        resources=spec.resources.reported() if spec.resources else {},
+        resources_used=spec.resources_actual_occupied.reported() if spec.resources_actual_occupied else {},
         stdout_path=spec.stdout_path or None,
         stderr_path=spec.stderr_path or None,
     )
 
 
-# Former names of these models; older programs import them.
+# Former names of these models, for programs that still import them.
 GetJobAnswer, ListJobsAnswer = GetJobResponse, ListJobsResponse

@@ -1,4 +1,4 @@
-"""The operations of E-HPC API version 2024-07-30: one function each, with its response model before it.
+"""Operations of E-HPC API version 2024-07-30: one function each, preceded by its response model.
 
 Sources: the operations' pages (GetJob last updated 2026-01-14) and the request and response models of
 ``alibabacloud-ehpc20240730`` 2.4.0.
@@ -16,6 +16,7 @@ from airflow_provider_ehpc.apis.aliyun.common import (
     clock,
     compact_json,
     some_job_ids,
+    variables,
     with_options,
 )
 from airflow_provider_ehpc.apis.aliyun.filters import JobFilters, job_filter
@@ -45,14 +46,14 @@ class Resources(PascalResponseModel):
     gpus: Text = ""
     memory: Text = ""
 
-    def told(self) -> Mapping[str, str]:
-        """Return those that the answer names."""
+    def reported(self) -> Mapping[str, str]:
+        """Return the resources that the response contains."""
         fields = {"nodes": self.nodes, "cores": self.cores, "gpus": self.gpus, "memory": self.memory}
         return {name: value for name, value in fields.items() if value}
 
 
 class JobInfo(PascalResponseModel):
-    """A job as GetJob reports it. Times have no zone; there is neither an exit code nor an end time."""
+    """A job in the response of GetJob. Times have no zone; there is no exit code and no end time."""
 
     job_id: Id = ""
     job_name: Text = ""
@@ -75,12 +76,12 @@ class JobInfo(PascalResponseModel):
     resources: Resources | None = None
     resources_used: Resources | None = None
     variables: Any = None
-    """A list of Name and Value here; ListJobs has a JSON object in a string."""
+    """A list of objects with Name and Value; ListJobs has a JSON object in a string instead."""
     extra_info: Any = None
 
 
 class GetJobResponse(PascalResponseModel):
-    """Answer of GetJob."""
+    """Response of GetJob."""
 
     essential = frozenset({"JobInfo"})
 
@@ -90,7 +91,7 @@ class GetJobResponse(PascalResponseModel):
 
 
 def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobResponse]:
-    """GetJob: the details of one job. No code is documented for a job that does not exist."""
+    """Return a GetJob call, which reads one job. No error code is documented for an unknown job."""
     call = rpc_call(
         VERSION,
         "GetJob",
@@ -99,9 +100,9 @@ def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobResponse]:
         subject=str(JobRef(job_id, cluster_id)),
     )
 
-    def ids(answer: GetJobResponse) -> tuple[str, ...]:
-        job = answer.job_info or JobInfo()
-        # Slurm gives a sub-job a number of its own besides its index in the array.
+    def ids(response: GetJobResponse) -> tuple[str, ...]:
+        job = response.job_info or JobInfo()
+        # Slurm gives a sub-job its own number besides its index in the array.
         in_array = () if is_whole_array(job_id) else (f"{job.array_job_id}_{job.array_job_sub_id}",)
         return (job.job_id, *in_array)
 
@@ -109,7 +110,7 @@ def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobResponse]:
 
 
 class ListedJobSpec(PascalResponseModel):
-    """A job as ListJobs reports it: other names than GetJob's, and times in epoch seconds."""
+    """A job in the response of ListJobs: the names differ from GetJob's, and times are epoch seconds."""
 
     id: Id = ""
     state: Text = ""
@@ -139,7 +140,7 @@ class ListedJob(PascalResponseModel):
 
 
 class ListJobsResponse(PascalResponseModel):
-    """Answer of ListJobs: one page."""
+    """Response of ListJobs: one page."""
 
     request_id: Text = ""
     success: Flag = None
@@ -156,11 +157,11 @@ def list_jobs(
     page_size: int = PAGE_SIZE,
     **filters: Unpack[JobFilters],
 ) -> ApiCall[ListJobsResponse]:
-    """ListJobs: a page of a cluster's jobs.
+    """Return a ListJobs call, which reads one page of a cluster's jobs.
 
     :param page_size: at most 50.
     :param filters: see :class:`~.filters.JobFilters`.
-    :raises InvalidArgument: for a filter that is not of its type.
+    :raises InvalidArgument: if a filter has the wrong type.
     """
     return rpc_call(
         VERSION,
@@ -177,10 +178,10 @@ def list_jobs(
 
 
 class GetJobLogResponse(PascalResponseModel):
-    """Answer of GetJobLog: pieces of both files in Base64, and the files' sizes in bytes.
+    """Response of GetJobLog: pieces of both files in Base64, and the files' sizes in bytes.
 
-    The sizes are documented, but the sample has 0 beside a log that is not empty: do not rely on one
-    before it has proved true.
+    The sizes are documented, but the sample has 0 for a log that is not empty: do not rely on a size
+    without checking it.
     """
 
     request_id: Text = ""
@@ -195,11 +196,11 @@ class GetJobLogResponse(PascalResponseModel):
 def get_job_log(
     cluster_id: str, job_id: str, *, log_type: str, offset: int, size: int
 ) -> ApiCall[GetJobLogResponse]:
-    """GetJobLog: bytes of a job's output files.
+    """Return a GetJobLog call, which reads bytes of a job's output files.
 
-    :param log_type: ``stdout``, ``stderr`` or ``all``; one offset serves both files with ``all``.
-    :param offset: first byte to read.
-    :param size: bytes at most. The upper bound is not documented (2018-04-12: 409,600).
+    :param log_type: ``stdout``, ``stderr`` or ``all``, which applies one offset to both files.
+    :param offset: the first byte to read.
+    :param size: maximum number of bytes. No upper limit is documented (2018-04-12: 409,600).
     """
     call = rpc_call(
         VERSION,
@@ -208,11 +209,11 @@ def get_job_log(
         {"ClusterId": cluster_id, "JobId": job_id, "LogType": log_type, "Offset": offset, "Size": size},
         subject=str(JobRef(job_id, cluster_id)),
     )
-    return about(call, job_id, lambda answer: [answer.job_id], same_job)
+    return about(call, job_id, lambda response: [response.job_id], same_job)
 
 
 class CreateJobResponse(PascalResponseModel):
-    """Answer of CreateJob."""
+    """Response of CreateJob."""
 
     essential = frozenset({"JobId"})
 
@@ -222,11 +223,11 @@ class CreateJobResponse(PascalResponseModel):
 
 
 def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobResponse]:
-    """CreateJob: submit a job. There is no idempotency token: sent twice, it runs twice.
+    """Return a CreateJob call, which submits a job. There is no idempotency token: two calls run two jobs.
 
-    ``spec.options`` goes into the parameter JobSpec, for instance ``PostCmdLine``.
+    ``spec.options`` are added to the parameter JobSpec, for instance ``PostCmdLine``.
 
-    :raises InvalidArgument: where an option contradicts another field of the spec.
+    :raises InvalidArgument: if an option contradicts another field of the spec.
     """
     resources = {"Cores": spec.cores, "Gpus": spec.gpus, "Memory": spec.memory, "Nodes": spec.nodes}
     job_spec = {
@@ -239,12 +240,11 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobResponse]:
         "RunasUserPassword": spec.password,
         "StderrPath": spec.stderr_path,
         "StdoutPath": spec.stdout_path,
-        # A string that holds a JSON array, inside the JSON of JobSpec.
-        "Variables": compact_json([{"Name": n, "Value": v} for n, v in spec.environment.items()])
-        if spec.environment
-        else None,
+        # A JSON array in a string, inside the JSON of JobSpec.
+        "Variables": variables(spec.environment),
         "WallTime": None if spec.wall_time is None else clock(spec.wall_time),
     }
+    fields = with_options(job_spec, spec.options)
     return rpc_call(
         VERSION,
         "CreateJob",
@@ -252,7 +252,7 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobResponse]:
         {
             "ClusterId": cluster_id,
             "JobName": spec.name,
-            "JobSpec": _object(with_options(job_spec, spec.options)),
+            "JobSpec": compact_json({name: value for name, value in fields.items() if value is not None}),
         },
         subject=f"job {spec.name!r} in cluster {cluster_id}",
         writes=True,
@@ -261,16 +261,16 @@ def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobResponse]:
 
 
 class StopJobsResponse(PascalResponseModel):
-    """Answer of StopJobs."""
+    """Response of StopJobs."""
 
     request_id: Text = ""
     success: Flag = None
 
 
 def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsResponse]:
-    """StopJobs: stop jobs that are queued or running.
+    """Return a StopJobs call, which stops queued or running jobs.
 
-    :raises InvalidArgument: for an empty list, which the API does not refuse and does not explain.
+    :raises InvalidArgument: if the list is empty.
     """
     return rpc_call(
         VERSION,
@@ -283,19 +283,14 @@ def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsResponse]:
 
 
 class ListClustersResponse(PascalResponseModel):
-    """Answer of ListClusters, as far as a test of a connection needs it."""
+    """Response of ListClusters, with the fields that a connection test needs."""
 
     request_id: Text = ""
     total_count: Number = None
 
 
 def list_clusters(*, page_size: int) -> ApiCall[ListClustersResponse]:
-    """ListClusters: the cheapest read that needs no cluster."""
+    """Return a ListClusters call, the cheapest read that needs no cluster."""
     return rpc_call(
         VERSION, "ListClusters", ListClustersResponse, {"PageNumber": 1, "PageSize": page_size}, subject=""
     )
-
-
-def _object(fields: Mapping[str, Any]) -> str:
-    """Write the fields that have a value as a JSON object."""
-    return compact_json({name: value for name, value in fields.items() if value is not None})

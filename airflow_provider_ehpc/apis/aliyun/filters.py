@@ -1,4 +1,4 @@
-"""Filters and orders of E-HPC's lists of jobs, as both versions of the API take them.
+"""Filters and sort orders of E-HPC's job lists, for both versions of the API.
 
 Source: ListJobsRequestJobFilter of ``alibabacloud-ehpc20240730`` 2.4.0 and ListJobsWithFiltersRequest of
 ``alibabacloud-ehpc20180412`` 4.0.0.
@@ -20,7 +20,7 @@ _ORDERS = {"submit_order": "SubmitOrder", "execute_order": "ExecuteOrder", "pend
 
 
 class CommonFilters(TypedDict, total=False):
-    """Filters that both versions have.
+    """Filters of both versions.
 
     ``job_status`` is ``all``, ``finished`` or ``notfinish``; ``job_name`` is a part of the name;
     ``created_from`` and ``created_to`` are aware datetimes or epoch seconds.
@@ -39,8 +39,8 @@ class JobFilters(CommonFilters, total=False):
     """Filters of ListJobs, version 2024-07-30.
 
     ``sort_by`` names one of SubmitOrder, ExecuteOrder and PendOrder (the time in the queue) and its
-    direction: ``{"SubmitOrder": "asc"}``; by default the newest come first. Each item of ``diagnosis`` has an
-    Option, an Operator and a Threshold, which the API does not explain.
+    direction: ``{"SubmitOrder": "asc"}``; by default the newest jobs come first. Each item of
+    ``diagnosis`` has an Option, an Operator and a Threshold, which no page explains.
     """
 
     sort_by: Mapping[str, Order] | None
@@ -58,7 +58,7 @@ class ClassicFilters(CommonFilters, total=False):
 def job_filter(filters: JobFilters) -> str:
     """Return the parameter JobFilter.
 
-    :raises InvalidArgument: for a text instead of a list, a time that names no moment, or an unknown order.
+    :raises InvalidArgument: if a list is a text, a time is not a valid moment, or an order is unknown.
     """
     check_names(filters, JobFilters)
     fields = {
@@ -70,9 +70,9 @@ def job_filter(filters: JobFilters) -> str:
 
 
 def classic_filters(filters: ClassicFilters) -> dict[str, str | int | None]:
-    """Return the parameters of ListJobsWithFilters; the newest jobs come first if no order is named.
+    """Return the parameters of ListJobsWithFilters; the newest jobs come first if no order is given.
 
-    :raises InvalidArgument: as :func:`job_filter`, and for more than one order.
+    :raises InvalidArgument: as :func:`job_filter`, and if there is more than one order.
     """
     check_names(filters, ClassicFilters)
     parameters: dict[str, str | int | None] = {}
@@ -103,15 +103,17 @@ def _texts(name: str, values: Sequence[str] | None) -> list[str] | None:
     if values is None:
         return None
     if isinstance(values, str) or not all(isinstance(value, str) for value in values):
-        raise InvalidArgument(f"{name}: give a list of texts, not {values!r:.100}")
+        raise InvalidArgument(f"{name}: expected a list of texts, not {values!r:.100}")
     return list(values)
 
 
 def _order(orders: Mapping[str, Any], argument: str) -> dict[str, str]:
     named = {_ORDERS.get(name, name): direction for name, direction in orders.items()}
     if len(named) > 1 or not named.keys() <= set(_ORDERS.values()):
-        raise InvalidArgument(f"{argument}: name one of {', '.join(_ORDERS.values())}, not {list(orders)}")
+        raise InvalidArgument(
+            f"{argument}: expected one of {', '.join(_ORDERS.values())}, not {list(orders)}"
+        )
     for name, direction in named.items():
         if direction not in ("asc", "desc"):
-            raise InvalidArgument(f"{name}: the direction is asc or desc, not {direction!r:.100}")
+            raise InvalidArgument(f"{name}: the direction must be asc or desc, not {direction!r:.100}")
     return named

@@ -1,6 +1,6 @@
-"""Alibaba Cloud's RPC protocol: every parameter in the query, errors as code and message.
+"""Alibaba Cloud's RPC protocol: all parameters are in the query, and an error has a code and a message.
 
-Both E-HPC versions use it; the version and the operation travel as headers (signature V3).
+Both E-HPC versions use it. Headers name the version and the operation (signature V3).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ A = TypeVar("A", bound=ResponseModel)
 
 # The code decides, not the HTTP status: ExecFail is 403 for one operation and 406 for another, and 407
 # means "denied by RAM" here. Collected from the error tables of the operations' pages and the service's
-# common error page; the beginnings cover families such as InvalidAccessKeyId.NotFound.
+# common error page; the prefixes cover families such as InvalidAccessKeyId.NotFound.
 _KINDS: dict[str, type[ApiError]] = {
     "AckError": ServiceUnavailable,
     "AgentError": ServiceUnavailable,
@@ -46,9 +46,9 @@ _KINDS: dict[str, type[ApiError]] = {
     "Forbidden": PermissionDenied,
     "InDebt": PermissionDenied,
     "InternalError": ServiceUnavailable,
-    # "The cluster status does not support the operation": the cluster starts, stops or scales.
+    # "The cluster status does not support the operation": it is starting, stopping or scaling.
     "InvalidClusterStatus": ServiceUnavailable,
-    # "The manager nodes do not exist or their status is abnormal": this says nothing of a job.
+    # "The manager nodes do not exist or their status is abnormal": the job itself may exist.
     "ManagerNotFound": ServiceUnavailable,
     "NoPermission": PermissionDenied,
     "NotAuthorized": PermissionDenied,
@@ -70,7 +70,7 @@ _AUTHENTICATION = (
     "SignatureNonceUsed",
 )
 _FAMILIES = ("Invalid", "Missing", "Throttling")
-"""Beginnings of codes that the common error page lists."""
+"""Prefixes of codes that the common error page lists."""
 _UNKNOWN_JOB = (
     "unknown job id",
     "invalid job id",
@@ -79,13 +79,13 @@ _UNKNOWN_JOB = (
     "no such job",
     "job has finished",
 )
-"""How PBS and Slurm say that they do not know a job, or no more; E-HPC documents no code for it."""
+"""Messages of PBS and Slurm for a job that they do not know, or no longer know; E-HPC documents no code."""
 
 _HINTS = {
     "InvalidAccessKeyId": "Check the connection's login: the access key id.",
     "SignatureDoesNotMatch": "Check the connection's password: the access key secret.",
-    "SecurityTokenExpired": "The connection's security token has expired: it needs a new one.",
-    "InvalidSecurityToken": "The connection's security token has expired or is not this access key's.",
+    "SecurityTokenExpired": "The connection's security token has expired: set a new one.",
+    "InvalidSecurityToken": "The connection's security token has expired or belongs to another access key.",
     "MissingSecurityToken": "This access key is temporary: set the connection's security token.",
     "IncorrectCredential": "Check the cluster user and its password.",
     "AgentError.Account.ValidateCredentialFailure": "Check the cluster user and its password.",
@@ -105,9 +105,9 @@ def rpc_call(
     writes: bool = False,
     confidential: tuple[str, ...] = (),
 ) -> ApiCall[A]:
-    """Return the call of one RPC operation; parameters that are None are left out.
+    """Return a call of one RPC operation, without the parameters that are None.
 
-    :param confidential: texts among the parameters that must not appear in a log or an error.
+    :param confidential: parameter values that must not appear in a log or an error.
     """
     request = ApiRequest(
         method=method,
@@ -120,30 +120,30 @@ def rpc_call(
 
 def _reader(operation: str, model: type[A]) -> Callable[[ApiResponse], A]:
     def read(response: ApiResponse) -> A:
-        told = json_object(response)
-        # "lower-case key variants" occur too (the SDK accepts both).
-        request_id = as_text(told.get("RequestId") or told.get("requestId")) or None
-        # Every response of the API has a RequestId. One that lost it still has a field of the operation or,
-        # of an error, a documented code (or, of a failed agent, Success).
+        fields = json_object(response)
+        # "lower-case key variants" occur, too (the SDK accepts both).
+        request_id = as_text(fields.get("RequestId") or fields.get("requestId")) or None
+        # Every response of the API has a RequestId. If it was lost, a response is still the API's if it has a
+        # field of the operation or, for an error, a documented code or Success (the cluster's agent failed).
         known = field_names(model) if response.status < 400 else {"Success"}
-        documented = response.status >= 400 and _is_documented(_code(told))
-        if not (request_id or documented or known & told.keys()):
+        documented = response.status >= 400 and _is_documented(_code(fields))
+        if not (request_id or documented or known & fields.keys()):
             raise foreign(response)
-        # Success says whether the command behind the operation was run, not whether the job succeeded.
-        refused = str(told.get("Success", True)).strip().lower() == "false"
+        # Success is about the command that the operation runs, not about the job.
+        refused = str(fields.get("Success", True)).strip().lower() == "false"
         if response.status >= 400 or refused:
-            raise _error(operation, response, told, request_id)
-        return read_model(model, told, status=response.status, request_id=request_id)
+            raise _error(operation, response, fields, request_id)
+        return read_model(model, fields, status=response.status, request_id=request_id)
 
     return read
 
 
 def _error(
-    operation: str, response: ApiResponse, told: Mapping[str, Any], request_id: str | None
+    operation: str, response: ApiResponse, fields: Mapping[str, Any], request_id: str | None
 ) -> ApiError:
-    code = _code(told)
-    message = " ".join(as_text(told.get("Message") or told.get("message") or "no message given").split())
-    # SignatureDoesNotMatch goes on with what was signed, which is of no use to a person.
+    code = _code(fields)
+    message = " ".join(as_text(fields.get("Message") or fields.get("message") or "no message given").split())
+    # The rest of a SignatureDoesNotMatch message is the signed text, which does not help the user.
     message = message.partition("server string to sign")[0].strip()
     kind = _kind(code, message, response.status)
     hint = next((hint for start, hint in _HINTS.items() if code.startswith(start)), "")
@@ -157,8 +157,8 @@ def _error(
     )
 
 
-def _code(told: Mapping[str, Any]) -> str:
-    return error_code(told.get("Code") or told.get("code"))
+def _code(fields: Mapping[str, Any]) -> str:
+    return error_code(fields.get("Code") or fields.get("code"))
 
 
 def _is_documented(code: str) -> bool:
@@ -173,7 +173,7 @@ def _kind(code: str, message: str, status: int) -> type[ApiError]:
         return Throttled
     if code.startswith(_AUTHENTICATION):
         return AuthenticationFailed
-    # AgentError.Job.StopFailure, Forbidden.RAM: the family decides where the whole code is not known.
+    # AgentError.Job.StopFailure, Forbidden.RAM: if the whole code is unknown, its family decides.
     kind = _KINDS.get(code) or _KINDS.get(code.split(".")[0])
     if kind:
         return kind

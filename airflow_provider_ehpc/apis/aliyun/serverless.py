@@ -1,7 +1,7 @@
 """E-HPC API version 2018-04-12: serverless jobs, which run in containers.
 
-:class:`EhpcServerlessApi` puts the operations (:mod:`.serverless_calls`) behind the interface that all APIs
-share.
+:class:`EhpcServerlessApi` uses the operations in :mod:`.serverless_calls` to implement the interface that all
+APIs share.
 """
 
 from __future__ import annotations
@@ -44,20 +44,16 @@ from airflow_provider_ehpc.apis.call import (
     Flow,
     InvalidRequest,
     NotFound,
-    NotSupported,
     UnexpectedResponse,
     some_at_once,
 )
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
+    JobApi,
     JobRef,
     JobSpec,
     JobState,
     JobStatus,
-    LogBatch,
-    LogChunk,
-    LogCursor,
-    LogLimits,
     PartialResult,
     StatusesFlow,
 )
@@ -84,73 +80,74 @@ __all__ = [
 
 
 _SUB_TASK = re.compile(r"\d+_\d+")
-"""The id of an array job's sub-task (DescribeServerlessJobs)."""
+"""ID of an array job's sub-task (DescribeServerlessJobs)."""
 
 
-class EhpcServerlessApi:
-    """The common surface over E-HPC 2018-04-12 for serverless jobs."""
+class EhpcServerlessApi(JobApi):
+    """The :class:`~airflow_provider_ehpc.apis.job.JobApi` of E-HPC 2018-04-12 for serverless jobs."""
 
     name = NAME
-    log_limits = LogLimits(largest=0, smallest=0)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
         """See :class:`~airflow_provider_ehpc.apis.job.JobApi`."""
         return cluster_job_ref(self.name, job_id, cluster_id, version_id)
 
     def job_status(self, ref: JobRef) -> Flow[JobStatus]:
-        """Ask DescribeServerlessJobs; for an array job, which it does not take, ListServerlessJobs."""
+        """Call DescribeServerlessJobs; for an array job, which it rejects, call ListServerlessJobs."""
         try:
-            answer = yield describe_serverless_jobs(cluster_of(ref), [ref.job_id])
+            response = yield describe_serverless_jobs(cluster_of(ref), [ref.job_id])
         except (NotFound, InvalidRequest) as error:
-            # Which code it has for an array job is not documented, nor for a job that does not exist.
+            # No page documents the error code for an array job or for an unknown job.
             if not _may_be_an_array(error):
                 raise
         else:
-            for job in answer.job_infos:
+            for job in response.job_infos:
                 if job.job_id == ref.job_id and not job.is_array_job:
                     return _from_describe(ref, job)
         status = (yield from self._listed([ref])).get(ref)
         if status is None:
-            raise NotFound(f"the cluster knows no {ref}")
+            raise NotFound(f"unknown {ref}")
         return status
 
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
-        """Ask ListServerlessJobs for a hundred jobs a call, then for the details of those that failed."""
+        """Call ListServerlessJobs once per hundred jobs, then read the details of the jobs that failed."""
         found: dict[JobRef, JobStatus | None] = dict.fromkeys(refs)
         by_cluster: dict[str, list[JobRef]] = {}
         for ref in found:
             by_cluster.setdefault(cluster_of(ref), []).append(ref)
 
-        def ask(group: list[JobRef]) -> Generator[ApiCall[Any] | PartialResult, Any, None]:
+        def read_group(group: list[JobRef]) -> Generator[ApiCall[Any] | PartialResult, Any, None]:
             listed = yield from self._listed(group)
             found.update(listed)
             yield PartialResult(
                 {ref: listed.get(ref) for ref in group if not _lacks_details(listed.get(ref))}
             )
 
-        def ask_details(ref: JobRef, status: JobStatus) -> Generator[ApiCall[Any] | PartialResult, Any, None]:
+        def read_details(
+            ref: JobRef, status: JobStatus
+        ) -> Generator[ApiCall[Any] | PartialResult, Any, None]:
             found[ref] = yield from self._with_details(ref, status)
             yield PartialResult({ref: found[ref]})
 
         yield from some_at_once(
-            ask(group[start : start + PAGE_SIZE])
+            read_group(group[start : start + PAGE_SIZE])
             for group in by_cluster.values()
             for start in range(0, len(group), PAGE_SIZE)
         )
         yield from some_at_once(
-            ask_details(ref, status)
+            read_details(ref, status)
             for ref, status in list(found.items())
             if status and _lacks_details(status)
         )
         return found
 
     def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
-        """Ask ListServerlessJobs for those that wait or run, then for all by the time of their submission.
+        """Call ListServerlessJobs for pending and running jobs, then for all jobs by submission time.
 
-        One that is being initialised cannot be listed by its state: where it was submitted before ``since``
-        it is missing here, and asking for it tells that it goes on.
+        Jobs that are being initialised cannot be listed by state. If one was submitted before ``since``, it
+        is missing here; reading that job shows that it has not ended.
         """
-        cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs are meant")
+        cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs to list")
         submitted_from = int(since.timestamp())
         jobs: dict[str, ClusterJob] = {}
         for word, earliest in (("Pending", None), ("Running", None), ("All", submitted_from)):
@@ -158,35 +155,22 @@ class EhpcServerlessApi:
                 partial(_rows, cluster, word, earliest), lambda row: row.job_id, PAGE_SIZE
             )
             for job_id, row in rows.items():
-                # 10_3 is a sub-task of 10, which is listed, too.
+                # 10_3 is a sub-task of 10, which is also listed.
                 if job_id and not _SUB_TASK.fullmatch(job_id):
                     jobs[job_id] = _cluster_job(cluster, row)
         return jobs
 
-    def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Raise: there is no operation for it.
-
-        :raises NotSupported: always, before any request.
-        """
-        raise self._no_log(ref)
-
-    def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Raise: there is no operation for it.
-
-        :raises NotSupported: always, before any request.
-        """
-        raise self._no_log(ref)
-
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
-        """Ask SubmitServerlessJob."""
+        """Call SubmitServerlessJob."""
         cluster = named_cluster(self.name, cluster_id, "the cluster to submit to")
-        answer = yield submit_serverless_job(cluster, spec)
-        if not answer.job_id:
+        response = yield submit_serverless_job(cluster, spec)
+        if not response.job_id:
             raise UnexpectedResponse(
-                "SubmitServerlessJob told no job id; look the job up by its name before submitting it again",
-                request_id=answer.request_id,
+                "SubmitServerlessJob returned no job id; look the job up by its name before submitting it "
+                "again",
+                request_id=response.request_id,
             )
-        return JobRef(answer.job_id, cluster)
+        return JobRef(response.job_id, cluster)
 
     def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
         """Search ListServerlessJobs."""
@@ -202,39 +186,33 @@ class EhpcServerlessApi:
         ]
 
     def stop(self, ref: JobRef) -> Flow[None]:
-        """Ask StopServerlessJobs."""
+        """Call StopServerlessJobs."""
         yield stop_serverless_jobs(cluster_of(ref), [ref.job_id])
 
-    def _no_log(self, ref: JobRef) -> NotSupported:
-        return NotSupported(
-            f"the API {self.name!r} has no operation that reads the log of {ref}; let the container write it "
-            "to a mounted volume or to Log Service"
-        )
-
     def _listed(self, refs: list[JobRef]) -> Flow[dict[JobRef, JobStatus]]:
-        """Return what ListServerlessJobs reports of at most a hundred jobs of one cluster."""
+        """Return the statuses that ListServerlessJobs reports for at most a hundred jobs of one cluster."""
 
         def page(number: int) -> Flow[tuple[list[ListedServerlessJob], int | None]]:
             ids = [ref.job_id for ref in refs]
             call = list_serverless_jobs(cluster_of(refs[0]), job_ids=ids, page_number=number)
-            answer = yield about(
+            response = yield about(
                 call,
                 ", ".join(ids),
-                lambda answer: [row.job_id for row in answer.jobs],
-                lambda asked, given: any(same_job(job_id, given) for job_id in ids),
+                lambda response: [row.job_id for row in response.jobs],
+                lambda _ids, returned: any(same_job(job_id, returned) for job_id in ids),
             )
-            return answer.jobs, answer.total_count
+            return response.jobs, response.total_count
 
         entries = yield from one_pass(page, lambda row: row.job_id, PAGE_SIZE)
-        asked = {ref.job_id for ref in refs}
+        requested = {ref.job_id for ref in refs}
         return {
-            ref: _with_subtasks(_from_listed(ref, entries[ref.job_id]), entries, asked)
+            ref: _with_subtasks(_from_listed(ref, entries[ref.job_id]), entries, requested)
             for ref in refs
             if ref.job_id in entries
         }
 
     def _with_details(self, ref: JobRef, listed: JobStatus) -> Flow[JobStatus]:
-        """Return the job's described status; where it cannot be had, the listed one says how it ended."""
+        """Return the job's detailed status, or the listed one if the details cannot be read."""
         try:
             return (yield from self.job_status(ref))
         except ApiError:
@@ -249,19 +227,19 @@ def _rows(
     *,
     job_names: Sequence[str] = (),
 ) -> Flow[tuple[list[ListedServerlessJob], int | None]]:
-    answer = yield list_serverless_jobs(
+    response = yield list_serverless_jobs(
         cluster_id,
         job_names=job_names,
         state=state,
         submitted_from=submitted_from,
         page_number=number,
     )
-    return answer.jobs, answer.total_count
+    return response.jobs, response.total_count
 
 
 def _cluster_job(cluster_id: str, row: ListedServerlessJob) -> ClusterJob:
     status = _from_listed(JobRef(row.job_id, cluster_id), row)
-    # Why it failed, and with which code, only its details tell; of an array, what its sub-tasks do.
+    # Only the details have a failed job's reason and exit code, or the states of an array's sub-tasks.
     whole = status.state is JobState.SUCCEEDED and not row.is_array_job
     return ClusterJob(status, status.state.terminal, whole)
 
@@ -287,16 +265,16 @@ def _from_listed(ref: JobRef, job: ListedServerlessJob) -> JobStatus:
 
 
 def _with_subtasks(
-    parent: JobStatus, entries: Mapping[str, ListedServerlessJob], asked: set[str]
+    parent: JobStatus, entries: Mapping[str, ListedServerlessJob], requested: set[str]
 ) -> JobStatus:
-    """Return ``parent`` with the states of its sub-tasks, where they are listed beside it.
+    """Return ``parent`` with the states of its sub-tasks, if they are listed with it.
 
-    Whether they are is not documented, so only ones that nobody asked for count as a listing. Nor is it
-    documented that a sub-task is listed before it starts: the array goes on for as long as its own state
-    says so.
+    No page documents whether they are, so only sub-tasks that were not requested count as such a list. Nor is
+    it documented that a sub-task is listed before it starts: the array is unfinished as long as its own state
+    is not terminal.
     """
     subtasks = {job_id: job for job_id, job in entries.items() if job_id.startswith(f"{parent.job_id}_")}
-    if subtasks.keys() <= asked:
+    if subtasks.keys() <= requested:
         return parent
     states = {job_id: serverless_state(job.state) for job_id, job in subtasks.items()}
     whole = array_status(parent, states, len(states))
@@ -315,5 +293,5 @@ def _from_describe(ref: JobRef, job: ServerlessJob) -> JobStatus:
 
 
 def _lacks_details(status: JobStatus | None) -> bool:
-    """Whether asking for the job tells more than the list does: how it failed."""
+    """Return True if the job's details contain more than the list: why the job failed."""
     return bool(status and status.state in (JobState.FAILED, JobState.CANCELLED) and not status.array)

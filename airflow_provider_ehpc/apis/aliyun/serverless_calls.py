@@ -1,9 +1,9 @@
-"""The operations of E-HPC API version 2018-04-12 on serverless jobs: one function each, with its response
-model before it.
+"""Operations of E-HPC API version 2018-04-12 on serverless jobs: one function each, preceded by its response
+model.
 
 Sources: the operations' pages (DescribeServerlessJobs as changed 2023-07-21) and the request and response
 models of ``alibabacloud-ehpc20180412`` 4.0.0. Unlike the version's other operations these are POSTs, and they
-number the items of a list: ``JobIds.1``, ``JobIds.2``.
+number the items of lists: ``JobIds.1``, ``JobIds.2``.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from airflow_provider_ehpc.apis.schedulers.ids import same_job
 VERSION = "2018-04-12"
 NAME = "ehpc-serverless"
 PAGE_SIZE = 100
-"""The most jobs that one page of ListServerlessJobs may hold, and the most ids that are asked for at once."""
+"""Maximum number of jobs on one page of ListServerlessJobs, and of IDs in one request."""
 
 
 class ListedServerlessJob(PascalResponseModel):
-    """A serverless job, or a sub-task of an array job, as ListServerlessJobs reports it."""
+    """A serverless job, or a sub-task of an array job, in the response of ListServerlessJobs."""
 
-    # Id, Name and Owner are what an earlier SDK called the first three.
+    # An earlier SDK named the first three Id, Name and Owner.
     job_id: Id = Field("", validation_alias=AliasChoices("JobId", "Id", "job_id"))
     job_name: Text = Field("", validation_alias=AliasChoices("JobName", "Name", "job_name"))
     user: Text = Field("", validation_alias=AliasChoices("User", "Owner", "user"))
@@ -54,11 +54,11 @@ class ListedServerlessJob(PascalResponseModel):
     submit_time: Time = None
     start_time: Time = None
     end_time: Time = None
-    """The documented sample of a running job has one: only the state says whether the job has ended."""
+    """Even the documented sample of a running job has one: only the state shows that a job has ended."""
 
 
 class ArrayProperties(PascalResponseModel):
-    """The indexes of an array job, first and last included."""
+    """Indexes of an array job, including the first and the last."""
 
     index_start: Number = None
     index_end: Number = None
@@ -66,17 +66,17 @@ class ArrayProperties(PascalResponseModel):
 
 
 class ServerlessJob(ListedServerlessJob):
-    """A serverless job, or a sub-task of an array job, as DescribeServerlessJobs reports it."""
+    """A serverless job, or a sub-task of an array job, in the response of DescribeServerlessJobs."""
 
     last_modify_time: Time = None
-    """In milliseconds, beside the other times' seconds."""
+    """In milliseconds, unlike the other times, which are in seconds."""
     array_properties: ArrayProperties | None = None
-    """Reported in the documented sample of a job that is no array."""
+    """Also present in the documented sample of a job that is not an array."""
     container_groups: Items[ContainerGroup] = Field(default_factory=list)
 
 
 class DescribeServerlessJobsResponse(PascalResponseModel):
-    """Answer of DescribeServerlessJobs."""
+    """Response of DescribeServerlessJobs."""
 
     request_id: Text = ""
     total_count: Number = None
@@ -84,9 +84,9 @@ class DescribeServerlessJobsResponse(PascalResponseModel):
 
 
 def describe_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[DescribeServerlessJobsResponse]:
-    """DescribeServerlessJobs: the details of a job, with its containers.
+    """Return a DescribeServerlessJobs call, which reads the details of a job and its containers.
 
-    :param job_ids: exactly one, in spite of the list; for an array job the id of a sub-task, as in ``10_3``.
+    :param job_ids: a list of exactly one ID; for an array job the ID of a sub-task, as in ``10_3``.
     """
     call = rpc_call(
         VERSION,
@@ -95,12 +95,12 @@ def describe_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[Des
         {"ClusterId": cluster_id, **_numbered("JobIds", job_ids)},
         subject=f"job {', '.join(job_ids)} in cluster {cluster_id}",
     )
-    # Which sub-tasks come for the ID of an array is not documented.
-    return about(call, job_ids[0], lambda answer: [job.job_id for job in answer.job_infos], same_job)
+    # No page documents which sub-tasks are returned for the ID of an array.
+    return about(call, job_ids[0], lambda response: [job.job_id for job in response.job_infos], same_job)
 
 
 class ListServerlessJobsResponse(PascalResponseModel):
-    """Answer of ListServerlessJobs: one page."""
+    """Response of ListServerlessJobs: one page."""
 
     request_id: Text = ""
     page_number: Number = None
@@ -120,9 +120,9 @@ def list_serverless_jobs(
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
 ) -> ApiCall[ListServerlessJobsResponse]:
-    """ListServerlessJobs: a page of a cluster's serverless jobs.
+    """Return a ListServerlessJobs call, which reads one page of a cluster's serverless jobs.
 
-    :param job_ids: of jobs, or of sub-tasks.
+    :param job_ids: IDs of jobs or sub-tasks.
     :param state: ``All``, ``Pending``, ``Running``, ``Succeeded``, ``Canceled`` or ``Failed``.
     :param submitted_from: an aware datetime or epoch seconds, like ``submitted_to``.
     :param page_size: at most 100.
@@ -146,7 +146,7 @@ def list_serverless_jobs(
 
 
 class SubmitServerlessJobResponse(PascalResponseModel):
-    """Answer of SubmitServerlessJob."""
+    """Response of SubmitServerlessJob."""
 
     essential = frozenset({"JobId"})
 
@@ -155,16 +155,18 @@ class SubmitServerlessJobResponse(PascalResponseModel):
 
 
 def submit_serverless_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitServerlessJobResponse]:
-    """SubmitServerlessJob: submit a job. There is no idempotency token: sent twice, it runs twice.
+    """Return a SubmitServerlessJob call, which submits a job.
 
-    The command runs in the container's ``/bin/sh``, or in the ``Command`` that the options name; an empty
-    command leaves the image's own. ``spec.options`` are further parameters, of which ``Container`` with an
-    ``Image`` is needed::
+    There is no idempotency token: two calls run two jobs.
+
+    The command runs in the container's ``/bin/sh``, or in the ``Command`` from the options. If it is empty,
+    the image's own command runs. ``spec.options`` are additional parameters; ``Container`` with an ``Image``
+    is required::
 
         options={"Container": {"Image": "...", "WorkingDir": "/data"}, "VSwitchId": ["vsw-..."]}
 
-    :raises InvalidArgument: where there is no image, for a field of the spec that the API has no place for,
-        or where an option contradicts another field.
+    :raises InvalidArgument: if there is no image, if the API does not support a field of the spec, or if an
+        option contradicts another field.
     """
     spec.refuse(NAME, "queue", "user", "password", "nodes", "stdout_path", "stderr_path")
     parameters = {
@@ -209,7 +211,7 @@ def _container(spec: JobSpec) -> Mapping[str, Any]:
 def _array_properties(array: str) -> Mapping[str, int]:
     indexes = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?", array.strip())
     if not indexes:
-        raise InvalidArgument(f"array: {array!r} is not of the form X-Y:Z")
+        raise InvalidArgument(f"array: {array!r} does not have the form X-Y:Z")
     first, last, step = indexes.groups(default="1")
     return {"IndexEnd": int(last), "IndexStart": int(first), "IndexStep": int(step)}
 
@@ -222,15 +224,15 @@ def _gib(memory: str) -> float:
 
 
 class StopServerlessJobsResponse(PascalResponseModel):
-    """Answer of StopServerlessJobs."""
+    """Response of StopServerlessJobs."""
 
     request_id: Text = ""
 
 
 def stop_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopServerlessJobsResponse]:
-    """StopServerlessJobs: stop jobs or sub-tasks; the id of an array job stops all its sub-tasks.
+    """Return a StopServerlessJobs call, which stops jobs or sub-tasks; an array's ID stops all its sub-tasks.
 
-    :raises InvalidArgument: for an empty list.
+    :raises InvalidArgument: if the list is empty.
     """
     return rpc_call(
         VERSION,

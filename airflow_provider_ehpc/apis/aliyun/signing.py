@@ -1,8 +1,9 @@
-"""ACS3-HMAC-SHA256, Alibaba Cloud's signature V3.
+"""Sign requests with ACS3-HMAC-SHA256, Alibaba Cloud's signature V3.
 
-Source: "V3 request body & signature" of the OpenAPI user guide, and what ``alibabacloud-tea-openapi``
-0.4.6 sends; ``tests/vectors/aliyun-acs3-hmac-sha256.json`` holds recordings of both. The emulator checks
-signatures with these same functions: that they are right is shown by the vendor's SDK, not by ourselves.
+Source: "V3 request body & signature" of the OpenAPI user guide, and the requests of
+``alibabacloud-tea-openapi`` 0.4.6. Both are recorded in ``tests/vectors/aliyun-acs3-hmac-sha256.json``. The
+emulator checks signatures with the same functions, so only the comparison with the vendor's SDK proves them
+right.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ DATE_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 def canonical_request(request: ApiRequest, signed_headers: Iterable[str]) -> str:
     """Return the text whose digest is signed.
 
-    ``request.headers`` must hold every name in ``signed_headers``, which are lower-case and sorted,
-    and ``x-acs-content-sha256``.
+    ``request.headers`` must contain all ``signed_headers``, which are lower-case and sorted, and
+    ``x-acs-content-sha256``.
     """
     headers = {name.lower(): value.strip() for name, value in request.headers.items()}
     names = list(signed_headers)
@@ -49,7 +50,7 @@ def signature(secret: str, canonical: str) -> str:
 def parse_authorization(header: str) -> Mapping[str, str]:
     """Split an ``Authorization`` header into ``Credential``, ``SignedHeaders`` and ``Signature``.
 
-    :raises ValueError: where it is not one of this algorithm.
+    :raises ValueError: if the header is not one of this algorithm.
     """
     algorithm, _, rest = header.partition(" ")
     parts = dict(part.strip().split("=", 1) for part in rest.split(",") if "=" in part)
@@ -60,7 +61,7 @@ def parse_authorization(header: str) -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Acs3Signer:
-    """Signs requests with an access key, or with a temporary one and its security token."""
+    """Signer with an access key, or with a temporary access key and its security token."""
 
     credentials: Credentials
 
@@ -81,9 +82,10 @@ class Acs3Signer:
             headers["x-acs-security-token"] = self.credentials.security_token
         signed = sorted(n for n in headers if n in ("host", "content-type") or n.startswith("x-acs-"))
         canonical = canonical_request(replace(request, headers=headers), signed)
+        proof = signature(self.credentials.secret, canonical)
         headers["authorization"] = (
             f"{ALGORITHM} Credential={self.credentials.access_key_id},"
             f"SignedHeaders={';'.join(signed)},"
-            f"Signature={signature(self.credentials.secret, canonical)}"
+            f"Signature={proof}"
         )
-        return replace(request, headers=headers)
+        return replace(request, headers=headers, confidential=(proof,))

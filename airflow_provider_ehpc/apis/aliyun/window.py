@@ -1,7 +1,7 @@
-"""Two log files read through one window, as GetJobLog of 2018-04-12 opens it.
+"""Read two log files through one window, as GetJobLog of 2018-04-12 requires.
 
-One offset and one size serve both files, and neither file's length is told. A file that gives fewer bytes
-than the window holds ends there, for the moment.
+One offset and one size apply to both files, and neither file's length is reported. If the response has
+fewer bytes of a file than the window holds, the file ends there for now.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from airflow_provider_ehpc.apis.call import Flow
 from airflow_provider_ehpc.apis.job import LogBatch, LogChunk
 
 LARGEST = 400 * 1024
-"""Bytes that one window may hold (only the Chinese page reports it: "400 * 1024")."""
+"""Maximum size of a window in bytes (documented only on the Chinese page: "400 * 1024")."""
 SMALLEST = 1024
-"""Bytes that a window holds by default."""
+"""Default size of a window in bytes."""
 _PEEK = 4096
-"""Bytes of a file already read that a call may fetch once more for the sake of the other file."""
-_LONGEST = 2**50
-"""Bytes that no log file has."""
+"""Maximum number of bytes that a call may fetch again from one file in order to read the other."""
+_MAX_FILE_SIZE = 2**50
+"""Size in bytes that no log file reaches."""
 
-Window: TypeAlias = Callable[[int, int], Flow[Mapping[str, bytes]]]
-"""Reads every stream from one offset, at most so many bytes each."""
+LogWindow: TypeAlias = Callable[[int, int], Flow[Mapping[str, bytes]]]
+"""Function that reads all streams from an offset, at most a number of bytes each."""
 
 
-def read_on(window: Window, offsets: Mapping[str, int], size: int) -> Flow[LogBatch]:
+def read_on(window: LogWindow, offsets: Mapping[str, int], size: int) -> Flow[LogBatch]:
     """Read each stream from its own offset, at most ``size`` bytes of each.
 
-    Streams that stand close together share a window. Where they are further apart the one that is behind
-    has most likely ended early (a short stderr beside a long stdout): each is then read by itself, and the
-    one behind is only peeked at before it is read in earnest, because the window gives the other's old
-    bytes too.
+    Streams with offsets close together share a window. If the offsets are further apart, the stream behind
+    has most likely ended early (a short stderr beside a long stdout). Each stream then gets its own window.
+    For the stream behind, a small window checks for new bytes first, because every window also returns old
+    bytes of the other stream.
     """
     size = min(size, LARGEST)
     low, high = min(offsets.values()), max(offsets.values())
     if high - low <= _PEEK:
-        asked = min(high - low + size, LARGEST)
-        pieces = yield from window(low, asked)
+        requested = min(high - low + size, LARGEST)
+        pieces = yield from window(low, requested)
         parts = {
-            stream: _part(pieces[stream], offset - low, asked, size) for stream, offset in offsets.items()
+            stream: _part(pieces[stream], offset - low, requested, size) for stream, offset in offsets.items()
         }
     else:
         parts = {}
@@ -55,16 +55,16 @@ def read_on(window: Window, offsets: Mapping[str, int], size: int) -> Flow[LogBa
     )
 
 
-def _part(piece: bytes, skip: int, asked: int, size: int) -> tuple[bytes, bool]:
-    """Return what is new in a piece, at most ``size`` bytes, and whether more lies ready behind it."""
+def _part(piece: bytes, skip: int, requested: int, size: int) -> tuple[bytes, bool]:
+    """Return the new bytes of a piece, at most ``size``, and True if the file may have more."""
     new = piece[skip:]
-    return new[:size], len(piece) >= asked or len(new) > size
+    return new[:size], len(piece) >= requested or len(new) > size
 
 
-def tail(window: Window, size: int) -> Flow[tuple[LogChunk, ...]]:
+def tail(window: LogWindow, size: int) -> Flow[tuple[LogChunk, ...]]:
     """Read the last ``size`` bytes of each stream.
 
-    A file of 1 GiB costs about 20 calls: its end has to be searched for.
+    For a file of 1 GiB this takes about 20 calls, because its end must be searched for.
     """
     size = min(size, LARGEST)
     chunks = []
@@ -79,9 +79,9 @@ def tail(window: Window, size: int) -> Flow[tuple[LogChunk, ...]]:
     return tuple(chunks)
 
 
-def _last_window(window: Window, stream: str) -> Flow[tuple[int, bytes]]:
-    """Return the offset and the bytes of a window that holds the end of a file longer than one."""
-    begun, beyond = 0, _LONGEST
+def _last_window(window: LogWindow, stream: str) -> Flow[tuple[int, bytes]]:
+    """Find the window that contains the end of a file longer than one window; return its offset and bytes."""
+    begun, beyond = 0, _MAX_FILE_SIZE
     while beyond - begun > LARGEST:
         probe = min(max(LARGEST, 4 * begun), (begun + beyond) // 2)
         if (yield from window(probe, SMALLEST))[stream]:

@@ -1,1 +1,1 @@
-"""Huawei Cloud ModelArts: training jobs by API v2, and by API v1 where it still runs."""
+"""Huawei Cloud ModelArts: training jobs of API v2, and of API v1 in clouds that still have it."""

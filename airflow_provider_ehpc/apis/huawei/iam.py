@@ -1,7 +1,7 @@
-"""Tokens of Huawei's IAM, the other way to be known: a user's name and password instead of a key pair.
+"""Tokens of Huawei's IAM: authentication with a user's name and password instead of a key pair.
 
-Source: KeystoneCreateUserTokenByPassword (iam_30_0001, 2025-12-27). A token lives 24 hours, less when the
-user's password, keys or rights change; the vendor advises to keep it and not to ask for one each time.
+Source: KeystoneCreateUserTokenByPassword (iam_30_0001, 2025-12-27). A token is valid for 24 hours, or until
+the user's password, keys or permissions change. The vendor advises to reuse it for many requests.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 from pydantic import Field
 
 from airflow_provider_ehpc.apis.call import ApiCall, ApiRequest, ApiResponse, UnexpectedResponse, encode_json
-from airflow_provider_ehpc.apis.huawei.protocol import read_answer
+from airflow_provider_ehpc.apis.huawei.protocol import read_response
 from airflow_provider_ehpc.apis.response import Items, ResponseModel, Text, Time
 
 
 @dataclass(frozen=True, slots=True)
 class IamUser:
-    """An IAM user, and the id of the project that the token is to be for."""
+    """An IAM user, and the ID of the project for which a token is requested."""
 
     name: str
     password: str = field(repr=False)
@@ -29,34 +29,30 @@ class IamUser:
 
     @property
     def confidential(self) -> tuple[str, ...]:
-        """Every text that must not stand in a log or an error."""
+        """Texts that must not appear in a log or an error."""
         return (self.password,)
 
 
 @dataclass(frozen=True, slots=True)
 class IamToken:
-    """A token, until when it is good, and the project it is for."""
+    """A token, its expiry time and its project."""
 
     token: str = field(repr=False)
     expires_at: datetime
     project_id: str
 
-    @property
-    def confidential(self) -> tuple[str, ...]:
-        """Every text that must not stand in a log or an error."""
-        return (self.token,)
-
 
 @dataclass(frozen=True, slots=True)
 class TokenSigner:
-    """Lets requests carry a token instead of a signature."""
+    """A signer that adds a token to a request instead of a signature."""
 
     token: str = field(repr=False)
 
     def sign(self, request: ApiRequest, *, host: str, now: datetime, nonce: str) -> ApiRequest:
         """See :class:`~airflow_provider_ehpc.apis.call.Signer`."""
         headers = {name.lower(): value for name, value in request.headers.items()}
-        return replace(request, headers={**headers, "host": host, "x-auth-token": self.token})
+        headers |= {"host": host, "x-auth-token": self.token}
+        return replace(request, headers=headers, confidential=(self.token,))
 
 
 class TokenDomain(ResponseModel):
@@ -67,7 +63,7 @@ class TokenDomain(ResponseModel):
 
 
 class TokenProject(ResponseModel):
-    """The project a token is for."""
+    """The project of a token."""
 
     id: Text = ""
     name: Text = ""
@@ -75,14 +71,14 @@ class TokenProject(ResponseModel):
 
 
 class TokenRole(ResponseModel):
-    """A right that a token gives."""
+    """A permission of a token."""
 
     id: Text = ""
     name: Text = ""
 
 
 class TokenUser(ResponseModel):
-    """Whose token it is."""
+    """The user of a token."""
 
     id: Text = ""
     name: Text = ""
@@ -91,7 +87,7 @@ class TokenUser(ResponseModel):
 
 
 class TokenDetails(ResponseModel):
-    """What IAM tells of a token; the token itself comes in a header."""
+    """The details of a token. The token itself is in a header."""
 
     methods: Items[Text] = Field(default_factory=list)
     issued_at: Time = None
@@ -103,15 +99,15 @@ class TokenDetails(ResponseModel):
 
 
 class CreateTokenResponse(ResponseModel):
-    """Body of the answer of KeystoneCreateUserTokenByPassword."""
+    """Body of the response of KeystoneCreateUserTokenByPassword."""
 
     token: TokenDetails = Field(default_factory=TokenDetails)
 
 
 def create_token(user: IamUser) -> ApiCall[IamToken]:
-    """KeystoneCreateUserTokenByPassword: get a token, for IAM's own endpoint. The request is not signed.
+    """Create a token (KeystoneCreateUserTokenByPassword) at IAM's own endpoint. The request is not signed.
 
-    Wrong passwords lock the user for a while, so ``AuthenticationFailed`` must not lead to another try.
+    Wrong passwords lock the user for a while, so do not retry after ``AuthenticationFailed``.
     """
     body = {
         "auth": {
@@ -131,7 +127,7 @@ def create_token(user: IamUser) -> ApiCall[IamToken]:
     request = ApiRequest(
         method="POST",
         path="/v3/auth/tokens",
-        # The catalog of all endpoints is tens of kilobytes that nobody reads here.
+        # The catalog of all endpoints is tens of kilobytes, and not needed.
         query={"nocatalog": "true"},
         headers={"accept": "application/json", "content-type": "application/json;charset=utf8"},
         body=encode_json(body),
@@ -146,12 +142,13 @@ def create_token(user: IamUser) -> ApiCall[IamToken]:
 
 
 def _read_token(response: ApiResponse) -> IamToken:
-    answer = read_answer(CreateTokenResponse, response)
+    details = read_response(CreateTokenResponse, response).token
     token = response.headers.get("x-subject-token", "").strip()
-    if not token or answer.token.expires_at is None:
+    if not token or details.expires_at is None:
         missing = "expiry time" if token else "X-Subject-Token header"
-        raise UnexpectedResponse(f"IAM's answer holds a token without {missing}", status=response.status)
+        raise UnexpectedResponse(f"IAM's response has no {missing}", status=response.status)
     if not (token.isascii() and token.isprintable()):
-        raise UnexpectedResponse("IAM returned a token that no header can hold", status=response.status)
-    project = answer.token.project
-    return IamToken(token, answer.token.expires_at, project.id if project else "")
+        raise UnexpectedResponse(
+            "IAM returned a token that cannot be sent in a header", status=response.status
+        )
+    return IamToken(token, details.expires_at, details.project.id if details.project else "")

@@ -1,19 +1,40 @@
-"""A job version as API v1 tells it, in detail and as a row of the list.
+"""A job version of API v1, in detail and as a row of the list.
 
-Numbers come as numbers and in quotes, amounts of resources as either; most fields of the captured answer
-are null. Sources: modelarts_03_0047, modelarts_03_0046, and the captured answers of modelarts_03_0401.
+Numbers, also those of resources, are sent as numbers or in quotes. Most fields of the captured response are
+null. Sources: modelarts_03_0047, modelarts_03_0046, and the captured responses of modelarts_03_0401.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from airflow_provider_ehpc.apis.huawei.fields import Metrics
 from airflow_provider_ehpc.apis.huawei.states import status_name, status_state
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
-from airflow_provider_ehpc.apis.response import Flag, Id, Items, Number, ResponseModel, Text, Time
+from airflow_provider_ehpc.apis.response import (
+    Flag,
+    Id,
+    Items,
+    Number,
+    ResponseModel,
+    Text,
+    Time,
+    parse_json,
+)
+
+
+def _metrics(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return parse_json(value)
+        except ValueError:
+            return value
+    return value
+
+
+Metrics = Annotated[Any, BeforeValidator(_metrics)]
+"""A structure, sent as such or as JSON in a string (``system_metric_list`` has been seen in both forms)."""
 
 
 class Parameter(ResponseModel):
@@ -25,7 +46,7 @@ class Parameter(ResponseModel):
 
 
 class DataSource(ResponseModel):
-    """Where the data come from."""
+    """A source of the job's data."""
 
     dataset_id: Text = ""
     dataset_version: Text = ""
@@ -35,7 +56,7 @@ class DataSource(ResponseModel):
 
 
 class Mount(ResponseModel):
-    """What is mounted where."""
+    """A mounted directory."""
 
     id: Text = ""
     src_path: Text = ""
@@ -51,7 +72,7 @@ class TrainingVolume(ResponseModel):
 
 
 class JobVersion(ResponseModel):
-    """Answer of the query for a version's details."""
+    """Response of the query for a version's details."""
 
     is_success: Flag = None
     job_id: Id = ""
@@ -88,7 +109,7 @@ class JobVersion(ResponseModel):
     flavor_code: Text = ""
     core: Text = ""
     cpu: Text = ""
-    """Memory, in spite of its name; no page tells the unit."""
+    """Memory, in spite of the name; the unit is not documented."""
     gpu: Flag = None
     gpu_num: Number = None
     gpu_type: Text = ""
@@ -126,7 +147,7 @@ class JobVersion(ResponseModel):
     is_zombie: Flag = None
 
     def job_status(self, ref: JobRef) -> JobStatus:
-        """Return the version in the words that all APIs share. No exit code is told."""
+        """Return the version's status in the form that all APIs share. There is no exit code."""
         resources = {
             "nodes": self.worker_server_num,
             "cores": self.core,
@@ -166,7 +187,7 @@ class ListedJobVersion(ResponseModel):
         return JobRef(self.job_id, version_id=self.version_id)
 
     def job_status(self) -> JobStatus:
-        """Return the row in the words that all APIs share."""
+        """Return the row's status in the form that all APIs share."""
         return JobStatus(
             job_id=self.job_id,
             state=status_state(self.status),

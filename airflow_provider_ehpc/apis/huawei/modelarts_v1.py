@@ -1,13 +1,12 @@
-"""ModelArts API v1: job versions, and their logs by file.
+"""ModelArts API v1: job versions and their log files.
 
-The public cloud took it out of service on 2023-06-30; private clouds and Open Telekom Cloud still have it,
-though not every operation of it everywhere. Sources: "Querying Training Job Logs (Old)" (modelarts_03_0055)
-and the pages beside it, now under "Historical APIs", and the captured answers of modelarts_03_0401.
+The public cloud took it out of service on 2023-06-30. Private clouds and Open Telekom Cloud still have it,
+but not all of its operations. Sources: "Querying Training Job Logs (Old)" (modelarts_03_0055) and the related
+pages, now under "Historical APIs", and the captured responses of modelarts_03_0401.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
@@ -19,22 +18,20 @@ from airflow_provider_ehpc.apis.call import (
     InvalidArgument,
     InvalidRequest,
     NotFound,
-    NotSupported,
     UnexpectedResponse,
 )
-from airflow_provider_ehpc.apis.huawei.flows import (
+from airflow_provider_ehpc.apis.huawei.common import (
     ProjectApi,
     read_streams,
-    stop_unless_over,
+    stop_unless_ended,
 )
 from airflow_provider_ehpc.apis.huawei.job_version import JobVersion, ListedJobVersion
-from airflow_provider_ehpc.apis.huawei.lines import LogLines, newest_lines, read_lines
+from airflow_provider_ehpc.apis.huawei.logs_bytes import SLICE, LogSlice, read_slices
+from airflow_provider_ehpc.apis.huawei.logs_lines import LogLines, newest_lines, read_lines
 from airflow_provider_ehpc.apis.huawei.protocol import modelarts_call, project_path
-from airflow_provider_ehpc.apis.huawei.slices import SLICE, LogSlice, read_slices
 from airflow_provider_ehpc.apis.job import (
-    ClusterJob,
+    JobApi,
     JobRef,
-    JobSpec,
     JobStatus,
     LogBatch,
     LogChunk,
@@ -48,19 +45,19 @@ from airflow_provider_ehpc.apis.response import Flag, Items, Number, ResponseMod
 
 VERSION = "v1"
 PAGE_SIZE = 1000
-"""The most jobs that one page of the list may hold."""
+"""Maximum number of jobs on a page of the list."""
 
 
 def _path(project_id: str, ref: JobRef, *segments: str) -> str:
     if ref.version_id is None:
-        raise InvalidArgument(f"version_id: {ref} names no version")
+        raise InvalidArgument(f"version_id: missing for {ref}")
     return project_path(
         VERSION, project_id, "training-jobs", ref.job_id, "versions", ref.version_id, *segments
     )
 
 
 def show_job_version(project_id: str, ref: JobRef) -> ApiCall[JobVersion]:
-    """Query the details of a job version (modelarts_03_0047)."""
+    """Show the details of a job version (modelarts_03_0047)."""
     call = modelarts_call(
         "ShowTrainingJobVersion",
         JobVersion,
@@ -74,7 +71,7 @@ def show_job_version(project_id: str, ref: JobRef) -> ApiCall[JobVersion]:
 
 
 class ListResponse(ResponseModel):
-    """Answer of the list of jobs: one page."""
+    """Response of the list of jobs: one page."""
 
     is_success: Flag = None
     job_total_count: Number = None
@@ -84,7 +81,7 @@ class ListResponse(ResponseModel):
 
 
 def list_jobs(project_id: str, *, page: int = 1, page_size: int = PAGE_SIZE) -> ApiCall[ListResponse]:
-    """Query the list of jobs, newest first (modelarts_03_0046).
+    """List jobs, newest first (modelarts_03_0046).
 
     :param page: the first is 1.
     :param page_size: at most 1000.
@@ -101,14 +98,14 @@ def list_jobs(project_id: str, *, page: int = 1, page_size: int = PAGE_SIZE) -> 
 
 
 class LogFilesResponse(ResponseModel):
-    """Answer of the query for log file names: one a node, none before the job runs."""
+    """Response of the query for log file names: one per node, none before the job runs."""
 
     is_success: Flag = None
     log_file_list: Items[Text] = Field(default_factory=list)
 
 
 def list_log_files(project_id: str, ref: JobRef) -> ApiCall[LogFilesResponse]:
-    """Obtain the names of a job version's log files (modelarts_03_0054)."""
+    """List the names of a job version's log files (modelarts_03_0054)."""
     return modelarts_call(
         "ListTrainingJobLogFiles",
         LogFilesResponse,
@@ -122,18 +119,19 @@ def list_log_files(project_id: str, ref: JobRef) -> ApiCall[LogFilesResponse]:
 def show_log_slice(
     project_id: str, ref: JobRef, log_file: str, *, start_byte: int = 0, offset: int = SLICE
 ) -> ApiCall[LogSlice]:
-    """Query a job's log by bytes (modelarts_03_0055, "Old").
+    """Show a piece of a job's log by bytes (modelarts_03_0055, "Old").
 
-    The page puts the parameters into a body, its own sample into the query, where they belong: the sibling
-    operation's page had the same heading and was corrected.
+    The page describes the parameters as those of a body. Its sample has them in the query, which is correct:
+    the page of the sibling operation had the same heading and was corrected.
 
     :param start_byte: first byte to read; -1 for the last ``offset`` bytes of the file.
-    :param offset: how many bytes, 1 to 2048. The page allows negative ones and does not explain them.
+    :param offset: number of bytes, 1 to 2048. The page allows negative numbers without an explanation.
+    :raises InvalidArgument: if one of the two is out of range.
     """
     if not 1 <= offset <= SLICE or start_byte < -1:
         raise InvalidArgument(
-            f"start_byte, offset: {start_byte} and {offset} are no slice; start_byte is at least -1, offset "
-            f"1 to {SLICE}"
+            f"start_byte, offset: {start_byte} and {offset} are out of range; start_byte must be at least "
+            f"-1, and offset from 1 to {SLICE}"
         )
     return modelarts_call(
         "ShowTrainingJobLog",
@@ -147,7 +145,7 @@ def show_log_slice(
 
 
 class AomLogResponse(LogLines):
-    """Answer of the query by lines."""
+    """Response of the query by lines."""
 
     is_success: Flag = None
 
@@ -155,11 +153,11 @@ class AomLogResponse(LogLines):
 def show_log_lines(
     project_id: str, ref: JobRef, log_file: str, *, base_line: str | None, lines: int, order: str
 ) -> ApiCall[AomLogResponse]:
-    """Query a job's log by lines (modelarts_03_0149, "New").
+    """Show a page of a job's log by lines (modelarts_03_0149, "New").
 
-    :param base_line: where the page starts; the newest line where None.
+    :param base_line: the line at which the page starts; None for the newest line.
     :param lines: at most 500.
-    :param order: ``desc`` goes to the next, newer lines and ``asc`` to those before: the reverse of API v2.
+    :param order: ``desc`` for newer and ``asc`` for older lines than the base line: the reverse of API v2.
     """
     return modelarts_call(
         "ShowTrainingJobAomLog",
@@ -173,13 +171,13 @@ def show_log_lines(
 
 
 class StopResponse(ResponseModel):
-    """Answer of stopping a job version."""
+    """Response of stopping a job version."""
 
     is_success: Flag = None
 
 
 def stop_job_version(project_id: str, ref: JobRef) -> ApiCall[StopResponse]:
-    """Stop a job version (modelarts_03_0051). It is not stopped yet when this is answered."""
+    """Stop a job version (modelarts_03_0051). It may still run for a while after the response."""
     return modelarts_call(
         "StopTrainingJobVersion",
         StopResponse,
@@ -191,11 +189,11 @@ def stop_job_version(project_id: str, ref: JobRef) -> ApiCall[StopResponse]:
     )
 
 
-class ModelArtsV1Api(ProjectApi):
-    """The common surface over ModelArts API v1. A job's streams are its log files, one a node."""
+class ModelArtsV1Api(ProjectApi, JobApi):
+    """The common interface for ModelArts API v1. A job's streams are its log files, one per node."""
 
     name = "modelarts-v1"
-    # 32 calls a reading, of 2 KiB each.
+    # At most 32 calls of 2 KiB per reading.
     log_limits = LogLimits(largest=32 * SLICE, smallest=SLICE, text=True)
 
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
@@ -207,81 +205,57 @@ class ModelArtsV1Api(ProjectApi):
         for field, value in (("job_id", job), ("version_id", version)):
             if not value.isdigit():
                 raise InvalidArgument(
-                    f"{field}: the API {self.name!r} numbers jobs and versions, and {value!r} is no number; "
-                    "a job of API v2 has api='modelarts'"
+                    f"{field}: {value!r} is not a number, as the API {self.name!r} requires; for a job of "
+                    "API v2, set api='modelarts'"
                 )
         return JobRef(job, version_id=version)
 
     def job_status(self, ref: JobRef) -> Flow[JobStatus]:
-        """Ask for the version's details."""
+        """Request the version's details."""
         version = yield show_job_version(self.project_id, ref)
         status: JobStatus = version.job_status(ref)
         return status
 
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
-        """Page through the list where that is cheaper, and ask for the others one by one."""
+        """Read the list if that takes fewer requests, and request the other versions one by one."""
         lists = [JobsList(self._page, PAGE_SIZE)]
         return statuses_by_page_or_job(refs, lambda _ref: lists, self.job_status)
 
-    def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
-        """Raise: a new version of an old job stands far down in the list, which shows each job's newest only.
-
-        :raises NotSupported: always, before any request.
-        """
-        raise NotSupported(
-            f"job_id: the API {self.name!r} lists only the newest version of each job, so it cannot tell "
-            "which have ended; name the job and its version"
-        )
-
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Read each log file by bytes; by lines where the endpoint has only those."""
-        answer = yield list_log_files(self.project_id, ref)
+        """Read each log file by bytes, or by lines if the endpoint has only those."""
+        files = yield list_log_files(self.project_id, ref)
         batch: LogBatch = yield from read_streams(
-            filter(None, answer.log_file_list),
+            filter(None, files.log_file_list),
             lambda log_file: self._read_file(ref, log_file, cursor.position(log_file), size),
         )
         return batch
 
     def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Read the end of each log file, 2 KiB at most: one call a file."""
-        answer = yield list_log_files(self.project_id, ref)
+        """Read at most the last 2 KiB of each log file, with one call per file."""
+        files = yield list_log_files(self.project_id, ref)
         chunks = []
-        for log_file in filter(None, answer.log_file_list):
+        for log_file in filter(None, files.log_file_list):
             try:
                 piece: LogSlice = yield self._slice(ref, log_file, -1, min(size, SLICE))
             except (InvalidRequest, NotFound):
                 read = yield from newest_lines(partial(self._newest, ref, log_file), size)
                 chunks.append(LogChunk(log_file, read.data, read.next))
             else:
-                # The first character may have lost its beginning.
+                # The first character may be cut.
                 data = piece.log.lstrip("\ufffd").encode()
                 chunks.append(LogChunk(log_file, data, piece.end_byte or 0))
         return tuple(chunks)
 
-    def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
-        """Refuse: v1 creates no jobs any more where the vendor runs it.
-
-        :raises InvalidArgument: always.
-        """
-        raise InvalidArgument(f"api: {self.name!r} submits no jobs; use api='modelarts'")
-
-    def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
-        """Raise: it is needed for jobs that were submitted, and this API submits none.
-
-        :raises NotSupported: always, before any request.
-        """
-        raise NotSupported(f"api: {self.name!r} submits no jobs; use api='modelarts'")
-
     def stop(self, ref: JobRef) -> Flow[None]:
-        """Ask for the version to be stopped."""
-        return stop_unless_over(stop_job_version(self.project_id, ref), self.job_status(ref))
+        """Stop the version."""
+        return stop_unless_ended(stop_job_version(self.project_id, ref), self.job_status(ref))
 
     def _page(self, number: int) -> Flow[JobsPage]:
-        answer = yield list_jobs(self.project_id, page=number + 1)
-        # How a job ended, and why, only its details tell.
-        statuses = {job.ref: job.job_status() for job in answer.jobs if job.job_id and job.version_id}
+        page = yield list_jobs(self.project_id, page=number + 1)
+        # Only a version's details contain the reason of its end.
+        statuses = {job.ref: job.job_status() for job in page.jobs if job.job_id and job.version_id}
         running = {ref: status for ref, status in statuses.items() if not status.state.terminal}
-        return JobsPage(running, len(answer.jobs), answer.job_total_count)
+        return JobsPage(running, len(page.jobs), page.job_total_count)
 
     def _read_file(self, ref: JobRef, log_file: str, position: LogPosition, size: int) -> Flow[LogBatch]:
         if isinstance(position, int):
@@ -289,7 +263,7 @@ class ModelArtsV1Api(ProjectApi):
                 data, end, more = yield from read_slices(partial(self._slice, ref, log_file), position, size)
                 return LogBatch((LogChunk(log_file, data, end),), more)
             except (InvalidRequest, NotFound):
-                # Where /log is gone, aom-log is left. A byte offset cannot be turned into a line.
+                # An endpoint without /log may have aom-log. A byte offset cannot be converted to a line.
                 if position != 0:
                     raise
         return (yield from self._read_lines(ref, log_file, position, size))
@@ -316,5 +290,5 @@ class ModelArtsV1Api(ProjectApi):
         return show_log_lines(self.project_id, ref, log_file, base_line=base_line, lines=lines, order="desc")
 
     def _newest(self, ref: JobRef, log_file: str, lines: int) -> ApiCall[AomLogResponse]:
-        # The captured request for a log's last lines has no base line, and desc for its order.
+        # The captured request for a log's last lines has no base line, and the order desc.
         return show_log_lines(self.project_id, ref, log_file, base_line=None, lines=lines, order="desc")

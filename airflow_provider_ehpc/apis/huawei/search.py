@@ -1,4 +1,4 @@
-"""Conditions and order of ModelArts' search for training jobs.
+"""The conditions and the order of ModelArts' search for training jobs.
 
 Source: JobSearches, Filter and ListTagFilter of ``huaweicloudsdkmodelarts`` 3.1.219.
 """
@@ -26,11 +26,11 @@ class Condition(TypedDict):
 
 
 class Search(TypedDict, total=False):
-    """Which jobs are searched for, and in which order.
+    """A search for jobs.
 
-    ``phases`` and ``name`` (a part of it) are the most frequent ``filters``; ``created_from`` and
-    ``created_to`` (aware, both or none) are another. ``sort_by`` is ``create_time`` if not given,
-    ``order`` is ``desc``. ``train_type`` is ``job`` or ``ftjob``. Each tag has a ``key`` and perhaps
+    ``phases``, ``name`` (a part of the name) and ``created_from`` with ``created_to`` (aware, both or none)
+    are short forms of the most frequent ``filters``. The default of ``sort_by`` is ``create_time``, and that
+    of ``order`` is ``desc``. ``train_type`` is ``job`` or ``ftjob``. Each tag has a ``key`` and possibly
     ``values``. With ``tags`` or ``host_ips``, the API covers 31 days at most.
     """
 
@@ -49,14 +49,14 @@ class Search(TypedDict, total=False):
 
 
 def search_body(search: Search) -> dict[str, Any]:
-    """Return what a search adds to the body of the request.
+    """Return the part of the request's body for a search.
 
-    :raises InvalidArgument: for a condition or an order of another form, and for a time that names no moment.
+    :raises InvalidArgument: for an unknown argument, an invalid condition or order, or a time without a zone.
     """
     check_names(search, Search)
     order = search.get("order") or "desc"
     if order not in ("asc", "desc"):
-        raise InvalidArgument(f"order: it is asc or desc, not {order!r:.100}")
+        raise InvalidArgument(f"order: expected asc or desc, got {order!r:.100}")
     others = ("group_by", "workspace_id", "train_type", "tags", "host_ips")
     return {
         "sort_by": search.get("sort_by") or "create_time",
@@ -78,7 +78,7 @@ def _conditions(search: Search) -> list[dict[str, Any]]:
     ]
     if times != [None, None]:
         if None in times:
-            raise InvalidArgument("created_from, created_to: give both or none; the API takes a range only")
+            raise InvalidArgument("created_from, created_to: set both or none; the API accepts only a range")
         conditions.append({"key": "create_time", "operator": "between", "value": list(map(str, times))})
     return conditions
 
@@ -88,12 +88,12 @@ def _checked(condition: Condition) -> dict[str, Any]:
         key, operator, value = condition["key"], condition["operator"], condition["value"]
     except (TypeError, KeyError):
         raise InvalidArgument(
-            f"filters: a condition has key, operator and value, not {condition!r:.100}"
+            f"filters: expected a condition with key, operator and value, got {condition!r:.100}"
         ) from None
     if operator not in _OPERATORS:
         raise InvalidArgument(
-            f"filters: the operator is one of {', '.join(_OPERATORS)}, not {operator!r:.100}"
+            f"filters: expected an operator of {', '.join(_OPERATORS)}, got {operator!r:.100}"
         )
     if isinstance(value, str) or not all(isinstance(item, str) for item in value):
-        raise InvalidArgument(f"filters: the value of {key} is a list of texts, not {value!r:.100}")
+        raise InvalidArgument(f"filters: expected a list of texts as the value of {key}, got {value!r:.100}")
     return {"key": key, "operator": operator, "value": list(value)}

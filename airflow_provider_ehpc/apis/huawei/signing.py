@@ -1,8 +1,8 @@
-"""SDK-HMAC-SHA256, Huawei Cloud's signature by access key and secret key.
+"""SDK-HMAC-SHA256, Huawei Cloud's signature with an access key and a secret key.
 
 Source: the API Request Signing Guide and the signer of ``huaweicloudsdkcore`` 3.1.219;
-``tests/vectors/huawei-sdk-hmac-sha256.json`` holds what both give. The emulator checks signatures with
-these same functions: that they are right is shown by the vendor's vectors, not by ourselves.
+``tests/vectors/huawei-sdk-hmac-sha256.json`` holds the signatures of both. The emulator checks signatures
+with these same functions, so only the vendor's vectors prove that they are correct.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from airflow_provider_ehpc.apis.call import ApiRequest, Credentials, encode_quer
 
 ALGORITHM = "SDK-HMAC-SHA256"
 DATE_FORMAT = "%Y%m%dT%H%M%SZ"
-# Only the date has to be signed. The vendor's signer takes every header there is, and so breaks behind a
-# proxy that rewrites User-Agent; these are the ones that say what is asked, of whom and by whom.
+# Only the date must be signed. The vendor's signer signs all headers, and fails behind a proxy that rewrites
+# User-Agent. These headers are signed if present, because they determine what is requested, and by whom.
 _SIGNED = frozenset({"content-type", "host", "x-project-id", "x-sdk-date", "x-security-token"})
 
 
@@ -35,7 +35,7 @@ def canonical_request(request: ApiRequest, signed_headers: Iterable[str]) -> str
     return "\n".join(
         (
             request.method,
-            # The gateway signs the path with a slash at its end, which the request itself does not have.
+            # The gateway signs the path with a slash at the end, which the request itself does not have.
             path if path.endswith("/") else f"{path}/",
             query,
             "".join(f"{name}:{headers[name]}\n" for name in names),
@@ -54,7 +54,7 @@ def signature(secret: str, date: str, canonical: str) -> str:
 def parse_authorization(header: str) -> Mapping[str, str]:
     """Split an ``Authorization`` header into ``Access``, ``SignedHeaders`` and ``Signature``.
 
-    :raises ValueError: where it is not one of this algorithm.
+    :raises ValueError: if it is not of this algorithm.
     """
     algorithm, _, rest = header.partition(" ")
     parts = dict(part.strip().split("=", 1) for part in rest.split(",") if "=" in part)
@@ -65,14 +65,14 @@ def parse_authorization(header: str) -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class SdkHmacSigner:
-    """Signs requests with an access key, or with a temporary one and its security token."""
+    """A signer with an access key, or with a temporary one and its security token."""
 
     credentials: Credentials
 
     def sign(self, request: ApiRequest, *, host: str, now: datetime, nonce: str) -> ApiRequest:
         """See :class:`~airflow_provider_ehpc.apis.call.Signer`.
 
-        This algorithm has no nonce: a signature may be used again for 15 minutes.
+        This algorithm has no nonce: a signature can be used again for 15 minutes.
         """
         date = now.astimezone(UTC).strftime(DATE_FORMAT)
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -81,9 +81,10 @@ class SdkHmacSigner:
             headers["x-security-token"] = self.credentials.security_token
         signed = sorted(_SIGNED & headers.keys())
         canonical = canonical_request(replace(request, headers=headers), signed)
+        proof = signature(self.credentials.secret, date, canonical)
         headers["authorization"] = (
             f"{ALGORITHM} Access={self.credentials.access_key_id}, "
             f"SignedHeaders={';'.join(signed)}, "
-            f"Signature={signature(self.credentials.secret, date, canonical)}"
+            f"Signature={proof}"
         )
-        return replace(request, headers=headers)
+        return replace(request, headers=headers, confidential=(proof,))

@@ -1,11 +1,11 @@
-"""The words and numbers ModelArts uses for a training job's state, and what they mean."""
+"""The words and numbers that ModelArts uses for a training job's state, and their meaning."""
 
 from __future__ import annotations
 
 from airflow_provider_ehpc.apis.job import JobState
 
-# ``status.phase`` of API v2 (ShowTrainingJobDetails). The second level, ``secondary_phase``, is internal:
-# "dependency is not recommended", so it is shown and never decides.
+# ``status.phase`` of API v2 (ShowTrainingJobDetails). The second level, ``secondary_phase``, is internal
+# ("dependency is not recommended"): it is shown, but never decides.
 _PHASES = {
     "creating": JobState.PENDING,
     "pending": JobState.QUEUED,
@@ -19,8 +19,8 @@ _PHASES = {
 }
 UNFINISHED_PHASES = ("Creating", "Pending", "Running", "Terminating")
 
-# API v1, "Job Statuses" (modelarts_03_0074). The page gives names only; what ends a job is read out of them.
-# "List jobs" calls 13 a failure and leaves out 11, against these names.
+# API v1, "Job Statuses" (modelarts_03_0074). The page has only names; which of them are terminal is inferred.
+# "List jobs" calls 13 a failure and leaves out 11, which contradicts these names.
 _STATUSES = {
     0: ("JOBSTAT_UNKNOWN", JobState.UNKNOWN),
     1: ("JOBSTAT_INIT", JobState.PENDING),
@@ -42,26 +42,26 @@ _STATUSES = {
     17: ("JOBSTAT_DEPLOY_SERVICE_FAILED", JobState.FAILED),
     18: ("JOBSTAT_CHECK_INIT", JobState.PENDING),
     19: ("JOBSTAT_CHECK_RUNNING", JobState.PENDING),
-    # "The approval job is completed" does not tell whether the job itself is over.
+    # "The approval job is completed": the job itself may not have ended.
     20: ("JOBSTAT_CHECK_RUNNING_COMPLETED", JobState.UNKNOWN),
     21: ("JOBSTAT_CHECK_FAILED", JobState.FAILED),
-    # In the SDK reference (modelarts_04_0077) only.
+    # Only in the SDK reference (modelarts_04_0077).
     22: ("JOBSTAT_MOUNT_FAILED", JobState.FAILED),
 }
 
 
 def phase_state(phase: str) -> JobState:
-    """Return the state for a phase of API v2; UNKNOWN for one that nobody documents."""
+    """Return the state for a phase of API v2; UNKNOWN for an undocumented one."""
     return _PHASES.get(phase.strip().casefold(), JobState.UNKNOWN)
 
 
 def status_state(status: int | None) -> JobState:
-    """Return the state for a status number of API v1; UNKNOWN for one that nobody documents."""
+    """Return the state for a status number of API v1; UNKNOWN for an undocumented one."""
     return _STATUSES[status][1] if status in _STATUSES else JobState.UNKNOWN
 
 
 def status_name(status: int | None) -> str:
-    """Return the documented name of a status number of API v1, or the number where it has none."""
+    """Return the documented name of a status number of API v1, or the number if it has none."""
     if status in _STATUSES:
         return _STATUSES[status][0]
     return "" if status is None else str(status)

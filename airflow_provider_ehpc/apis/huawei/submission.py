@@ -1,7 +1,7 @@
-"""From a job's spec to the body of CreateTrainingJob.
+"""Convert a job's spec to the body of CreateTrainingJob.
 
 A ModelArts job needs more than other jobs: a flavor or a pool, an image or an algorithm, inputs and outputs
-in OBS. Those are given in ``JobSpec.options`` in the API's own structure and merged with what the spec says::
+in OBS. They are set in ``JobSpec.options`` in the API's own structure, and merged with the spec's fields::
 
     JobSpec(
         name="train-2026-01-02",
@@ -30,9 +30,9 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 def job_body(spec: JobSpec, api: str) -> dict[str, Any]:
     """Return the body that submits ``spec``.
 
-    ``queue`` is the id of a dedicated pool, ``nodes`` the number of its nodes, ``wall_time`` whole hours.
+    ``queue`` is the ID of a dedicated pool, ``nodes`` the number of nodes. ``wall_time`` must be whole hours.
 
-    :raises InvalidArgument: for what ModelArts has no place for, and where ``options`` contradict the spec.
+    :raises InvalidArgument: if ModelArts does not support a field, or if ``options`` contradict the spec.
     """
     spec.refuse(api, "user", "password", hint="jobs run as the user of the connection's key")
     spec.refuse(
@@ -40,7 +40,7 @@ def job_body(spec: JobSpec, api: str) -> dict[str, Any]:
         "cores",
         "gpus",
         "memory",
-        hint="a flavor has them: options={'spec': {'resource': {'flavor_id': …}}}",
+        hint="choose a flavor instead: options={'spec': {'resource': {'flavor_id': …}}}",
     )
     spec.refuse(api, "array")
     spec.refuse(
@@ -48,11 +48,11 @@ def job_body(spec: JobSpec, api: str) -> dict[str, Any]:
     )
     if not _NAME.fullmatch(spec.name):
         raise InvalidArgument(
-            f"name: {spec.name!r} is no name for a ModelArts job: 1 to 64 letters, digits, _ and -"
+            f"name: {spec.name!r} is not a valid name of a ModelArts job: use 1 to 64 letters, digits, _, -"
         )
     if spec.wall_time is not None and (spec.wall_time % 3600 or spec.wall_time < 3600):
         raise InvalidArgument(
-            f"wall_time: ModelArts stops jobs after whole hours; {spec.wall_time} s is no multiple of 3600"
+            f"wall_time: {spec.wall_time} s is not a multiple of 3600; ModelArts accepts only whole hours"
         )
     body = {
         "kind": "job",
@@ -66,24 +66,25 @@ def job_body(spec: JobSpec, api: str) -> dict[str, Any]:
             "schedule_policy": {"priority": spec.priority},
         },
     }
-    merged: dict[str, Any] = _merge(_told(body), spec.options, "options")
-    return merged
+    return _merge(_without_none(body), spec.options, "options")
 
 
-def _told(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``body`` without what is None, at any depth."""
-    told = {name: _told(value) if isinstance(value, Mapping) else value for name, value in body.items()}
-    return {name: value for name, value in told.items() if value is not None and value != {}}
+def _without_none(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``body`` without None and empty objects, at any depth."""
+    fields = {
+        name: _without_none(value) if isinstance(value, Mapping) else value for name, value in body.items()
+    }
+    return {name: value for name, value in fields.items() if value is not None and value != {}}
 
 
 def _merge(body: dict[str, Any], options: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name, value in options.items():
         place = f"{where}.{name}"
-        mine = body.get(name)
-        if isinstance(mine, dict) and isinstance(value, Mapping):
-            _merge(mine, value, place)
-        elif name in body and mine != value:
-            raise InvalidArgument(f"{place}: contradicts the job's own fields; set one of the two")
+        present = body.get(name)
+        if isinstance(present, dict) and isinstance(value, Mapping):
+            _merge(present, value, place)
+        elif name in body and present != value:
+            raise InvalidArgument(f"{place}: contradicts the job's own fields; set only one of the two")
         else:
             body[name] = value
     return body

@@ -1,8 +1,8 @@
-"""A training job as API v2 tells it: the answer of show, create and terminate, and an item of a search.
+"""A training job of API v2: the response of show, create and terminate, and an item of a search.
 
 Source: ShowTrainingJobDetails and CreateTrainingJob (2026-01-30), and the models of
-``huaweicloudsdkmodelarts`` 3.1.219. What a job computes (algorithm, tasks) is kept as it comes; what says
-where it runs and how it fares is typed.
+``huaweicloudsdkmodelarts`` 3.1.219. The details of what a job computes (parameters, inputs, tasks) are not
+typed; its resources and its status are.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 from pydantic import Field
 
-from airflow_provider_ehpc.apis.huawei.fields import Content
+from airflow_provider_ehpc.apis.huawei.common import Content
 from airflow_provider_ehpc.apis.huawei.states import phase_state
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.response import Flag, Id, Items, Number, ResponseModel, Text, Time
 
 
 class JobMetadata(ResponseModel):
-    """Who made the job, when, and how it is called."""
+    """Name, creator and creation time of a job."""
 
     id: Id = ""
     name: Text = ""
@@ -33,7 +33,7 @@ class JobMetadata(ResponseModel):
 
 
 class TaskStatus(ResponseModel):
-    """How a task (a process on a node) ended."""
+    """The end of a task (a process on a node)."""
 
     task: Text = ""
     exit_code: Number = None
@@ -41,9 +41,9 @@ class TaskStatus(ResponseModel):
 
 
 class RunningRecord(ResponseModel):
-    """One of a job's runs: fault tolerance starts a job again by itself.
+    """One of a job's runs: fault tolerance may start a job again.
 
-    The sample's first run ends before it starts, so nothing is computed from these times.
+    The first run in the sample ends before it starts, so nothing is computed from these times.
     """
 
     start_at: Time = None
@@ -59,7 +59,7 @@ class RunningRecord(ResponseModel):
 
 
 class TaskIp(ResponseModel):
-    """Where a task runs. Reported in a search by ``host_ips`` only, and by ListTrainingJobTasks."""
+    """The node of a task. Only reported in a search by ``host_ips``, and by ListTrainingJobTasks."""
 
     task: Text = ""
     ip: Text = ""
@@ -68,11 +68,11 @@ class TaskIp(ResponseModel):
 
 
 class Status(ResponseModel):
-    """How the job fares."""
+    """The status of a job."""
 
     phase: Text = ""
     secondary_phase: Text = ""
-    """Internal: the vendor adds and removes words, and advises against relying on it."""
+    """Internal: the vendor adds and removes words, and advises not to rely on them."""
     duration: Number = None
     """Milliseconds."""
     start_time: Time = None
@@ -97,7 +97,7 @@ class Engine(ResponseModel):
 
 
 class Algorithm(ResponseModel):
-    """What is run."""
+    """The program that a job runs."""
 
     id: Text = ""
     name: Text = ""
@@ -116,7 +116,7 @@ class Algorithm(ResponseModel):
     local_code_dir: Text = ""
     working_dir: Text = ""
     environments: Any = Field(default=None, repr=False)
-    """People put passwords here."""
+    """May hold passwords."""
     summary: Any = None
 
 
@@ -128,14 +128,14 @@ class Amount(ResponseModel):
 
 
 class Cpu(ResponseModel):
-    """Processors of a node."""
+    """The processors of a node."""
 
     arch: Text = ""
     core_num: Number = None
 
 
 class Accelerator(ResponseModel):
-    """GPUs or NPUs of a node."""
+    """The GPUs or NPUs of a node."""
 
     unit_num: Number = None
     product_name: Text = ""
@@ -143,7 +143,7 @@ class Accelerator(ResponseModel):
 
 
 class FlavorInfo(ResponseModel):
-    """What a node of the flavor has."""
+    """The resources of a flavor's node."""
 
     max_num: Number = None
     cpu: Cpu | None = None
@@ -154,14 +154,14 @@ class FlavorInfo(ResponseModel):
 
 
 class Billing(ResponseModel):
-    """What is charged for a node."""
+    """The price of a node."""
 
     code: Text = ""
     unit_num: Number = None
 
 
 class FlavorDetail(ResponseModel):
-    """The flavor of a public pool's node; not told for dedicated pools."""
+    """The flavor of a public pool's node; not sent for dedicated pools."""
 
     flavor_type: Text = ""
     billing: Billing | None = None
@@ -169,7 +169,7 @@ class FlavorDetail(ResponseModel):
 
 
 class Resource(ResponseModel):
-    """Where the job runs, and on how many nodes."""
+    """The pool, the flavor and the number of nodes of a job."""
 
     policy: Text = ""
     flavor_id: Text = ""
@@ -182,8 +182,8 @@ class Resource(ResponseModel):
     main_container_allocated_resources: Any = None
     main_container_customized_flavor: Any = None
 
-    def told(self) -> Mapping[str, str]:
-        """Return what was asked for, per node, as far as the answer names it."""
+    def reported(self) -> Mapping[str, str]:
+        """Return the requested resources per node, as far as they are in the response."""
         info = (self.flavor_detail and self.flavor_detail.flavor_info) or FlavorInfo()
         devices = info.gpu or info.npu
         fields = {
@@ -197,14 +197,14 @@ class Resource(ResponseModel):
 
 
 class LogExportPath(ResponseModel):
-    """Where the log is kept for longer than 30 days."""
+    """The place where the log is stored for longer than 30 days."""
 
     obs_url: Text = ""
     host_path: Text = ""
 
 
 class Spec(ResponseModel):
-    """What was asked for."""
+    """The settings of a job."""
 
     resource: Resource | None = None
     volumes: Any = None
@@ -226,16 +226,16 @@ class TrainingJob(ResponseModel):
     tasks: Any = None
     spec: Spec | None = None
     endpoints: Any = Field(default=None, repr=False)
-    """Holds the tokens of the job's notebooks."""
+    """May hold the tokens of the job's notebooks."""
     ftjob_config: Any = None
 
     @property
     def failed_tasks(self) -> list[str]:
-        """The tasks that ended with an error, as far as the cloud tells them."""
+        """The tasks that ended with an error, as far as the cloud reports them."""
         return [status.task for status in self.status.task_statuses if status.exit_code]
 
     def job_status(self, ref: JobRef) -> JobStatus:
-        """Return the job in the words that all APIs share."""
+        """Return the job's status in the form that all APIs share."""
         status = self.status
         state = phase_state(status.phase)
         codes = [task.exit_code for task in status.task_statuses if task.exit_code is not None]
@@ -252,24 +252,24 @@ class TrainingJob(ResponseModel):
             exit_code=next((code for code in codes if code), codes[0] if codes else None),
             submitted_at=self.metadata.create_time,
             started_at=status.start_time,
-            resources=resource.told(),
+            resources=resource.reported(),
             stdout_path=export.obs_url or None,
         )
 
 
 def _reason(status: Status, state: JobState) -> str | None:
-    told = []
+    reasons = []
     if state is JobState.FAILED:
         for task in status.task_statuses:
             if task.exit_code or task.message:
                 code = f"exit code {task.exit_code}" if task.exit_code is not None else ""
-                told.append(f"{task.task}: " + ", ".join(part for part in (code, task.message) if part))
-    # A run that was taken up again has an end of its own: only the last one's says why the job ended.
+                reasons.append(f"{task.task}: " + ", ".join(part for part in (code, task.message) if part))
+    # Each run has an end reason: only that of the last run is the job's.
     if status.running_records and state.terminal:
         last = status.running_records[-1]
         task_name = f"{last.end_related_task}: " if last.end_related_task else ""
         if last.end_reason:
-            told.append(task_name + last.end_reason)
+            reasons.append(task_name + last.end_reason)
     if status.secondary_phase.casefold() != status.phase.casefold() and status.secondary_phase:
-        told.append(status.secondary_phase)
-    return "; ".join(told) or None
+        reasons.append(status.secondary_phase)
+    return "; ".join(reasons) or None

@@ -1,1 +1,1 @@
-"""QingCloud HPC: one API, its signature and its protocol."""
+"""QingCloud HPC: jobs and operations, with their protocol and signature."""

@@ -21,14 +21,11 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
+    JobApi,
     JobRef,
     JobSpec,
     JobState,
     JobStatus,
-    LogBatch,
-    LogChunk,
-    LogCursor,
-    LogLimits,
     StatusesFlow,
 )
 from airflow_provider_ehpc.apis.listing import all_pages, submitted_since
@@ -63,15 +60,14 @@ __all__ = [
 ]
 
 
-class QingCloudHpcApi:
-    """The common surface over QingCloud HPC in one zone.
+class QingCloudHpcApi(JobApi):
+    """The common interface for QingCloud HPC in one zone.
 
-    What an asynchronous call returns (``j-…``: a cluster started, nodes added, jobs stopped) can be waited
-    for like a job, by its operation's status; it needs no cluster.
+    An asynchronous call (start a cluster, add nodes, stop jobs) returns the ID of an operation (``j-…``). A
+    task can wait for it like for a job; it needs no cluster.
     """
 
     name = "qingcloud"
-    log_limits = LogLimits(largest=0, smallest=0)
 
     def __init__(self, zone: str) -> None:
         self._zone = zone
@@ -79,31 +75,31 @@ class QingCloudHpcApi:
     def job_ref(self, job_id: str, cluster_id: str | None, version_id: str | None) -> JobRef:
         """See :class:`~airflow_provider_ehpc.apis.job.JobApi`."""
         if version_id:
-            raise InvalidArgument(f"version_id: the API {self.name!r} knows no job versions; leave it out")
+            raise InvalidArgument(f"version_id: the API {self.name!r} has no job versions; leave it out")
         ref = JobRef(job_id.strip(), cluster_id.strip() if cluster_id else None)
         if not ref.job_id:
-            raise InvalidArgument("job_id: an empty text names no job")
+            raise InvalidArgument("job_id: must not be empty")
         if not ref.cluster_id and not _is_operation(ref):
             raise InvalidArgument(
-                f"cluster_id: the API {self.name!r} needs the cluster of job {ref.job_id}; give cluster_id, "
+                f"cluster_id: the API {self.name!r} needs the cluster of job {ref.job_id}; pass cluster_id, "
                 "or set the connection's default cluster id"
             )
         return ref
 
     def job_status(self, ref: JobRef) -> Flow[JobStatus]:
-        """Ask job/jobdetail, or /operation for the id of an operation."""
+        """Request job/jobdetail, or /operation for the ID of an operation."""
         if _is_operation(ref):
             operation = yield from find_operation(self._zone, ref.job_id)
             return _from_operation(ref, operation)
-        answer = yield job_detail(self._zone, _cluster(ref), ref.job_id)
-        # A row without an ID is taken for the job's only if no other names it.
-        for job in sorted(answer.hpc_job_set, key=lambda job: not job.hpcjob_uuid):
+        detail = yield job_detail(self._zone, _cluster(ref), ref.job_id)
+        # A row without an ID is only used if no row has the job's ID.
+        for job in sorted(detail.hpc_job_set, key=lambda job: not job.hpcjob_uuid):
             if same_id(job.hpcjob_uuid or ref.job_id, ref.job_id):
                 return _from_job(ref, job)
-        raise NotFound(f"the cluster knows no {ref}")
+        raise NotFound(f"unknown {ref}")
 
     def job_statuses(self, refs: list[JobRef]) -> StatusesFlow:
-        """Page through the unfinished jobs where that is cheaper, and ask for the others one by one."""
+        """List the unfinished jobs if that takes fewer requests, and request the others one by one."""
         found: dict[JobRef, JobStatus | None] = yield from statuses_by_page_or_job(
             (ref for ref in refs if not _is_operation(ref)), self._lists, self.job_status
         )
@@ -112,33 +108,26 @@ class QingCloudHpcApi:
         return found
 
     def cluster_jobs(self, cluster_id: str | None, since: datetime) -> Flow[Mapping[str, ClusterJob]]:
-        """Read the whole job/list, a hundred jobs a call: it has no filter by time, and its order is not
-        documented.
+        """Read the whole job/list, a hundred jobs per call.
+
+        It has no filter by time, and its order is not documented.
         """
         if not cluster_id:
             raise InvalidArgument(
-                f"cluster_id: the API {self.name!r} needs the cluster whose jobs are meant; give cluster_id, "
-                "or set the connection's default cluster id"
+                f"cluster_id: the API {self.name!r} needs a cluster; pass cluster_id, or set the "
+                "connection's default cluster id"
             )
         return self._cluster_jobs(cluster_id, since)
 
-    def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
-        """Refuse: there is no job log."""
-        raise self._no_log(ref)
-
-    def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
-        """Refuse: there is no job log."""
-        raise self._no_log(ref)
-
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
-        """Ask job/submitJob.
+        """Submit a job with job/submitJob.
 
-        :raises InvalidArgument: before any request, for what a job here needs and ``spec`` lacks.
-        :raises NotSupported: before any request, for what a job here cannot be given.
+        :raises InvalidArgument: before any request, if ``spec`` lacks a field that the API needs.
+        :raises NotSupported: before any request, if ``spec`` has a field that the API does not support.
         """
         if not cluster_id:
             raise InvalidArgument(
-                f"cluster_id: the API {self.name!r} needs the cluster to submit to; give cluster_id, or set "
+                f"cluster_id: the API {self.name!r} needs the cluster to submit to; pass cluster_id, or set "
                 "the connection's default cluster id"
             )
         call = submit_job(self._zone, cluster_id, **_submission(spec))
@@ -155,33 +144,28 @@ class QingCloudHpcApi:
         return [JobRef(job_id, cluster_id) for job_id, job in rows.items() if job_id and job.job_name == name]
 
     def stop(self, ref: JobRef) -> Flow[None]:
-        """Ask job/stopJobs.
+        """Stop the job with job/stopJobs.
 
-        :raises NotSupported: before any request, for an operation: it cannot be taken back.
+        :raises NotSupported: before any request, for an operation, which cannot be stopped.
         """
         if _is_operation(ref):
-            raise NotSupported(f"job_id: {ref.job_id} is an operation, and no call stops one")
+            raise NotSupported(f"job_id: {ref.job_id} is an operation, which cannot be stopped")
         return self._stopped(ref)
 
     def _submitted(self, call: ApiCall[HpcSubmitJobResponse], cluster_id: str) -> Flow[JobRef]:
-        answer = yield call
-        if not answer.hpcjob_uuid:
+        job = yield call
+        if not job.hpcjob_uuid:
             raise UnexpectedResponse(
-                "job/submitJob told no hpcjob_uuid; look the job up by its name before submitting it again"
+                "job/submitJob returned no hpcjob_uuid; look the job up by its name before submitting it "
+                "again"
             )
-        return JobRef(answer.hpcjob_uuid, cluster_id)
+        return JobRef(job.hpcjob_uuid, cluster_id)
 
     def _stopped(self, ref: JobRef) -> Flow[None]:
         yield stop_jobs(self._zone, _cluster(ref), [ref.job_id])
 
-    def _no_log(self, ref: JobRef) -> NotSupported:
-        return NotSupported(
-            f"job_id: the log of {ref} cannot be read, the API {self.name!r} has no call for it; its output "
-            "is in the files that the job's status names as stdout_path and stderr_path, on the cluster"
-        )
-
     def _lists(self, ref: JobRef) -> list[JobsList]:
-        # How a job ended, and why, only its details tell.
+        # Only a job's details contain the reason of its end.
         return [
             JobsList(partial(self._page, _cluster(ref), word), PAGE_SIZE) for word in ("running", "pending")
         ]
@@ -196,18 +180,18 @@ class QingCloudHpcApi:
         return jobs
 
     def _rows(self, cluster_id: str, number: int) -> Flow[tuple[list[HpcJob], int | None]]:
-        answer = yield list_jobs(self._zone, cluster_id, offset=(number - 1) * PAGE_SIZE)
-        return answer.hpc_job_set, answer.total_count
+        page = yield list_jobs(self._zone, cluster_id, offset=(number - 1) * PAGE_SIZE)
+        return page.hpc_job_set, page.total_count
 
     def _page(self, cluster_id: str, jobs_status: str, number: int) -> Flow[JobsPage]:
-        answer = yield list_jobs(self._zone, cluster_id, jobs_status=jobs_status, offset=number * PAGE_SIZE)
-        # The filter's words are not quite those of the answers; the answer's own word decides.
-        told = {
+        page = yield list_jobs(self._zone, cluster_id, jobs_status=jobs_status, offset=number * PAGE_SIZE)
+        # The filter's words differ from those of the response, which determine the states.
+        statuses = {
             (ref := JobRef(job.hpcjob_uuid, cluster_id)): _from_job(ref, job)
-            for job in answer.hpc_job_set
+            for job in page.hpc_job_set
             if job.hpcjob_uuid
         }
-        return JobsPage(told, len(answer.hpc_job_set), answer.total_count)
+        return JobsPage(statuses, len(page.hpc_job_set), page.total_count)
 
 
 def _is_operation(ref: JobRef) -> bool:
@@ -216,27 +200,27 @@ def _is_operation(ref: JobRef) -> bool:
 
 def _cluster(ref: JobRef) -> str:
     if ref.cluster_id is None:
-        raise InvalidArgument(f"cluster_id: {ref} names no cluster")
+        raise InvalidArgument(f"cluster_id: missing for {ref}")
     return ref.cluster_id
 
 
 def _submission(spec: JobSpec) -> dict[str, Any]:
-    """Return the arguments of :func:`submit_job` that say what ``spec`` says."""
+    """Return the arguments of :func:`submit_job` for ``spec``."""
     refused = {
         "password": spec.password,
         "gpus": spec.gpus,
         "array": spec.array,
         "environment": spec.environment,
         "nodes": spec.nodes if spec.nodes and spec.nodes > 1 else None,
-        # Whole numbers, in units that nobody documents.
+        # Whole numbers in undocumented units.
         "memory": spec.memory,
         "wall_time": spec.wall_time,
     }
     given = [name for name, value in refused.items() if value]
     if given:
-        raise NotSupported(f"{', '.join(given)}: a job of QingCloud HPC cannot be given this; leave it out")
+        raise NotSupported(f"{', '.join(given)}: QingCloud HPC does not support it; leave it out")
     if not spec.user:
-        raise InvalidArgument("user: QingCloud HPC needs the cluster user that the job runs as")
+        raise InvalidArgument("user: QingCloud HPC needs the cluster user to run the job as")
     by_id = bool(spec.queue and spec.queue.startswith(("hpcq-", "ehpcq-")))
     return {
         "name": spec.name,
@@ -257,7 +241,7 @@ def _nodes(text: str) -> tuple[str, ...]:
 
 
 def _reason(job: HpcJob, state: JobState) -> str:
-    # A running job still has the pend_reason of its time in the queue.
+    # A running job still has its pend_reason.
     if state is JobState.QUEUED:
         return job.pend_reason or job.reason
     if state is JobState.SUSPENDED:

@@ -26,12 +26,12 @@ from airflow_provider_ehpc.apis.response import (
 
 
 class HpcJob(ResponseModel):
-    """A job, as job/list and the longer job/jobdetail tell it. The list's times have no zone."""
+    """A job of job/list, or with more fields of job/jobdetail. The list's times have no zone."""
 
     hpcjob_uuid: Id = ""
-    """The job's id in every call."""
+    """The job's ID in all calls."""
     job_id: Text = ""
-    """A number of the cluster's; a whole number or a text."""
+    """The cluster's number of the job, sent as a number or a text."""
     job_name: Text = ""
     job_status: Text = ""
     cluster_id: Text = ""
@@ -55,7 +55,7 @@ class HpcJob(ResponseModel):
 
 
 class HpcListJobsResponse(ResponseModel):
-    """Answer of job/list: one page."""
+    """Response of job/list: one page."""
 
     total_count: Number = None
     hpc_job_set: Items[HpcJob] = Field(default_factory=list)
@@ -86,8 +86,8 @@ def list_jobs(
         {
             "zone": zone,
             "cluster_id": cluster_id,
-            # The page has the first name, the vendor's client (qingcloud-hpc 0.0.1, made from the server's
-            # own description) the second.
+            # The page has the first name. The vendor's client (qingcloud-hpc 0.0.1, generated from the
+            # server's own description) has the second.
             "jobs_status": jobs_status,
             "job_status": jobs_status,
             "queue_name": queue_name,
@@ -103,7 +103,7 @@ def list_jobs(
 
 
 class JobDetailResponse(ResponseModel):
-    """Answer of job/jobdetail: the job as a list of one."""
+    """Response of job/jobdetail: the job as a list of one."""
 
     essential = frozenset({"hpc_job_set"})
 
@@ -111,7 +111,7 @@ class JobDetailResponse(ResponseModel):
 
 
 def job_detail(zone: str, cluster_id: str, job_uuid: str) -> ApiCall[JobDetailResponse]:
-    """Ask for one job."""
+    """Show one job."""
     call = hpc_call(
         "job/jobdetail",
         JobDetailResponse,
@@ -119,11 +119,11 @@ def job_detail(zone: str, cluster_id: str, job_uuid: str) -> ApiCall[JobDetailRe
         path=f"/{percent_encode(job_uuid, 'job_id')}",
         subject=str(JobRef(job_uuid, cluster_id)),
     )
-    return about(call, job_uuid, lambda answer: [job.hpcjob_uuid for job in answer.hpc_job_set])
+    return about(call, job_uuid, lambda detail: [job.hpcjob_uuid for job in detail.hpc_job_set])
 
 
 class HpcSubmitJobResponse(ResponseModel):
-    """Answer of job/submitJob."""
+    """Response of job/submitJob."""
 
     essential = frozenset({"hpcjob_uuid"})
 
@@ -148,10 +148,11 @@ def submit_job(
     stdout_redirect_path: str | None = None,
     stderr_redirect_path: str | None = None,
 ) -> ApiCall[HpcSubmitJobResponse]:
-    """Submit a job. There is no idempotency token: sent twice, it runs twice.
+    """Submit a job. There is no idempotency token: a request that is sent twice runs the job twice.
 
-    :param core_limit: cores in all.
-    :param mem_limit: in a unit that is not documented, like ``time_limit``.
+    :param core_limit: total number of cores.
+    :param mem_limit: in an undocumented unit.
+    :param time_limit: in an undocumented unit.
     """
     return hpc_call(
         "job/submitJob",
@@ -163,7 +164,7 @@ def submit_job(
             "run_user": run_user,
             "name": name,
             "cmd_line": cmd_line,
-            "cmd_line_type": "input",  # not in the table; the sample has it: a command, not a chosen file
+            "cmd_line_type": "input",  # a command, not a file; only in the sample, not in the table
             "core_limit": core_limit,
             "submit_type": 1,  # 0 is the console, 1 a command line client
             "hpcqueue_id": hpcqueue_id,
@@ -180,19 +181,20 @@ def submit_job(
 
 
 class HpcStopJobsResponse(ResponseModel):
-    """Answer of job/stopJobs."""
+    """Response of job/stopJobs."""
 
     job_uuid: Text = ""
-    """Id of the operation (``j-…``), to be waited for; not a job's."""
+    """ID of the operation (``j-…``), not of a job. A task can wait for it."""
     custom_cmd_result: Any = None
 
 
 def stop_jobs(zone: str, cluster_id: str, job_ids: list[str]) -> ApiCall[HpcStopJobsResponse]:
-    """Stop jobs; the answer names the operation that does it.
+    """Stop jobs. The response has the ID of the operation.
 
-    Reading the answer also raises the error of a single job's stop, which comes beside a ``ret_code`` of 0.
+    If the response has a ``ret_code`` of 0, but reports an error for a single job, reading it raises that
+    error.
 
-    :raises InvalidArgument: for an empty list, which the API does not explain.
+    :raises InvalidArgument: for an empty list, which the documentation does not explain.
     """
     if not job_ids:
         raise InvalidArgument("job_ids: name at least one job to stop")
@@ -206,23 +208,23 @@ def stop_jobs(zone: str, cluster_id: str, job_ids: list[str]) -> ApiCall[HpcStop
     )
 
     def read(response: ApiResponse) -> HpcStopJobsResponse:
-        answer = call.read(response)
-        for result in _command_results(answer.custom_cmd_result):
+        stopped = call.read(response)
+        for result in _command_results(stopped.custom_cmd_result):
             if str(result.get("ret_code", 0)).strip() != "0":
                 raise ret_code_error(result["ret_code"], result.get("message"), response)
-        return answer
+        return stopped
 
     return replace(call, read=read)
 
 
-def _command_results(told: Any) -> list[dict[str, Any]]:
-    """Read ``["{\\"job_ids\\": \\"5\\", \\"ret_code\\": 0}"]``: JSON objects as texts in a list."""
+def _command_results(value: Any) -> list[dict[str, Any]]:
+    """Return the objects in ``["{\\"job_ids\\": \\"5\\", \\"ret_code\\": 0}"]``, a list of JSON texts."""
     results = []
-    for item in told if isinstance(told, list) else [told]:
+    for item in value if isinstance(value, list) else [value]:
         try:
             result = parse_json(item) if isinstance(item, str) else item
         except ValueError:
-            continue  # the sample itself is not JSON
+            continue  # even the sample is not JSON
         if isinstance(result, dict):
             results.append(result)
     return results

@@ -1,7 +1,7 @@
-"""QingCloud HPC's ``/operation``: what was done to clusters, and how far each asynchronous call is.
+"""QingCloud HPC's ``/operation``: the operation log of clusters, and the progress of asynchronous calls.
 
-Source: the page on operation of the HPC API reference (2023-09-06), whose sample is not JSON and whose
-filters are partly unexplained; QingCloud's DescribeJobs, from which it descends, fills some gaps.
+Source: the page on operation of the HPC API reference (2023-09-06). Its sample is not JSON, and it does not
+explain all filters. QingCloud's DescribeJobs, from which this operation is derived, explains some of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class HpcOperation(VerbatimResponseModel):
     """One operation. Its row changes: from pending to successful or failed."""
 
     job_id: Id = ""
-    """Of the operation (``j-…``); the asynchronous calls return it. A compute job is an ``hpcjob-…``."""
+    """The operation's ID (``j-…``), which asynchronous calls return. A compute job has ``hpcjob-…``."""
     job_action: Text = ""
     action_describe: Text = ""
     create_time: Time = None
@@ -40,13 +40,13 @@ class HpcOperation(VerbatimResponseModel):
     error_codes: Text = ""
     owner: Text = ""
     resource_ids: Text = ""
-    """Ids of cluster, queue and nodes with spaces between."""
+    """IDs of cluster, queue and nodes, separated by spaces."""
     submitter: Text = ""
-    """The node that carried the operation out, not the person."""
+    """The node that carried out the operation, not the person."""
 
 
 class ListOperationsResponse(ResponseModel):
-    """Answer of operation: one page."""
+    """Response of operation: one page."""
 
     essential = frozenset({"job_set"})
 
@@ -75,13 +75,14 @@ def list_operations(
 ) -> ApiCall[ListOperationsResponse]:
     """List operations of clusters.
 
-    :param jobs: id of an operation; ``job_ids`` is explained alike.
+    :param jobs: ID of an operation; the documentation explains ``job_ids`` in the same way.
     :param status: ``pending``, ``successful`` or ``failed``.
-    :param resource_ids: id of a resource or a cluster; without it, all of the zone's operations.
-    :param start_time: aware, like ``end_time``. Which of a row's two times is meant is not documented.
+    :param resource_ids: ID of a resource or a cluster; without it, the zone's operations are listed.
+    :param start_time: aware. It is not documented to which of a row's two times it applies.
+    :param end_time: aware. It is not documented to which of a row's two times it applies.
     :param limit: 1 to 100.
-    :param reverse: 0 for the oldest first, 1 for the newest. The default is not documented.
-    :raises InvalidArgument: for a time that is no datetime or has no zone.
+    :param reverse: 0 for the oldest first, 1 for the newest first. The default is not documented.
+    :raises InvalidArgument: for a time that is not a datetime with a zone.
     """
     return hpc_call(
         "operation",
@@ -109,18 +110,18 @@ def list_operations(
 
 
 def find_operation(zone: str, operation_id: str) -> Flow[HpcOperation]:
-    """Ask for one operation.
+    """Request one operation.
 
-    :raises NotFound: where the cloud does not list it.
+    :raises NotFound: if the cloud does not list it.
     """
-    # Two filters have the same explanation: both are sent, and whichever the server heeds, or neither, the
-    # row is looked for by its own id.
+    # Two filters have the same explanation, so both are sent. The server may use only one of them or none, so
+    # the row is searched by its ID.
     call = list_operations(zone, jobs=operation_id, job_ids=operation_id, reverse=1)
-    answer: ListOperationsResponse = yield call
-    for operation in answer.job_set:
+    page: ListOperationsResponse = yield call
+    for operation in page.job_set:
         if operation.job_id == operation_id:
             return operation
-    raise NotFound(f"the zone {zone} knows no operation {operation_id}")
+    raise NotFound(f"unknown operation {operation_id} in zone {zone}")
 
 
 class QingCloudOperations:
@@ -136,13 +137,13 @@ class QingCloudOperations:
 
     def page(self, start: int, end: int, number: int) -> Flow[OperationPage]:
         """See :class:`~airflow_provider_ehpc.apis.operation.OperationSource`."""
-        answer = yield self._list(start, end, number * PAGE_SIZE)
-        if answer.total_count is None:
-            raise UnexpectedResponse("the answer does not tell how many operations there are (total_count)")
-        records = tuple(self._record(operation) for operation in answer.job_set)
+        page = yield self._list(start, end, number * PAGE_SIZE)
+        if page.total_count is None:
+            raise UnexpectedResponse("the response has no total number of operations (total_count)")
+        records = tuple(self._record(operation) for operation in page.job_set)
         if records and not self._column_proved:
             yield from self._prove_column(records)
-        return OperationPage(records, answer.total_count)
+        return OperationPage(records, page.total_count)
 
     def find(self, uid: str, operation_id: str, time: datetime) -> Flow[OperationRecord | None]:
         """See :class:`~airflow_provider_ehpc.apis.operation.OperationSource`."""
@@ -162,28 +163,28 @@ class QingCloudOperations:
         )
 
     def _prove_column(self, records: tuple[OperationRecord, ...]) -> Flow[None]:
-        """Prove that the server filters by the time at which operations began.
+        """Prove that the server filters by the start of operations.
 
-        If it filtered by the time of their last change, those that began in a window and ended after it would
-        be missing without a sign. So the one whose times lie farthest apart must be found by its beginning.
+        If it filtered by their last change, the operations that start in a window and end after it would be
+        missing without a sign. So the operation whose times differ most must be found by its start.
         """
         witness = max(records, key=_seconds_until_changed)
         if _seconds_until_changed(witness) <= 2:
-            return  # the question below would find it by either of its times
-        began = int(witness.time.timestamp())
-        answer = yield self._list(began - 1, began + 1, 0)
-        if any(operation.job_id == witness.operation_id for operation in answer.job_set):
+            return  # the request below would find it by either time
+        started = int(witness.time.timestamp())
+        page = yield self._list(started - 1, started + 1, 0)
+        if any(operation.job_id == witness.operation_id for operation in page.job_set):
             self._column_proved = True
-        elif len(answer.job_set) >= (answer.total_count or 0):
+        elif len(page.job_set) >= (page.total_count or 0):
             raise UnexpectedResponse(
-                f"asked for the second in which operation {witness.operation_id} began, the server does not "
-                "name it: start_time and end_time mean another time there, so no window can be read"
+                f"operation {witness.operation_id} is not in the list of operations that started in the same "
+                "second: start_time and end_time mean another time there, so no window can be read"
             )
 
     def _record(self, operation: HpcOperation) -> OperationRecord:
         if not operation.job_id or operation.create_time is None:
             raise UnexpectedResponse(
-                f"an operation has no id or no readable create_time: {operation.job_id or 'no id'}, "
+                f"an operation has no ID or no readable create_time: {operation.job_id or 'no ID'}, "
                 f"{operation.raw.get('create_time')!r}"
             )
         return OperationRecord(
@@ -210,7 +211,7 @@ def _seconds_until_changed(record: OperationRecord) -> float:
 
 
 def _aware(time: datetime) -> datetime:
-    # Every documented time of an operation ends in Z; one without would be the same clock.
+    # Every documented time of an operation ends in Z; a time without it would have the same zone.
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 

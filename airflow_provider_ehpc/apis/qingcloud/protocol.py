@@ -30,10 +30,11 @@ from airflow_provider_ehpc.apis.response import ResponseModel, as_number, as_tex
 A = TypeVar("A", bound=ResponseModel)
 
 PAGE_SIZE = 100
-"""The most rows that one answer holds, whatever the limit asked for."""
+"""Maximum number of rows in a response, even if the requested limit is higher."""
 
-# The page on error codes. 1400 also means that a resource is in a state that forbids the change; only the
-# message tells. 5400 is titled "dependency exists" and explained with 5300's text: the title fits a write.
+# From the page on error codes. 1400 also means that a resource is in a state that forbids the change; only
+# the message distinguishes them. 5400 has the title "dependency exists" and the explanation of 5300; the
+# title makes sense for a write.
 _KINDS: dict[int, type[ApiError]] = {
     1200: AuthenticationFailed,
     1300: AuthenticationFailed,
@@ -60,13 +61,13 @@ _KINDS: dict[int, type[ApiError]] = {
 }
 _HINTS = {
     1200: "Check the connection's login (access key id) and password (secret access key).",
-    1300: f"A request is accepted for {LIFETIME} seconds after its signing: check this machine's clock.",
-    1400: "The message says whether the key lacks a permission or the resource is in the wrong state.",
-    2500: "A quota is used up, of resources or of requests (a new account's is 2,000 an hour).",
+    1300: f"A signed request is valid for {LIFETIME} seconds: check this machine's clock.",
+    1400: "See the message: either the key lacks a permission, or the resource is in the wrong state.",
+    2500: "A quota of resources or requests is used up (a new account has 2,000 requests per hour).",
 }
 _QUOTA_PAUSE = 300.0
-"""Seconds to wait when a quota is used up. One page says that it is counted by the hour, another that it
-comes back at midnight; neither is worth a request a second."""
+"""Seconds to wait after a quota is used up. According to one page, it is counted by the hour. According to
+another, it is reset at midnight."""
 
 
 def hpc_call(
@@ -81,13 +82,13 @@ def hpc_call(
 ) -> ApiCall[A]:
     """Return the call of one operation; parameters that are None are left out.
 
-    :param operation: the documented action, as ``job/list``.
-    :param body: for a POST; a GET has none.
-    :param path: what follows the action in the path.
-    :raises InvalidArgument: for a missing zone, and for a limit that the cloud would lower silently.
+    :param operation: the documented action, such as ``job/list``.
+    :param body: body of a POST; None for a GET.
+    :param path: the rest of the path after the action.
+    :raises InvalidArgument: if the zone is missing, or for a limit that the cloud would silently lower.
     """
-    told = {name: str(value) for name, value in query.items() if value is not None}
-    if not told.get("zone"):
+    parameters = {name: str(value) for name, value in query.items() if value is not None}
+    if not parameters.get("zone"):
         raise InvalidArgument("zone: QingCloud needs the zone of the cluster; set the connection's zone")
     limit = query.get("limit")
     if limit is not None and not 1 <= int(limit) <= PAGE_SIZE:
@@ -95,29 +96,30 @@ def hpc_call(
     headers, sent = {"accept": "application/json"}, b""
     if body is not None:
         headers["content-type"] = "application/json"
-        # Written as the documentation's code writes it before hashing: a server that hashes its own rendering
-        # of the object instead of the bytes received comes to the same digest.
+        # The documentation's code hashes this form of the JSON. A server that serializes the parsed object
+        # again, instead of hashing the received bytes, gets the same digest.
         sent = encode_json({n: value for n, value in body.items() if value is not None}, ascii_only=True)
-    request = ApiRequest("GET" if body is None else "POST", f"/api/{operation}{path}", told, headers, sent)
+    method = "GET" if body is None else "POST"
+    request = ApiRequest(method, f"/api/{operation}{path}", parameters, headers, sent)
     return ApiCall(operation, request, _reader(model), subject, writes)
 
 
 def _reader(model: type[A]) -> Callable[[ApiResponse], A]:
     def read(response: ApiResponse) -> A:
-        told = json_object(response)
-        # The HTTP status of an error is not documented: the code decides, whatever the status.
-        code = as_number(told.get("ret_code"))
+        fields = json_object(response)
+        # The HTTP status of an error is not documented: the code decides, with any status.
+        code = as_number(fields.get("ret_code"))
         if code is None or (code == 0 and response.status >= 400):
             raise foreign(response)
         if code:
-            raise ret_code_error(code, told.get("message"), response)
-        return read_model(model, told, status=response.status, request_id=None)
+            raise ret_code_error(code, fields.get("message"), response)
+        return read_model(model, fields, status=response.status, request_id=None)
 
     return read
 
 
 def ret_code_error(code: Any, message: Any, response: ApiResponse) -> ApiError:
-    """Return the error that a ``ret_code`` and its message stand for."""
+    """Return the error for a ``ret_code`` and its message."""
     text, number = as_text(code), as_number(code) or 0
     kind = _KINDS.get(number)
     if kind is None and (response.status == 429 or response.status >= 500):

@@ -1,1 +1,1 @@
-"""What Slurm and PBS report of a job, whichever API passes it on."""
+"""Jobs as Slurm and PBS report them, for every API that passes on their reports."""

@@ -1,4 +1,4 @@
-"""A scheduler's own description of jobs, whichever scheduler it is and however its text is broken."""
+"""Read a scheduler's own description of jobs, for both schedulers and even if the text is malformed."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from airflow_provider_ehpc.apis.schedulers.slurm import (
 DescribedJob: TypeAlias = PbsJob | SlurmJob
 
 _PIECE = re.compile(
-    # A quote without an end takes in the rest: searching the rest again from each quote in it takes minutes.
-    r'"(?:[^"\\]++|\\.)*+"?'  # a text
-    r"|'(?:[^'\\]++|\\.)*+'?"  # a text of Python
-    r"|,(?=\s*[}\]])"  # a comma with nothing behind it
+    # An unclosed quote takes the rest of the text: searching again from each later quote takes minutes.
+    r'"(?:[^"\\]++|\\.)*+"?'  # a string
+    r"|'(?:[^'\\]++|\\.)*+'?"  # a Python string
+    r"|,(?=\s*[}\]])"  # a trailing comma
     r"""|[^\s,:{}\[\]"']+(?::[^\s,:{}\[\]"']+)*""",  # a number, a word, a clock time
     re.DOTALL,
 )
@@ -49,12 +49,12 @@ _ESCAPES = re.compile(r'\\(u[0-9a-fA-F]{4}|["\\/bfnrt])|\\(.?)', re.DOTALL)
 
 
 def lenient_json(text: str) -> Any:
-    """Return the value of a text that is nearly JSON.
+    """Parse a text that is nearly JSON.
 
     qstat writes numbers with leading zeros, ``\\'`` and raw tabs (openpbs/openpbs#1255, #2049). Single
-    quotes, bare words and trailing commas are understood too.
+    quotes, bare words and trailing commas are accepted, too.
 
-    :raises ValueError: if the text is not nearly JSON either.
+    :raises ValueError: if the text cannot be repaired.
     """
     try:
         return parse_json(text)
@@ -77,18 +77,19 @@ def _repaired(match: re.Match[str]) -> str:
 
 
 def _escape(match: re.Match[str]) -> str:
-    # JSON knows no \' and no octal escapes: the character stays what it is.
+    # JSON has no \' and no octal escapes: only the backslash is dropped.
     return match[0] if match[1] else match[2]
 
 
 def read_jobs(described: Any) -> Mapping[str, DescribedJob] | None:
-    """Return the jobs that a description holds, by their IDs; None if it cannot be read.
+    """Return the jobs in a description by their IDs; None if it cannot be read.
 
-    It may be an object by job ID, a list of jobs, or the attributes of one job (under an empty ID), all also
-    as JSON in a text, or the text of ``scontrol show job``, in one piece or in several.
+    A description may be an object by job ID, a list of jobs, or the attributes of one job (returned under an
+    empty ID). Each of these may also be JSON in a string. Or it is the output of ``scontrol show job``, in
+    one string or several.
     """
     with contextlib.suppress(ValueError):
-        for _ in range(2):  # a JSON text may be quoted once more
+        for _ in range(2):  # JSON may be quoted twice
             if isinstance(described, str) and described.strip():
                 described = lenient_json(described)
     if isinstance(described, str):
@@ -127,18 +128,18 @@ def _by_id(jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> Mapping[str, Descri
 
 
 class Description(NamedTuple):
-    """What a scheduler's description says of a job."""
+    """A job as its scheduler describes it."""
 
     status: JobStatus
     array_id: str = ""
     indexes: Sequence[int] = ()
-    """The indexes of an array's sub-jobs if they are not part of the status yet."""
+    """Indexes of an array's sub-jobs that are not part of the status yet."""
 
 
 def describe(ref: JobRef, jobs: Mapping[str, DescribedJob]) -> Description | None:
-    """Return what a description says of a job; None if it says nothing of it.
+    """Return the description of one job; None if it is missing.
 
-    :raises UnexpectedResponse: if it is about another job.
+    :raises UnexpectedResponse: if another job is described.
     """
     own = next((job for job_id, job in jobs.items() if equal_ids(job_id, ref.job_id)), None)
     parts = {
@@ -148,7 +149,7 @@ def describe(ref: JobRef, jobs: Mapping[str, DescribedJob]) -> Description | Non
     }
     if own is None and not parts and len(jobs) == 1:
         (job_id,) = jobs
-        # Asked for a sub-job that waits, a scheduler describes its array.
+        # For a waiting sub-job, a scheduler describes the array.
         if is_job_id(job_id) and is_job_id(ref.job_id) and not same_job(job_id, ref.job_id):
             raise UnexpectedResponse(f"the response to a request about {ref} is about job {job_id}")
         own = jobs[job_id]
@@ -161,15 +162,15 @@ def describe(ref: JobRef, jobs: Mapping[str, DescribedJob]) -> Description | Non
         return Description(with_members(status, _statuses(ref, parts)))
     indexes = array_indexes(own.array_request) if is_whole_array(ref.job_id) else ()
     number, dot, server = ref.job_id.partition(".")
-    # PBS finds an array without its brackets, but not its sub-jobs.
+    # PBS accepts an array's ID without brackets, but not the IDs of its sub-jobs.
     brackets = "[]" if isinstance(own, PbsJob) and not number.endswith("[]") else ""
     return Description(status, f"{number}{brackets}{dot}{server}", indexes or ())
 
 
 def _from_parts(ref: JobRef, parts: Mapping[str, DescribedJob]) -> JobStatus:
-    """Return the status of an array that is described by its sub-jobs alone, as scontrol does."""
+    """Return the status of an array that is described by its sub-jobs only, as scontrol does."""
     statuses = _statuses(ref, parts)
-    # As long as one goes on, the array does.
+    # The array runs as long as one of its sub-jobs does.
     one = next((each for each in statuses.values() if not each.state.terminal), next(iter(statuses.values())))
     starts = [each.started_at for each in statuses.values() if each.started_at]
     ends = [each.ended_at for each in statuses.values() if each.ended_at]
@@ -178,7 +179,7 @@ def _from_parts(ref: JobRef, parts: Mapping[str, DescribedJob]) -> JobStatus:
         job_id=ref.job_id,
         exit_code=None,
         reason=None,
-        # They come from one scheduler: with or without a zone, it is the same.
+        # One scheduler wrote all of them, so either all have the same zone or none has one.
         started_at=min(starts, default=None, key=_without_zone),
         ended_at=max(ends, default=None, key=_without_zone) if one.state.terminal else None,
         stdout_path=None,

@@ -16,12 +16,12 @@ _ID = re.compile(
     r"(?:\.(?P<server>\S+))?"
 )
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?")
-_MOST = 100_000
-"""Sub-jobs of one entry that are counted one by one. Slurm's MaxArraySize is 1,001 by default."""
+_MAX_INDEXES = 100_000
+"""Maximum number of sub-jobs in one entry that are counted. Slurm's default MaxArraySize is 1,001."""
 
 
 def job_number(job_id: str) -> str:
-    """Return the number that an array shares with its sub-jobs: ``12`` of ``12_3`` and ``12[].manager``."""
+    """Return the number that an array shares with its sub-jobs: ``12`` for ``12_3`` and ``12[].manager``."""
     match = _ID.fullmatch(job_id.strip())
     return match["number"] if match else job_id.strip()
 
@@ -34,13 +34,13 @@ def whole_array_id(job_id: str) -> str:
 
 
 def equal_ids(one: str, other: str) -> bool:
-    """Return True if two IDs are one, with or without the server's name, its domain and an array's ``[]``."""
+    """Return True if two IDs are equal, ignoring a missing server name, its domain and an array's ``[]``."""
     (first, first_server), (second, second_server) = _parts(one), _parts(other)
     return first == second and (not first_server or not second_server or first_server == second_server)
 
 
 def _parts(job_id: str) -> tuple[str, str]:
-    """Return an ID without its server, and the server's name without its domain."""
+    """Split an ID into the ID without its server, and the server's name without its domain."""
     own, _, server = job_id.strip().partition(".")
     return own.removesuffix("[]"), _without_domain(server)
 
@@ -53,8 +53,8 @@ def _without_domain(server: str) -> str:
 def same_job(one: str, other: str) -> bool:
     """Return True if two IDs may name the same job.
 
-    One of them may leave out the server or its domain, or the index in an array: asked for a sub-job that
-    waits, a scheduler describes its array.
+    One of them may omit the server, its domain, or the index in an array: for a waiting sub-job, a scheduler
+    describes the array.
     """
     first, second = (_ID.fullmatch(text.strip().casefold()) for text in (one, other))
     if not first or not second:
@@ -69,12 +69,12 @@ def same_job(one: str, other: str) -> bool:
 
 
 def is_job_id(text: str) -> bool:
-    """Return True for an ID of Slurm or PBS."""
+    """Return True if the text is a job ID of Slurm or PBS."""
     return _ID.fullmatch(text.strip()) is not None
 
 
 def is_whole_array(job_id: str) -> bool:
-    """Return True for an ID that may be that of an array, and not of one of its sub-jobs."""
+    """Return True if an ID may name a whole array rather than one of its sub-jobs."""
     match = _ID.fullmatch(job_id.strip())
     return match is not None and match["index"] is None and not match["range"]
 
@@ -90,20 +90,20 @@ def member_id(array_id: str, index: int | str) -> str:
 
 
 def member_indexes(job_id: str, index: str = "") -> Sequence[int]:
-    """Return the indexes of the sub-jobs that an ID stands for; none for a job that is not a sub-job.
+    """Return the indexes of the sub-jobs that an ID names; none if the job is not a sub-job.
 
-    :param index: the index if it is reported beside the ID; it may be a range of waiting sub-jobs.
+    :param index: the index, if it is reported separately from the ID; it may be a range of waiting sub-jobs.
     """
     match = _ID.fullmatch(job_id.strip())
     text = index.strip() or (match and (match["index"] or match["range"])) or ""
     indexes = array_indexes(text) or ()
-    return indexes if len(indexes) <= _MOST else ()
+    return indexes if len(indexes) <= _MAX_INDEXES else ()
 
 
 def array_indexes(request: str) -> Sequence[int] | None:
-    """Return the indexes that an array request names, in order; None if it is of another form.
+    """Return the indexes of an array request in order; None if its form is unknown.
 
-    Understood are ``X-Y:Z``, lists such as ``1,3,5-7``, and a limit of simultaneous sub-jobs (``%2``).
+    The known forms are ``X-Y:Z``, lists such as ``1,3,5-7``, and a limit of simultaneous sub-jobs (``%2``).
     """
     text = re.sub(r"\s+", "", request).strip("[]")
     found: list[range] = []
@@ -115,6 +115,6 @@ def array_indexes(request: str) -> Sequence[int] | None:
         found.append(range(first, int(match[2] or first) + 1, int(match[3] or 1) or 1))
     if len(found) == 1:
         return found[0]
-    if sum(map(len, found)) > _MOST:
+    if sum(map(len, found)) > _MAX_INDEXES:
         return None
     return sorted({index for each in found for index in each})

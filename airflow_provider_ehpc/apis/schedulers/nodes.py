@@ -8,11 +8,11 @@ import math
 import re
 
 _MOST_NODES = 10_000
-"""Names of one node list that are written out: more than an E-HPC cluster has nodes."""
+"""Maximum number of names in one node list; no E-HPC cluster has as many nodes."""
 _LONGEST_NODE_LIST = 100_000
-"""Characters of a node list that is read."""
+"""Maximum length of a node list in characters; a longer one is not read."""
 _LONGEST_NAME = 255
-"""Characters of a host's name (RFC 1123 2.1)."""
+"""Maximum length of a host name in characters (RFC 1123 2.1)."""
 _NODE = re.compile(r"(?:[^,\s\[\]]|\[[^\[\]]*\])++")
 _RANGES = re.compile(r"\[([^\[\]]*)\]")
 _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
@@ -20,9 +20,9 @@ _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 def node_names(text: str) -> tuple[str, ...]:
     """Split ``compute000``, ``compute[002,005-007]``, ``rack[0-1]n[1-4]`` and ``['compute2', 'compute3']``
-    into names. If there are too many, the rest of the list stays as it is.
+    into names. If there are too many, the rest of the list is not expanded.
     """
-    # Long lists are rare, and a thousand of them need not stay in memory.
+    # Long lists are rare, and caching a thousand of them would waste memory.
     return _cached_node_names(text) if len(text) <= 200 else _node_names(text)
 
 
@@ -45,8 +45,8 @@ _cached_node_names = functools.lru_cache(maxsize=1024)(_node_names)
 
 
 def _expanded(item: str) -> list[str] | None:
-    """Return the names that ``rack[0-1]n[002,005-007]`` stands for; None if they are too many or too long."""
-    # Literals and ranges alternate: rack, 0-1, n, 1-4, and nothing.
+    """Expand ``rack[0-1]n[002,005-007]``; return None if the names are too many or too long."""
+    # Literals and ranges alternate: rack, 0-1, n, 1-4 and an empty literal.
     parts = [_numbers(part) if index % 2 else [part] for index, part in enumerate(_RANGES.split(item, 4))]
     if math.prod(map(len, parts)) > _MOST_NODES or sum(max(map(len, part)) for part in parts) > _LONGEST_NAME:
         return None
@@ -54,7 +54,7 @@ def _expanded(item: str) -> list[str] | None:
 
 
 def _numbers(ranges: str) -> list[str]:
-    """Return the numbers of ``002,005-007`` as they are written, one more than the most if there are more."""
+    """Return the numbers in ``002,005-007`` with their zeros; at most one more than the maximum of names."""
     numbers: list[str] = []
     for part in ranges.split(","):
         bounds = _RANGE.fullmatch(part.strip())

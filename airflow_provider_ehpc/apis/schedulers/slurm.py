@@ -1,4 +1,4 @@
-"""A job as Slurm reports it, in the fields of ``scontrol show job``.
+"""Slurm jobs, read from the fields that ``scontrol show job`` prints.
 
 Sources: scontrol(1) and squeue(1) of Slurm; jobs of Slurm 22.05.8 (docs/outcomes.md).
 """
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
-from airflow_provider_ehpc.apis.response import PascalResponseModel, Text, Time, pascal
+from airflow_provider_ehpc.apis.response import Number, PascalResponseModel, Text, Time, pascal
 from airflow_provider_ehpc.apis.schedulers.ids import member_id
 from airflow_provider_ehpc.apis.schedulers.nodes import node_names
 from airflow_provider_ehpc.apis.schedulers.words import Dialect, meaning
@@ -37,13 +37,13 @@ def _number(value: Any) -> Any:
 
 
 def _exit_text(value: Any) -> Any:
-    """Return the forms in which slurmrestd writes an exit code as ``code:signal``."""
+    """Convert the forms in which slurmrestd writes an exit code to ``code:signal``."""
     if isinstance(value, dict) and "return_code" in value:
         ended = value.get("signal")
         number = ended.get("id", ended.get("signal_id")) if isinstance(ended, dict) else ended
         return f"{_number(value['return_code']) or 0}:{_number(number) or 0}"
     value = _number(value)
-    # Up to version 0.0.39 it is the status of wait(2).
+    # Up to API version 0.0.39, the number is the status from wait(2).
     return f"{value >> 8}:{value & 127}" if isinstance(value, int) and value > 255 else value
 
 
@@ -52,12 +52,12 @@ SlurmTime = Annotated[Time, BeforeValidator(_something)]
 
 
 class SlurmJob(PascalResponseModel):
-    """A job's fields as scontrol names them, as far as a status needs them; the others stay."""
+    """The fields of a job that a status needs, under scontrol's names; others are extra fields."""
 
     job_id: Text = ""
     array_job_id: SlurmText = ""
     array_task_id: SlurmText = ""
-    """An index; of sub-jobs that wait together ``5-9%2``."""
+    """An index, or a range such as ``5-9%2`` for sub-jobs that wait together."""
     job_state: Annotated[Text, BeforeValidator(_words)] = ""
     reason: SlurmText = ""
     exit_code: Annotated[Text, BeforeValidator(_exit_text)] = ""
@@ -69,21 +69,23 @@ class SlurmJob(PascalResponseModel):
     dependency: SlurmText = ""
     submit_time: SlurmTime = None
     start_time: SlurmTime = None
-    """Of a job that waits, when it is expected to start."""
+    """For a waiting job, the expected start."""
     end_time: SlurmTime = None
-    """Of a job that runs, when its time is up."""
+    """For a running job, the end of its time limit."""
     node_list: SlurmText = ""
+    restarts: Number = None
+    """How many times Slurm has requeued the job; slurmrestd calls it ``restart_cnt``."""
     std_out: SlurmText = ""
     std_err: SlurmText = ""
 
     @property
     def array_request(self) -> str:
-        """The indexes of an array, or of those of its sub-jobs that wait."""
+        """Indexes of an array, or of its waiting sub-jobs."""
         return "" if self.array_task_id.isdigit() else self.array_task_id
 
     @property
     def full_id(self) -> str:
-        """The ID that names a sub-job by its index: ``2_1``, ``2_[3-6%2]``."""
+        """ID that identifies a sub-job by its index: ``2_1``, ``2_[3-6%2]``."""
         if not self.array_job_id or not self.array_task_id:
             return self.job_id
         return member_id(self.array_job_id, self.array_task_id)
@@ -94,14 +96,15 @@ _RESTD_NAMES = {
     "name": "JobName",
     "username": "UserId",
     "nodes": "NodeList",
+    "restartcnt": "Restarts",
     "standardoutput": "StdOut",
     "standarderror": "StdErr",
 }
-"""The fields that slurmrestd names in other words than scontrol does."""
+"""Fields whose names in slurmrestd and scontrol differ by more than case and ``_``."""
 
 
 def plain_name(name: str) -> str:
-    """Return a field's name without what differs between tools: case and ``_``."""
+    """Return a field's name without the differences between tools: case and ``_``."""
     return name.replace("_", "").casefold()
 
 
@@ -109,29 +112,30 @@ _NAMES = {plain_name(name): pascal(name) for name in SlurmJob.model_fields} | _R
 
 
 def is_slurm(attributes: Mapping[str, Any]) -> bool:
-    """Return True for a job's fields as Slurm's tools name them, False for the attributes of PBS."""
+    """Return True for fields of a Slurm job, False for attributes of a PBS job."""
     if "job_state" not in attributes:
         return True
     return not {"jobid", "exitcode", "statereason"}.isdisjoint(map(plain_name, attributes))
 
 
 def slurm_fields(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a job's fields under scontrol's names, whichever of Slurm's tools wrote them."""
+    """Rename the fields that any of Slurm's tools wrote to scontrol's names."""
     named = {_NAMES.get(plain_name(name), name): _number(value) for name, value in attributes.items()}
     return named | {name: value for name, value in attributes.items() if name in _NAMES.values()}
 
 
 def read_fields(text: str) -> list[Mapping[str, str]]:
-    """Return the fields of the jobs in the text of ``scontrol show job``: ``Name=value``, an empty line
-    between jobs. A value ends at its first blank, except the job's name.
+    """Read the jobs in the output of ``scontrol show job``: ``Name=value``, with an empty line between jobs.
+
+    A value ends at the first blank, except the job's name.
     """
     jobs: list[Mapping[str, str]] = []
     for part in re.split(r"\n\s*\n", text):
-        # A name may look like a field.
+        # A job's name may contain text that looks like a field.
         before, found, named = part.partition("JobName=")
         name, end, after = named.partition("UserId=")
         fields = re.findall(r"(?:^|\s)(\w+)=(\S*)", f"{before} {end}{after}" if end else part)
-        # The first counts: a command may look like fields, too, and comes after those that matter.
+        # The first one wins: the command may contain such text, too, but follows the fields needed here.
         job = dict(reversed(fields)) | ({"JobName": name.strip()} if found and end else {})
         if job.get("JobState"):
             jobs.append(job)
@@ -139,11 +143,11 @@ def read_fields(text: str) -> list[Mapping[str, str]]:
 
 
 def exit_code(text: str) -> tuple[int | None, str]:
-    """Return the exit code that a shell would report for ``code:signal``, and what it means if a program did
-    not choose it.
+    """Return the exit code that a shell would report for ``code:signal``, and an explanation if the program
+    did not choose it.
 
-    Slurm puts numbers of its own in the place of the signal: 53 if a job's output file cannot be opened, 125
-    if memory ran out. Then there is no exit code.
+    Slurm also puts its own numbers in place of the signal: 53 if a job's output file cannot be opened, 125
+    if memory ran out. Such a job has no exit code.
     """
     match = re.fullmatch(r"(\d{1,10})(?::(\d{1,10}))?", text.strip())
     if not match:
@@ -165,18 +169,18 @@ _NOT_STARTED = frozenset({JobState.PENDING, JobState.QUEUED})
 
 
 def slurm_status(ref: JobRef, job: SlurmJob) -> JobStatus:
-    """Return the status that a job's fields describe."""
+    """Convert a job's fields to its status."""
     state, _, may_rerun = meaning(job.job_state, Dialect.SLURM)
     code, words = exit_code(job.exit_code) if state.terminal else (None, "")
     waits = state in _NOT_STARTED
-    # Cancelled while it waited: its start is then the moment of its end, its exit code 0:0.
+    # Cancelled while it waited: Slurm then sets its start to its end and its exit code to 0:0.
     never_ran = state is JobState.CANCELLED and not job.node_list
     reason = job.reason
     if never_ran:
         code, words = None, ""
-        reason = "cancelled before it started" + (f" (it waited: {reason})" if reason else "")
+        reason = "cancelled before it started" + (f" (pending reason: {reason})" if reason else "")
     if job.array_request:
-        # One of its sub-jobs has it.
+        # The code belongs to one of its sub-jobs.
         code = None
     if waits and job.dependency and "depend" in reason.casefold():
         reason += f" ({job.dependency})"
@@ -187,6 +191,7 @@ def slurm_status(ref: JobRef, job: SlurmJob) -> JobStatus:
         raw_state=job.job_state,
         exit_code=code,
         may_rerun=may_rerun,
+        restarts=job.restarts,
         reason="; ".join(part for part in (reason, words) if part) or None,
         name=job.job_name or None,
         user=job.user_id.partition("(")[0] or None,

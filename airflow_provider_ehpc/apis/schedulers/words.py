@@ -1,4 +1,4 @@
-"""The state words of Slurm and PBS, in every form in which their tools write them.
+"""State words of Slurm and PBS, in all forms that their tools print.
 
 Sources: squeue(1) and sacct(1) of Slurm 22.05 to 24.11, ``job_state_string_compact`` in Slurm's source,
 qstat(1B) of OpenPBS 23.06.
@@ -15,10 +15,13 @@ from airflow_provider_ehpc.apis.job import JobState
 
 
 class Dialect(StrEnum):
-    """Whose word a state is. Single letters differ: F is "failed" in Slurm and "finished" in PBS."""
+    """The scheduler that a state word comes from.
+
+    Single letters differ: F is "failed" in Slurm and "finished" in PBS.
+    """
 
     ANY = "any"
-    """Not known. E-HPC uses words of both; a single letter is then one of PBS."""
+    """Unknown scheduler: E-HPC uses the words of both. A single letter is then read as one of PBS."""
     PBS = "pbs"
     SLURM = "slurm"
 
@@ -27,8 +30,8 @@ class Meaning(NamedTuple):
     """The meaning of a state word."""
 
     state: JobState
-    outcome_untold: bool = False
-    """True if the word says that the job is over, but not how it ended."""
+    outcome_unreported: bool = False
+    """True if the word means that the job is over, but not whether it succeeded."""
     may_rerun: bool = False
     """True if the job has ended, but the scheduler may run it again."""
 
@@ -45,9 +48,9 @@ _SUCCEEDED, _FAILED, _CANCELLED = (
     Meaning(JobState.FAILED),
     Meaning(JobState.CANCELLED),
 )
-# PBS says of a job only that it is over: its F (a sub-job's X) covers an exit code of 0 and any other.
-_OVER = Meaning(JobState.SUCCEEDED, outcome_untold=True)
-# JobRequeue, or an administrator, may put such a job back into the queue.
+# PBS reports only that a job is over: F (X for a sub-job) covers exit code 0 and every other.
+_OVER = Meaning(JobState.SUCCEEDED, outcome_unreported=True)
+# The JobRequeue setting or an administrator may requeue such a job.
 _FAILED_FOR_NOW = Meaning(JobState.FAILED, may_rerun=True)
 _UNKNOWN = Meaning(JobState.UNKNOWN)
 
@@ -63,7 +66,7 @@ _SLURM: dict[str, tuple[Meaning, str]] = {
     "RUNNING": (_R, "R"),
     "COMPLETING": (_R, "CG"),
     "RESIZING": (_R, "RS"),
-    # Any signal, also one that the job asked for: it goes on.
+    # Any signal, including one that the job requested: the job continues.
     "SIGNALING": (_R, "SI"),
     "STAGE_OUT": (_R, "SO"),
     "SUSPENDED": (_S, "S"),
@@ -96,18 +99,18 @@ _PBS: dict[str, tuple[Meaning, str]] = {
     # Torque's word for FINISHED.
     "COMPLETED": (_OVER, "C"),
 }
-# Not a scheduler's words, but used for its jobs.
+# Words that are not the scheduler's own, but are used for its jobs.
 _OTHERS = {"CANCELED": _CANCELLED, "CANCELLING": _C, "CANCELING": _C, "FAILED": _FAILED}
 _IGNORED = frozenset({"EXPEDITING", "UPDATE_DB"})
-"""Flags beside a state that say nothing of the job's course."""
-_LONGEST = 200
-"""Characters of the longest text that is a state."""
+"""Flags beside a state that do not change it."""
+_LONGEST_STATE = 200
+"""Maximum length of a state in characters; a longer text is not read."""
 _CUT_AT = 8
-"""Width of the state column of ``squeue --long``, which cuts words without a mark (sacct: ``+``)."""
+"""Width of the state column of ``squeue --long``, which truncates words unmarked (sacct appends ``+``)."""
 
 
 def _key(word: str) -> str:
-    """Return a word without what differs from tool to tool: case, ``_``, ``-``, spaces."""
+    """Return a word without the differences between tools: case, ``_``, ``-`` and spaces."""
     return re.sub(r"[\W_]+", "", word).casefold()
 
 
@@ -119,25 +122,25 @@ _OTHER_WORDS = {word.casefold(): meaning for word, meaning in _OTHERS.items()}
 _IGNORED_KEYS = frozenset(_key(word) for word in _IGNORED)
 _WORDS = {
     Dialect.ANY: _PBS_WORDS | _OTHER_WORDS | _SLURM_CODES | _PBS_LETTERS | _SLURM_WORDS,
-    # slurmrestd and sacct know no letters of PBS.
+    # slurmrestd and sacct never print PBS letters.
     Dialect.SLURM: _OTHER_WORDS | _SLURM_CODES | _SLURM_WORDS,
     Dialect.PBS: _OTHER_WORDS | _PBS_LETTERS | _PBS_WORDS,
 }
 
 
 def meaning(raw_state: str, dialect: Dialect = Dialect.ANY) -> Meaning:
-    """Return the meaning of a scheduler's state; UNKNOWN for a word that nobody documents.
+    """Return the meaning of a scheduler's state; UNKNOWN if the word is not documented.
 
     Words may be truncated (``OUT_OF_ME+``), have a suffix (``CANCELLED by 1000``), be compact (``CD``), or
-    be several (``RUNNING,COMPLETING``; ``["CANCELLED", "COMPLETING"]`` of newer versions of slurmrestd).
+    form a list (``RUNNING,COMPLETING``; ``["CANCELLED", "COMPLETING"]`` in newer versions of slurmrestd).
     """
-    return _meaning(raw_state, dialect) if len(raw_state) <= _LONGEST else _UNKNOWN
+    return _meaning(raw_state, dialect) if len(raw_state) <= _LONGEST_STATE else _UNKNOWN
 
 
 @functools.lru_cache(maxsize=1024)
 def _meaning(raw_state: str, dialect: Dialect) -> Meaning:
     whole = _first_meaning(re.split(r"[,;|]|\+(?=\w)", raw_state.strip().strip("[](){}")), dialect)
-    # Flags may stand behind a blank, but so does the second half of NODE FAIL.
+    # A blank may precede a flag, but also the second half of NODE FAIL.
     return _first_meaning(raw_state.split(), dialect) if whole is _UNKNOWN else whole
 
 
@@ -150,7 +153,7 @@ def _first_meaning(words: list[str], dialect: Dialect) -> Meaning:
     unfinished = [each for each in found if not each.state.terminal]
     if not unfinished:
         return found[0]
-    # The state comes first, flags follow: the job is not over for as long as one of them says so.
+    # The state comes first, then the flags. The job is not over as long as one of them is not terminal.
     cancelled = any(each.state is JobState.CANCELLED for each in found)
     return _C if cancelled and unfinished[-1].state is JobState.RUNNING else unfinished[-1]
 
@@ -159,12 +162,12 @@ def _word(text: str, dialect: Dialect) -> Meaning:
     # "CANCELLED by 1000" of sacct; "PENDING (Resources)".
     word = re.split(r"(?i)\s+by\b|[(:]", text.strip().strip("'\""), maxsplit=1)[0].strip()
     key, known = _key(word), _WORDS[dialect]
-    # Some tools count in plurals; codes are too short for that.
+    # Some tools print plurals; codes are too short to be plurals.
     if found := known.get(key) or (len(key) > 4 and known.get(key.removesuffix("s"))):
         return found
     if dialect is not Dialect.PBS and (word.endswith("+") or len(word) == _CUT_AT):
         matches = {each: None for name, each in _SLURM_WORDS.items() if key and name.startswith(key)}
-        # REQUEUE+ is one of several, of which none is an end.
+        # REQUEUE+ matches several words, none of which is terminal.
         if len(matches) == 1 or (
             len(key) >= _CUT_AT - 2 and not any(each.state.terminal for each in matches)
         ):
@@ -173,15 +176,15 @@ def _word(text: str, dialect: Dialect) -> Meaning:
 
 
 def scheduler_state(raw_state: str) -> JobState:
-    """Return the state for a word of E-HPC on PBS or Slurm; UNKNOWN for one that nobody documents."""
+    """Return the state for E-HPC's word for a job on PBS or Slurm; UNKNOWN if the word is not documented."""
     return meaning(raw_state).state
 
 
-def outcome_untold(raw_state: str) -> bool:
-    """Return True if the word says that the job is over but not how it ended."""
-    return meaning(raw_state).outcome_untold
+def outcome_unreported(raw_state: str) -> bool:
+    """Return True if the word means that the job is over, but not whether it succeeded."""
+    return meaning(raw_state).outcome_unreported
 
 
 def may_rerun(raw_state: str) -> bool:
-    """Return True if the scheduler may run the job again, although the word says that it ended."""
+    """Return True if the scheduler may run the job again although the word is terminal."""
     return meaning(raw_state).may_rerun

@@ -1,1 +1,1 @@
-"""Alibaba Cloud: the protocol of its gateway, and one module an API version."""
+"""Emulate Alibaba Cloud: the protocol of its gateway, and the API versions of E-HPC."""

@@ -1,4 +1,4 @@
-"""Reading the parameters of E-HPC 2018-04-12 for jobs of a scheduler."""
+"""Read the parameters of E-HPC 2018-04-12 for jobs of a scheduler."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_STOPPED = 100
 
 
 def submission(parameters: Mapping[str, str], default_queue: str) -> tuple[JobSpec, str]:
-    """Read the parameters of SubmitJob: the job, and the command that follows it."""
+    """Return the job of SubmitJob, and the command to run after it."""
     command = required(parameters, "CommandLine").strip()
     if not command.removeprefix("--").strip():
         raise invalid("CommandLine")
@@ -38,7 +38,7 @@ def submission(parameters: Mapping[str, str], default_queue: str) -> tuple[JobSp
     if nodes is None:
         # "If the parameter is not specified, the Cpu, Task, Thread, Mem, and Gpu parameters become invalid."
         parameters = {name: value for name, value in parameters.items() if name not in _OF_A_NODE}
-    # Tasks and threads are for the command to make; a node's share of cores is Cpu.
+    # The command starts tasks and threads itself. Cpu is the number of cores per node.
     _count(parameters, "Task")
     _count(parameters, "Thread")
     spec = JobSpec(
@@ -63,7 +63,7 @@ def submission(parameters: Mapping[str, str], default_queue: str) -> tuple[JobSp
 
 
 def _retry(parameters: Mapping[str, str]) -> Mapping[str, Any]:
-    """Read JobRetry; without a Count, the other parameters "do not take effect" (the operation's page)."""
+    """Read JobRetry; without a Count, the other parameters "do not take effect" (page of the operation)."""
     count = _count(parameters, "JobRetry.Count")
     if count is None:
         return {}
@@ -75,14 +75,14 @@ def _retry(parameters: Mapping[str, str]) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ClassicJobFilter:
-    """Which jobs ListJobs wants."""
+    """The filter of ListJobs."""
 
     owner: str
     state: str
     rerunable: bool
 
-    def wants(self, job: EmulatedJob) -> bool:
-        """Whether a job is listed."""
+    def matches(self, job: EmulatedJob) -> bool:
+        """Return True if a job is listed."""
         return (
             self.owner in ("", job.spec.user)
             and (self.state == "all" or job.phase.ended == (self.state == "finished"))
@@ -99,12 +99,12 @@ def job_filter(parameters: Mapping[str, str]) -> ClassicJobFilter:
 
 
 def rerunable(job: EmulatedJob) -> bool:
-    """Whether a job was submitted as one that can be rerun."""
+    """Return True if a job was submitted with ReRunable."""
     return bool(job.spec.options.get("ReRunable"))
 
 
 def log_window(parameters: Mapping[str, str]) -> tuple[int, int]:
-    """Read offset and size of GetJobLog, in bytes (its English page says bits, the Chinese one bytes)."""
+    """Read offset and size of GetJobLog, in bytes (the English page has bits, the Chinese page bytes)."""
     size = whole(parameters.get("Size", "1024"), "Size")
     if not 0 < size <= MAX_LOG_SIZE:
         raise invalid("Size")
@@ -113,9 +113,9 @@ def log_window(parameters: Mapping[str, str]) -> tuple[int, int]:
 
 def stopped_jobs(parameters: Mapping[str, str]) -> list[str]:
     """Read the ``Jobs`` of StopJobs: ``[{"Id": "0.sched"}, {"Id": "1.sched"}]``, one to a hundred."""
-    told = json_value(required(parameters, "Jobs"), "Jobs")
+    jobs = json_value(required(parameters, "Jobs"), "Jobs")
     try:
-        job_ids = [item["Id"] for item in told]
+        job_ids = [item["Id"] for item in jobs]
     except (TypeError, KeyError):
         raise invalid("Jobs") from None
     if not 1 <= len(job_ids) <= _MAX_STOPPED or not all(isinstance(job_id, str) for job_id in job_ids):
@@ -125,7 +125,7 @@ def stopped_jobs(parameters: Mapping[str, str]) -> list[str]:
 
 
 def _name(name: str) -> str:
-    """Return a job's name; PBS calls one that was given none STDIN."""
+    """Return the name of a job; in PBS, a job without a name is called STDIN."""
     if name and not re.fullmatch(r"[A-Za-z][A-Za-z0-9.]{5,29}", name):
         raise invalid("Name")
     return name or "STDIN"
@@ -167,7 +167,7 @@ def _priority(text: str) -> int:
 
 
 def _flag(parameters: Mapping[str, str], name: str) -> bool:
-    """Return a boolean, which the official client writes as Python does: ``True``."""
+    """Read a boolean. The official client writes it as in Python: ``True``."""
     text = parameters.get(name, "false").lower()
     if text not in ("true", "false"):
         raise invalid(name)

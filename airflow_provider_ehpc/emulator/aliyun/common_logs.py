@@ -1,6 +1,6 @@
-"""ListCommonLogs of E-HPC 2024-07-30.
+"""Emulate ListCommonLogs of E-HPC 2024-07-30.
 
-Fields and filters are those of the operation's page (last updated 2026-06-29).
+Source of fields and filters: the page of the operation (last updated 2026-06-29).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STATUSES = {
 
 
 class CommonLogs:
-    """The operation log of the account."""
+    """The operation on the operation log of the account."""
 
     def __init__(self, log: OperationLog, owner: CloudAccount) -> None:
         self._log = log
@@ -37,7 +37,7 @@ class CommonLogs:
 
     @property
     def operations(self) -> Mapping[str, Handler]:
-        """The operations by their names."""
+        """The operation by name."""
         return {"ListCommonLogs": self.list_common_logs}
 
     async def list_common_logs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
@@ -53,21 +53,21 @@ class CommonLogs:
         if reverse not in ("true", "false"):
             raise invalid("IsReverse")
         actions = string_list(parameters, "ActionName")
-        self._log.suffer("aliyun")
+        self._log.apply_faults("aliyun")
         rows = [
-            told
+            entry
             for row in self._log.read(
                 "aliyun", began_from=began_from, began_to=began_to, newest_first=reverse == "true"
             )
-            if (told := _told(row))
-            and (not actions or told["Action"] in actions)
-            and status in ("", told["Status"])
-            and parameters.get("ClusterId", "") in ("", told["ClusterId"])
-            and parameters.get("LogRequestId", "") in ("", told["RequestId"])
-            and parameters.get("OperatorUid", "") in ("", told["OperatorUid"])
-            # "Operation" on one page, "operation" on another
-            and parameters.get("LogType", "").lower() in ("", told["LogType"].lower())
-            and ("Resource" not in parameters or parameters["Resource"] in told["Target"].split())
+            if (entry := _entry(row))
+            and (not actions or entry["Action"] in actions)
+            and status in ("", entry["Status"])
+            and parameters.get("ClusterId", "") in ("", entry["ClusterId"])
+            and parameters.get("LogRequestId", "") in ("", entry["RequestId"])
+            and parameters.get("OperatorUid", "") in ("", entry["OperatorUid"])
+            # "Operation" on one page, "operation" on another.
+            and parameters.get("LogType", "").lower() in ("", entry["LogType"].lower())
+            and ("Resource" not in parameters or parameters["Resource"] in entry["Target"].split())
         ]
         return {
             "Uid": operator_uid(self._owner),
@@ -78,11 +78,11 @@ class CommonLogs:
         }
 
 
-def _told(row: EmulatedOperation) -> Mapping[str, Any]:
+def _entry(row: EmulatedOperation) -> Mapping[str, Any]:
     cluster = row.resources[0] if row.resources else ""
     return {
         "RequestId": row.id,
-        # Reported without its zone; the console shows these times in Beijing's.
+        # Reported without a zone. The console shows these times in that of Beijing.
         "Time": datetime.fromtimestamp(row.second, _BEIJING).strftime("%Y-%m-%d %H:%M:%S"),
         "OperatorUid": row.actor,
         "Action": row.action,

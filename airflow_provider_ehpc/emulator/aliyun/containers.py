@@ -1,8 +1,8 @@
-"""The containers of a serverless job: processes that the scheduler runs, with a record of each.
+"""Run the containers of serverless jobs as processes, and describe them.
 
-A job's script runs its container, again after a failure where retries are left, and writes when each began
-and ended. From that record and the job itself DescribeServerlessJobs tells its container groups, one an
-attempt. Fields are those of the operation's page and of the response model of ``alibabacloud-ehpc20180412``.
+The script of a job runs its container, retries it after a failure, and records when each attempt starts and
+ends. DescribeServerlessJobs reports one container group per attempt, built from this record and the job.
+Sources: the page of the operation and the response model of ``alibabacloud-ehpc20180412``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +20,9 @@ from airflow_provider_ehpc.emulator.aliyun.serverless_requests import Retries
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
 _CPU, _MEMORY = 2.0, 4.0
-"""What an instance has where nothing was asked for: Elastic Container Instance's defaults."""
-# The schedulers' own variables name the record; EHPC_ARRAY_TASK_ID is the documented one. The container's
-# variables are set for it alone, so that none of them can change what this script runs.
+"""The default cores and GiB of an Elastic Container Instance."""
+# The variables of the scheduler give the record its name; EHPC_ARRAY_TASK_ID is the documented variable. The
+# container's variables are set for the container only, so that they cannot change this script.
 _SCRIPT = """
 record={home}/${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}.containers
 [ -z "$SLURM_ARRAY_TASK_ID" ] || export EHPC_ARRAY_TASK_ID="$SLURM_ARRAY_TASK_ID"
@@ -41,10 +41,10 @@ done
 
 
 def script(home: Path, container: Mapping[str, Any], retries: Retries) -> str:
-    """Return the command that runs a container: its Command and Arg, as a process and not in its image.
+    """Return the script that runs Command and Arg of a container as a process, without its image.
 
-    Its working directory is used where this machine has it. A container that names no command runs its
-    image's own, which there is none of here: it ends at once and well.
+    The working directory is used if it exists on this machine. A container without a command would
+    run that of its image; here it succeeds at once.
     """
     variables = [f"{item['Key']}={item.get('Value') or ''}" for item in container.get("EnvironmentVar") or []]
     words = [*(container.get("Command") or []), *(container.get("Arg") or [])] or ["true"]
@@ -59,7 +59,7 @@ def script(home: Path, container: Mapping[str, Any], retries: Retries) -> str:
 
 @dataclass(slots=True)
 class ContainerAttempt:
-    """One run of a job's container. Times are epoch seconds."""
+    """One attempt of a job's container. Times are epoch seconds."""
 
     began_at: float
     ended_at: float | None = None
@@ -67,12 +67,12 @@ class ContainerAttempt:
 
 
 def begun(home: Path, job: EmulatedJob) -> bool:
-    """Whether a job's container has begun to run."""
+    """Return True if the container of a job has started."""
     return _record(home, job).exists()
 
 
 def attempts(home: Path, job: EmulatedJob) -> list[ContainerAttempt]:
-    """Return the runs of a job's container so far, oldest first."""
+    """Return the attempts of a job's container so far, oldest first."""
     found: list[ContainerAttempt] = []
     with contextlib.suppress(FileNotFoundError):
         for line in _record(home, job).read_text().splitlines():
@@ -82,7 +82,7 @@ def attempts(home: Path, job: EmulatedJob) -> list[ContainerAttempt]:
             elif found and code:
                 found[-1].ended_at, found[-1].code = float(at), int(code[0])
     if found and found[-1].ended_at is None and job.phase.ended:
-        # It was killed, and the script with it.
+        # The container was killed together with the script.
         found[-1].ended_at = job.ended_at
         found[-1].code = 137 if job.exit_code is None else job.exit_code
     return found
@@ -93,13 +93,12 @@ def _record(home: Path, job: EmulatedJob) -> Path:
     return home / f"{name}.containers"
 
 
-def container_groups(job: EmulatedJob, runs: list[ContainerAttempt]) -> list[dict[str, Any]]:
-    """Return the container groups of a job: none while it waits, one an attempt afterwards."""
+def container_groups(job: EmulatedJob, runs: Sequence[ContainerAttempt]) -> list[dict[str, Any]]:
+    """Return the container groups of a job: none while it is pending, later one per attempt."""
     if job.phase is Phase.PENDING or (job.phase.ended and not runs):
         return []
-    # The instance is there and its container about to begin.
-    told = [_group(job, number, run) for number, run in enumerate(runs)]
-    return told or [_group(job, 0, None)]
+    # Without an attempt, the instance exists and its container is about to start.
+    return [_group(job, number, run) for number, run in enumerate(runs or [None])]
 
 
 def _group(job: EmulatedJob, number: int, run: ContainerAttempt | None) -> dict[str, Any]:
@@ -154,20 +153,20 @@ def _event(job: EmulatedJob, kind: str, reason: str, message: str, at: float | N
 
 def _container(job: EmulatedJob, run: ContainerAttempt | None) -> dict[str, Any]:
     options = job.spec.options
-    asked = options["Container"]
-    variables = asked.get("EnvironmentVar") or []
+    container = options["Container"]
+    variables, mounts = container.get("EnvironmentVar") or [], container.get("VolumeMount") or []
     return {
         "Name": job.spec.name,
-        "Image": asked["Image"],
+        "Image": container["Image"],
         "ImagePullPolicy": "IfNotPresent",
-        "Commands": asked.get("Command") or [],
-        "Args": asked.get("Arg") or [],
-        "WorkingDir": asked.get("WorkingDir") or "",
+        "Commands": container.get("Command") or [],
+        "Args": container.get("Arg") or [],
+        "WorkingDir": container.get("WorkingDir") or "",
         "Cpu": options.get("Cpu", _CPU),
         "Memory": options.get("Memory", _MEMORY),
-        "Gpu": asked.get("Gpu") or 0,
+        "Gpu": container.get("Gpu") or 0,
         "EnvironmentVars": [{"Key": item["Key"], "Value": item.get("Value") or ""} for item in variables],
-        "VolumeMounts": [{"MountPath": item.get("MountPath", "")} for item in asked.get("VolumeMount") or []],
+        "VolumeMounts": [{"MountPath": item.get("MountPath", "")} for item in mounts],
         "CurrentState": _container_state(run),
         "Ready": run is not None and run.code is None,
         "RestartCount": 0,
@@ -195,5 +194,5 @@ def _container_state(run: ContainerAttempt | None) -> dict[str, Any]:
 
 
 def utc(at: float | None) -> str:
-    """Write a time as Elastic Container Instance does: RFC 3339, in UTC."""
+    """Write a time as Elastic Container Instance does: in RFC 3339 and UTC."""
     return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

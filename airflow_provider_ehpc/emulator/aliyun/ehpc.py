@@ -1,7 +1,7 @@
-"""E-HPC API version 2024-07-30 over the emulated cluster.
+"""Emulate E-HPC API version 2024-07-30.
 
-Fields and forms are those of the operations' pages (GetJob last updated 2026-01-14): numbers as in
-GetJob's sample, strings in ListJobs; times without a zone in the one and epoch seconds in the other.
+Source: the pages of the operations (GetJob last updated 2026-01-14). As there, GetJob has numbers and times
+without a zone; ListJobs has strings and epoch seconds.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ehpc.emulator.aliyun.parameters import page, required
-from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
-from airflow_provider_ehpc.emulator.aliyun.requests import job_filter, job_spec, log_request, string_list
-from airflow_provider_ehpc.emulator.aliyun.view import (
+from airflow_provider_ehpc.emulator.aliyun.cluster_view import (
     CLUSTER_ID,
     USER,
     ClusterView,
@@ -24,8 +21,11 @@ from airflow_provider_ehpc.emulator.aliyun.view import (
     local_time,
     read_piece,
 )
+from airflow_provider_ehpc.emulator.aliyun.parameters import page, required
+from airflow_provider_ehpc.emulator.aliyun.protocol import Operation
+from airflow_provider_ehpc.emulator.aliyun.requests import job_filter, job_spec, log_request, string_list
 from airflow_provider_ehpc.emulator.faults import FaultKind
-from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 
 VERSION = "2024-07-30"
 
@@ -35,15 +35,15 @@ class Ehpc:
 
     def __init__(self, view: ClusterView, default_queue: str) -> None:
         self._view = view
-        self._spelling = view.spelling
+        self._dialect = view.dialect
         self._faults = view.faults
         self._default_queue = default_queue
-        self._told_sizes: dict[Path, int] = {}
-        self._matching: tuple[tuple[int, str], list[EmulatedJob]] = ((-1, ""), [])
+        self._last_sizes: dict[Path, int] = {}
+        self._cached_list: tuple[tuple[int, str], list[EmulatedJob]] = ((-1, ""), [])
 
     @property
     def operations(self) -> Mapping[str, Operation]:
-        """The operations by their names."""
+        """The operations by name."""
         return {
             "CreateJob": self.create_job,
             "GetJob": self.get_job,
@@ -58,19 +58,25 @@ class Ehpc:
         check_cluster(parameters)
         spec, post_command = job_spec(parameters, self._default_queue, USER)
         job = await self._view.submit(spec, post_command)
-        return self._told({"JobId": self._spelling.job_id(job), "Success": True})
+        return self._drifted({"JobId": self._dialect.job_id(job), "Success": True})
 
     async def list_clusters(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
-        """ListClusters, which clients use to see whether their key is good."""
+        """ListClusters, with which clients check their key."""
         number, size = page(parameters)
         cluster = {"ClusterId": CLUSTER_ID, "ClusterName": "emulator", "ClusterStatus": "running"}
-        wanted = all(
+        matches = all(
             name not in parameters or value in string_list(parameters, name)
             for name, value in (("ClusterIds", CLUSTER_ID), ("ClusterNames", cluster["ClusterName"]))
         )
-        clusters = [cluster] if number == 1 and wanted else []
-        told = {"Clusters": clusters, "TotalCount": int(wanted), "PageNumber": number, "PageSize": size}
-        return self._told({**told, "Success": True})
+        return self._drifted(
+            {
+                "Clusters": [cluster] if number == 1 and matches else [],
+                "TotalCount": int(matches),
+                "PageNumber": number,
+                "PageSize": size,
+                "Success": True,
+            }
+        )
 
     async def get_job(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """GetJob."""
@@ -83,9 +89,8 @@ class Ehpc:
             "Memory": spec.memory or "",
             "Gpus": spec.gpus or 0,
         }
-        used = {"Nodes": len(job.nodes), "Cores": spec.cores or 1, "Memory": "0mb"} if job.nodes else {}
         info = {
-            "JobId": self._spelling.job_id(job),
+            "JobId": self._dialect.job_id(job),
             "JobName": spec.name,
             "RunasUser": spec.user,
             "State": self._state(job),
@@ -99,29 +104,29 @@ class Ehpc:
             "CommandLine": spec.command,
             "NodeList": _node_list(job.nodes),
             "Resources": resources,
-            "ResourcesUsed": used,
+            "ResourcesUsed": _resources_used(job),
             "Variables": [{"Name": name, "Value": value} for name, value in spec.environment.items()],
             "ExtraInfo": {},
             **_array_fields(job),
         }
-        return self._told({"JobInfo": info, "Success": True})
+        return self._drifted({"JobInfo": info, "Success": True})
 
     async def get_job_log(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """GetJobLog."""
         check_cluster(parameters)
         job_id = required(parameters, "JobId")
         job = self._view.find(job_id)
-        wanted = log_request(parameters)
-        told: dict[str, Any] = {"JobId": job_id, "Success": True}
+        request = log_request(parameters)
+        response: dict[str, Any] = {"JobId": job_id, "Success": True}
         for stream, field in (("stdout", "Stdout"), ("stderr", "Stderr")):
             data, size = b"", 0
-            if stream in wanted.streams:
+            if stream in request.streams:
                 path = job.stdout_path if stream == "stdout" else job.stderr_path
-                data, size = await asyncio.to_thread(read_piece, path, wanted.offset, wanted.size)
-                size = self._size_told(job_id, path, size)
-            told[f"{field}Log"] = base64.b64encode(data).decode()
-            told[f"{field}LogSize"] = str(size)
-        return self._told(told)
+                data, size = await asyncio.to_thread(read_piece, path, request.offset, request.size)
+                size = self._reported_size(job_id, path, size)
+            response[f"{field}Log"] = base64.b64encode(data).decode()
+            response[f"{field}LogSize"] = str(size)
+        return self._drifted(response)
 
     async def list_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """ListJobs."""
@@ -129,7 +134,7 @@ class Ehpc:
         number, size = page(parameters)
         jobs = self._list(parameters)
         listed = [self._listed(job) for job in jobs[(number - 1) * size : number * size]]
-        return self._told(
+        return self._drifted(
             {
                 "Jobs": listed,
                 "PageNumber": number,
@@ -140,25 +145,25 @@ class Ehpc:
         )
 
     async def stop_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
-        """StopJobs: stops those that can be stopped, then tells of the first that could not."""
+        """StopJobs: stops all jobs that can be stopped, then reports the first that cannot."""
         check_cluster(parameters)
         await self._view.stop(string_list(parameters, "JobIds"))
-        return self._told({"Success": True})
+        return self._drifted({"Success": True})
 
     def _list(self, parameters: Mapping[str, str]) -> Sequence[EmulatedJob]:
-        """Return all jobs that a page is of, in their order.
+        """Return the jobs of all pages, in order.
 
-        They are kept for the pages that follow: two hundred pages of ten thousand jobs would else be two
-        million looks.
+        They are cached for the next pages. Otherwise two hundred pages of ten thousand jobs would check two
+        million jobs.
         """
-        wanted = job_filter(parameters)
+        selection = job_filter(parameters)
         key = (self._view.cluster.changes, parameters.get("JobFilter", ""))
-        if key == self._matching[0] and not self._faults.hides_any:
-            return self._matching[1]
-        jobs = [job for job in self._view.jobs() if wanted.wants(job)]
-        jobs.sort(key=wanted.order, reverse=wanted.newest_first)
-        # A job that cannot be seen yet becomes visible without a change.
-        self._matching = (-1, "") if self._faults.hides_any else key, jobs
+        if key == self._cached_list[0] and not self._faults.hides_any:
+            return self._cached_list[1]
+        jobs = [job for job in self._view.jobs() if selection.matches(job)]
+        jobs.sort(key=selection.order, reverse=selection.newest_first)
+        # A hidden job becomes visible without a change of the cluster.
+        self._cached_list = (-1, "") if self._faults.hides_any else key, jobs
         return jobs
 
     def _listed(self, job: EmulatedJob) -> Mapping[str, Any]:
@@ -169,10 +174,14 @@ class Ehpc:
             "Memory": spec.memory or "",
             "Gpus": str(spec.gpus or 0),
         }
+        occupied = {name: str(value) for name, value in _resources_used(job).items()}
+        if occupied and spec.gpus:
+            # Documented for this list, but not for GetJob.
+            occupied["Gpus"] = str(spec.gpus)
         return {
             "JobName": spec.name,
             "JobSpec": {
-                "Id": self._spelling.job_id(job),
+                "Id": self._dialect.job_id(job),
                 "State": self._state(job),
                 "RunasUser": spec.user,
                 "JobQueue": spec.queue,
@@ -185,33 +194,39 @@ class Ehpc:
                 "NodeList": _node_list(job.nodes),
                 "Comment": "",
                 "Resources": resources,
-                "ResourcesActualOccupied": resources if job.phase is Phase.RUNNING else {},
+                "ResourcesActualOccupied": occupied,
                 "Variables": json.dumps(dict(spec.environment), ensure_ascii=False),
                 **_array_fields(job),
             },
         }
 
     def _state(self, job: EmulatedJob) -> str:
-        strange = self._view.strange_state(job)
-        if strange is not None:
-            return strange
-        hidden = job.phase.ended and self._faults.standing(FaultKind.FINISHED_HIDES_FAILURE)
-        return "FINISHED" if hidden else self._spelling.state(job.phase)
+        injected = self._view.injected_state(job)
+        if injected is not None:
+            return injected
+        hidden = job.phase.ended and self._faults.active(FaultKind.FINISHED_HIDES_FAILURE)
+        return "FINISHED" if hidden else self._dialect.state(job.phase)
 
-    def _size_told(self, job_id: str, path: Path, size: int) -> int:
-        fault = self._faults.standing(FaultKind.LOG_SIZE, job_id)
+    def _reported_size(self, job_id: str, path: Path, size: int) -> int:
+        fault = self._faults.active(FaultKind.LOG_SIZE, job_id)
         if fault is None:
             return size
-        before = self._told_sizes.get(path, 0)
-        self._told_sizes[path] = size
+        before = self._last_sizes.get(path, 0)
+        self._last_sizes[path] = size
         return before if fault.word == "stale" else 0
 
-    def _told(self, answer: dict[str, Any]) -> Mapping[str, Any]:
+    def _drifted(self, response: dict[str, Any]) -> Mapping[str, Any]:
+        """Return a response in one of the two forms of the DRIFT fault, or as it is without the fault."""
         drift = self._view.drift()
         if drift is None:
-            return answer
-        drifted: Mapping[str, Any] = _as_numbers(answer) if drift else _as_texts(answer)
+            return response
+        drifted: Mapping[str, Any] = _as_numbers(response) if drift else _as_texts(response)
         return drifted
+
+
+def _resources_used(job: EmulatedJob) -> dict[str, Any]:
+    """Return what a job occupies, also after its end: no page says that the fields are left out then."""
+    return {"Nodes": len(job.nodes), "Cores": job.spec.cores or 1, "Memory": "0mb"} if job.nodes else {}
 
 
 def _array_fields(job: EmulatedJob) -> Mapping[str, str]:
@@ -228,7 +243,7 @@ def _epoch(at: float | None) -> str:
 
 
 def _node_list(nodes: Sequence[str]) -> str:
-    """Write ``compute[000,001]`` where the names differ only in their numbers, as the sample does."""
+    """Write ``compute[000,001]`` if the names differ only in their numbers, as in the sample."""
     heads = {node.rstrip("0123456789") for node in nodes}
     if len(nodes) < 2 or len(heads) > 1:
         return ",".join(nodes)
@@ -253,7 +268,7 @@ _NUMBERS = frozenset(
 
 
 def _as_texts(value: Any, name: str = "") -> Any:
-    """Return an answer with every scalar as a string, and names and states with a line's end."""
+    """Return a response with all scalars as strings, and with a line end after names and states."""
     if isinstance(value, dict) and name == "ExtraInfo":
         return json.dumps(value)
     if isinstance(value, dict):
@@ -267,7 +282,7 @@ def _as_texts(value: Any, name: str = "") -> Any:
 
 
 def _as_numbers(value: Any, name: str = "") -> Any:
-    """Return an answer with numbers wherever a documentation page shows one."""
+    """Return a response with numbers in all fields for which a page of the documentation has a number."""
     if isinstance(value, dict):
         return {key: _as_numbers(item, key) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""What Alibaba Cloud's gateway checks before an operation sees the request (signature V3).
+"""Emulate the gateway of Alibaba Cloud, which checks each request (signature V3).
 
-Codes and messages are those of the common errors of the OpenAPI user guide; what is signed and how the
-official clients encode it was read from ``alibabacloud-tea-openapi`` 0.4.6.
+Sources: the common errors in the OpenAPI user guide, for codes and messages; ``alibabacloud-tea-openapi``
+0.4.6, for what the official clients sign and how they encode it.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from airflow_provider_ehpc.apis.call import ApiRequest
 from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.aliyun.recording import recorded
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
-from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
+from airflow_provider_ehpc.emulator.gateway import Act, Refused, Reply, Target
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 Operation: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Mapping[str, Any]]]
-"""Does an operation, given its parameters; raises :class:`Refused`."""
+"""Does an operation with its parameters. Raises :class:`Refused`."""
 
 _MAX_SKEW = 15 * 60
-"""Seconds that a request's date may be off."""
+"""Seconds by which the date of a request may differ from the clock."""
 _MAX_NONCES = 100_000
 _MUST_BE_SIGNED = frozenset(
     {"host", "x-acs-action", "x-acs-version", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"}
@@ -40,21 +40,22 @@ _MUST_BE_SIGNED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """The operations of one API version by their names."""
+    """The operations of an API version."""
 
     operations: Mapping[str, Operation]
+    """By name."""
     get_only: frozenset[str] = frozenset()
-    """Those that are not served by POST."""
+    """Operations that do not accept POST."""
 
     def find(self, action: str, method: str) -> Operation | None:
-        """Return an operation; None where there is none for this method."""
+        """Return an operation; None if it does not exist for this method."""
         if method != "GET" and action in self.get_only:
             return None
         return self.operations.get(action)
 
 
 class AliyunService:
-    """The gateway in front of the API versions given."""
+    """The API versions behind the gateway."""
 
     def __init__(
         self, accounts: Accounts, faults: Faults, versions: Mapping[str, Version], log: OperationLog
@@ -65,12 +66,12 @@ class AliyunService:
         self._log = log
         self._nonces: OrderedDict[str, float] = OrderedDict()
 
-    def asked(self, request: web.Request) -> Asked:
+    def target(self, request: web.Request) -> Target:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         parameters = _parameters(request)
         operation = request.headers.get("x-acs-action", "")
         job_id = parameters.get("JobId") or parameters.get("JobIds.1", "")
-        return Asked(operation, parameters.get("ClusterId", ""), job_id)
+        return Target(operation, parameters.get("ClusterId", ""), job_id)
 
     async def admit(self, request: web.Request) -> Act:
         """Check version, action, date, key, token, signature, nonce and permission, in this order."""
@@ -95,11 +96,11 @@ class AliyunService:
 
         return recorded(act, self._log, account, action, parameters)
 
-    def granted(self, told: Mapping[str, Any], request_id: str) -> Reply:
+    def success(self, result: Mapping[str, Any], request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
-        return Reply(200, {"RequestId": request_id, **told}, {"x-acs-request-id": request_id})
+        return Reply(200, {"RequestId": request_id, **result}, {"x-acs-request-id": request_id})
 
-    def refused(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
+    def error(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         body = {
             "RequestId": request_id,
@@ -111,7 +112,7 @@ class AliyunService:
         }
         return Reply(refusal.status, body, {"x-acs-request-id": request_id, **refusal.headers})
 
-    def usual(self, kind: FaultKind) -> Refused:
+    def default_error(self, kind: FaultKind) -> Refused:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         if kind is FaultKind.THROTTLE:
             return Refused(429, "Throttling.User", "Request was denied due to user flow control.")
@@ -157,7 +158,7 @@ class AliyunService:
         return account
 
     def _use_nonce(self, nonce: str, now: float) -> None:
-        """Remember a nonce for as long as the date of its request can be accepted."""
+        """Store a nonce while the date of its request is accepted."""
         if nonce in self._nonces:
             raise Refused(400, "SignatureNonceUsed", "Specified signature nonce was used already.")
         self._nonces[nonce] = now
@@ -168,15 +169,15 @@ class AliyunService:
 
 
 def _parameters(request: web.Request) -> dict[str, str]:
-    """Return the query decoded: the official clients write a space as ``+`` or ``%20``, and sign ``%20``."""
+    """Return the decoded query. The official clients send a space as ``+`` or ``%20``, and sign ``%20``."""
     return dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
 
 
-def _incomplete(what: str) -> Refused:
+def _incomplete(missing: str) -> Refused:
     return Refused(
         400,
         "IncompleteSignature",
-        f"The request signature does not conform to Aliyun standards. Missing or not signed: {what}.",
+        f"The request signature does not conform to Aliyun standards. Missing or not signed: {missing}.",
     )
 
 

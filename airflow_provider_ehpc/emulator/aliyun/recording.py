@@ -1,4 +1,4 @@
-"""What the operation log keeps of a request to E-HPC, whichever API version it is for."""
+"""Record requests to E-HPC, of both API versions, in the operation log."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _READS = ("Describe", "Get", "List")
 def recorded(
     act: Act, log: OperationLog, account: CloudAccount, action: str, parameters: Mapping[str, str]
 ) -> Act:
-    """Return ``act`` with its entry in the operation log; reads have none."""
+    """Return ``act`` with an entry in the operation log. Operations that only read have no entry."""
     if action.startswith(_READS):
         return act
 
-    async def act_and_tell() -> Mapping[str, Any]:
+    async def act_and_record() -> Mapping[str, Any]:
         cluster = parameters.get("ClusterId", "")
         (entry,) = log.add(
             [
@@ -41,28 +41,28 @@ def recorded(
             ]
         )
         try:
-            told: Mapping[str, Any] = await act()
+            response: Mapping[str, Any] = await act()
         except Refused as refusal:
             log.end(entry, EmulatedStatus.FAILED, error=refusal.message)
             raise
-        log.end(entry, EmulatedStatus.SUCCESSFUL, job_ids=_job_ids(told))
-        return told
+        log.end(entry, EmulatedStatus.SUCCESSFUL, job_ids=_job_ids(response))
+        return response
 
-    return act_and_tell
+    return act_and_record
 
 
 def operator_uid(account: CloudAccount) -> str:
-    """Return the number that names an account."""
+    """Return the number that identifies an account."""
     return str(10**15 + int(hashlib.sha256(account.access_key_id.encode()).hexdigest(), 16) % 10**15)
 
 
-def _job_ids(told: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the jobs that a request or an answer names, in the words of any E-HPC API."""
-    # StopServerlessJobs spells a list as JobIds.1, JobIds.2.
-    found = [str(value) for name, value in told.items() if re.fullmatch(r"JobId|JobIds\.\d+", name)]
+def _job_ids(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the job IDs in a request or a response of any E-HPC API."""
+    # StopServerlessJobs writes a list as JobIds.1, JobIds.2.
+    found = [str(value) for name, value in fields.items() if re.fullmatch(r"JobId|JobIds\.\d+", name)]
     for name in ("JobIds", "Jobs"):
         try:
-            items = json.loads(told.get(name) or "[]")
+            items = json.loads(fields.get(name) or "[]")
         except (TypeError, ValueError, RecursionError):
             continue
         if isinstance(items, list):

@@ -1,4 +1,4 @@
-"""Reading the parameters of E-HPC 2024-07-30."""
+"""Read the parameters of E-HPC 2024-07-30."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 
 
 def string_list(parameters: Mapping[str, str], name: str) -> list[str]:
-    """Return a parameter that holds a JSON array of strings; empty where it is left out."""
+    """Read a JSON array of strings; empty if the parameter is missing."""
     return _strings(json_value(parameters[name], name), name) if name in parameters else []
 
 
 @dataclass(frozen=True, slots=True)
 class LogRequest:
-    """Which bytes of which files GetJobLog wants."""
+    """The part of the logs that GetJobLog requests, in bytes."""
 
     streams: tuple[str, ...]
     offset: int
@@ -49,36 +49,36 @@ def log_request(parameters: Mapping[str, str]) -> LogRequest:
 
 
 def job_spec(parameters: Mapping[str, str], default_queue: str, default_user: str) -> tuple[JobSpec, str]:
-    """Read the parameters of CreateJob: the job, and its post-processing command."""
-    told = json_object(parameters.get("JobSpec", ""), "JobSpec")
-    resources = told.get("Resources") or {}
+    """Return the job of CreateJob, and its post-processing command."""
+    fields = json_object(parameters.get("JobSpec", ""), "JobSpec")
+    resources = fields.get("Resources") or {}
     if not isinstance(resources, dict):
         raise invalid("JobSpec.Resources")
-    command = _text(told, "CommandLine").strip()
+    command = _text(fields, "CommandLine").strip()
     if not command.removeprefix("--").strip():
         raise invalid("JobSpec.CommandLine")
     spec = JobSpec(
         name=parameters.get("JobName", "").strip() or "STDIN",
         command=command,
-        queue=_text(told, "JobQueue") or default_queue,
-        user=_text(told, "RunasUser") or default_user,
+        queue=_text(fields, "JobQueue") or default_queue,
+        user=_text(fields, "RunasUser") or default_user,
         nodes=_count(resources, "Nodes"),
         cores=_count(resources, "Cores"),
         gpus=_count(resources, "Gpus"),
         memory=_memory(resources),
-        wall_time=_wall_time(_text(told, "WallTime")),
-        priority=whole(_text(told, "Priority") or "0", "JobSpec.Priority"),
-        array=array_request(_text(told, "ArrayRequest"), "JobSpec.ArrayRequest"),
-        environment=variables(_text(told, "Variables"), "JobSpec.Variables"),
-        stdout_path=_path(told, "StdoutPath"),
-        stderr_path=_path(told, "StderrPath"),
+        wall_time=_wall_time(_text(fields, "WallTime")),
+        priority=whole(_text(fields, "Priority") or "0", "JobSpec.Priority"),
+        array=array_request(_text(fields, "ArrayRequest"), "JobSpec.ArrayRequest"),
+        environment=variables(_text(fields, "Variables"), "JobSpec.Variables"),
+        stdout_path=_path(fields, "StdoutPath"),
+        stderr_path=_path(fields, "StderrPath"),
     )
-    return spec, _text(told, "PostCmdLine")
+    return spec, _text(fields, "PostCmdLine")
 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs ListJobs wants, and in which order."""
+    """Filter and order of ListJobs."""
 
     status: str
     name: str
@@ -90,9 +90,9 @@ class JobFilter:
     order: Callable[[EmulatedJob], tuple[float, int, int]]
     newest_first: bool
 
-    def wants(self, job: EmulatedJob) -> bool:
-        """Whether a job is listed. Names match where they contain what is asked for."""
-        # Called for each of ten thousand jobs at every page: what was not asked for is not looked at.
+    def matches(self, job: EmulatedJob) -> bool:
+        """Return True if a job is listed. Names match if they contain the requested text."""
+        # Called for each of ten thousand jobs, so conditions that are not requested are skipped.
         return (
             (self.status == "all" or job.phase.ended == (self.status == "finished"))
             and (not self.name or self.name in job.spec.name)
@@ -105,35 +105,34 @@ class JobFilter:
 
 
 def job_filter(parameters: Mapping[str, str]) -> JobFilter:
-    """Read ListJobs' JobFilter."""
-    told = json_object(parameters["JobFilter"], "JobFilter") if "JobFilter" in parameters else {}
-    status = _text(told, "JobStatus", "JobFilter") or "all"
+    """Read JobFilter of ListJobs."""
+    fields = json_object(parameters["JobFilter"], "JobFilter") if "JobFilter" in parameters else {}
+    status = _text(fields, "JobStatus", "JobFilter") or "all"
     if status not in ("all", "finished", "notfinish"):
         raise invalid("JobFilter.JobStatus")
-    # Its metrics and their units are not documented.
-    if told.get("Diagnosis"):
+    # The metrics of Diagnosis and their units are not documented.
+    if fields.get("Diagnosis"):
         raise not_emulated("JobFilter.Diagnosis")
-    order, newest_first = _order(told.get("SortBy") or {})
+    order, newest_first = _order(fields.get("SortBy") or {})
     return JobFilter(
         status=status,
-        name=_text(told, "JobName", "JobFilter"),
-        users=_strings(told.get("Users") or [], "JobFilter.Users"),
-        queues=_strings(told.get("Queues") or [], "JobFilter.Queues"),
-        nodes=_strings(told.get("Nodes") or [], "JobFilter.Nodes"),
-        created_from=_seconds(told, "CreateTimeStart"),
-        created_to=_seconds(told, "CreateTimeEnd"),
+        name=_text(fields, "JobName", "JobFilter"),
+        users=_strings(fields.get("Users") or [], "JobFilter.Users"),
+        queues=_strings(fields.get("Queues") or [], "JobFilter.Queues"),
+        nodes=_strings(fields.get("Nodes") or [], "JobFilter.Nodes"),
+        created_from=_seconds(fields, "CreateTimeStart"),
+        created_to=_seconds(fields, "CreateTimeEnd"),
         order=order,
         newest_first=newest_first,
     )
 
 
-def filters(parameters: Mapping[str, str]) -> JobFilter:
-    """Read the parameters of ListJobsWithFilters, which 2018-04-12 has beside ListJobs: the same filter."""
+def list_filter(parameters: Mapping[str, str]) -> JobFilter:
+    """Read the parameters of ListJobsWithFilters of 2018-04-12, which has the same filter."""
     status = parameters.get("JobStatus") or "all"
     if status not in ("all", "finished", "notfinish"):
         raise invalid("JobStatus")
-    told = {name: parameters[name] for name in _ORDERS if parameters.get(name)}
-    order, newest_first = _order(told)
+    order, newest_first = _order({name: parameters[name] for name in _ORDERS if parameters.get(name)})
     return JobFilter(
         status=status,
         name=parameters.get("JobName", ""),
@@ -159,15 +158,15 @@ _ORDERS: Mapping[str, Callable[[EmulatedJob], float]] = {
 }
 
 
-def _order(told: Any) -> tuple[Callable[[EmulatedJob], tuple[float, int, int]], bool]:
+def _order(sort_by: Any) -> tuple[Callable[[EmulatedJob], tuple[float, int, int]], bool]:
     name, direction = (
-        next(iter(told.items()), ("SubmitOrder", "desc")) if isinstance(told, dict) else ("", "")
+        next(iter(sort_by.items()), ("SubmitOrder", "desc")) if isinstance(sort_by, dict) else ("", "")
     )
     if name not in _ORDERS or direction not in ("asc", "desc"):
         raise invalid("JobFilter.SortBy")
     measure = _ORDERS[name]
     newest_first = direction == "desc"
-    # Sub-jobs stand in the order of their indexes behind the array, whichever way the jobs are sorted.
+    # Sub-jobs follow their array in the order of their indexes, in both directions of sorting.
     sign = -1 if newest_first else 1
 
     def order(job: EmulatedJob) -> tuple[float, int, int]:
@@ -176,18 +175,19 @@ def _order(told: Any) -> tuple[Callable[[EmulatedJob], tuple[float, int, int]], 
     return order, newest_first
 
 
-def _any(wanted: Sequence[str], had: Sequence[str]) -> bool:
-    return any(want in have for want in wanted for have in had)
+def _any(parts: Sequence[str], names: Sequence[str]) -> bool:
+    """Return True if any name contains any of the parts."""
+    return any(part in name for part in parts for name in names)
 
 
-def _strings(told: Any, parameter: str) -> list[str]:
-    if not isinstance(told, list) or not all(isinstance(item, str) for item in told):
+def _strings(items: Any, parameter: str) -> list[str]:
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise invalid(parameter)
-    return told
+    return items
 
 
-def _text(told: Mapping[str, Any], name: str, parent: str = "JobSpec") -> str:
-    value = told.get(name)
+def _text(fields: Mapping[str, Any], name: str, parent: str = "JobSpec") -> str:
+    value = fields.get(name)
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -195,8 +195,8 @@ def _text(told: Mapping[str, Any], name: str, parent: str = "JobSpec") -> str:
     return value
 
 
-def _seconds(told: Mapping[str, Any], name: str) -> int | None:
-    text = _text(told, name, "JobFilter")
+def _seconds(fields: Mapping[str, Any], name: str) -> int | None:
+    text = _text(fields, name, "JobFilter")
     return whole(text, f"JobFilter.{name}") if text else None
 
 
@@ -228,8 +228,8 @@ def _wall_time(text: str) -> int | None:
     return hours * 3600 + minutes * 60 + seconds
 
 
-def _path(told: Mapping[str, Any], name: str) -> str | None:
-    path = _text(told, name)
+def _path(fields: Mapping[str, Any], name: str) -> str | None:
+    path = _text(fields, name)
     if path and not path.startswith("/"):
         raise invalid(f"JobSpec.{name}")
     return path or None

@@ -1,9 +1,9 @@
-"""E-HPC API version 2018-04-12 over the emulated cluster: serverless jobs.
+"""Emulate E-HPC API version 2018-04-12 for serverless jobs.
 
-Fields and forms are those of the operations' pages (DescribeServerlessJobs as changed 2023-07-21) and of the
-models of ``alibabacloud-ehpc20180412`` 4.0.0. Not documented, and decided here: an id that does not exist is
-an empty list for the operations that read and InvalidParams for the one that stops; to ask for an array job
-in ListServerlessJobs is to ask for its sub-tasks too; jobs come newest first.
+Sources: the pages of the operations (DescribeServerlessJobs as changed 2023-07-21) and the models of
+``alibabacloud-ehpc20180412`` 4.0.0. Not documented, and decided here: for an unknown job, reading returns an
+empty list and stopping returns InvalidParams; the ID of an array job in ListServerlessJobs includes its
+sub-tasks; the newest job comes first.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.emulator.aliyun.cluster_view import USER, ClusterView, check_cluster
 from airflow_provider_ehpc.emulator.aliyun.containers import (
     ContainerAttempt,
     attempts,
@@ -31,7 +32,6 @@ from airflow_provider_ehpc.emulator.aliyun.serverless_requests import (
     list_request,
     submission,
 )
-from airflow_provider_ehpc.emulator.aliyun.view import USER, ClusterView, check_cluster
 from airflow_provider_ehpc.emulator.dependencies import OPTION
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
@@ -48,7 +48,7 @@ class EhpcServerless:
 
     @property
     def operations(self) -> Mapping[str, Operation]:
-        """The operations by their names."""
+        """The operations by name."""
         return {
             "DescribeServerlessJobs": self.describe_serverless_jobs,
             "ListServerlessJobs": self.list_serverless_jobs,
@@ -69,10 +69,10 @@ class EhpcServerless:
             dependencies.append([kind, other.number, other.index])
         options = {**request.spec.options, **({OPTION: dependencies} if dependencies else {})}
         job = await self._view.submit(dataclasses.replace(request.spec, command=command, options=options))
-        return {"JobId": self._view.spelling.job_id(job)}
+        return {"JobId": self._view.dialect.job_id(job)}
 
     async def describe_serverless_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
-        """DescribeServerlessJobs: takes a list, but only one id, and none of an array job."""
+        """DescribeServerlessJobs: accepts a list with one ID, but not the ID of an array job."""
         check_cluster(parameters)
         job_ids = numbered(parameters, "JobIds")
         if len(job_ids) != 1:
@@ -83,27 +83,27 @@ class EhpcServerless:
         if job.whole_array:
             raise invalid("JobIds")
         runs = await asyncio.to_thread(attempts, self._view.cluster.home, job)
-        told = self._described(job, runs)
+        info = self._described(job, runs)
         drift = self._view.drift()
         if drift is not None:
-            told = _as_the_sample(told) if drift == 0 else _in_other_units(told)
-        return {"TotalCount": 1, "JobInfos": [told]}
+            info = _like_the_sample(info) if drift == 0 else _in_other_units(info)
+        return {"TotalCount": 1, "JobInfos": [info]}
 
     async def list_serverless_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
         """ListServerlessJobs."""
         check_cluster(parameters)
         number, size = page(parameters, default=20, largest=100)
-        wanted = list_request(parameters)
-        jobs = [job for job in self._view.jobs() if self._wants(wanted, job)]
-        jobs.sort(key=wanted.order)
+        selection = list_request(parameters)
+        jobs = [job for job in self._view.jobs() if self._matches(selection, job)]
+        jobs.sort(key=selection.order)
         listed = [self._listed(job) for job in jobs[(number - 1) * size : number * size]]
         drift = self._view.drift()
         if drift is not None:
-            listed = [_with_lines_ends(job) if drift == 0 else _with_old_names(job) for job in listed]
+            listed = [_with_line_ends(job) if drift == 0 else _with_old_names(job) for job in listed]
         return {"Jobs": listed, "PageNumber": number, "PageSize": size, "TotalCount": len(jobs)}
 
     async def stop_serverless_jobs(self, parameters: Mapping[str, str]) -> Mapping[str, Any]:
-        """StopServerlessJobs: nothing happens to a job that has ended."""
+        """StopServerlessJobs: ignores jobs that have ended."""
         check_cluster(parameters)
         jobs = [self._view.get(job_id) for job_id in numbered(parameters, "JobIds")]
         known = [job for job in jobs if job]
@@ -114,30 +114,30 @@ class EhpcServerless:
         return {}
 
     def _state(self, job: EmulatedJob) -> str:
-        """Return the word for a job's state; it is initialised until its container has begun."""
-        strange = self._view.strange_state(job)
-        if strange is not None:
-            return strange
+        """Return the state of a job: Initing until its container has started."""
+        injected = self._view.injected_state(job)
+        if injected is not None:
+            return injected
         if job.phase is Phase.RUNNING and not job.whole_array and not begun(self._view.cluster.home, job):
             return "Initing"
-        return self._view.spelling.state(job.phase)
+        return self._view.dialect.state(job.phase)
 
-    def _wants(self, wanted: ListRequest, job: EmulatedJob) -> bool:
+    def _matches(self, selection: ListRequest, job: EmulatedJob) -> bool:
         submitted_at = int(job.submission.submitted_at)
-        ids = {self._view.spelling.job_id(job), str(job.number)}
+        ids = {self._view.dialect.job_id(job), str(job.number)}
         return (
-            (not wanted.job_ids or not ids.isdisjoint(wanted.job_ids))
-            and (not wanted.job_names or job.spec.name in wanted.job_names)
-            and (wanted.submitted_from is None or submitted_at >= wanted.submitted_from)
-            and (wanted.submitted_to is None or submitted_at <= wanted.submitted_to)
-            and wanted.state in ("All", self._state(job))
+            (not selection.job_ids or not ids.isdisjoint(selection.job_ids))
+            and (not selection.job_names or job.spec.name in selection.job_names)
+            and (selection.submitted_from is None or submitted_at >= selection.submitted_from)
+            and (selection.submitted_to is None or submitted_at <= selection.submitted_to)
+            and selection.state in ("All", self._state(job))
         )
 
     def _listed(self, job: EmulatedJob) -> dict[str, Any]:
-        """Return a job as the list tells it: times and priority as texts."""
+        """Return a job in the form of the list: times and priority as strings."""
         times = {name: str(at) for name, at in _times(job).items()}
         return {
-            "JobId": self._view.spelling.job_id(job),
+            "JobId": self._view.dialect.job_id(job),
             "JobName": job.spec.name,
             "User": job.spec.user,
             "State": self._state(job),
@@ -148,8 +148,8 @@ class EhpcServerless:
         }
 
     def _described(self, job: EmulatedJob, runs: list[ContainerAttempt]) -> dict[str, Any]:
-        told: dict[str, Any] = {
-            "JobId": self._view.spelling.job_id(job),
+        info: dict[str, Any] = {
+            "JobId": self._view.dialect.job_id(job),
             "JobName": job.spec.name,
             "User": job.spec.user,
             "State": self._state(job),
@@ -157,13 +157,13 @@ class EhpcServerless:
             "Priority": job.spec.priority or 0,
             "IsArrayJob": False,
             **_times(job),
-            # In milliseconds beside the others' seconds, as in the page's sample.
+            # In milliseconds, unlike the other times, as in the sample of the page.
             "LastModifyTime": int(job.modified_at * 1000),
             "ContainerGroups": container_groups(job, runs),
         }
         if job.spec.array:
-            told["ArrayProperties"] = _array_properties(job.spec)
-        return told
+            info["ArrayProperties"] = _array_properties(job.spec)
+        return info
 
 
 def _array_properties(spec: JobSpec) -> Mapping[str, int]:
@@ -173,16 +173,16 @@ def _array_properties(spec: JobSpec) -> Mapping[str, int]:
 
 
 def _times(job: EmulatedJob) -> dict[str, int]:
-    """Return the times there are, in epoch seconds."""
+    """Return the known times, in epoch seconds."""
     times = (job.submission.submitted_at, job.started_at, job.ended_at)
     return {name: int(at) for name, at in zip(_TIMES, times, strict=True) if at is not None}
 
 
-def _as_the_sample(job: dict[str, Any]) -> dict[str, Any]:
-    """Return a job with what the page's sample does: it runs, and has the times of both of its ends.
+def _like_the_sample(job: dict[str, Any]) -> dict[str, Any]:
+    """Return a job with the oddities of the sample on the page.
 
-    Its container ended with 0 before it ended, words and times end with a newline, and a job that is no
-    array has an array's properties.
+    A running job has the times of a success and of a failure, and its container an exit code. Strings and
+    times end with a newline. A job that is not an array has the properties of an array.
     """
     later = int(time.time()) + _DAY
     for group in job["ContainerGroups"]:
@@ -205,17 +205,17 @@ def _as_the_sample(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_other_units(job: dict[str, Any]) -> dict[str, Any]:
-    """Return a job with seconds where milliseconds were and the reverse, and 0 for a time there is not."""
+    """Return a job with seconds and milliseconds swapped, and with 0 for a missing time."""
     times = {name: job.get(name, 0) * 1000 for name in _TIMES}
     return {**job, **times, "LastModifyTime": str(job["LastModifyTime"] // 1000)}
 
 
-def _with_lines_ends(job: dict[str, Any]) -> dict[str, Any]:
+def _with_line_ends(job: dict[str, Any]) -> dict[str, Any]:
     return {**dict.fromkeys(_TIMES, ""), **job, "State": f"{job['State']}\n"}
 
 
 def _with_old_names(job: dict[str, Any]) -> dict[str, Any]:
-    """Return a listed job with the names that an older SDK has, and numbers for texts."""
+    """Return a listed job with the field names of an older SDK, and with numbers for strings."""
     old = {"JobId": "Id", "JobName": "Name", "User": "Owner"}
     numbers = {name: int(job[name]) for name in (*_TIMES, "Priority") if name in job}
     return {old.get(name, name): value for name, value in {**job, **numbers}.items()}

@@ -1,4 +1,4 @@
-"""Reading the parameters of E-HPC 2018-04-12 for serverless jobs."""
+"""Read the parameters of E-HPC 2018-04-12 for serverless jobs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from airflow_provider_ehpc.emulator.aliyun.parameters import (
     required,
     whole,
 )
+from airflow_provider_ehpc.emulator.aliyun.requests import string_list
 from airflow_provider_ehpc.emulator.dependencies import TYPES
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 
@@ -24,25 +25,25 @@ _MAX_ARGS = 10
 _MAX_RULES = 10
 _MAX_INDEX = 4999
 _STATES = ("All", "Pending", "Running", "Succeeded", "Canceled", "Failed")
-"""Initing is a state, but none to filter by."""
+"""Jobs cannot be filtered by the state Initing."""
 _LISTS = ("InstanceType", "VSwitchId")
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a container is run again, and what its exit code says to that."""
+    """The number of retries of a container, and the exit codes that prevent one."""
 
     attempts: int
     final_codes: tuple[int, ...]
-    """Codes with which the job exits at once."""
+    """Exit codes with which the job ends at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerlessRequest:
-    """A job as SubmitServerlessJob takes it."""
+    """The parameters of SubmitServerlessJob."""
 
     spec: JobSpec
-    """Without a command, which the container has; ``options`` is what DescribeServerlessJobs tells back."""
+    """Without a command, which is in the container. DescribeServerlessJobs returns ``options``."""
     container: Mapping[str, Any]
     retries: Retries
 
@@ -61,7 +62,7 @@ def submission(parameters: Mapping[str, str], queue: str, user: str) -> Serverle
         raise invalid("Timeout")
     cpu, memory = _amount(parameters, "Cpu"), _amount(parameters, "Memory")
     array = _array(parameters)
-    told = {"Container": container, "Cpu": cpu, "Memory": memory, **_instance(parameters)}
+    options = {"Container": container, "Cpu": cpu, "Memory": memory, **_instance(parameters)}
     spec = JobSpec(
         name=name,
         command="",
@@ -73,17 +74,17 @@ def submission(parameters: Mapping[str, str], queue: str, user: str) -> Serverle
         wall_time=timeout,
         priority=priority,
         array=None if array is None else "{}-{}:{}".format(*array),
-        options={key: value for key, value in told.items() if value is not None},
+        options={key: value for key, value in options.items() if value is not None},
     )
     return ServerlessRequest(spec, container, _retries(parameters))
 
 
 def depends_on(parameters: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the types and job IDs of DependsOn."""
-    told = json_value(parameters.get("DependsOn") or "[]", "DependsOn")
-    if not isinstance(told, list) or not all(isinstance(item, dict) for item in told):
+    items = json_value(parameters.get("DependsOn") or "[]", "DependsOn")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise invalid("DependsOn")
-    found = [(item.get("Type") or "AfterSucceeded", item.get("JobId")) for item in told]
+    found = [(item.get("Type") or "AfterSucceeded", item.get("JobId")) for item in items]
     for kind, job_id in found:
         if kind not in TYPES:
             raise invalid("DependsOn.Type")
@@ -94,7 +95,7 @@ def depends_on(parameters: Mapping[str, str]) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class ListRequest:
-    """Which jobs ListServerlessJobs wants, and in which order."""
+    """Filter and order of ListServerlessJobs."""
 
     job_ids: frozenset[str]
     job_names: frozenset[str]
@@ -105,7 +106,7 @@ class ListRequest:
     newest_first: bool
 
     def order(self, job: EmulatedJob) -> tuple[float, int, int]:
-        """Return what jobs are sorted by; sub-tasks stand in the order of their indexes behind the array."""
+        """Return the sort key of a job. Sub-tasks follow their array in the order of their indexes."""
         sign = -1 if self.newest_first else 1
         at = (job.started_at or 0.0) if self.by_start else 0.0
         return sign * at, sign * job.number, -1 if job.index is None else job.index
@@ -133,27 +134,27 @@ def list_request(parameters: Mapping[str, str]) -> ListRequest:
 
 
 def _container(parameters: Mapping[str, str]) -> Mapping[str, Any]:
-    told = json_object(required(parameters, "Container"), "Container")
-    if not isinstance(told.get("Image"), str) or not told["Image"]:
+    container = json_object(required(parameters, "Container"), "Container")
+    if not isinstance(container.get("Image"), str) or not container["Image"]:
         raise invalid("Container.Image")
     for name in ("Command", "Arg"):
-        words = told.get(name) or []
+        words = container.get(name) or []
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise invalid(f"Container.{name}")
-    if len(told.get("Arg") or []) > _MAX_ARGS:
+    if len(container.get("Arg") or []) > _MAX_ARGS:
         raise invalid("Container.Arg")
-    gpu = told.get("Gpu")
+    gpu = container.get("Gpu")
     if gpu is not None and (isinstance(gpu, bool) or not isinstance(gpu, int) or gpu < 0):
         raise invalid("Container.Gpu")
-    if not isinstance(told.get("WorkingDir") or "", str):
+    if not isinstance(container.get("WorkingDir") or "", str):
         raise invalid("Container.WorkingDir")
-    _check_variables(told.get("EnvironmentVar") or [])
-    return told
+    _check_variables(container.get("EnvironmentVar") or [])
+    return container
 
 
-def _check_variables(told: Any) -> None:
+def _check_variables(variables: Any) -> None:
     try:
-        pairs = [(item["Key"], item.get("Value") or "") for item in told]
+        pairs = [(item["Key"], item.get("Value") or "") for item in variables]
     except (TypeError, KeyError, AttributeError):
         raise invalid("Container.EnvironmentVar") from None
     for key, value in pairs:
@@ -164,11 +165,11 @@ def _check_variables(told: Any) -> None:
 
 
 def _retries(parameters: Mapping[str, str]) -> Retries:
-    told = json_object(parameters["RetryStrategy"], "RetryStrategy") if "RetryStrategy" in parameters else {}
-    attempts = told.get("Attempts", 0)
-    if isinstance(attempts, bool) or not isinstance(attempts, int) or (told and not 1 <= attempts <= 10):
+    strategy = json_object(parameters.get("RetryStrategy", "{}"), "RetryStrategy")
+    attempts = strategy.get("Attempts", 0)
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or (strategy and not 1 <= attempts <= 10):
         raise invalid("RetryStrategy.Attempts")
-    rules = told.get("EvaluateOnExit") or []
+    rules = strategy.get("EvaluateOnExit") or []
     if not isinstance(rules, list) or len(rules) > _MAX_RULES:
         raise invalid("RetryStrategy.EvaluateOnExit")
     final = []
@@ -187,8 +188,8 @@ def _retries(parameters: Mapping[str, str]) -> Retries:
 def _array(parameters: Mapping[str, str]) -> tuple[int, int, int] | None:
     if "ArrayProperties" not in parameters:
         return None
-    told = json_object(parameters["ArrayProperties"], "ArrayProperties")
-    first, last, step = (told.get(name, 1) for name in ("IndexStart", "IndexEnd", "IndexStep"))
+    properties = json_object(parameters["ArrayProperties"], "ArrayProperties")
+    first, last, step = (properties.get(name, 1) for name in ("IndexStart", "IndexEnd", "IndexStep"))
     for name, value in (("IndexStart", first), ("IndexEnd", last), ("IndexStep", step)):
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_INDEX:
             raise invalid(f"ArrayProperties.{name}")
@@ -204,7 +205,7 @@ def _optional(parameters: Mapping[str, str], name: str) -> int | None:
 
 
 def _amount(parameters: Mapping[str, str], name: str) -> float | None:
-    """Return an amount of cores or GiB."""
+    """Read a number of cores or GiB."""
     text = parameters.get(name, "")
     if not text:
         return None
@@ -214,18 +215,13 @@ def _amount(parameters: Mapping[str, str], name: str) -> float | None:
 
 
 def _instance(parameters: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return what is said of the instances: it is told back, and changes nothing."""
-    told: dict[str, Any] = {}
-    for name in _LISTS:
-        if name in parameters:
-            told[name] = json_value(parameters[name], name)
-            if not isinstance(told[name], list) or not all(isinstance(item, str) for item in told[name]):
-                raise invalid(name)
-    told["EphemeralStorage"] = _optional(parameters, "EphemeralStorage")
-    told["SpotPriceLimit"] = _amount(parameters, "SpotPriceLimit")
+    """Read the parameters of the instances. They are returned to clients and have no other effect."""
+    options: dict[str, Any] = {name: string_list(parameters, name) for name in _LISTS if name in parameters}
+    options["EphemeralStorage"] = _optional(parameters, "EphemeralStorage")
+    options["SpotPriceLimit"] = _amount(parameters, "SpotPriceLimit")
     strategy = parameters.get("SpotStrategy") or "NoSpot"
     if strategy not in ("NoSpot", "SpotWithPriceLimit", "SpotAsPriceGo"):
         raise invalid("SpotStrategy")
-    if strategy == "SpotWithPriceLimit" and told["SpotPriceLimit"] is None:
+    if strategy == "SpotWithPriceLimit" and options["SpotPriceLimit"] is None:
         raise invalid("SpotPriceLimit")
-    return {**told, "SpotStrategy": strategy, "RamRoleName": parameters.get("RamRoleName")}
+    return {**options, "SpotStrategy": strategy, "RamRoleName": parameters.get("RamRoleName")}

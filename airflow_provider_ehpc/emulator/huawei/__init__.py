@@ -1,1 +1,1 @@
-"""Huawei Cloud: the protocol of its gateway, IAM's tokens, and one module an API version of ModelArts."""
+"""Emulate Huawei Cloud: the protocol of its gateway, tokens of IAM, and ModelArts v2 and v1."""

@@ -1,4 +1,4 @@
-"""A log file as ModelArts tells it: by bytes, by lines, and by its end."""
+"""Read log files in the units of ModelArts: bytes, lines, and the newest part."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 
 PREVIEW = 5 * 1024 * 1024
-"""Bytes that a preview holds at most."""
+"""The largest size of a preview, in bytes."""
 _BLOCK = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line, without its end, and its number.
+    """A line without its line end, and its number.
 
-    The numbers look like nanoseconds since 1970, as real ones do (``1609121886518240330``): the time of the
-    job's submission, and the line's place in the file added to it. So they are stable while the file
-    grows, and a page is found without reading what lies before it.
+    Numbers look like nanoseconds since 1970, as in the cloud (``1609121886518240330``). They are the time of
+    the job's submission plus the offset of the line in the file. So they do not change while the file grows,
+    and a page is found without reading the file before it.
     """
 
     number: int
@@ -28,7 +28,7 @@ class Line:
 
     @property
     def text(self) -> str:
-        """The line as JSON can hold it."""
+        """The line as valid text."""
         return self.data.decode(errors="replace")
 
 
@@ -38,26 +38,26 @@ class LogFile:
     def __init__(self, path: Path, job: EmulatedJob) -> None:
         self._path = path
         self._base = int(job.submission.submitted_at * 10**9)
-        # AOM collects whole lines; the last one may never get its end.
+        # AOM collects complete lines. After the end of the job, the last line may lack its line end.
         self._complete = job.phase.ended
 
     @property
     def exists(self) -> bool:
-        """Whether the job has begun to write."""
+        """True if the job has started to write."""
         return self._path.is_file()
 
     def read(self, start: int, length: int) -> bytes:
-        """Return ``length`` bytes from ``start`` on, or as many as there are."""
+        """Return up to ``length`` bytes from ``start``."""
         with self._path.open("rb") as file:
             return os.pread(file.fileno(), length, start)
 
     @property
     def size(self) -> int:
-        """The file's length in bytes."""
+        """The size of the file in bytes."""
         return self._path.stat().st_size
 
     def after(self, number: int, count: int) -> list[Line]:
-        """Return the lines that follow on a number, oldest first."""
+        """Return up to ``count`` lines after a number, oldest first."""
         lines: list[Line] = []
         with self._path.open("rb") as file:
             if number >= self._base:
@@ -72,7 +72,7 @@ class LogFile:
         return lines
 
     def before(self, number: int | None, count: int) -> list[Line]:
-        """Return the lines that lie before a number, or the last ones, oldest first."""
+        """Return up to ``count`` lines before a number, or the last lines, oldest first."""
         with self._path.open("rb") as file:
             end = os.fstat(file.fileno()).st_size if number is None else max(0, number - self._base)
             start, data = end, b""
@@ -93,23 +93,23 @@ class LogFile:
 
 
 def _pieces(data: bytes) -> list[bytes]:
-    """Return the lines with their ends; unlike ``splitlines``, only a line feed ends one."""
+    """Return the lines with their line ends. Unlike with ``splitlines``, only a line feed ends a line."""
     *whole, rest = data.split(b"\n")
     return [line + b"\n" for line in whole] + ([rest] if rest else [])
 
 
 def cut_replaced(data: bytes) -> tuple[str, int]:
-    """Return a piece as text with U+FFFD for what is no whole character, and the bytes it stands for."""
+    """Return a piece as text with U+FFFD for incomplete characters, and the number of bytes it represents."""
     return data.decode(errors="replace"), len(data)
 
 
 def cut_dropped(data: bytes) -> tuple[str, int]:
-    """Return a piece as text without what is no whole character."""
+    """Return a piece as text without incomplete characters, and the number of bytes it represents."""
     return data.decode(errors="ignore"), len(data)
 
 
 def cut_aligned(data: bytes) -> tuple[str, int]:
-    """Return a piece that ends before a character which is not whole."""
+    """Return a piece up to an incomplete last character as text, and the number of bytes it represents."""
     for cut in range(min(3, len(data)) + 1):
         try:
             return data[: len(data) - cut].decode(), len(data) - cut
@@ -123,4 +123,4 @@ CUTS: Mapping[str, Callable[[bytes], tuple[str, int]]] = {
     "dropped": cut_dropped,
     "aligned": cut_aligned,
 }
-"""What becomes of a character that a cut goes through: no page says which of them the cloud does."""
+"""Ways to handle a character that is only partly in a piece. No page says which one the cloud uses."""

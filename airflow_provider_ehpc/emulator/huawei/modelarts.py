@@ -1,7 +1,7 @@
-"""ModelArts API v2 over the emulated cluster.
+"""Emulate ModelArts API v2.
 
-Fields and forms are those of the operations' pages and of ``huaweicloudsdkmodelarts`` 3.1.219. Which lines
-of a log come where the base line is left out or between two lines is not documented; see :meth:`logs`.
+Sources: the pages of the operations and ``huaweicloudsdkmodelarts`` 3.1.219. They do not document which lines
+of a log are returned if the base line is missing or between two lines; see :meth:`ModelArts.logs`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ModelArts:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """The operations, and where they are found."""
+        """The operations with their paths."""
         return (
             route("CreateTrainingJob", "POST", _JOBS, self.create),
             route("ListTrainingJobs", "POST", "/v2/{project_id}/training-job-searches", self.search),
@@ -59,41 +59,41 @@ class ModelArts:
             job = await self._jobs.cluster.submit(spec)
         except SubmissionRefused as refusal:
             raise Refused(400, "ModelArts.2788", f"Invalid parameter({refusal}).") from None
-        return Reply(201, self._told(job, ("Creating", "Creating")))
+        return Reply(201, self._job(job, ("Creating", "Creating")))
 
     async def show(self, call: Call) -> Reply:
         """ShowTrainingJobDetails."""
-        return Reply(200, self._told(self._find(call)))
+        return Reply(200, self._job(self._find(call)))
 
     async def search(self, call: Call) -> Reply:
         """ListTrainingJobs."""
-        asked = call.json()
-        page, limit = asked.get("offset", 0), asked.get("limit", 10)
-        order, sort_by = asked.get("order") or "desc", asked.get("sort_by") or "create_time"
+        body = call.json()
+        page, limit = body.get("offset", 0), body.get("limit", 10)
+        order, sort_by = body.get("order") or "desc", body.get("sort_by") or "create_time"
         if not isinstance(page, int) or page < 0 or not isinstance(limit, int) or not 1 <= limit <= 50:
             raise Refused(400, "ModelArts.2770", "Parameter range error.")
         if sort_by not in ("create_time", "name") or order not in ("asc", "desc"):
             raise Refused(400, "ModelArts.2790", "Unsupported sorting item.")
         for name in ("group_by", "train_type", "tags", "host_ips"):
-            if asked.get(name):
+            if body.get(name):
                 raise not_emulated(name)
         jobs = list(self._jobs.all())
-        filters = asked.get("filters") or []
+        filters = body.get("filters") or []
         if not isinstance(filters, list):
             raise Refused(400, "ModelArts.2825", "The parameter (filters) value type error.")
-        wanted = [_filter(told) for told in filters]
-        workspace = asked.get("workspace_id") or ""
+        conditions = [_condition(each) for each in filters]
+        workspace = body.get("workspace_id") or ""
         found = [
             job
             for job in jobs
-            if all(wants(self._facts(job)) for wants in wanted)
+            if all(condition(self._facts(job)) for condition in conditions)
             and workspace in ("", training.workspace_id(job))
         ]
         found.sort(
             key=lambda job: (job.spec.name if sort_by == "name" else "", job.number), reverse=order == "desc"
         )
-        items = [self._told(job) for job in found[page * limit : (page + 1) * limit]]
-        answer = {
+        items = [self._job(job) for job in found[page * limit : (page + 1) * limit]]
+        response = {
             "total": len(jobs),
             "count": len(found),
             "limit": limit,
@@ -105,7 +105,7 @@ class ModelArts:
             "ai_project": "default-ai-project",
             "items": items,
         }
-        return Reply(200, answer)
+        return Reply(200, response)
 
     async def stop(self, call: Call) -> Reply:
         """StopTrainingJob."""
@@ -116,10 +116,10 @@ class ModelArts:
         if job.phase.ended:
             raise Refused(409, "ModelArts.2796", "The job cannot be terminated.")
         await self._jobs.cluster.stop(job)
-        return Reply(202, self._told(job, ("Terminating", "Terminating")))
+        return Reply(202, self._job(job, ("Terminating", "Terminating")))
 
     async def tasks(self, call: Call) -> Reply:
-        """ListTrainingJobTasks: a bare list."""
+        """ListTrainingJobTasks: a list without a wrapper."""
         job = self._find(call)
         placed = [] if job.started_at is None else training.tasks(job)
         rows = [
@@ -148,7 +148,7 @@ class ModelArts:
         ]
         if order == "desc":
             found.reverse()
-        answer = {
+        response = {
             "total": len(found),
             "limit": limit,
             "offset": offset,
@@ -157,12 +157,12 @@ class ModelArts:
             "end_time": _beijing(until / 1000),
             "events": found[offset : offset + limit],
         }
-        return Reply(200, answer)
+        return Reply(200, response)
 
     async def logs(self, call: Call) -> Reply:
-        """ShowTrainingJobLogsFromAom: ``asc`` from old to new, ``desc`` from new to old.
+        """ShowTrainingJobLogsFromAom: ``asc`` reads from old to new, ``desc`` from new to old.
 
-        The base line itself does not come again; without one the log is read from its newest end.
+        The base line itself is not returned. Without one, the log is read from its newest line.
         """
         base, order = call.query.get("base_line", ""), call.query.get("order", "desc")
         count = _whole(call.query, "lines", 50)
@@ -191,7 +191,7 @@ class ModelArts:
         size = log.size
         data = await asyncio.to_thread(log.read, max(0, size - PREVIEW), PREVIEW)
         current, full = len(data), max(size, len(data))
-        if self._faults.standing(FaultKind.LOG_SIZE, call.names["job_id"]):
+        if self._faults.active(FaultKind.LOG_SIZE, call.names["job_id"]):
             current = full = 0
         content = data.decode(errors="replace")
         return Reply(200, {"content": content, "current_size": current, "full_size": full})
@@ -215,8 +215,8 @@ class ModelArts:
         return log
 
     def _phase(self, job: EmulatedJob) -> tuple[str, str]:
-        strange = self._jobs.state_fault(job)
-        return (strange, strange) if strange else training.phase(job)
+        injected = self._jobs.injected_state(job)
+        return (injected, injected) if injected else training.phase(job)
 
     def _facts(self, job: EmulatedJob) -> Mapping[str, str]:
         return {
@@ -226,11 +226,11 @@ class ModelArts:
             "create_time": str(_milliseconds(job.submission.submitted_at)),
         }
 
-    def _told(self, job: EmulatedJob, phase: tuple[str, str] | None = None) -> Mapping[str, Any]:
-        told = training.asked_for(job)
+    def _job(self, job: EmulatedJob, phase: tuple[str, str] | None = None) -> Mapping[str, Any]:
+        body = training.request_body(job)
         main, secondary = phase or self._phase(job)
         until = job.ended_at or time.time()
-        metadata = told.get("metadata") or {}
+        metadata = body.get("metadata") or {}
         status: dict[str, Any] = {
             "phase": main,
             "secondary_phase": secondary,
@@ -240,7 +240,7 @@ class ModelArts:
             "tasks": training.tasks(job),
         }
         if job.ended_at is not None:
-            status |= _ending(job)
+            status |= _end(job)
         return {
             "kind": "job",
             "metadata": {
@@ -252,12 +252,12 @@ class ModelArts:
                 "user_name": job.spec.user or USER,
             },
             "status": status,
-            "algorithm": told["algorithm"],
-            "spec": told["spec"],
+            "algorithm": body["algorithm"],
+            "spec": body["spec"],
         }
 
 
-def _ending(job: EmulatedJob) -> Mapping[str, Any]:
+def _end(job: EmulatedJob) -> Mapping[str, Any]:
     if job.started_at is None or job.ended_at is None:
         return {}
     codes = training.exit_codes(job)
@@ -278,29 +278,30 @@ def _ending(job: EmulatedJob) -> Mapping[str, Any]:
 
 
 def _events(job: EmulatedJob) -> list[tuple[float, str, str, str]]:
-    """Return what happened to a job, oldest first: time, level, message, source."""
-    told = [(job.submission.submitted_at, "Info", "Training job created.", "Job")]
+    """Return the events of a job, oldest first: time, level, message, source."""
+    events = [(job.submission.submitted_at, "Info", "Training job created.", "Job")]
     if job.started_at is not None:
-        told.append((job.started_at, "Info", "Training job is running.", "Job"))
-        told += [
+        events.append((job.started_at, "Info", "Training job is running.", "Job"))
+        events += [
             (job.started_at, "Info", f"[{task}] training started.", "Task") for task in training.tasks(job)
         ]
     if job.ended_at is None:
-        return told
+        return events
     codes = training.exit_codes(job)
     if job.exit_code is not None:
         for task in training.tasks(job):
             message = f"[{task}] Training finished. Exit code {codes.get(task, 0)}."
-            told.append((job.ended_at, "Info", message, "Task"))
+            events.append((job.ended_at, "Info", message, "Task"))
     ends = {Phase.COMPLETED: ("Info", "completed"), Phase.CANCELLED: ("Warning", "terminated")}
     level, word = ends.get(job.phase, ("Error", "failed"))
-    return [*told, (job.ended_at, level, f"Training job {word}.", "Job")]
+    return [*events, (job.ended_at, level, f"Training job {word}.", "Job")]
 
 
-def _filter(told: Any) -> Callable[[Mapping[str, str]], bool]:
-    if not isinstance(told, dict):
+def _condition(fields: Any) -> Callable[[Mapping[str, str]], bool]:
+    """Read one filter of a search."""
+    if not isinstance(fields, dict):
         raise Refused(400, "ModelArts.2825", "The parameter (filters) value type error.")
-    key, operator, values = told.get("key", ""), told.get("operator"), told.get("value") or []
+    key, operator, values = fields.get("key", ""), fields.get("operator"), fields.get("value") or []
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise Refused(400, "ModelArts.2825", "The parameter (filters.value) value type error.")
     if key not in ("id", "name", "phase", "create_time"):

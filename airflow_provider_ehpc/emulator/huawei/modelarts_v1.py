@@ -1,7 +1,7 @@
-"""ModelArts API v1 over the emulated cluster: what is left of it, reading and stopping.
+"""Emulate ModelArts API v1, as far as it still exists: reading and stopping jobs.
 
-Sources: "Querying Training Job Logs (Old)" (modelarts_03_0055) and the pages beside it. Numbers come as
-numbers or in quotes as in each page's sample; the status of an error is not documented, 400 is taken.
+Sources: "Querying Training Job Logs (Old)" (modelarts_03_0055) and the pages beside it. Numbers are numbers
+or strings as in the sample of each page. The HTTP status of errors is not documented; here it is 400.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 _SLICE = 2048
 _MAX_LINES = 500
 _VERSIONS = 1000
-"""Added to a job's number, it is the id of its one version: so nobody takes the one for the other."""
+"""The ID of a job's only version is the job's number plus this, so that the two cannot be confused."""
 _JOBS = "/v1/{project_id}/training-jobs"
 _VERSION = _JOBS + "/{job_id}/versions/{version_id}"
 # JOBSTAT_… of modelarts_03_0074.
@@ -42,7 +42,7 @@ _FAILED = 11
 
 
 def version_id(job: EmulatedJob) -> int:
-    """Return the id of a job's version."""
+    """Return the ID of a job's version."""
     return job.number + _VERSIONS
 
 
@@ -55,7 +55,7 @@ class ModelArtsV1:
 
     @property
     def routes(self) -> Sequence[Route]:
-        """The operations, and where they are found. The pages give them no names."""
+        """The operations with their paths. The pages do not name them."""
         return (
             route("ListTrainingJobs", "GET", _JOBS, self.list_jobs),
             route("ShowTrainingJobVersion", "GET", _VERSION, self.show),
@@ -96,15 +96,14 @@ class ModelArtsV1:
             }
             for job in jobs[(page - 1) * size : page * size]
         ]
-        told = {"quotas": 1000, "job_total_count": len(jobs), "job_count_limit": 1000, "jobs": rows}
-        return _success(told)
+        return _success({"quotas": 1000, "job_total_count": len(jobs), "job_count_limit": 1000, "jobs": rows})
 
     async def show(self, call: Call) -> Reply:
         """Details of a version (modelarts_03_0047)."""
         job = self._find(call)
-        body = training.asked_for(job)
+        body = training.request_body(job)
         environments = body["algorithm"].get("environments") or {}
-        told = {
+        details = {
             "job_id": job.number,
             "job_name": job.spec.name,
             "job_desc": "",
@@ -126,7 +125,7 @@ class ModelArtsV1:
             "error_result": None,
             "volumes": None,
         }
-        return _success(told)
+        return _success(details)
 
     async def stop(self, call: Call) -> Reply:
         """Stop a version (modelarts_03_0051)."""
@@ -137,7 +136,7 @@ class ModelArtsV1:
         return _success({})
 
     async def log_files(self, call: Call) -> Reply:
-        """Names of the log files (modelarts_03_0054): one a node, none before the job runs."""
+        """Names of the log files (modelarts_03_0054): one per node, none before the job runs."""
         job = self._find(call)
         logs = [training.log_file(job, task) for task in training.tasks(job)]
         return _success(
@@ -145,24 +144,24 @@ class ModelArtsV1:
         )
 
     async def log(self, call: Call) -> Reply:
-        """Bytes of a log (modelarts_03_0055, "Old"); all numbers in quotes, as in the page's sample."""
+        """Bytes of a log (modelarts_03_0055, "Old"). All numbers are strings, as in the sample."""
         start, length = _whole(call.query, "start_byte", 0, least=-1), _whole(call.query, "offset", _SLICE)
-        # Lengths down to -2048 are allowed and nowhere explained: nobody can say what they would give.
+        # Lengths down to -2048 are allowed, but their meaning is not documented.
         if not 1 <= length <= _SLICE:
             raise _refused("0101", "Invalid Argument.")
         log = self._log(call)
         if start == -1:
             start = max(0, log.size - length)
         data = await asyncio.to_thread(log.read, start, length)
-        fault = self._faults.standing(FaultKind.SPLIT)
+        fault = self._faults.active(FaultKind.SPLIT)
         text, count = CUTS[fault.word if fault else "replaced"](data)
         return _success({"log": text, "end_byte": str(start + count), "count": str(count)})
 
     async def aom_log(self, call: Call) -> Reply:
-        """Lines of a log (modelarts_03_0149, "New"): ``desc`` gives newer lines, ``asc`` older ones.
+        """Lines of a log (modelarts_03_0149, "New"): ``desc`` returns newer lines, ``asc`` older ones.
 
-        Each line keeps its line feed and another one joins them, as in the answer captured in
-        modelarts_03_0401. Without a base line the newest lines come.
+        Each line ends with a line feed, and another one joins the lines, as in the response captured in
+        modelarts_03_0401. Without a base line, the newest lines are returned.
         """
         query = call.query
         base, order, count = (
@@ -177,7 +176,7 @@ class ModelArtsV1:
             lines = await asyncio.to_thread(log.after, int(base), count)
         else:
             lines = await asyncio.to_thread(log.before, int(base) if base else None, count)
-        return _success(_as_told(lines))
+        return _success(_page(lines))
 
     def _find(self, call: Call) -> EmulatedJob:
         job_id, version = call.names["job_id"], call.names["version_id"]
@@ -195,9 +194,9 @@ class ModelArtsV1:
         return log
 
     def _status(self, job: EmulatedJob) -> int:
-        strange = self._jobs.state_fault(job)
-        if strange is not None:
-            return int(strange) if strange.isdigit() else _UNKNOWN
+        injected = self._jobs.injected_state(job)
+        if injected is not None:
+            return int(injected) if injected.isdigit() else _UNKNOWN
         if job.stopped_at is not None and not job.phase.ended:
             return _KILLING
         if job.phase is Phase.CANCELLED and job.started_at is None:
@@ -205,8 +204,8 @@ class ModelArtsV1:
         return _STATUSES.get(job.phase, _FAILED)
 
 
-def _success(told: Mapping[str, Any]) -> Reply:
-    return Reply(200, {"is_success": True, **told})
+def _success(fields: Mapping[str, Any]) -> Reply:
+    return Reply(200, {"is_success": True, **fields})
 
 
 def _refused(code: str, message: str) -> Refused:
@@ -217,7 +216,7 @@ def _file(job: EmulatedJob, node: int) -> str:
     return f"job-{job.spec.name}.{node}"
 
 
-def _as_told(lines: Sequence[Line]) -> Mapping[str, Any]:
+def _page(lines: Sequence[Line]) -> Mapping[str, Any]:
     return {
         "start_line": str(lines[0].number) if lines else "",
         "end_line": str(lines[-1].number) if lines else "",

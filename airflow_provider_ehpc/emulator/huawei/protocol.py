@@ -1,8 +1,8 @@
-"""What Huawei Cloud's API gateway checks before an operation sees the request.
+"""Emulate the API gateway of Huawei Cloud, which checks each request.
 
-Codes and messages of the gateway are those of "Common Errors Related to IAM Authentication Information"
-(api-sign-0001), with the lock of a key after five failures; those of ModelArts are in its table of error
-codes. What the official client signs was read from ``huaweicloudsdkcore`` 3.1.219.
+Sources: "Common Errors Related to IAM Authentication Information" (api-sign-0001) for the gateway, including
+the lock of a key after five failures; the table of error codes of ModelArts; ``huaweicloudsdkcore`` 3.1.219
+for what the official client signs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from airflow_provider_ehpc.apis.call import ApiRequest
 from airflow_provider_ehpc.apis.huawei import signing
 from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
-from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
+from airflow_provider_ehpc.emulator.gateway import Act, Refused, Reply, Target
 from airflow_provider_ehpc.emulator.huawei.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -31,43 +31,43 @@ PROJECT_ID = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 REGION = "cn-north-4"
 
 _MAX_SKEW = 15 * 60
-"""Seconds that a request's date may be off."""
+"""Seconds by which the date of a request may differ from the clock."""
 _FAILURES = 5
-"""Wrong signatures in a row that lock a key."""
+"""The number of consecutive wrong signatures that locks a key."""
 _LOCK = 300
-"""Seconds that the lock holds."""
+"""The duration of the lock, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that was let in."""
+    """A request that passed the checks."""
 
     names: Mapping[str, str]
-    """What stands in the path: ``project_id``, ``job_id``, …"""
+    """The parameters in the path: ``project_id``, ``job_id``, …"""
     query: Mapping[str, str]
     body: bytes
 
     def json(self) -> dict[str, Any]:
         """Return the body.
 
-        :raises Refused: where it is no JSON object.
+        :raises Refused: if it is not a JSON object.
         """
         try:
-            told = json.loads(self.body)
+            body = json.loads(self.body)
         except (ValueError, RecursionError):
-            told = None
-        if not isinstance(told, dict):
+            body = None
+        if not isinstance(body, dict):
             raise Refused(400, "ModelArts.2787", "Invalid JSON request body.")
-        return told
+        return body
 
 
 Operation: TypeAlias = Callable[[Call], Awaitable[Reply]]
-"""Does an operation; raises :class:`Refused`."""
+"""Does an operation. Raises :class:`Refused`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where an operation is found. ``signed`` is False for the one that gives tokens."""
+    """The method and path of an operation. ``signed`` is False for the operation that creates tokens."""
 
     name: str
     method: str
@@ -77,12 +77,12 @@ class Route:
 
 
 def route(name: str, method: str, path: str, operation: Operation, *, signed: bool = True) -> Route:
-    """Return a route; ``{name}`` in ``path`` stands for one segment."""
+    """Return a route. ``{name}`` in ``path`` matches one segment."""
     return Route(name, method, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)), operation, signed)
 
 
 class HuaweiService:
-    """The gateway in front of IAM and of ModelArts in one project."""
+    """IAM, and ModelArts in one project, behind the gateway."""
 
     def __init__(self, accounts: Accounts, faults: Faults, tokens: Tokens, routes: Sequence[Route]) -> None:
         self._accounts = accounts
@@ -92,12 +92,12 @@ class HuaweiService:
         self._failures: dict[str, int] = {}
         self._locked_until: dict[str, float] = {}
 
-    def asked(self, request: web.Request) -> Asked:
+    def target(self, request: web.Request) -> Target:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         found = self._find(request)
         if found is None:
-            return Asked("", "", "")
-        return Asked(found[0].name, "", found[1].get("job_id", ""))
+            return Target("", "", "")
+        return Target(found[0].name, "", found[1].get("job_id", ""))
 
     async def admit(self, request: web.Request) -> Act:
         """Check path, key or token, permission and project, in this order."""
@@ -106,28 +106,30 @@ class HuaweiService:
             raise Refused(
                 404, "APIG.0101", "The API does not exist or has not been published in the environment"
             )
-        target, names = found
+        matched, names = found
         body = await request.read()
         call = Call(names, _query(request), body)
-        if target.signed:
+        if matched.signed:
             by_token = "X-Auth-Token" in request.headers
             account = self._by_token(request) if by_token else self._by_key(request, body)
-            if target.name in account.denied:
+            if matched.name in account.denied:
                 raise Refused(
-                    403, "ModelArts.0108", f"You are not authorized to perform the ({target.name}) operation."
+                    403,
+                    "ModelArts.0108",
+                    f"You are not authorized to perform the ({matched.name}) operation.",
                 )
             self._check_project(names["project_id"], by_token)
 
         def act() -> Awaitable[Reply]:
-            return target.operation(call)
+            return matched.operation(call)
 
         return act
 
-    def granted(self, told: Reply, request_id: str) -> Reply:
+    def success(self, result: Reply, request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
-        return Reply(told.status, told.body, {"X-Request-Id": request_id, **told.headers})
+        return Reply(result.status, result.body, {"X-Request-Id": request_id, **result.headers})
 
-    def refused(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
+    def error(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         headers = {"X-Request-Id": request_id, **refusal.headers}
         status = refusal.status
@@ -139,13 +141,13 @@ class HuaweiService:
             body["request_id"] = request_id
         elif request.path.startswith("/v1/"):
             body["is_success"] = False
-            # A client of the real API checks for both: an error's own status, and 200.
-            status = 200 if self._faults.standing(FaultKind.DRIFT) else status
+            # Clients must handle both: a status of its own for an error, and 200.
+            status = 200 if self._faults.active(FaultKind.DRIFT) else status
         if status == 204:
             return Reply(204, None, headers)
         return Reply(status, body, headers)
 
-    def usual(self, kind: FaultKind) -> Refused:
+    def default_error(self, kind: FaultKind) -> Refused:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         if kind is FaultKind.THROTTLE:
             return Refused(
@@ -165,7 +167,7 @@ class HuaweiService:
 
     def _by_token(self, request: web.Request) -> CloudAccount:
         now = time.time() + self._faults.clock_shift
-        if not self._tokens.good(request.headers["X-Auth-Token"], now):
+        if not self._tokens.is_valid(request.headers["X-Auth-Token"], now):
             raise _unauthenticated("decrypt token fail")
         return self._accounts.first
 
@@ -225,17 +227,17 @@ def _query(request: web.Request) -> dict[str, str]:
 
 
 def is_number(text: str, digits: int = 18) -> bool:
-    """Return whether a text is a whole number of so many digits at most."""
+    """Return True if a text is a whole number with at most this number of digits."""
     return text.isascii() and text.isdigit() and len(text) <= digits
 
 
 def not_emulated(parameter: str) -> Refused:
-    """Return the refusal of a parameter that the cloud has and the emulator does not."""
+    """Return the error for a parameter that the emulator does not support."""
     return Refused(400, "ModelArts.NotEmulated", f"The parameter ({parameter}) is not emulated.")
 
 
-def _unauthenticated(why: str) -> Refused:
-    return Refused(401, "APIG.0301", f"Incorrect IAM authentication information: {why}")
+def _unauthenticated(reason: str) -> Refused:
+    return Refused(401, "APIG.0301", f"Incorrect IAM authentication information: {reason}")
 
 
 def _check_security_token(account: CloudAccount, token: str, now: float) -> None:

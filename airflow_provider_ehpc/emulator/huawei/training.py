@@ -1,7 +1,7 @@
-"""A job of the cluster as a ModelArts training job: ids, tasks, log files, phases, and how it was asked for.
+"""Show jobs of the cluster as ModelArts training jobs: IDs, tasks, log files, phases and parameters.
 
-A job here runs one process a node, its tasks ``worker-0``, ``worker-1``, …, each with a log of its own that
-holds both output streams. A job that came past ModelArts has one task, whose log is its standard output.
+A job runs one process per node: its tasks ``worker-0``, ``worker-1``, … Each task has its own log, which
+contains both output streams. A job submitted by another API has one task, whose log is its standard output.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from airflow_provider_ehpc.emulator.huawei.protocol import is_number, not_emulat
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase
 
 _OPTION = "modelarts"
-"""Where a job's spec keeps the body it was created with."""
+"""Key in :attr:`JobSpec.options` of the request body that created the job."""
 _IDS = uuid.UUID("3faf5c03-aaa1-4cbe-879d-000000000000").int
-"""Added to a job's number, it is its id."""
+"""The ID of a job is this plus the job's number."""
 _MAX_NODES = 1000
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PHASES = {
@@ -42,12 +42,12 @@ _PHASES = {
 
 
 def job_id(job: EmulatedJob) -> str:
-    """Return a job's id in API v2."""
+    """Return the ID of a job in API v2."""
     return str(uuid.UUID(int=_IDS + job.number))
 
 
 def read_job_id(text: str) -> int | None:
-    """Return the number of the job with an id; None where this is none."""
+    """Return the number in an ID of API v2; None if the text is not such an ID."""
     try:
         number = uuid.UUID(text).int - _IDS
     except ValueError:
@@ -56,14 +56,14 @@ def read_job_id(text: str) -> int | None:
 
 
 def phase(job: EmulatedJob) -> tuple[str, str]:
-    """Return a job's phase and its secondary phase."""
+    """Return the phase and the secondary phase of a job."""
     if job.stopped_at is not None and not job.phase.ended:
         return "Terminating", "Terminating"
     return _PHASES.get(job.phase, ("Failed", "Failed"))
 
 
-def asked_for(job: EmulatedJob) -> Mapping[str, Any]:
-    """Return the body that a job was created with, or one that would create it."""
+def request_body(job: EmulatedJob) -> Mapping[str, Any]:
+    """Return the request body that created a job; for a job of another API, one that would create it."""
     body: Mapping[str, Any] | None = job.spec.options.get(_OPTION)
     if body is not None:
         return body
@@ -75,18 +75,18 @@ def asked_for(job: EmulatedJob) -> Mapping[str, Any]:
 
 
 def tasks(job: EmulatedJob) -> list[str]:
-    """Return the names of a job's tasks."""
+    """Return the names of the tasks of a job."""
     nodes = job.spec.nodes if _OPTION in job.spec.options else None
     return [f"worker-{n}" for n in range(nodes or 1)]
 
 
 def workspace_id(job: EmulatedJob) -> str:
-    """Return the workspace that a job was created in."""
-    return str((asked_for(job).get("metadata") or {}).get("workspace_id") or "0")
+    """Return the ID of the workspace of a job."""
+    return str((request_body(job).get("metadata") or {}).get("workspace_id") or "0")
 
 
 def log_file(job: EmulatedJob, task: str) -> LogFile | None:
-    """Return the log of a task; None where there is no such task."""
+    """Return the log of a task; None if the job has no such task."""
     names = tasks(job)
     if task not in names:
         return None
@@ -94,22 +94,22 @@ def log_file(job: EmulatedJob, task: str) -> LogFile | None:
 
 
 def exit_codes(job: EmulatedJob) -> dict[str, int]:
-    """Return the exit codes of the tasks that failed, in the order of their ends."""
+    """Return the exit codes of the failed tasks, in the order in which the tasks ended."""
     if job.exit_code is None or not job.exit_code:
         return {}
-    told = {}
+    codes = {}
     ends = _ends(job.stdout_path)
     if ends.is_file():
         for line in ends.read_text().splitlines():
             number, code = line.split()
-            told[f"worker-{number}"] = int(code)
-    return told or {"worker-0": job.exit_code}
+            codes[f"worker-{number}"] = int(code)
+    return codes or {"worker-0": job.exit_code}
 
 
 def read_spec(body: Mapping[str, Any], home: Path, default_queue: str) -> JobSpec:
     """Read the body of CreateTrainingJob.
 
-    :raises Refused: with the code of what is missing or wrong.
+    :raises Refused: if a parameter is missing, invalid or not emulated.
     """
     if body.get("kind") != "job":
         raise _invalid("kind")
@@ -149,37 +149,37 @@ def read_spec(body: Mapping[str, Any], home: Path, default_queue: str) -> JobSpe
 
 
 class TrainingJobs:
-    """The cluster's jobs, found by their ids. ModelArts knows no arrays: one is one job."""
+    """The visible jobs of the cluster. ModelArts has no arrays: an array counts as one job."""
 
     def __init__(self, cluster: Cluster, faults: Faults) -> None:
         self.cluster = cluster
         self._faults = faults
 
     def all(self) -> Iterator[EmulatedJob]:
-        """Go through the jobs, oldest first."""
+        """Yield the jobs, oldest first."""
         return (job for job in self.cluster.jobs() if job.index is None and not self._hidden(job))
 
     def get(self, number: int | None) -> EmulatedJob | None:
-        """Return a job by its number; None where there is none."""
+        """Return a job by its number; None if it is unknown."""
         job = None if number is None else self.cluster.get(number)
         return None if job is None or self._hidden(job) else job
 
-    def state_fault(self, job: EmulatedJob) -> str | None:
-        """Return the word that a fault puts in the place of a job's state."""
-        faults = (self._faults.standing(FaultKind.STATE, name) for name in _names(job))
+    def injected_state(self, job: EmulatedJob) -> str | None:
+        """Return the state that a fault sets for a job; None without such a fault."""
+        faults = (self._faults.active(FaultKind.STATE, name) for name in _ids(job))
         return next((fault.word for fault in faults if fault), None)
 
     def _hidden(self, job: EmulatedJob) -> bool:
-        return any(self._faults.hides(name, job.submission.submitted_at) for name in _names(job))
+        return any(self._faults.hides(name, job.submission.submitted_at) for name in _ids(job))
 
 
-def _names(job: EmulatedJob) -> tuple[str, str]:
-    """Return the ids by which a fault may mean a job: that of API v2 and that of v1."""
+def _ids(job: EmulatedJob) -> tuple[str, str]:
+    """Return the IDs of a job in API v2 and v1. A fault may use either."""
     return job_id(job), str(job.number)
 
 
 def _command(algorithm: Mapping[str, Any], home: Path) -> str:
-    """Return the shell command: as given, or the boot file, which lies in :file:`home/obs/<bucket>/…`."""
+    """Return the shell command, or one that runs the boot file in :file:`home/obs/<bucket>/…`."""
     command, boot_file = algorithm.get("command"), algorithm.get("boot_file")
     if boot_file and not command:
         path = home / "obs" / str(boot_file).removeprefix("obs://").lstrip("/")
@@ -198,7 +198,7 @@ def _command(algorithm: Mapping[str, Any], home: Path) -> str:
 
 
 def _on_nodes(command: str, nodes: int, log: Path) -> str:
-    """Return what runs the command once for each node, side by side, and fails as the last that failed."""
+    """Return a script that runs the command once per node in parallel, with the last non-zero exit code."""
     starts = [
         f"VC_TASK_INDEX={n} /bin/sh -c {shlex.quote(command)} >>{shlex.quote(str(_task_log(log, n)))} 2>&1 & "
         f"task{n}=$!"

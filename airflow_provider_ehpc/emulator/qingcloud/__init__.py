@@ -1,1 +1,1 @@
-"""QingCloud HPC: the protocol of its API, its jobs and its operation log."""
+"""Emulate QingCloud HPC: the protocol of its API, its jobs and its operation log."""

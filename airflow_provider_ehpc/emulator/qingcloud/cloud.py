@@ -1,18 +1,23 @@
-"""QingCloud put together: its HPC API on one server, and the connection to it."""
+"""The row of QingCloud in the table of services: its HPC API."""
 
 from __future__ import annotations
 
+import random
+import string
 from typing import Any
 
 from airflow_provider_ehpc.emulator.accounts import CloudAccount
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 from airflow_provider_ehpc.emulator.platform import Platform
-from airflow_provider_ehpc.emulator.qingcloud.hpc import Hpc
+from airflow_provider_ehpc.emulator.qingcloud.hpc import Hpc, read_job_id
 from airflow_provider_ehpc.emulator.qingcloud.operation import Operations
 from airflow_provider_ehpc.emulator.qingcloud.parameters import CLUSTER_ID, ZONE
 from airflow_provider_ehpc.emulator.qingcloud.protocol import PREFIX, QingCloudService
 
 PATHS = (PREFIX + "{path:.*}",)
-"""The paths of the server that belong to QingCloud."""
+"""Paths on the server."""
+
+_LETTERS = string.ascii_lowercase + string.digits
 
 
 def service(platform: Platform) -> QingCloudService:
@@ -22,8 +27,19 @@ def service(platform: Platform) -> QingCloudService:
     return QingCloudService(platform.accounts, faults, actions)
 
 
+def find_job(platform: Platform, job_id: str) -> EmulatedJob | None:
+    """Return the job with an ID of QingCloud; None if it is unknown."""
+    number = read_job_id(job_id)
+    return None if number is None else platform.cluster.get(number)
+
+
+def new_operation_id() -> str:
+    """Draw the ID of an operation, such as ``j-8ajjp28fps8``."""
+    return "j-" + "".join(random.choices(_LETTERS, k=11))
+
+
 def connection(url: str, account: CloudAccount) -> dict[str, Any]:
-    """Return the Airflow connection to QingCloud that uses an account."""
+    """Return the Airflow connection to QingCloud with the key of an account."""
     return {
         "conn_type": "qingcloud_hpc",
         "login": account.access_key_id,

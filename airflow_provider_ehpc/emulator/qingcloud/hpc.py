@@ -1,8 +1,8 @@
-"""The actions on jobs over the emulated cluster.
+"""Emulate the actions on jobs.
 
-Fields are those of the pages on jobs (2023-09-06) and their samples, which disagree: times have no zone in
-job/list and a Z in job/jobdetail, a cancelled job is ``stopped`` in the one and ``cancelled`` in the other,
-``job_id`` is a number there and a text in submitJob's answer.
+Sources: the pages on jobs (2023-09-06) and their samples, which disagree. Times have no zone in job/list and
+a Z in job/jobdetail. A cancelled job is ``stopped`` in the first and ``cancelled`` in the second. ``job_id``
+is a number in both and a string in the response of submitJob.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _STATES = {
     Phase.PREEMPTED: "cancelled",
 }
 _FILTERS = ("pending", "running", "finished", "exited", "cancelled")
-# Its values are not documented: the times of the answer.
+# The values of sort_key are not documented; here they are the times in the response.
 _SORT_KEYS: dict[str, Callable[[EmulatedJob], float]] = {
     "submitted_time": lambda job: job.submission.submitted_at,
     "started_time": lambda job: job.started_at or 0.0,
@@ -58,7 +58,7 @@ _SORT_KEYS: dict[str, Callable[[EmulatedJob], float]] = {
 
 
 class Hpc:
-    """Jobs. Arrays, which only other clouds' APIs can submit, are not shown."""
+    """The actions on jobs. Arrays, which only other APIs can submit, are not visible."""
 
     def __init__(self, cluster: Cluster, log: OperationLog, faults: Faults) -> None:
         self._cluster = cluster
@@ -68,7 +68,7 @@ class Hpc:
 
     @property
     def actions(self) -> Mapping[str, Action]:
-        """The actions by their paths."""
+        """The actions by path."""
         return {
             "job/list": Action("GET", "HpcJobListJobs", self.list_jobs),
             "job/jobdetail/": Action("GET", "HpcJobGetJobDetail", self.job_detail),
@@ -80,14 +80,14 @@ class Hpc:
         """job/list."""
         query = request.query
         check_cluster(query)
-        _refuse_what_is_not_emulated(query, ("end_time", "iamuser_name", "start_time"))
-        # The first is the page's name, the second that of the vendor's client (qingcloud-hpc 0.0.1).
+        _check_emulated(query, ("end_time", "iamuser_name", "start_time"))
+        # jobs_status in the documentation, job_status in the vendor's client (qingcloud-hpc 0.0.1).
         status = query.get("jobs_status") or query.get("job_status") or ""
         if status not in ("", *_FILTERS):
-            raise refusal(Code.MALFORMED, f"parameter [jobs_status] is none of {', '.join(_FILTERS)}")
+            raise refusal(Code.MALFORMED, f"parameter [jobs_status] is not one of {', '.join(_FILTERS)}")
         measure = _SORT_KEYS.get(query.get("sort_key") or "submitted_time")
         if measure is None:
-            raise refusal(Code.MALFORMED, f"parameter [sort_key] is none of {', '.join(_SORT_KEYS)}")
+            raise refusal(Code.MALFORMED, f"parameter [sort_key] is not one of {', '.join(_SORT_KEYS)}")
         jobs = [
             job
             for job in self._cluster.jobs()
@@ -109,7 +109,7 @@ class Hpc:
         return {"hpc_job_set": listed, "total_count": len(jobs)}
 
     async def job_detail(self, request: HpcRequest) -> Mapping[str, Any]:
-        """job/jobdetail: a list of one."""
+        """job/jobdetail: a list with one job."""
         check_cluster(request.query)
         job = self._find(request.subject)
         state = self._state(job)
@@ -153,21 +153,21 @@ class Hpc:
         return {"hpcjob_uuid": job_id(job), "job_id": str(job.number), "job_status": "pending"}
 
     async def stop_jobs(self, request: HpcRequest) -> Mapping[str, Any]:
-        """job/stopJobs: begins to stop jobs; the operation named in the answer ends when they have."""
+        """job/stopJobs: begins to stop jobs. The operation in the response ends when they have ended."""
         body = request.body
         _check_place(body)
-        wanted = body.get("job_ids")
-        if not isinstance(wanted, list) or not wanted or not all(isinstance(item, str) for item in wanted):
-            raise refusal(Code.MALFORMED, "parameter [job_ids] is no list of ids")
-        jobs = [self._find(item) for item in wanted]
+        job_ids = body.get("job_ids")
+        if not isinstance(job_ids, list) or not job_ids or not all(isinstance(item, str) for item in job_ids):
+            raise refusal(Code.MALFORMED, "parameter [job_ids] is not a list of IDs")
+        jobs = [self._find(item) for item in job_ids]
         running = [job for job in jobs if not job.phase.ended]
-        entry = self._begin(request, "HpcJobStopJobs", "停止作业", tuple(wanted))
+        entry = self._begin(request, "HpcJobStopJobs", "停止作业", tuple(job_ids))
         for job in running:
             await self._cluster.stop(job)
         ended = [job for job in jobs if job.phase.ended]
         if ended:
-            # What stopping an ended job is answered is not documented; of 1400 it is said that the state of
-            # a resource may be what forbids a change.
+            # The error for an ended job is not documented. 1400 includes changes that the state of a resource
+            # does not allow.
             self._log.end(entry, EmulatedStatus.FAILED, error=str(Code.DENIED.value))
         results = [{"job_ids": str(job.number), "ret_code": 0} for job in running]
         results += [
@@ -178,12 +178,12 @@ class Hpc:
 
     async def _submit(self, body: Mapping[str, Any]) -> EmulatedJob:
         _check_place(body)
-        _refuse_what_is_not_emulated(body, ("input_file", "resource_limit"))
+        _check_emulated(body, ("input_file", "resource_limit"))
         if text(body, "cmd_line_type") not in ("", "input"):
             raise not_emulated(f"parameter [cmd_line_type] with the value {body['cmd_line_type']!r}")
-        # Required by the page; the vendor's client does not send it.
+        # Required in the documentation; the vendor's client does not send it.
         if whole(body, "submit_type", 1) not in (0, 1):
-            raise refusal(Code.MALFORMED, "parameter [submit_type] is neither 0 nor 1")
+            raise refusal(Code.MALFORMED, "parameter [submit_type] is not 0 or 1")
         if text(body, "hpcqueue_id") not in ("", QUEUE_ID):
             raise refusal(Code.NOT_FOUND, f"resource [{body['hpcqueue_id']}] is not found")
         spec = JobSpec(
@@ -195,7 +195,7 @@ class Hpc:
             priority=whole(body, "priority", 0),
             stdout_path=_path(body, "stdout_redirect_path"),
             stderr_path=_path(body, "stderr_redirect_path"),
-            # Their units are not documented: told back, and not enforced.
+            # Their units are not documented. They are returned to clients, but not enforced.
             options={name: whole(body, name) for name in ("mem_limit", "time_limit") if name in body},
         )
         try:
@@ -204,7 +204,7 @@ class Hpc:
             raise refusal(Code.DENIED, str(refused)) from None
 
     def _advance(self) -> None:
-        """Move the operations on that wait for jobs to end."""
+        """Update the operations that wait for jobs to end."""
         now = time.time()
         for entry in self._log.unfinished("qingcloud"):
             jobs = [job for item in entry.job_ids if (job := self._look_up(item))]
@@ -213,7 +213,7 @@ class Hpc:
             if all(job.phase.ended for job in jobs):
                 last = max(job.ended_at or now for job in jobs)
                 self._log.end(entry, EmulatedStatus.SUCCESSFUL, at=max(last, entry.began_at))
-            elif (current := entry.worked_on(now)) is not entry:
+            elif (current := entry.in_progress_at(now)) is not entry:
                 self._log.change(current)
 
     def _begin(
@@ -269,8 +269,8 @@ class Hpc:
         }
 
     def _state(self, job: EmulatedJob) -> str:
-        strange = self._faults.standing(FaultKind.STATE, job_id(job))
-        return strange.word if strange else _STATES.get(job.phase, "exited")
+        fault = self._faults.active(FaultKind.STATE, job_id(job))
+        return fault.word if fault else _STATES.get(job.phase, "exited")
 
     def _find(self, item: str) -> EmulatedJob:
         job = self._look_up(item)
@@ -279,23 +279,28 @@ class Hpc:
         return job
 
     def _look_up(self, item: str) -> EmulatedJob | None:
-        match = re.fullmatch(r"hpcjob-(\d{8,18})", item)
-        job = self._cluster.get(int(match[1]), None) if match else None
+        number = read_job_id(item)
+        job = None if number is None else self._cluster.get(number)
         return None if job is None or job.whole_array else job
 
     def _invisible(self, job: EmulatedJob) -> bool:
-        fault = self._faults.standing(FaultKind.INVISIBLE, job_id(job))
-        return fault is not None and time.time() - job.submission.submitted_at < fault.seconds
+        return self._faults.hides(job_id(job), job.submission.submitted_at)
 
 
 def job_id(job: EmulatedJob) -> str:
-    """Return a job's id, made of its number."""
+    """Return a job's ID, which contains its number."""
     return f"hpcjob-{job.number:08}"
 
 
-def _refuse_what_is_not_emulated(told: Mapping[str, Any], names: Iterable[str]) -> None:
+def read_job_id(text: str) -> int | None:
+    """Return the number in a job's ID; None if the text is not such an ID."""
+    match = re.fullmatch(r"hpcjob-(\d{8,18})", text)
+    return int(match[1]) if match else None
+
+
+def _check_emulated(fields: Mapping[str, Any], names: Iterable[str]) -> None:
     for name in names:
-        if told.get(name):
+        if fields.get(name):
             raise not_emulated(f"parameter [{name}]")
 
 
@@ -308,5 +313,5 @@ def _check_place(body: Mapping[str, Any]) -> None:
 def _path(body: Mapping[str, Any], name: str) -> str | None:
     path = text(body, name)
     if path and not path.startswith("/"):
-        raise refusal(Code.MALFORMED, f"parameter [{name}] is no absolute path: {path!r}")
+        raise refusal(Code.MALFORMED, f"parameter [{name}] is not an absolute path: {path!r}")
     return path or None

@@ -1,7 +1,7 @@
-"""/operation: the log of what was done to the zone's clusters.
+"""Emulate /operation: the log of operations on the clusters of a zone.
 
-Source: the page on operation of the HPC API reference (2023-09-06). What it leaves open is decided here as
-in DescribeJobs, from which the action descends, or else as it is hardest for a client.
+Source: the page on operation in the HPC API reference (2023-09-06). Anything undocumented is as in
+DescribeJobs, from which the action descends, or else as it is hardest for a client.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _NODE = "emulator-hpc1"
 
 
 class Operations:
-    """The operation log."""
+    """The action on the operation log."""
 
     def __init__(self, log: OperationLog) -> None:
         self._log = log
 
     @property
     def actions(self) -> Mapping[str, Action]:
-        """The actions by their paths."""
+        """The action by path."""
         return {"operation": Action("GET", "HpcOperationListOperation", self.list_operations)}
 
     async def list_operations(self, request: HpcRequest) -> Mapping[str, Any]:
@@ -41,11 +41,11 @@ class Operations:
         query = request.query
         status = query.get("status", "")
         if status not in ("", *EmulatedStatus):
-            raise refusal(Code.MALFORMED, f"parameter [status] is none of {', '.join(EmulatedStatus)}")
+            raise refusal(Code.MALFORMED, f"parameter [status] is not one of {', '.join(EmulatedStatus)}")
         ids = _items(query, "jobs") | _items(query, "job_ids")
         resources = _items(query, "resource_ids")
         verbose = whole(query, "verbose", 0) > 0
-        self._log.suffer("qingcloud")
+        self._log.apply_faults("qingcloud")
         rows = [
             row
             for row in self._log.read(
@@ -63,17 +63,17 @@ class Operations:
             and query.get("directive", "") in row.request
             and query.get("search_word", "") in f"{row.action} {row.description}"
         ]
-        job_set = [_told(row, verbose=verbose) for row in rows[page(query)]]
+        job_set = [_entry(row, verbose=verbose) for row in rows[page(query)]]
         return {"data": {}, "job_set": job_set, "total_count": len(rows)}
 
 
 def _items(query: Mapping[str, str], name: str) -> set[str]:
-    """Read ids; how several are written is not documented: with commas or, as in answers, with spaces."""
+    """Read a list of IDs. Its form is not documented; commas and, as in responses, spaces are accepted."""
     return set(query.get(name, "").replace(",", " ").split())
 
 
-def _told(row: EmulatedOperation, *, verbose: bool) -> Mapping[str, Any]:
-    told = {
+def _entry(row: EmulatedOperation, *, verbose: bool) -> Mapping[str, Any]:
+    entry = {
         "action_describe": row.description,
         "create_time": utc(row.began_at),
         "error_codes": row.error,
@@ -86,5 +86,5 @@ def _told(row: EmulatedOperation, *, verbose: bool) -> Mapping[str, Any]:
         "submitter": _NODE,
         "task_count": None,
     }
-    # What verbose adds is not documented; DescribeClusterJobs of the same cloud has the request as directive.
-    return {**told, "directive": row.request} if verbose else told
+    # The effect of verbose is not documented; DescribeClusterJobs of this cloud has the request as directive.
+    return {**entry, "directive": row.request} if verbose else entry

@@ -1,7 +1,7 @@
-"""What QingCloud's HPC API checks before an action sees the request, and how it words answers.
+"""Emulate the protocol of QingCloud's HPC API: check each request, and write responses.
 
-Signature, parameters and error codes are those of the HPC API reference (2023-09-06). Which HTTP status an
-error has is not documented; the answer carries a ``ret_code`` in any case, so it is 200 here.
+Source of signature, parameters and error codes: the HPC API reference (2023-09-06). The HTTP status of errors
+is not documented. Here it is 200, because all responses have a ``ret_code``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from airflow_provider_ehpc.apis.call import ApiRequest, percent_encode
 from airflow_provider_ehpc.apis.qingcloud import signing
 from airflow_provider_ehpc.emulator.accounts import Accounts, CloudAccount
 from airflow_provider_ehpc.emulator.faults import FaultKind, Faults
-from airflow_provider_ehpc.emulator.gateway import Act, Asked, Refused, Reply
+from airflow_provider_ehpc.emulator.gateway import Act, Refused, Reply, Target
 from airflow_provider_ehpc.emulator.qingcloud.parameters import ZONE, Code, not_emulated, refusal, required
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ _REQUIRED = (
     "version",
 )
 _ENCODINGS: tuple[Callable[[str], str], ...] = (quote, percent_encode, quote_plus)
-"""How clients sign the query: as the vendor's client (``qingcloud-hpc`` 0.0.1), as the text of the page on
-signatures, or as its code. The page contradicts itself, so each is accepted."""
-_ELSEWHERE = frozenset(
+"""How the query is encoded to sign it: by the vendor's client (``qingcloud-hpc`` 0.0.1), in the text of the
+page on signatures, and in the code on that page. The page contradicts itself, so all three are accepted."""
+_NOT_EMULATED = frozenset(
     {
         "cluster/addNodes",
         "cluster/createCluster",
@@ -75,23 +75,23 @@ _ELSEWHERE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class HpcRequest:
-    """A request that was found good."""
+    """A request that passed the checks."""
 
     query: Mapping[str, str]
     body: Mapping[str, Any]
     subject: str
-    """What follows the action in the path."""
+    """The part of the path after the action."""
     owner: str
-    """The user who signed it."""
+    """The ID of the user who signed it."""
 
 
 Handler: TypeAlias = Callable[[HpcRequest], Awaitable[Mapping[str, Any]]]
-"""Does an action; raises :class:`Refused`."""
+"""Does an action. Raises :class:`Refused`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """An action: its method, its name in answers and in the operation log, and what does it."""
+    """An action: its method, its name in responses and in the operation log, and its function."""
 
     method: str
     name: str
@@ -99,54 +99,54 @@ class Action:
 
 
 class QingCloudService:
-    """The API's actions by their paths; ``job/jobdetail/`` ends in a slash, for a subject follows."""
+    """The actions of the API by path. A path that ends with a slash is followed by a subject."""
 
     def __init__(self, accounts: Accounts, faults: Faults, actions: Mapping[str, Action]) -> None:
         self._accounts = accounts
         self._faults = faults
         self._actions = actions
 
-    def asked(self, request: web.Request) -> Asked:
-        """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`; a body is not looked into."""
+    def target(self, request: web.Request) -> Target:
+        """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`. The body is not read."""
         path, subject = self._split(request)
-        return Asked(path.rstrip("/"), request.query.get("cluster_id", ""), subject)
+        return Target(path.rstrip("/"), request.query.get("cluster_id", ""), subject)
 
     async def admit(self, request: web.Request) -> Act:
         """Check action, method, parameters, age, key, signature, body, zone and permission, in this order."""
         path, subject = self._split(request)
         action = self._actions.get(path)
-        if path in _ELSEWHERE:
+        if path in _NOT_EMULATED:
             raise not_emulated(f"action [{path}]")
         if action is None or action.method != request.method:
-            raise refusal(Code.UNKNOWN_ACTION, f"{request.method} {request.path} is no action")
+            raise refusal(Code.UNKNOWN_ACTION, f"unknown action {request.method} {request.path}")
         query = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
         content = await request.read()
         account = self._authenticate(request, query, content)
         if path.rstrip("/") in account.denied:
             raise refusal(Code.DENIED, f"you have no permission for {action.name}")
         body = _object(content)
-        # The page on parameters has it in every query, the vendor's client only in the body of a POST.
+        # In the page on parameters it is in every query; the vendor's client sends it in the body of a POST.
         zone = query.get("zone") or required(body, "zone")
         if zone != ZONE:
             raise refusal(Code.NOT_FOUND, f"zone [{zone}] is not found")
-        asked = HpcRequest(query, body, subject, user_id(account))
+        checked = HpcRequest(query, body, subject, user_id(account))
         handler, name = action.handler, action.name
 
         async def act() -> Mapping[str, Any]:
-            return {"action": f"{name}Response", **(await handler(asked)), "ret_code": 0}
+            return {"action": f"{name}Response", **(await handler(checked)), "ret_code": 0}
 
         return act
 
-    def granted(self, told: Mapping[str, Any], request_id: str) -> Reply:
+    def success(self, result: Mapping[str, Any], request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
-        return Reply(200, told)
+        return Reply(200, result)
 
-    def refused(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
+    def error(self, refusal: Refused, request: web.Request, request_id: str) -> Reply:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         code = int(refusal.code) if re.fullmatch(r"[0-9]{1,9}", refusal.code) else Code.INTERNAL
         return Reply(refusal.status, {"message": refusal.message, "ret_code": code}, refusal.headers)
 
-    def usual(self, kind: FaultKind) -> Refused:
+    def default_error(self, kind: FaultKind) -> Refused:
         """See :class:`~airflow_provider_ehpc.emulator.gateway.Service`."""
         if kind is FaultKind.THROTTLE:
             return refusal(Code.OVER_QUOTA, "QuotaExceeded, requests over the limit")
@@ -165,7 +165,7 @@ class QingCloudService:
                 raise refusal(Code.MALFORMED, f"{name} [{query[name]}] is not supported")
         _check_age(query["timestamp"], time.time() + self._faults.clock_shift)
         account = self._accounts.find(query["access_key_id"])
-        # Nothing says how this API would take a temporary key's token.
+        # How this API accepts the token of a temporary key is not documented.
         if account is None or account.security_token:
             raise refusal(Code.NOT_AUTHENTICATED, f"access key [{query['access_key_id']}] is not found")
         signed = ApiRequest(request.method, request.path, query, body=content)
@@ -174,13 +174,13 @@ class QingCloudService:
             signing.signature(account.secret, signing.string_to_sign(signed, encode)).encode()
             for encode in _ENCODINGS
         )
-        if not any(hmac.compare_digest(one, sent) for one in expected):
+        if not any(hmac.compare_digest(each, sent) for each in expected):
             raise refusal(Code.NOT_AUTHENTICATED, "signature not matched")
         return account
 
 
 def user_id(account: CloudAccount) -> str:
-    """Return the id of an account's user: ``usr-GxkSGFDs``."""
+    """Return the ID of an account's user, such as ``usr-GxkSGFDs``."""
     return "usr-" + hashlib.sha256(account.access_key_id.encode()).hexdigest()[:8]
 
 
@@ -188,16 +188,16 @@ def _check_age(text: str, now: float) -> None:
     try:
         signed_at = datetime.strptime(text, signing.TIME_FORMAT).replace(tzinfo=UTC)
     except ValueError:
-        raise refusal(Code.MALFORMED, f"timestamp [{text}] is not of the form YYYY-MM-DDThh:mm:ssZ") from None
+        raise refusal(Code.MALFORMED, f"timestamp [{text}] is not in the form YYYY-MM-DDThh:mm:ssZ") from None
     if now - signed_at.timestamp() > signing.LIFETIME:
         raise refusal(Code.EXPIRED, "the request is expired")
 
 
 def _object(content: bytes) -> Mapping[str, Any]:
     try:
-        told = json.loads(content or b"{}")
+        body = json.loads(content or b"{}")
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
-        raise refusal(Code.MALFORMED, "the body is no JSON object")
-    return told
+        body = None
+    if not isinstance(body, dict):
+        raise refusal(Code.MALFORMED, "the body is not a JSON object")
+    return body

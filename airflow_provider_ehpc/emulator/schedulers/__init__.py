@@ -1,4 +1,4 @@
-"""What runs the jobs: processes of this machine, or a real Slurm."""
+"""Run the jobs: as local processes, on a real Slurm, or simulated."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 
 
 class SubmissionRefused(Exception):
-    """The scheduler does not take a job; the text is its own message."""
+    """The scheduler rejects a job. The text is the scheduler's message."""
 
 
 class Scheduler(Protocol):
-    """Runs jobs. Its methods may block: the cluster calls them in a thread, one at a time."""
+    """Runs jobs. Its methods may block; the cluster calls them in a thread, one at a time."""
 
     interval: float
     """Seconds between two calls of :meth:`poll`."""
 
     def default_queue(self) -> str | None:
-        """Return the queue of a job that names none; None where the API may name it as it likes.
+        """Return the queue of a job that names none; None if the API may choose its name.
 
-        :raises OSError: where the scheduler does not answer.
+        :raises OSError: if the scheduler does not respond.
         """
 
     def submit(self, spec: JobSpec, post_command: str, next_number: int) -> int:
-        """Take a job or an array of jobs and return its number, ``next_number`` or one of its own.
+        """Submit a job or an array and return its number: ``next_number``, or the scheduler's own.
 
-        :raises SubmissionRefused: where the scheduler does not take it.
+        :raises SubmissionRefused: if the scheduler rejects it.
         """
 
     def stop(self, jobs: Sequence[EmulatedJob]) -> None:
-        """Begin to end jobs that have not ended."""
+        """Begin to stop unfinished jobs."""
 
     def poll(self, jobs: Sequence[EmulatedJob]) -> list[EmulatedJob]:
-        """Move unfinished jobs on and return them as they are now, in any order."""
+        """Update unfinished jobs and return them, in any order; unchanged jobs may be left out."""
 
     def kill(self, jobs: Sequence[EmulatedJob]) -> None:
-        """End unfinished jobs at once and for certain, because the emulator goes away with its directory."""
+        """Kill unfinished jobs, because the emulator's directory will be removed."""

@@ -1,8 +1,8 @@
-"""Jobs as processes of this machine, which outlive the emulator and are found again.
+"""Run jobs as processes of this machine, which outlive the emulator and which a later emulator finds.
 
-Each job is a session of its own under a small shell that writes the exit code. What is known of it lies in
-a directory: ``lock``, held by that shell while it lives (so a number that the system has given to another
-process is never mistaken for it); ``pid``, its process group; ``exit``, renamed into place at the end.
+Each job is a session of its own under a small shell, which writes the exit code. A directory per job
+contains ``lock``, which the shell holds while it lives (so that a reused process ID is never mistaken for
+it); ``pid``, its process group; and ``exit``, renamed into place at the end.
 """
 
 from __future__ import annotations
@@ -24,29 +24,30 @@ from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase, shell_comman
 _SHELL = "/bin/sh"
 # On the clusters' systems (CentOS, Alibaba Cloud Linux) /bin/sh is bash, too.
 _JOB_SHELL = "/bin/bash" if Path("/bin/bash").exists() else _SHELL
-# The lock is the shell's standard input. A trapped signal is the default one again in what the shell
-# starts, so a stopped job dies of it while the shell lives on to write down how; told before, it starts
-# nothing. Its last act ends what the command left behind in the background, as a node does after a job.
+# The lock is the shell's standard input. In processes that the shell starts, a trapped signal has its default
+# action again: a stopped job dies of it, and the shell lives on to write the exit code. If the signal arrives
+# before the start, nothing is started. At the end the shell kills what the command left in the background, as
+# a node does after a job.
 _WRAPPER = """
-told=
-trap told=1 TERM INT HUP
+stopped=
+trap stopped=1 TERM INT HUP
 echo $$ >"$1/pid.new" && /bin/mv "$1/pid.new" "$1/pid"
 code=143
-[ -n "$told" ] || { "$4" -c "$2" </dev/null; code=$?; }
+[ -n "$stopped" ] || { "$4" -c "$2" </dev/null; code=$?; }
 [ -z "$3" ] || /bin/sh -c "$3" </dev/null
 echo $code >"$1/exit.new" && /bin/mv "$1/exit.new" "$1/exit"
 kill -s KILL -- -$$
 """
 _GRACE = 2.0
-"""Seconds between SIGTERM and SIGKILL; Slurm's KillWait is 30, too long for a test."""
+"""Seconds between SIGTERM and SIGKILL. Slurm's KillWait of 30 is too long for tests."""
 _FILE_CLOCK_LAG = 0.1
-"""Seconds that a file's time may lie before the moment it was written: the kernel dates by its last tick."""
+"""Seconds that a file's time may be before the write: the kernel uses the time of its last tick."""
 
 
 class LocalScheduler:
-    """Runs jobs in the order of priority and number on a given number of cores.
+    """Runs jobs on a number of cores, in the order of priority and number.
 
-    A job that asks for more cores than there are gets all of them, so that no job waits for ever.
+    A job that requests more cores than exist gets all of them, so that no job waits forever.
     """
 
     interval = 0.05
@@ -59,32 +60,32 @@ class LocalScheduler:
         self._overdue: set[tuple[int, int | None]] = set()
 
     def default_queue(self) -> None:
-        """Leave it to the API: there is one queue, under any name."""
+        """Return None: the API chooses the name of the only queue."""
         return
 
     def submit(self, spec: JobSpec, post_command: str, next_number: int) -> int:
-        """See :class:`~airflow_provider_ehpc.emulator.schedulers.Scheduler`; any job is taken."""
+        """See :class:`~airflow_provider_ehpc.emulator.schedulers.Scheduler`. Every job is accepted."""
         return next_number
 
     def stop(self, jobs: Sequence[EmulatedJob]) -> None:
-        """Send SIGTERM; :meth:`poll` sends SIGKILL where it was of no use."""
+        """Send SIGTERM. If a job survives it, :meth:`poll` sends SIGKILL."""
         for job in jobs:
             if job.phase is not Phase.PENDING:
                 self._signal(job, signal.SIGTERM)
 
     def poll(self, jobs: Sequence[EmulatedJob]) -> list[EmulatedJob]:
-        """See what has ended, end what is overdue, and start what there are cores for."""
+        """Detect ended jobs, stop overdue ones, and start those for which there are cores."""
         now = time.time()
         free = self._slots
-        seen: list[EmulatedJob] = []
+        polled: list[EmulatedJob] = []
         waiting: list[EmulatedJob] = []
         for job in jobs:
             if job.phase is not Phase.PENDING:
-                current = self._look(job, now)
+                current = self._running_or_ended(job, now)
                 free -= 0 if current.phase.ended else self._cores(job)
-                seen.append(current)
+                polled.append(current)
             elif job.stopped_at is not None:
-                seen.append(self._cancelled(job, now))
+                polled.append(self._cancelled(job, now))
             else:
                 waiting.append(job)
         if free > 0:
@@ -94,11 +95,11 @@ class LocalScheduler:
                 break
             started = self._start(job, now)
             free -= 0 if started.phase.ended else self._cores(job)
-            seen.append(started)
-        return seen
+            polled.append(started)
+        return polled
 
     def kill(self, jobs: Sequence[EmulatedJob]) -> None:
-        """Send SIGKILL to every job's processes and wait for those that are ours."""
+        """Send SIGKILL to the processes of every job and wait for our children."""
         for job in jobs:
             self._signal(job, signal.SIGKILL)
         for child in self._children.values():
@@ -112,7 +113,7 @@ class LocalScheduler:
         return self._directory / (str(job.number) if job.index is None else f"{job.number}_{job.index}")
 
     def _cancelled(self, job: EmulatedJob, now: float) -> EmulatedJob:
-        """End a job that waits, unless an earlier emulator started it and was killed before it said so."""
+        """Cancel a pending job, unless an emulator started it and was killed before it saved that."""
         if self._begun(self._folder(job)):
             running = self._running(job, now)
             self._signal(running, signal.SIGTERM)
@@ -130,7 +131,7 @@ class LocalScheduler:
             with contextlib.ExitStack() as files:
                 lock = files.enter_context((folder / "lock").open("ab"))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Appending, so that a log truncated under a running job begins again at its start.
+                # Append mode, so that a job whose log is truncated continues at offset 0.
                 outputs = [
                     files.enter_context(open(path, "ab", buffering=0))
                     for path in (job.stdout_path, job.stderr_path)
@@ -138,7 +139,7 @@ class LocalScheduler:
                 for output in outputs:
                     output.truncate(0)
                 command = shell_command(job.spec)
-                self._children[job.key] = subprocess.Popen(  # noqa: S603 - running what is asked is the purpose
+                self._children[job.key] = subprocess.Popen(  # noqa: S603 - running the command is the purpose
                     [
                         *(_SHELL, "-c", _WRAPPER, "job", str(folder)),
                         *(command, job.submission.post_command, _JOB_SHELL),
@@ -153,8 +154,8 @@ class LocalScheduler:
         except BlockingIOError:
             return job
         except (OSError, ValueError):
-            # An output path that cannot be written, a variable with a zero byte: the job fails, as it does
-            # on a node; the scheduler goes on.
+            # An output path that is not writable, or a variable with a zero byte: the job fails, as on a
+            # node, and the scheduler continues.
             return dataclasses.replace(job, phase=Phase.FAILED, exit_code=1, started_at=now, ended_at=now)
         return self._running(job, now)
 
@@ -164,22 +165,22 @@ class LocalScheduler:
             now = (self._folder(job) / "pid").stat().st_mtime
         return dataclasses.replace(job, phase=Phase.RUNNING, started_at=now, nodes=nodes)
 
-    def _look(self, job: EmulatedJob, now: float) -> EmulatedJob:
-        # The exit code is read only then: a shell that is gone has written it, or never will.
+    def _running_or_ended(self, job: EmulatedJob, now: float) -> EmulatedJob:
+        # The exit code is read after this check: a shell that has ended has written it, or never will.
         if self._alive(job):
             self._hasten(job, now)
             return job
         code, ended_at = _exit(self._folder(job))
         child = self._children.pop(job.key, None)
         if code is None:
-            # The shell itself was killed, before it could catch a signal or by one that it cannot catch.
+            # The shell was killed before it trapped signals, or by a signal that cannot be trapped.
             status = child.wait() if child else -signal.SIGKILL
             code = 128 - status if status < 0 else 1
         ended_at = now if ended_at is None else ended_at
         latest = ended_at + _FILE_CLOCK_LAG
         if job.stopped_at is not None and latest >= job.stopped_at:
             phase = Phase.CANCELLED
-        # A job that traps the signal may end with any code, also with 0.
+        # A job that traps the signal may end with any code, even 0.
         elif job.key in self._overdue or (code > 128 and latest >= _time_up(job)):
             phase = Phase.TIMEOUT
         else:
@@ -187,9 +188,9 @@ class LocalScheduler:
         return dataclasses.replace(job, phase=phase, exit_code=code, ended_at=ended_at)
 
     def _hasten(self, job: EmulatedJob, now: float) -> None:
-        """Signal a running job that was told to stop or whose time is up."""
-        told_at = _time_up(job) if job.stopped_at is None else job.stopped_at
-        if now >= told_at + _GRACE:
+        """Signal a running job that was stopped or is over its time limit."""
+        signaled_at = _time_up(job) if job.stopped_at is None else job.stopped_at
+        if now >= signaled_at + _GRACE:
             self._signal(job, signal.SIGKILL)
         elif now >= _time_up(job) and job.key not in self._overdue:
             self._overdue.add(job.key)
@@ -203,7 +204,7 @@ class LocalScheduler:
         return child.poll() is None if child else _held(self._folder(job) / "lock")
 
     def _signal(self, job: EmulatedJob, number: signal.Signals) -> None:
-        """Signal the job's process group while its shell lives: until then no other group has its number."""
+        """Signal the job's process group while its shell lives, because no other group has its ID then."""
         folder = self._folder(job)
         if not self._alive(job):
             return
@@ -244,12 +245,12 @@ class LocalScheduler:
 
 
 def _time_up(job: EmulatedJob) -> float:
-    """Return when a running job reaches its time limit."""
+    """Return when a running job reaches its time limit, in epoch seconds."""
     return (job.started_at or 0) + job.spec.wall_time if job.spec.wall_time else math.inf
 
 
 def _exit(folder: Path) -> tuple[int | None, float | None]:
-    """Return the exit code and the time it was written, or Nones while there is none."""
+    """Return the exit code and the time of its end in epoch seconds, or two Nones before the end."""
     try:
         file = folder / "exit"
         return int(file.read_text()), file.stat().st_mtime
@@ -258,7 +259,7 @@ def _exit(folder: Path) -> tuple[int | None, float | None]:
 
 
 def _held(lock: Path) -> bool:
-    """Whether a process holds the lock."""
+    """Return True if a process holds the lock."""
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""Jobs on the Slurm of this machine, found by its tools as any user finds it (``SLURM_CONF``).
+"""Run jobs on the Slurm of this machine, by its command line tools (``SLURM_CONF`` selects the Slurm).
 
-No accounting is needed: ``squeue`` tells of ended jobs too, until slurmctld forgets them after MinJobAge;
-what it told last is kept by the cluster. Formats as of Slurm 22.05.
+Accounting is not needed: ``squeue`` also lists ended jobs until slurmctld forgets them after MinJobAge, and
+the cluster saves their last status. Formats as of Slurm 22.05.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 
 _TIMEOUT = 30.0
 """Seconds that one of Slurm's tools may take."""
-# No field holds free text, so that no job's name can be taken for one.
+# None of these fields has free text, so a job's name cannot be mistaken for a field.
 _FIELDS = (
     "ArrayJobID",
     "ArrayTaskID",
@@ -34,7 +34,7 @@ _FIELDS = (
     "RestartCnt",
 )
 _SEPARATOR = "|"
-# Words of squeue that are no phase of ours, and the phase a job is in then.
+# States of squeue that are not phases, and the phase of a job in them.
 _PHASES = {
     "CONFIGURING": Phase.PENDING,
     "REQUEUED": Phase.PENDING,
@@ -48,7 +48,7 @@ _PHASES = {
 
 
 class SlurmScheduler:
-    """Submits with sbatch, watches with one squeue for all jobs, stops with scancel."""
+    """Submits with sbatch, polls all jobs with one squeue, stops with scancel."""
 
     interval = 1.0
 
@@ -58,17 +58,20 @@ class SlurmScheduler:
     def default_queue(self) -> str:
         """Return the default partition.
 
-        :raises OSError: where Slurm does not answer.
+        :raises OSError: if Slurm does not respond.
         """
         done = _run(["sinfo", "--noheader", "--format=%P"])
         partitions = done.stdout.split()
         if done.returncode or not partitions:
-            raise OSError(f"Slurm does not answer: {' '.join(done.stderr.split())}")
+            raise OSError(f"Slurm does not respond: {' '.join(done.stderr.split())}")
         marked = [partition for partition in partitions if partition.endswith("*")]
         return (marked or partitions)[0].rstrip("*")
 
     def submit(self, spec: JobSpec, post_command: str, next_number: int) -> int:
-        """Give the job to sbatch, whose number it gets; Slurm's refusal is told in its own words."""
+        """Submit the job with sbatch and return Slurm's number for it.
+
+        :raises SubmissionRefused: with Slurm's message.
+        """
         self._home.mkdir(parents=True, exist_ok=True)
         index = "%a" if spec.array else None
         paths = output_paths(self._home, _without_patterns(spec), "%A" if spec.array else "%j", index)
@@ -97,14 +100,14 @@ class SlurmScheduler:
         return int(done.stdout.strip().split(";")[0])
 
     def stop(self, jobs: Sequence[EmulatedJob]) -> None:
-        """Tell scancel; it does not mind jobs that have ended meanwhile."""
+        """Run scancel, which ignores jobs that have ended meanwhile."""
         if jobs:
             _run(["scancel", *(_slurm_id(job) for job in jobs)])
 
     def poll(self, jobs: Sequence[EmulatedJob]) -> list[EmulatedJob]:
-        """Ask squeue for everything and return what it says of these jobs.
+        """Run squeue once and return these jobs as it lists them.
 
-        :raises OSError: where slurmctld does not answer.
+        :raises OSError: if slurmctld does not respond.
         """
         done = _run(
             [
@@ -119,15 +122,15 @@ class SlurmScheduler:
         if done.returncode:
             raise OSError(f"squeue: {' '.join(done.stderr.split())}")
         rows = _rows(done.stdout)
-        return [_seen(job, rows.get(job.key)) for job in jobs]
+        return [_updated(job, rows.get(job.key)) for job in jobs]
 
     def kill(self, jobs: Sequence[EmulatedJob]) -> None:
-        """Tell scancel, which ends a job for certain after KillWait."""
+        """Run scancel; Slurm kills a job that still runs after KillWait."""
         self.stop(jobs)
 
 
 def _without_patterns(spec: JobSpec) -> JobSpec:
-    """Return ``spec`` with paths that mean what they say: sbatch fills in patterns such as ``%x``."""
+    """Return ``spec`` with ``%`` escaped in name and paths: sbatch replaces patterns such as ``%x``."""
 
     def escaped(text: str | None) -> str | None:
         return text and text.replace("%", "%%")
@@ -141,7 +144,7 @@ def _without_patterns(spec: JobSpec) -> JobSpec:
 
 
 def _script(spec: JobSpec, post_command: str) -> str:
-    """Return the batch script; the quotes keep lines of the command from being read as ``#SBATCH``."""
+    """Return the batch script, quoted so that no line of the command is read as ``#SBATCH``."""
     command = f"/bin/sh -c {shlex.quote(shell_command(spec))}"
     if post_command:
         command = f"{command}\ncode=$?\n/bin/sh -c {shlex.quote(post_command)}\nexit $code"
@@ -151,7 +154,7 @@ def _script(spec: JobSpec, post_command: str) -> str:
 def _run(
     command: Sequence[str], *, script: str = "", environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of Slurm's tools; jobs inherit nothing of the emulator's environment but where programs are."""
+    """Run one of Slurm's tools. Of the emulator's environment, jobs inherit only PATH and SLURM_CONF."""
     needed = {name: os.environ[name] for name in ("PATH", "SLURM_CONF") if name in os.environ}
     try:
         return subprocess.run(  # noqa: S603 - the tools are Slurm's, the arguments no shell's
@@ -164,13 +167,13 @@ def _run(
             check=False,
         )
     except FileNotFoundError:
-        raise OSError(f"there is no {command[0]} on this machine: install Slurm's client tools") from None
+        raise OSError(f"{command[0]} not found: install Slurm's client tools") from None
     except subprocess.TimeoutExpired:
-        raise OSError(f"{command[0]} did not answer within {_TIMEOUT:.0f} seconds") from None
+        raise OSError(f"{command[0]} timed out after {_TIMEOUT:.0f} seconds") from None
 
 
 def _rows(text: str) -> dict[tuple[int, int | None], list[str]]:
-    """Return squeue's lines by the number and index of their jobs."""
+    """Return the fields of squeue's lines by number and index of the job."""
     rows = {}
     for line in text.splitlines():
         number, index, *fields = line.strip().split(_SEPARATOR)
@@ -178,7 +181,7 @@ def _rows(text: str) -> dict[tuple[int, int | None], list[str]]:
     return rows
 
 
-def _seen(job: EmulatedJob, fields: Sequence[str] | None) -> EmulatedJob:
+def _updated(job: EmulatedJob, fields: Sequence[str] | None) -> EmulatedJob:
     if fields is None:
         return _vanished(job)
     state, wait_status, start, end, nodes, reason, restarts, *_ = *fields, "", ""
@@ -187,7 +190,7 @@ def _seen(job: EmulatedJob, fields: Sequence[str] | None) -> EmulatedJob:
         job,
         phase=phase,
         exit_code=_exit_code(int(wait_status)) if phase.ended else None,
-        # A waiting job has the time of its expected start there.
+        # For a pending job this is the expected start.
         started_at=None if phase is Phase.PENDING or not nodes else _time(start),
         ended_at=_time(end) if phase.ended else None,
         nodes=(nodes,) if nodes else (),
@@ -200,8 +203,8 @@ def _seen(job: EmulatedJob, fields: Sequence[str] | None) -> EmulatedJob:
 def _vanished(job: EmulatedJob) -> EmulatedJob:
     """End a job that slurmctld no longer lists.
 
-    It forgets at once a sub-job that was cancelled while it waited. Any other was forgotten while nobody
-    looked: how it ended cannot be known, and a failure is the safe thing to say.
+    It forgets a sub-job cancelled while pending at once. It forgot any other job between two polls of an
+    emulator that was not running: the outcome is unknown, so the job counts as failed, to be safe.
     """
     phase = Phase.FAILED if job.stopped_at is None else Phase.CANCELLED
     return dataclasses.replace(job, phase=phase, ended_at=time.time())
@@ -210,12 +213,12 @@ def _vanished(job: EmulatedJob) -> EmulatedJob:
 def _phase(state: str) -> Phase:
     if state in _PHASES:
         return _PHASES[state]
-    # What remains of squeue's words (SIGNALING, RESIZING, STAGE_OUT) is said of jobs that hold nodes.
+    # The remaining states of squeue (SIGNALING, RESIZING, STAGE_OUT) are those of jobs that hold nodes.
     return Phase(state) if state in Phase.__members__ else Phase.RUNNING
 
 
 def _exit_code(wait_status: int) -> int:
-    """Return the code as a shell tells it: squeue has the status of wait(2) there."""
+    """Return the exit code as a shell reports it; squeue reports the status of wait(2)."""
     signal = wait_status & 0x7F
     return 128 + signal if signal else wait_status >> 8
 
@@ -229,5 +232,5 @@ def _slurm_id(job: EmulatedJob) -> str:
 
 
 def _clock(seconds: int) -> str:
-    """Return a time limit; Slurm rounds it up to whole minutes."""
+    """Write a time limit as sbatch reads it. Slurm rounds it up to whole minutes."""
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

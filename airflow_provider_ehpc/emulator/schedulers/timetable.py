@@ -1,8 +1,8 @@
-"""Jobs without processes, for scale: each says in its command when it begins, how long it runs, how it ends.
+"""Simulate jobs without processes, for tests of scale. The command is a timetable.
 
-``wait=2 run=30 exit=1`` begins two seconds after its submission, runs for thirty and ends with code 1; with
-``lines=4`` it writes ``line 1``, ``line 2`` and so on, four of them a second. What is left out is 0. Ten
-thousand of them cost next to nothing where they write nothing.
+``wait=2 run=30 exit=1`` starts two seconds after its submission, runs for thirty and ends with code 1. With
+``lines=4`` it writes ``line 1``, ``line 2`` and so on, four per second. Missing numbers are 0. Ten thousand
+jobs cost next to nothing if they write nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WORD = re.compile(r"(wait|run|lines)=(\d+(?:\.\d*)?)|(exit)=(\d{1,3})")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Timetable:
-    """When a job begins and ends, in seconds after its submission, its exit code, its lines a second."""
+    """Start and end of a job in seconds after its submission, its exit code, and its lines per second."""
 
     begins: float
     ends: float
@@ -30,25 +30,25 @@ class Timetable:
 
 
 def read_timetable(command: str) -> Timetable:
-    """Read a job's command.
+    """Read the command of a job.
 
-    :raises SubmissionRefused: where it is no timetable.
+    :raises SubmissionRefused: if it is not a timetable.
     """
-    told: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for word in command.removeprefix("-- ").split():
         match = _WORD.fullmatch(word)
         if match is None:
-            raise SubmissionRefused(f"{word!r} is no part of a timetable such as 'wait=2 run=30 exit=1'")
-        told[match[1] or match[3]] = float(match[2] or match[4])
-    begins = told.get("wait", 0.0)
-    ends = begins + told.get("run", 0.0)
-    return Timetable(begins, ends, int(told.get("exit", 0)), told.get("lines", 0.0))
+            raise SubmissionRefused(f"invalid timetable: expected 'wait=2 run=30 exit=1', got {word!r}")
+        numbers[match[1] or match[3]] = float(match[2] or match[4])
+    begins = numbers.get("wait", 0.0)
+    ends = begins + numbers.get("run", 0.0)
+    return Timetable(begins, ends, int(numbers.get("exit", 0)), numbers.get("lines", 0.0))
 
 
 class TimetableScheduler:
-    """Moves jobs on by the clock.
+    """Starts and ends jobs by the clock.
 
-    :param clock: epoch seconds.
+    :param clock: returns epoch seconds.
     """
 
     interval = 0.1
@@ -59,28 +59,28 @@ class TimetableScheduler:
         self._written: dict[tuple[int, int | None], int] = {}
 
     def default_queue(self) -> None:
-        """Leave it to the API: there is one queue, under any name."""
+        """Return None: the API chooses the name of the only queue."""
         return
 
     def submit(self, spec: JobSpec, post_command: str, next_number: int) -> int:
-        """See :class:`~airflow_provider_ehpc.emulator.schedulers.Scheduler`; only timetables are taken."""
+        """See :class:`~airflow_provider_ehpc.emulator.schedulers.Scheduler`. Only timetables are accepted."""
         self._timetables[next_number] = read_timetable(spec.command)
         return next_number
 
     def stop(self, jobs: Sequence[EmulatedJob]) -> None:
-        """Leave it to :meth:`poll`, which sees that a job was told to stop."""
+        """Leave it to :meth:`poll`, which sees that a job was numbers to stop."""
 
     def poll(self, jobs: Sequence[EmulatedJob]) -> list[EmulatedJob]:
-        """Return the jobs that have begun or ended meanwhile."""
+        """Return the jobs that have started or ended."""
         now = self._clock()
         moved = (self._move(job, now) for job in jobs)
         return [job for job in moved if job is not None]
 
     def kill(self, jobs: Sequence[EmulatedJob]) -> None:
-        """Do nothing: there are no processes."""
+        """Do nothing, because no processes run."""
 
     def _move(self, job: EmulatedJob, now: float) -> EmulatedJob | None:
-        """Return what has become of a job; None where nothing has."""
+        """Return a job with its changes; None if there are none."""
         if job.stopped_at is not None:
             return dataclasses.replace(job, phase=Phase.CANCELLED, ended_at=job.stopped_at)
         timetable = self._timetables.get(job.number)
@@ -88,7 +88,7 @@ class TimetableScheduler:
             timetable = self._timetables[job.number] = read_timetable(job.spec.command)
         begins, ends = (job.submission.submitted_at + s for s in (timetable.begins, timetable.ends))
         if timetable.lines:
-            # Before the end can be seen: who reads after it has all lines.
+            # Before the end becomes visible, so that a reader who sees the end finds all lines.
             self._write(job, int(min(now - begins, timetable.ends - timetable.begins) * timetable.lines))
         if now >= ends:
             code = timetable.exit_code
@@ -105,7 +105,7 @@ class TimetableScheduler:
         path = job.stdout_path
         if job.key not in self._written:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # An earlier emulator may have written some.
+            # An earlier emulator may have written some of them.
             self._written[job.key] = path.read_bytes().count(b"\n") if path.exists() else 0
         written = self._written[job.key]
         if due > written:

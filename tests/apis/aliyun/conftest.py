@@ -1,4 +1,4 @@
-"""Flows driven without a network: a test answers each request itself."""
+"""Run flows without a network: each test responds to the requests itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 
 @pytest.fixture
 def sample() -> Callable[[str], ApiResponse]:
-    """Return the documented sample answer of that name, as it would arrive."""
+    """Return the documented sample response with this name, as the cloud would send it."""
 
     def load(name: str) -> ApiResponse:
         return ApiResponse(200, {"content-type": "application/json"}, (SAMPLES / f"{name}.json").read_bytes())
@@ -27,19 +27,19 @@ def sample() -> Callable[[str], ApiResponse]:
 
 @pytest.fixture
 def reply() -> Callable[..., ApiResponse]:
-    """Return an answer with a JSON body."""
+    """Return a response with a JSON body."""
 
     def make(
-        told: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+        fields: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
     ) -> ApiResponse:
-        body = json.dumps(dict(told)).encode()
+        body = json.dumps(dict(fields)).encode()
         return ApiResponse(status, {"content-type": "application/json", **(headers or {})}, body)
 
     return make
 
 
 class Driven:
-    """What a flow returned and what it asked for on the way."""
+    """The result of a flow and the requests that it made."""
 
     def __init__(self, flow: Flow[Any], cloud: Callable[[ApiRequest], ApiResponse]) -> None:
         self.requests: list[ApiRequest] = []
@@ -61,5 +61,5 @@ class Driven:
 
 @pytest.fixture
 def drive() -> Callable[[Flow[Any], Callable[[ApiRequest], ApiResponse]], Driven]:
-    """Run a flow against a function that answers requests."""
+    """Run a flow against a function that responds to requests."""
     return Driven

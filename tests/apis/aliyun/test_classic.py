@@ -1,4 +1,4 @@
-"""E-HPC 2018-04-12 for jobs of a scheduler, against a cluster that lives in this file."""
+"""E-HPC 2018-04-12 for jobs of a scheduler, tested with the small cluster in this file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ REF = JobRef("1.scheduler", CLUSTER)
 
 @dataclass
 class Job:
-    """A job on PBS, as the cluster knows it."""
+    """A job on PBS, as the cluster stores it."""
 
     letter: str = "R"
     host: str = "compute000"
@@ -62,7 +62,7 @@ class Job:
 
 @dataclass
 class Cluster:
-    """Answers the operations of the API as its pages describe them."""
+    """Cluster that implements the API's operations as their pages describe them."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
     as_text: bool = False
@@ -74,10 +74,10 @@ class Cluster:
         query = dict(request.query)
         self.queries.append(query)
         assert query.pop("ClusterId") == CLUSTER
-        answer = getattr(self, request.headers["x-acs-action"])(query)
-        status, told = answer if isinstance(answer, tuple) else (200, answer)
+        response = getattr(self, request.headers["x-acs-action"])(query)
+        status, fields = response if isinstance(response, tuple) else (200, response)
         return ApiResponse(
-            status, {"content-type": "application/json"}, json.dumps({"RequestId": "B745", **told}).encode()
+            status, {"content-type": "application/json"}, json.dumps({"RequestId": "B745", **fields}).encode()
         )
 
     def DescribeJob(self, query: dict[str, str]) -> Any:
@@ -91,8 +91,8 @@ class Cluster:
             attributes["exec_host"] = f"{job.host}/0*2+compute009/0"
         if job.exit_status is not None:
             attributes["Exit_status"] = job.exit_status
-        told: Any = {query["JobId"]: attributes}
-        return {"Message": {"JobInfo": json.dumps(told) if self.as_text else told}}
+        info: Any = {query["JobId"]: attributes}
+        return {"Message": {"JobInfo": json.dumps(info) if self.as_text else info}}
 
     def ListJobs(self, query: dict[str, str]) -> Any:
         number, size = int(query["PageNumber"]), int(query["PageSize"])
@@ -140,7 +140,7 @@ class Cluster:
         return {}
 
 
-# ------------------------------------------------------------------ requests and answers
+# ------------------------------------------------------------------ requests and responses
 
 
 def test_get_job_log_as_the_vendors_sdk_sends_it():
@@ -156,17 +156,19 @@ def test_get_job_log_as_the_vendors_sdk_sends_it():
     }
 
 
-def test_get_job_log_of_an_ended_job_names_no_host():
+def test_get_job_log_of_an_ended_job_has_no_host():
     assert "ExecHost" not in get_job_log(CLUSTER, "1.scheduler", offset=0, size=1024).request.query
 
 
-def test_the_documented_log_answer(sample):
-    answer = get_job_log(CLUSTER, "1.scheduler", offset=0, size=1024).read(sample("aliyun_2018_get_job_log"))
-    assert answer.job_id == "1.scheduler****"
-    assert answer.request_id == "B745C159-3155-4B94-95D0-4B73D4D2****"
-    assert base64.b64decode(answer.output_log) == b"sleep 30"
-    assert base64.b64decode(answer.error_log) == b"sleep 30"
-    assert not answer.model_extra
+def test_the_documented_log_response(sample):
+    response = get_job_log(CLUSTER, "1.scheduler", offset=0, size=1024).read(
+        sample("aliyun_2018_get_job_log")
+    )
+    assert response.job_id == "1.scheduler****"
+    assert response.request_id == "B745C159-3155-4B94-95D0-4B73D4D2****"
+    assert base64.b64decode(response.output_log) == b"sleep 30"
+    assert base64.b64decode(response.error_log) == b"sleep 30"
+    assert not response.model_extra
 
 
 def test_list_jobs_request():
@@ -181,7 +183,7 @@ def test_list_jobs_request():
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_list_jobs_answer(reply, wrapped):
+def test_list_jobs_response(reply, wrapped):
     """The page documents Jobs.JobInfo; ListJobsWithFilters, the same list, has it bare."""
     jobs = [
         {
@@ -199,14 +201,14 @@ def test_list_jobs_answer(reply, wrapped):
             "Rerunable": True,
         }
     ]
-    told = {"TotalCount": "1", "PageNumber": 1, "Jobs": {"JobInfo": jobs} if wrapped else jobs}
-    answer: ClassicListJobsResponse = list_jobs(CLUSTER).read(reply(told))
-    (job,) = answer.jobs
-    assert (job.name, job.priority, answer.total_count) == ("job1", "0", 1)
+    fields = {"TotalCount": "1", "PageNumber": 1, "Jobs": {"JobInfo": jobs} if wrapped else jobs}
+    response: ClassicListJobsResponse = list_jobs(CLUSTER).read(reply(fields))
+    (job,) = response.jobs
+    assert (job.name, job.priority, response.total_count) == ("job1", "0", 1)
     assert job.start_time == datetime.fromisoformat("2018-07-18T17:46:48")
     assert job.last_modify_time is None
     assert job.resources is not None
-    assert job.resources.told() == {"nodes": "2", "cores": "4"}
+    assert job.resources.reported() == {"nodes": "2", "cores": "4"}
     assert job.model_extra == {"Rerunable": True}
 
 
@@ -220,12 +222,12 @@ def test_list_jobs_answer(reply, wrapped):
     ],
 )
 def test_forms_of_describe_job(reply, job_info):
-    """Documented as a string, shown as an object by job id: a state that is not found costs the outcome."""
-    answer = describe_job(CLUSTER, "2.scheduler").read(reply({"Message": {"JobInfo": job_info}}))
-    (job,) = answer.jobs.values()
+    """Documented as a string, shown as an object by job ID: a state in either form must be found."""
+    response = describe_job(CLUSTER, "2.scheduler").read(reply({"Message": {"JobInfo": job_info}}))
+    (job,) = response.jobs.values()
     assert (job.job_state, job.queue) == ("R", "workq")
     assert job.model_extra["egroup"] == "users"
-    description = describe(JobRef("2.scheduler", CLUSTER), answer.jobs)
+    description = describe(JobRef("2.scheduler", CLUSTER), response.jobs)
     assert description is not None
     assert description.status.state is JobState.RUNNING
 
@@ -240,15 +242,15 @@ def test_forms_of_describe_job(reply, job_info):
         ({"JobInfo": []}, {}),
         ({"JobInfo": {}}, {}),
         ({"JobInfo": " "}, {}),
-        # There is something, but nobody can read it: that must not look as if there were nothing.
+        # Unreadable attributes must not count as missing ones.
         ({"JobInfo": "JobId=2"}, None),
         ({"JobInfo": ["a"]}, None),
         ({"JobInfo": {"2.scheduler": "R"}}, None),
     ],
 )
 def test_describe_job_without_attributes(reply, message, jobs):
-    answer = describe_job(CLUSTER, "2.scheduler").read(reply({"Message": message}))
-    assert answer.jobs == jobs
+    response = describe_job(CLUSTER, "2.scheduler").read(reply({"Message": message}))
+    assert response.jobs == jobs
 
 
 def test_submit_request():
@@ -297,7 +299,7 @@ def test_submit_request():
 
 
 def test_cores_without_nodes_are_not_ignored():
-    """Without Node the API drops Cpu, Gpu and Mem without a word, and the job gets one core."""
+    """Without Node the API silently ignores Cpu, Gpu and Mem, and the job gets one core."""
     query = submit_job(CLUSTER, JobSpec(name="nightly", command="x", user="alice", cores=8)).request.query
     assert (query["Node"], query["Cpu"]) == ("1", "8")
     bare = submit_job(CLUSTER, JobSpec(name="nightly", command="x", user="alice")).request.query
@@ -340,8 +342,8 @@ def test_status_by_one_call(drive, job, state, assumed, as_text):
     assert driven.operations == ["DescribeJob"]
 
 
-def test_status_from_the_list_where_the_scheduler_command_fails(drive):
-    """qstat may refuse a job that is only history: the list still says that it is over."""
+def test_status_from_the_list_if_the_scheduler_command_fails(drive):
+    """qstat may fail for a job that is only in its history: the list still shows that it is over."""
     jobs = {f"{n}.scheduler": Job("F") for n in range(120, 1, -1)} | {
         "1.scheduler": Job("F", describable=False)
     }
@@ -358,17 +360,17 @@ def test_status_from_the_list_where_the_scheduler_command_fails(drive):
 @pytest.mark.parametrize(
     ("info", "reason"),
     [
-        ("JobId=1", "the scheduler's response (DescribeJob) was unreadable"),
+        ("JobId=1", "cannot read the scheduler's response (DescribeJob)"),
         (
             '{"1.scheduler": {"job_state": "F" "Exit_status": 3}}',
-            "the scheduler's response (DescribeJob) was",
+            "cannot read the scheduler's response",
         ),
-        ('{"1.scheduler": {"job_state": "F", "Exit', "the scheduler's response (DescribeJob) was unreadable"),
-        ({}, "the scheduler's response (DescribeJob) has no state of the job"),
+        ('{"1.scheduler": {"job_state": "F", "Exit', "cannot read the scheduler's response (DescribeJob)"),
+        ({}, "the scheduler's response (DescribeJob) does not contain the job's state"),
     ],
 )
-def test_an_outcome_that_is_assumed_says_why(drive, info, reason):
-    """Silently, a failed job would count as SUCCEEDED because its description was broken."""
+def test_an_assumed_outcome_has_a_reason(drive, info, reason):
+    """Without a warning, a failed job with a malformed description would count as SUCCEEDED."""
     cluster = Cluster({"1.scheduler": Job("F")})
     cluster.DescribeJob = lambda query: {"Message": {"JobInfo": info}}  # type: ignore[method-assign]
     driven = drive(API.job_status(REF), cluster)
@@ -389,7 +391,7 @@ def test_a_description_under_another_form_of_the_id(drive, key):
 
 
 def test_a_description_of_another_job_is_an_error(drive):
-    """Its state is that job's: taken for this one's, it would end the wait."""
+    """The state of the other job would end the wait for this one."""
     cluster = Cluster({"1.scheduler": Job("R")})
     other = {"2.scheduler": {"job_state": "F", "Exit_status": 0}}
     cluster.DescribeJob = lambda query: {"Message": {"JobInfo": other}}  # type: ignore[method-assign]
@@ -399,22 +401,22 @@ def test_a_description_of_another_job_is_an_error(drive):
 
 @dataclass
 class Described:
-    """Answers DescribeJob with recorded attributes."""
+    """Cluster that responds to DescribeJob with recorded attributes."""
 
     jobs: dict[str, dict[str, Any]]
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     broken: frozenset[str] = frozenset()
 
     def __call__(self, request: ApiRequest) -> ApiResponse:
         job_id = request.query["JobId"]
         if request.headers["x-acs-action"] != "DescribeJob":
-            self.asked.append(request.headers["x-acs-action"])
+            self.requested.append(request.headers["x-acs-action"])
             raise NotImplementedError
-        self.asked.append(job_id)
+        self.requested.append(job_id)
         if job_id in self.broken:
             return ApiResponse(500, {"content-type": "application/json"}, b'{"Code": "UnknownError"}')
-        told = {"RequestId": "B745", "Message": {"JobInfo": {job_id: self.jobs[job_id]}}}
-        return ApiResponse(200, {"content-type": "application/json"}, json.dumps(told).encode())
+        fields = {"RequestId": "B745", "Message": {"JobInfo": {job_id: self.jobs[job_id]}}}
+        return ApiResponse(200, {"content-type": "application/json"}, json.dumps(fields).encode())
 
 
 def _array(**exits: int) -> Described:
@@ -430,7 +432,7 @@ def _array(**exits: int) -> Described:
     whole = {
         "job_state": "F",
         "substate": 93 if any(exits.values()) else 92,
-        # That of the sub-job that ended last.
+        # The exit status of the sub-job that ended last.
         "Exit_status": 0,
         "array": "True",
         "array_indices_submitted": f"0-{len(exits) - 1}",
@@ -440,7 +442,7 @@ def _array(**exits: int) -> Described:
 
 @pytest.mark.parametrize("job_id", ["17[].vm", "17[]", "17"])
 def test_a_failed_array_names_its_failed_sub_jobs(drive, job_id):
-    """Its own Exit_status is 0 if the sub-job that ended last is a good one."""
+    """The array's own Exit_status is 0 if the sub-job that ended last succeeded."""
     cloud = _array(i0=0, i1=7, i2=0, i3=271)
     server = ".vm" if job_id.endswith(".vm") else ""
     cloud.jobs |= {f"17[{i}]{server}": cloud.jobs[f"17[{i}].vm"] for i in range(4)}
@@ -454,13 +456,13 @@ def test_a_failed_array_names_its_failed_sub_jobs(drive, job_id):
     ]
 
 
-def test_a_good_array_costs_one_request(drive):
+def test_a_successful_array_costs_one_request(drive):
     cloud = _array(i0=0, i1=0)
     assert drive(API.job_status(JobRef("17[].vm", CLUSTER)), cloud).result.state is JobState.SUCCEEDED
-    assert cloud.asked == ["17[].vm"]
+    assert cloud.requested == ["17[].vm"]
 
 
-def test_an_array_whose_outcome_is_not_reported_is_asked_for_its_sub_jobs(drive):
+def test_the_sub_jobs_of_an_array_without_a_reported_outcome_are_read(drive):
     cloud = _array(i0=7, i1=0)
     del cloud.jobs["17[].vm"]["substate"]
     status = drive(API.job_status(JobRef("17[].vm", CLUSTER)), cloud).result
@@ -468,14 +470,14 @@ def test_an_array_whose_outcome_is_not_reported_is_asked_for_its_sub_jobs(drive)
     assert list(status.failed_members) == ["17[0].vm"]
 
 
-def test_an_array_of_good_sub_jobs_succeeded_as_reported(drive):
+def test_the_outcome_of_an_array_with_successful_sub_jobs_is_not_assumed(drive):
     cloud = _array(i0=0, i1=0)
     del cloud.jobs["17[].vm"]["substate"]
     status = drive(API.job_status(JobRef("17[].vm", CLUSTER)), cloud).result
     assert (status.state, status.outcome_assumed) == (JobState.SUCCEEDED, False)
 
 
-def test_a_failed_array_is_one_although_its_sub_jobs_cannot_be_read(drive):
+def test_a_failed_array_whose_sub_jobs_cannot_be_read(drive):
     cloud = _array(i0=7, i1=7, i2=0)
     cloud.broken = frozenset({"17[1].vm"})
     status = drive(API.job_status(JobRef("17[].vm", CLUSTER)), cloud).result
@@ -483,29 +485,29 @@ def test_a_failed_array_is_one_although_its_sub_jobs_cannot_be_read(drive):
     assert status.failed_members == {"17[0].vm": "FAILED, exit code 7"}
 
 
-def test_the_log_of_a_failed_array_costs_no_look_at_its_sub_jobs(drive):
-    """A log is read every few seconds: with a request for each sub-job, it would take minutes."""
+def test_reading_the_log_of_a_failed_array_does_not_read_its_sub_jobs(drive):
+    """A log is read every few seconds: one request for each sub-job would take minutes."""
     cloud = _array(i0=7, i1=7)
     with pytest.raises(NotImplementedError):
         drive(API.read_log(JobRef("17[].vm", CLUSTER), LogCursor(), 4096), cloud)
-    assert cloud.asked == ["17[].vm", "GetJobLog"]
+    assert cloud.requested == ["17[].vm", "GetJobLog"]
 
 
-def test_a_huge_failed_array_is_asked_for_its_first_sub_jobs(drive):
+def test_the_first_sub_jobs_of_a_huge_failed_array_are_read(drive):
     cloud = _array(i0=1)
     cloud.jobs["17[].vm"]["array_indices_submitted"] = "0-999999"
     cloud.jobs |= {f"17[{n}].vm": cloud.jobs["17[0].vm"] for n in range(1, 1000)}
     status = drive(API.job_status(JobRef("17[].vm", CLUSTER)), cloud).result
-    assert (len(cloud.asked), len(status.failed_members), status.array) == (201, 10, {})
+    assert (len(cloud.requested), len(status.failed_members), status.array) == (201, 10, {})
 
 
-def test_a_job_that_nobody_knows(drive):
-    """Not found is neither success nor a reason to wait for ever."""
+def test_an_unknown_job(drive):
+    """Not found is neither a success nor a reason to wait forever."""
     with pytest.raises(NotFound, match=r"job 1\.scheduler in cluster"):
         drive(API.job_status(REF), Cluster({f"{n}.x": Job() for n in range(60)}))
 
 
-def test_an_unknown_cluster_is_said_at_once(drive, reply):
+def test_an_unknown_cluster_fails_at_once(drive, reply):
     calls = []
 
     def cloud(request):
@@ -518,7 +520,7 @@ def test_an_unknown_cluster_is_said_at_once(drive, reply):
     assert len(calls) == 1
 
 
-def test_a_passing_fault_is_not_papered_over_by_the_list(drive, reply):
+def test_a_transient_error_is_not_hidden_by_the_list(drive, reply):
     with pytest.raises(ServiceUnavailable):
         drive(API.job_status(REF), lambda _: reply({"Code": "UnknownError", "Message": ""}, 500))
 
@@ -531,8 +533,8 @@ def test_many_unfinished_jobs_cost_pages(drive):
     assert Counter(s.state for s in driven.result.values()) == {JobState.RUNNING: 60, JobState.QUEUED: 60}
 
 
-def test_how_ended_jobs_ended_is_asked_one_by_one(drive):
-    """The list says FINISHED of a failed job too: the exit code has to be asked for."""
+def test_the_outcomes_of_ended_jobs_are_read_one_by_one(drive):
+    """The list also reports FINISHED for a failed job: only DescribeJob has the exit code."""
     jobs = {f"{n}.scheduler": Job("R") for n in range(1, 11)}
     jobs["3.scheduler"] = Job("F", exit_status=2)
     jobs["4.scheduler"] = Job("F", exit_status=0)
@@ -560,7 +562,7 @@ def moved(cursor: LogCursor, batch) -> LogCursor:
 
 
 def test_log_of_a_running_job_is_read_on_its_first_node(drive):
-    """Without ExecHost a running job's log cannot be read, nor on another node than its first."""
+    """A running job's log cannot be read without ExecHost, or on another node than its first."""
     cluster = Cluster({"1.scheduler": Job("R", host="compute042", stdout=b"step 1\n", stderr=b"warm\n")})
     driven = drive(API.read_log(REF, LogCursor(), 4096), cluster)
     assert texts(driven.result) == {"stdout": b"step 1\n", "stderr": b"warm\n"}
@@ -568,19 +570,19 @@ def test_log_of_a_running_job_is_read_on_its_first_node(drive):
     assert cluster.queries[-1]["ExecHost"] == "compute042"
 
 
-def test_host_is_found_in_the_list_where_the_scheduler_does_not_tell_it(drive):
+def test_the_host_comes_from_the_list_if_the_scheduler_does_not_report_it(drive):
     cluster = Cluster({"1.scheduler": Job("R", host="compute042", stdout=b"step 1\n", describable=False)})
     assert texts(drive(API.read_log(REF, LogCursor(), 4096), cluster).result)["stdout"] == b"step 1\n"
 
 
 def test_log_from_queue_to_end(drive):
-    """Nothing in the queue, on the node while it runs, on the shared disk afterwards: read whole."""
+    """There is no log in the queue, then it is on the node, then on the shared disk: no byte is lost."""
     line = "第一步 ✓ naïve\n".encode()
     job = Job("Q")
     cluster, cursor = Cluster({"1.scheduler": job}), LogCursor()
     read = {"stdout": b"", "stderr": b""}
 
-    def turn(size: int = 1000) -> None:
+    def poll(size: int = 1000) -> None:
         nonlocal cursor
         more = True
         while more:
@@ -589,22 +591,22 @@ def test_log_from_queue_to_end(drive):
             for stream, data in texts(batch).items():
                 read[stream] += data
 
-    turn()
+    poll()
     assert [query for query in cluster.queries if "Offset" in query] == []
     job.letter = "R"
     for n in range(1, 30):
         job.stdout += line * n
         job.stderr += b"!" * (n % 3)
-        turn(size=101)  # not a multiple of the line: characters are cut at every border
+        poll(size=101)  # not a multiple of the line: pieces end inside characters
     job.letter, job.exit_status = "F", 0
     job.stdout += b"done"
-    turn()
+    poll()
     assert read == {"stdout": job.stdout, "stderr": job.stderr}
     assert read["stdout"].decode().endswith("✓ naïve\ndone")
 
 
-def test_each_stream_resumes_where_it_was(drive):
-    """After a crash the two cursors differ: one offset for both would repeat one stream or skip the other."""
+def test_each_stream_resumes_at_its_own_offset(drive):
+    """After a crash the offsets differ: one for both streams would repeat one or skip the other."""
     job = Job("F", stdout=b"0123456789", stderr=b"abcdefghij")
     cursor = LogCursor({"stdout": 8, "stderr": 3})
     batch = drive(API.read_log(REF, cursor, 1024), Cluster({"1.scheduler": job})).result
@@ -612,15 +614,15 @@ def test_each_stream_resumes_where_it_was(drive):
     assert moved(cursor, batch) == LogCursor({"stdout": 10, "stderr": 10})
 
 
-def test_log_that_outlives_the_job_in_the_scheduler(drive):
-    """History expires after some days; the files stay, and need no node."""
+def test_log_of_a_job_that_the_scheduler_has_forgotten(drive):
+    """The history expires after some days; the files remain, and reading them needs no node."""
     job = Job("F", stdout=b"old\n", listed=False)
     cluster = Cluster({"1.scheduler": job})
     cluster.DescribeJob = lambda query: (406, {"Code": "AgentError", "Message": "qstat: Unknown Job Id 1"})  # type: ignore[method-assign]
     assert texts(drive(API.read_log(REF, LogCursor(), 1024), cluster).result)["stdout"] == b"old\n"
 
 
-def test_more_than_the_api_gives_at_once_is_not_asked_for(drive):
+def test_no_request_exceeds_the_largest_window(drive):
     job = Job("F", stdout=b"x" * 1_000_000)
     cluster = Cluster({"1.scheduler": job})
     batch = drive(API.read_log(REF, LogCursor(), 10_000_000), cluster).result
@@ -664,19 +666,19 @@ def test_submit_and_stop(drive):
     assert cluster.jobs["7.scheduler"].letter == "F"
 
 
-def test_submission_without_an_id_is_not_taken_for_one(drive):
-    """Submitted again blindly, the job would run twice."""
+def test_a_submission_that_returns_no_id_is_an_error(drive):
+    """If it were retried, the job could run twice."""
     with pytest.raises(UnexpectedResponse, match="look the job up by its name"):
         drive(API.submit(JobSpec(name="silent", command="x", user="alice"), CLUSTER), Cluster())
 
 
-def test_job_versions_are_not_known_here():
+def test_job_versions_are_rejected():
     with pytest.raises(InvalidArgument, match="ehpc-classic"):
         API.job_ref("1.scheduler", CLUSTER, "2")
 
 
 def test_log_of_a_job_that_waits_to_be_rerun_is_still_read(drive):
-    """Its last lines are lost otherwise: the scheduler may truncate the file at the next start."""
+    """Otherwise its last lines are lost: the scheduler may truncate the file at the next start."""
     cluster = Cluster({"1.scheduler": Job("Q", stdout=b"run 1\nkilled\n")})
     cursor = LogCursor({"stdout": 6})
     assert texts(drive(API.read_log(REF, cursor, 1024), cluster).result)["stdout"] == b"killed\n"

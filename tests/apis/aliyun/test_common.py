@@ -1,4 +1,4 @@
-"""Values as E-HPC spells them."""
+"""Formats of values in E-HPC's requests and responses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from airflow_provider_ehpc.apis.schedulers.nodes import node_names
     ],
 )
 def test_node_lists(text, names):
-    """The first node is where a running job's log is read: a misread list makes the log unreadable."""
+    """A running job's log is read on its first node: a misread list makes the log unreadable."""
     assert node_names(text) == names
 
 
@@ -74,8 +74,8 @@ def test_options_add_to_the_jobs_own_fields():
     }
 
 
-def test_an_option_that_contradicts_is_refused_without_its_value():
-    """Which of two values the user meant is unknown; a password among them must not stand in the error."""
+def test_a_contradicting_option_is_rejected_without_its_value():
+    """Nobody knows which of two values the user meant; the error must not contain a password."""
     with pytest.raises(InvalidArgument, match=r"^options: RunasUserPassword ") as caught:
         with_options({"RunasUserPassword": "s3cret"}, {"RunasUserPassword": "0ther"})
     assert "s3cret" not in str(caught.value)
@@ -93,7 +93,7 @@ class Listing(PascalResponseModel):
 
 
 @pytest.mark.parametrize(
-    ("told", "names"),
+    ("value", "names"),
     [
         ([{"Name": "a"}, {"Name": "b"}], ["a", "b"]),
         ({"Node": [{"Name": "a"}, {"Name": "b"}]}, ["a", "b"]),
@@ -104,22 +104,22 @@ class Listing(PascalResponseModel):
         ([], []),
     ],
 )
-def test_shapes_of_a_list(told, names):
+def test_shapes_of_a_list(value, names):
     """2018-04-12 wraps some lists in an object; null instead of [] must not fail a wait."""
-    assert [node.name for node in Listing.model_validate({"Nodes": told}).nodes] == names
+    assert [node.name for node in Listing.model_validate({"Nodes": value}).nodes] == names
 
 
-@pytest.mark.parametrize("told", [None, "", "x", 5, []])
-def test_an_object_that_is_not_there(told):
-    assert Listing.model_validate({"Nodes": [], "First": told}).first is None
+@pytest.mark.parametrize("value", [None, "", "x", 5, []])
+def test_a_missing_object(value):
+    assert Listing.model_validate({"Nodes": [], "First": value}).first is None
 
 
-def test_one_text_for_a_list_of_texts():
+def test_a_text_instead_of_a_list_of_texts():
     assert Listing.model_validate({"Nodes": [], "Tags": "x"}).tags == ["x"]
 
 
 def test_log_in_base64_with_line_breaks():
-    """MIME encoders break lines after 76 characters; strictly read, such a log would be an error."""
+    """MIME encoders break lines after 76 characters; a strict decoder would fail on such a log."""
     assert log_bytes("c2xl\nZXAg\r\nMzA=", "stdout", "B745") == b"sleep 30"
 
 
@@ -129,7 +129,7 @@ def test_log_that_is_not_base64():
     assert caught.value.request_id == "B745"
 
 
-def test_job_ref_strips_what_an_xcom_or_a_file_brought_along():
+def test_job_ref_strips_blanks_that_an_xcom_or_a_file_added():
     assert cluster_job_ref("ehpc", " 1.manager\n", "ehpc-hz-1 ", None) == JobRef("1.manager", "ehpc-hz-1")
 
 
@@ -147,6 +147,6 @@ def test_job_ref_names_the_argument_that_is_wrong(job_id, cluster_id, version_id
         cluster_job_ref("ehpc-classic", job_id, cluster_id, version_id)
 
 
-def test_a_ref_without_a_cluster_is_refused_before_any_request():
+def test_a_ref_without_a_cluster_is_rejected_before_any_request():
     with pytest.raises(InvalidArgument, match="cluster_id"):
         cluster_of(JobRef("1"))

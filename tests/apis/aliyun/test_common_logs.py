@@ -1,4 +1,4 @@
-"""E-HPC's ListCommonLogs as a source of records, whose times do not tell their zone."""
+"""E-HPC's ListCommonLogs as a source of records, whose times have no zone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ DAY = Window(datetime(2024, 8, 22, tzinfo=UTC), datetime(2024, 8, 23, tzinfo=UTC
 
 
 def _server(logs: list[dict[str, Any]], zone: tzinfo) -> Any:
-    """Filters by time, and tells its times in ``zone`` without saying so."""
+    """Return a server that filters by time and writes its times in ``zone`` without an offset."""
 
-    def answer(request: ApiRequest) -> Any:
+    def respond(request: ApiRequest) -> Any:
         query = request.query
         found = []
         for log in logs:
@@ -33,7 +33,7 @@ def _server(logs: list[dict[str, Any]], zone: tzinfo) -> Any:
         first = (int(query["PageNumber"]) - 1) * 100
         return {"RequestId": "R", "TotalCount": len(found), "Logs": found[first : first + 100]}
 
-    return answer
+    return respond
 
 
 def _logs(count: int) -> list[dict[str, Any]]:
@@ -43,7 +43,7 @@ def _logs(count: int) -> list[dict[str, Any]]:
 
 
 def test_the_request_has_the_names_of_the_vendors_sdk() -> None:
-    """A misspelt parameter is ignored in silence, and the audit is of all clusters."""
+    """The cloud ignores a misspelt parameter silently, so the audit would cover all clusters."""
     call = list_common_logs(
         1703821542,
         1703821666,
@@ -74,11 +74,11 @@ def test_the_request_has_the_names_of_the_vendors_sdk() -> None:
 
 
 @pytest.mark.parametrize(("zone", "began"), [(BEIJING, BEGAN), (UTC, BEGAN + timedelta(hours=8))])
-def test_a_log_becomes_a_record_whose_time_was_tried_on_the_server(zone: tzinfo, began: datetime) -> None:
-    """No page names the zone of the logs' times; a wrong guess would shift an audit by eight hours."""
+def test_the_zone_of_a_log_is_tested_on_the_server(zone: tzinfo, began: datetime) -> None:
+    """No page documents the zone of the logs' times; a wrong guess would shift an audit by eight hours."""
     source: OperationSource = EhpcOperations("cn-hangzhou", "ehpc-hz-9T3xPNezoS")
-    told = sample("aliyun/list_common_logs.json")["Logs"]
-    cloud = Answering(_server(told, zone))
+    logs = sample("aliyun/list_common_logs.json")["Logs"]
+    cloud = Answering(_server(logs, zone))
     reading = cloud.run(read_window(source, DAY, now=DAY.end + timedelta(hours=1)))
     (record,) = reading.records
     assert record.time == began
@@ -87,18 +87,18 @@ def test_a_log_becomes_a_record_whose_time_was_tried_on_the_server(zone: tzinfo,
     assert (record.status, record.raw_status) == (OperationStatus.SUCCEEDED, "Finished")
     assert (record.action, record.operator, record.error) == ("CreateCluster", "137***", "")
     assert record.resources == ("ehpc-hz-9T3xPNezoS", "i-abc***")
-    assert record.raw == told[0]
+    assert record.raw == logs[0]
     assert cloud.requests[0].query["ClusterId"] == "ehpc-hz-9T3xPNezoS"
 
 
 def test_a_zone_that_is_neither_is_an_error() -> None:
-    """The audit says that it cannot tell the time, instead of telling a wrong one."""
+    """The audit must report that the time is unknown instead of using a wrong one."""
     cloud = Answering(_server(_logs(1), timezone(timedelta(hours=5))))
-    with pytest.raises(UnexpectedResponse, match="neither Beijing's nor universal"):
+    with pytest.raises(UnexpectedResponse, match="neither Beijing time nor UTC"):
         cloud.run(read_window(EhpcOperations("cn-hangzhou"), DAY, now=DAY.end + timedelta(hours=1)))
 
 
-def test_all_pages_are_read_and_the_zone_is_tried_once() -> None:
+def test_all_pages_are_read_and_the_zone_is_tested_once() -> None:
     cloud = Answering(_server(_logs(250), BEIJING))
     reading = cloud.run(read_window(EhpcOperations("cn-hangzhou"), DAY, now=DAY.end + timedelta(hours=1)))
     assert len(reading.records) == 250
@@ -122,20 +122,20 @@ def test_an_operation_is_found_again_by_its_request() -> None:
         ("Rolled", OperationStatus.UNKNOWN),
     ],
 )
-def test_a_status_says_how_far_an_operation_is(word: str, status: OperationStatus) -> None:
+def test_statuses_of_an_operation(word: str, status: OperationStatus) -> None:
     cloud = Answering(_server([{**_logs(1)[0], "Status": word, "Message": "no quota"}], BEIJING))
     record = cloud.run(EhpcOperations("cn-hangzhou").find("R-0/CreateCluster/i-abc***", "R-0", BEGAN))
     assert record.status is status
     assert record.error == ("no quota" if word == "Failed" else "")
 
 
-@pytest.mark.parametrize("told", [{"Time": "yesterday"}, {"Time": ""}, {"RequestId": ""}])
-def test_a_log_without_a_time_or_an_id_stops_the_audit(told: dict[str, str]) -> None:
-    answer = {"RequestId": "R", "TotalCount": 1, "Logs": [{**_logs(1)[0], **told}]}
+@pytest.mark.parametrize("fields", [{"Time": "yesterday"}, {"Time": ""}, {"RequestId": ""}])
+def test_a_log_without_a_time_or_an_id_stops_the_audit(fields: dict[str, str]) -> None:
+    response = {"RequestId": "R", "TotalCount": 1, "Logs": [{**_logs(1)[0], **fields}]}
     with pytest.raises(UnexpectedResponse, match="no readable Time"):
-        Answering(lambda request: answer).run(EhpcOperations("cn-hangzhou").page(0, 1, 0))
+        Answering(lambda request: response).run(EhpcOperations("cn-hangzhou").page(0, 1, 0))
 
 
-def test_an_answer_without_a_total_cannot_be_complete() -> None:
+def test_a_response_without_a_total_is_an_error() -> None:
     with pytest.raises(UnexpectedResponse, match="TotalCount"):
         Answering(lambda request: {"RequestId": "R", "Logs": []}).run(EhpcOperations("cn").page(0, 1, 0))

@@ -1,4 +1,4 @@
-"""Container groups: where a serverless job's exit code and the reason of its failure are."""
+"""Container groups: the source of a serverless job's exit code and of its failure's reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ended(code: int | str, **fields: Any) -> dict[str, Any]:
 
 
 def undocumented(part: Any, path: str = "") -> list[str]:
-    """Return the paths of all fields that the models do not declare."""
+    """Return the paths of all fields that no model declares."""
     if isinstance(part, list):
         return [found for n, item in enumerate(part) for found in undocumented(item, f"{path}[{n}]")]
     if not isinstance(part, BaseModel):
@@ -40,7 +40,7 @@ def undocumented(part: Any, path: str = "") -> list[str]:
 
 
 def empty(part: Any, path: str = "") -> list[str]:
-    """Return the paths of all declared fields that the answer left at nothing."""
+    """Return the paths of all declared fields that the response left empty."""
     if isinstance(part, list):
         return (
             [found for n, item in enumerate(part) for found in empty(item, f"{path}[{n}]")]
@@ -56,9 +56,9 @@ def empty(part: Any, path: str = "") -> list[str]:
 
 @pytest.fixture
 def documented(sample):
-    """The container group of the documented answer."""
-    answer = describe_serverless_jobs("c", ["5"]).read(sample("aliyun_2018_describe_serverless_jobs"))
-    return answer.job_infos[0].container_groups[0]
+    """Return the container group of the documented response."""
+    response = describe_serverless_jobs("c", ["5"]).read(sample("aliyun_2018_describe_serverless_jobs"))
+    return response.job_infos[0].container_groups[0]
 
 
 def test_every_field_of_the_documented_group_is_declared(documented):
@@ -66,9 +66,9 @@ def test_every_field_of_the_documented_group_is_declared(documented):
 
 
 def test_every_declared_field_is_filled_by_the_documented_group(documented):
-    """A field whose name is spelt otherwise (NFSVolumePath) would stay empty, and nobody would know."""
+    """A field with an unexpected spelling (NFSVolumePath) would stay empty without any error."""
     assert empty(documented) == [
-        # An init container has neither probes nor a standard input, and mounts no sub-path.
+        # An init container has no probes and no standard input, and mounts no sub-path.
         ".init_containers[0].volume_mounts[0].sub_path",
         ".init_containers[0].liveness_probe",
         ".init_containers[0].readiness_probe",
@@ -78,7 +78,7 @@ def test_every_declared_field_is_filled_by_the_documented_group(documented):
     ]
 
 
-def test_documented_values_are_read_as_what_they_mean(documented):
+def test_documented_values_have_their_types(documented):
     container, init = documented.containers[0], documented.init_containers[0]
     assert (container.cpu, container.gpu, container.memory) == (2.0, 1, 4.0)
     assert container.commands == ["/usr/bin/python"]
@@ -95,7 +95,7 @@ def test_documented_values_are_read_as_what_they_mean(documented):
 
 
 @pytest.mark.parametrize(
-    ("told", "code"),
+    ("state", "code"),
     [
         ({"State": "Terminated", "ExitCode": 0}, 0),
         ({"State": "Terminated\n", "ExitCode": "3"}, 3),
@@ -106,9 +106,9 @@ def test_documented_values_are_read_as_what_they_mean(documented):
         ({"ExitCode": 0}, None),
     ],
 )
-def test_exit_code_counts_only_when_terminated(told, code):
-    """The sample has ExitCode 0 beside Running: taken for an exit code, a running job has succeeded."""
-    assert ContainerState.model_validate(told).ended_with == code
+def test_exit_code_counts_only_when_terminated(state, code):
+    """The sample has ExitCode 0 beside Running: a running job must not look as if it succeeded."""
+    assert ContainerState.model_validate(state).ended_with == code
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_exit_code_of_a_job(groups, state, code):
     assert exit_code(groups, state) == code
 
 
-def test_attempts_are_told_apart():
-    """A job that failed, was tried again and succeeded did not end with the first attempt's code."""
+def test_attempts_are_distinguished():
+    """A job that failed, was retried and succeeded did not end with the first attempt's code."""
     attempts = [
         group(ended(9), CreationTime="2024-01-01T12:00:00Z"),
         group(ended(0), CreationTime="2024-01-01T13:00:00Z"),
@@ -148,7 +148,7 @@ def test_an_init_container_can_fail_a_job():
 
 
 @pytest.mark.parametrize(
-    ("groups", "told"),
+    ("groups", "expected"),
     [
         ([group(ended(137, Reason="OOMKilled", Message="out of memory\n"))], "OOMKilled: out of memory"),
         ([group(ended(1, Message="no such file"))], "no such file"),
@@ -178,9 +178,9 @@ def test_an_init_container_can_fail_a_job():
         ([], None),
     ],
 )
-def test_reason(groups, told):
-    """What a container says of itself is nearer to the cause than an event, and an event than a status."""
-    assert reason(groups, JobState.FAILED) == told
+def test_reason(groups, expected):
+    """A container's reason is closer to the cause than an event, and an event closer than a status."""
+    assert reason(groups, JobState.FAILED) == expected
 
 
 def test_the_newest_attempt_gives_the_reason():
@@ -191,8 +191,8 @@ def test_the_newest_attempt_gives_the_reason():
     assert reason(attempts, JobState.FAILED) == "Error: second"
 
 
-def test_earlier_attempts_are_no_reason_for_what_goes_on_or_went_well():
-    """A job that is at its second attempt must not look like one that has just failed."""
+def test_earlier_attempts_do_not_explain_a_running_or_successful_job():
+    """A job in its second attempt must not look as if it had failed."""
     attempts = [
         group(ended(1, Reason="Error"), CreationTime="2024-01-01T12:00:00Z"),
         group({"State": "Running"}, CreationTime="2024-01-01T13:00:00Z"),
@@ -223,10 +223,10 @@ def test_resources_of_the_newest_attempt():
     "field", ["Containers", "Events", "Volumes", "DnsConfig", "EciSecurityContext", "HostAliases", "Tags"]
 )
 def test_parts_without_a_value(field, nothing):
-    """A group without volumes may have null where the sample has a list: the state must stay readable."""
+    """A group without volumes may have null instead of a list: the state must stay readable."""
     ContainerGroup.model_validate({"Status": "Running", field: nothing})
 
 
-def test_numbers_that_are_none():
+def test_invalid_numbers():
     container = Container.model_validate({"Cpu": "two", "Memory": "", "Gpu": None, "RestartCount": "5"})
     assert (container.cpu, container.memory, container.gpu, container.restart_count) == (None, None, None, 5)

@@ -1,4 +1,4 @@
-"""E-HPC 2024-07-30, against a cluster that lives in this file."""
+"""E-HPC 2024-07-30, tested with the small cluster in this file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Job:
 
 @dataclass
 class Cluster:
-    """Answers the operations of the API as its pages describe them."""
+    """Cluster that implements the API's operations as their pages describe them."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
     sizes_are_true: bool = True
@@ -59,8 +59,8 @@ class Cluster:
         assert request.headers["x-acs-version"] == "2024-07-30"
         query = dict(request.query)
         assert query.pop("ClusterId") == CLUSTER
-        told = getattr(self, request.headers["x-acs-action"])(query)
-        body = json.dumps({"RequestId": "04F0", "Success": True, **told}).encode()
+        fields = getattr(self, request.headers["x-acs-action"])(query)
+        body = json.dumps({"RequestId": "04F0", "Success": True, **fields}).encode()
         return ApiResponse(200, {"content-type": "application/json"}, body)
 
     def GetJob(self, query: dict[str, str]) -> Any:
@@ -104,12 +104,12 @@ class Cluster:
     def GetJobLog(self, query: dict[str, str]) -> Any:
         job = self.jobs[query["JobId"]]
         offset, size = int(query["Offset"]), int(query["Size"])
-        told: dict[str, Any] = {"JobId": query["JobId"]}
+        log: dict[str, Any] = {"JobId": query["JobId"]}
         for name, content in (("Stdout", job.stdout), ("Stderr", job.stderr)):
             if query["LogType"] in (name.lower(), "all"):
-                told[f"{name}Log"] = base64.b64encode(content[offset : offset + size]).decode()
-                told[f"{name}LogSize"] = len(content) if self.sizes_are_true else 0
-        return told
+                log[f"{name}Log"] = base64.b64encode(content[offset : offset + size]).decode()
+                log[f"{name}LogSize"] = len(content) if self.sizes_are_true else 0
+        return log
 
     def CreateJob(self, query: dict[str, str]) -> Any:
         return {"JobId": "14"} if query["JobName"] != "silent" else {"JobId": ""}
@@ -124,15 +124,15 @@ class Cluster:
 
 
 def test_the_documented_job(sample, drive):
-    answer = get_job(CLUSTER, "1.manager").read(sample("aliyun_2024_get_job"))
-    job = answer.job_info
+    response = get_job(CLUSTER, "1.manager").read(sample("aliyun_2024_get_job"))
+    job = response.job_info
     assert job is not None
     assert (job.job_id, job.job_name, job.state) == ("1.manager", "testJob", "Running")
     assert (job.priority, job.array_job_id, job.array_job_sub_id) == ("0", "1", "3")
     assert job.create_time == datetime.fromisoformat("2024-08-16T10:52:48")
     assert job.create_time.tzinfo is None
     assert job.extra_info == {}
-    assert not answer.model_extra
+    assert not response.model_extra
     assert not job.model_extra
 
     status = drive(API.job_status(REF), lambda _: sample("aliyun_2024_get_job")).result
@@ -183,43 +183,43 @@ def test_the_documented_job(sample, drive):
     ],
 )
 def test_type_drift_of_get_job(reply, field, attribute, value, read):
-    """Pages, samples and translations disagree in types: none of it may fail a wait."""
-    answer = get_job(CLUSTER, "1").read(reply({"JobInfo": {"JobId": "1", field: value}}))
-    assert getattr(answer.job_info, attribute) == read
+    """Pages, samples and translations disagree about types: no such difference may fail a wait."""
+    response = get_job(CLUSTER, "1").read(reply({"JobInfo": {"JobId": "1", field: value}}))
+    assert getattr(response.job_info, attribute) == read
 
 
 @pytest.mark.parametrize(
     "resources", [{"Nodes": 1, "Cores": 2, "Memory": "1gb"}, {"Nodes": "1", "Cores": "2", "Memory": "1gb\n"}]
 )
 def test_type_drift_of_resources(reply, resources):
-    answer = get_job(CLUSTER, "1").read(reply({"JobInfo": {"JobId": "1", "Resources": resources}}))
-    assert answer.job_info.resources.told() == {"nodes": "1", "cores": "2", "memory": "1gb"}
+    response = get_job(CLUSTER, "1").read(reply({"JobInfo": {"JobId": "1", "Resources": resources}}))
+    assert response.job_info.resources.reported() == {"nodes": "1", "cores": "2", "memory": "1gb"}
 
 
 @pytest.mark.parametrize("success", [True, "true", "True", None])
 def test_type_drift_of_success(reply, success):
-    answer = get_job(CLUSTER, "1").read(reply({"Success": success, "JobInfo": {"JobId": "1"}}))
-    assert answer.job_info.job_id == "1"
+    response = get_job(CLUSTER, "1").read(reply({"Success": success, "JobInfo": {"JobId": "1"}}))
+    assert response.job_info.job_id == "1"
 
 
-def test_fields_that_nobody_documented_are_kept(reply):
-    answer = get_job(CLUSTER, "1").read(reply({"JobInfo": {"JobId": "1", "ExitCode": 3}, "HostId": "h"}))
-    assert answer.job_info.model_extra == {"ExitCode": 3}
-    assert answer.model_extra == {"HostId": "h"}
+def test_undocumented_fields_are_preserved(reply):
+    response = get_job(CLUSTER, "1").read(reply({"JobInfo": {"JobId": "1", "ExitCode": 3}, "HostId": "h"}))
+    assert response.job_info.model_extra == {"ExitCode": 3}
+    assert response.model_extra == {"HostId": "h"}
 
 
-@pytest.mark.parametrize("told", [{"JobInfo": None}, {"JobInfo": {}}, {"JobInfo": {"JobId": ""}}])
-def test_an_answer_without_a_job(drive, reply, told):
-    """No error is documented for an unknown job; an empty one must not pass for a job without a state."""
+@pytest.mark.parametrize("fields", [{"JobInfo": None}, {"JobInfo": {}}, {"JobInfo": {"JobId": ""}}])
+def test_a_response_without_a_job(drive, reply, fields):
+    """No error is documented for an unknown job; an empty response must not pass for a job."""
     with pytest.raises(NotFound):
-        drive(API.job_status(REF), lambda _: reply(told))
+        drive(API.job_status(REF), lambda _: reply(fields))
 
 
 @pytest.mark.parametrize("odd", [None, "", [], 1.5])
 def test_a_job_without_an_id_is_known(drive, reply, odd):
-    """An unreadable field must not make a running job an unknown one."""
-    told = {"JobInfo": {"JobId": odd, "State": "RUNNING"}}
-    assert drive(API.job_status(REF), lambda _: reply(told)).result.state is JobState.RUNNING
+    """An unreadable field must not turn a running job into an unknown one."""
+    fields = {"JobInfo": {"JobId": odd, "State": "RUNNING"}}
+    assert drive(API.job_status(REF), lambda _: reply(fields)).result.state is JobState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def array_job(*states: str, parent: str = "Running", request: str = "1-5:2") -> 
     jobs = {"12[].manager": Job(parent, name="sweep", array_request=request)}
     for index, state in zip((1, 3, 5), states, strict=False):
         jobs[f"12[{index}].manager"] = Job(state, "sweep", request, "12[].manager", str(index))
-    # Names are matched in parts and need not be unique: neither of these belongs to the array.
+    # Names match in part and need not be unique: neither of these jobs belongs to the array.
     jobs["11[7].manager"] = Job("Failed", "sweep", "7-7", "11[].manager", "7")
     jobs["13.manager"] = Job("Failed", name="sweep-other")
     return Cluster(jobs)
@@ -337,14 +337,14 @@ def array_job(*states: str, parent: str = "Running", request: str = "1-5:2") -> 
     ],
 )
 def test_state_of_a_whole_array(drive, states, parent, whole, counts):
-    """An array has failed if one sub-job has, and not before the last one and the array itself ended."""
+    """An array has failed if one sub-job has, but only after the array and its last sub-job ended."""
     ref = JobRef("12[].manager", CLUSTER)
     status = drive(API.job_status(ref), array_job(*states, parent=parent)).result
     assert status.state == whole
     assert status.array == counts
 
 
-def test_a_sub_job_is_a_job_of_its_own(drive):
+def test_a_sub_job_is_read_like_a_job(drive):
     ref = JobRef("12[3].manager", CLUSTER)
     driven = drive(API.job_status(ref), array_job("Completed", "Failed", "Running"))
     assert driven.result.state is JobState.FAILED
@@ -364,7 +364,7 @@ def test_a_large_array_is_counted_over_all_pages(drive):
 # ------------------------------------------------------------------ many jobs
 
 
-def test_two_jobs_are_asked_one_by_one(drive):
+def test_two_jobs_are_read_one_by_one(drive):
     jobs = {str(n): Job() for n in range(400)}
     driven = drive(API.job_statuses([JobRef("1", CLUSTER), JobRef("2", CLUSTER)]), Cluster(jobs))
     assert driven.operations == ["GetJob", "GetJob"]
@@ -380,7 +380,7 @@ def test_a_thousand_unfinished_jobs_cost_twenty_pages(drive):
 
 
 def test_few_jobs_among_very_many_are_not_searched_in_pages(drive):
-    """Five jobs on a cluster with ten thousand: two hundred pages a turn would be throttled."""
+    """Five jobs on a cluster with ten thousand: two hundred pages per poll would be throttled."""
     jobs = {str(n): Job() for n in range(10_000)}
     refs = [JobRef(str(n), CLUSTER) for n in range(9_000, 9_005)]
     driven = drive(API.job_statuses(refs), Cluster(jobs))
@@ -388,7 +388,7 @@ def test_few_jobs_among_very_many_are_not_searched_in_pages(drive):
 
 
 def test_a_thousand_jobs_that_ended_cost_pages_too(drive):
-    """They were submitted together and end together: a thousand single requests would come in one turn."""
+    """Jobs submitted together end together: one poll would need a thousand single requests."""
     jobs = {str(n): Job("Completed") for n in range(1000)}
     driven = drive(API.job_statuses([JobRef(job_id, CLUSTER) for job_id in jobs]), Cluster(jobs))
     assert Counter(driven.operations)["ListJobs"] <= 22
@@ -397,7 +397,7 @@ def test_a_thousand_jobs_that_ended_cost_pages_too(drive):
 
 
 def test_years_of_ended_jobs_are_not_paged_through(drive):
-    """Of a few that ended, each is asked for; where the first page tells of none, so is each of many."""
+    """A few ended jobs are read one by one, and so are many if the first page lists none of them."""
     jobs = {str(n): Job("Completed") for n in range(10_000)}
     for refs in (range(9_000, 9_003), range(9_000, 9_010)):
         driven = drive(API.job_statuses([JobRef(str(n), CLUSTER) for n in refs]), Cluster(jobs))
@@ -410,24 +410,24 @@ def test_jobs_of_two_clusters_are_paged_each(drive):
     refs = [JobRef(job_id, cluster) for job_id in jobs for cluster in (CLUSTER, "ehpc-hz-2")]
     cloud = Cluster(jobs)
 
-    def answer(request):
+    def respond(request):
         return cloud(replace(request, query={**request.query, "ClusterId": CLUSTER}))
 
-    driven = drive(API.job_statuses(refs), answer)
+    driven = drive(API.job_statuses(refs), respond)
     assert driven.operations == ["ListJobs"] * 4
     assert set(driven.result) == set(refs)
 
 
-def test_a_key_that_may_not_list_jobs_asks_for_each(drive, reply):
-    """A right that a wait for one job does not need must not be missed because others wait too."""
+def test_a_key_without_permission_to_list_jobs_reads_each_job(drive, reply):
+    """If one waiting task does not need a permission, several together must not need it either."""
     cluster = Cluster({str(n): Job() for n in range(5)})
 
-    def answer(request):
+    def respond(request):
         if request.headers["x-acs-action"] == "ListJobs":
             return reply({"Code": "NoPermission", "Message": "You are not authorized"}, 403)
         return cluster(request)
 
-    driven = drive(API.job_statuses([JobRef(str(n), CLUSTER) for n in range(5)]), answer)
+    driven = drive(API.job_statuses([JobRef(str(n), CLUSTER) for n in range(5)]), respond)
     assert Counter(driven.operations) == {"ListJobs": 1, "GetJob": 5}
 
 
@@ -449,8 +449,8 @@ def test_ended_unknown_and_array_jobs_among_many(drive):
     assert driven.result[JobRef("12[].manager", CLUSTER)].array == {"RUNNING": 1, "SUCCEEDED": 1, "FAILED": 1}
 
 
-def test_an_unknown_cluster_fails_the_whole_question(drive, reply):
-    """Taken for a job that does not exist, a wrong cluster_id would be waited out as a grace time."""
+def test_an_unknown_cluster_fails_the_poll(drive, reply):
+    """If it counted as an unknown job, a wrong cluster_id would be reported only after the grace time."""
     error = reply({"Code": "ClusterNotFound", "Message": "no"}, 404)
     with pytest.raises(NotFound):
         drive(API.job_statuses([JobRef("1", "elsewhere")]), lambda _: error)
@@ -459,7 +459,7 @@ def test_an_unknown_cluster_fails_the_whole_question(drive, reply):
 # ------------------------------------------------------------------ the log
 
 
-def test_streams_have_offsets_of_their_own(drive):
+def test_each_stream_has_its_own_offset(drive):
     cluster = Cluster({"1.manager": Job(stdout=b"0123456789", stderr=b"abc")})
     driven = drive(API.read_log(REF, LogCursor({"stdout": 8, "stderr": 1}), 4), cluster)
     assert [(c.stream, c.data, c.next, c.size) for c in driven.result.chunks] == [
@@ -470,13 +470,13 @@ def test_streams_have_offsets_of_their_own(drive):
     assert [request.query["LogType"] for request in driven.requests] == ["stdout", "stderr"]
 
 
-def test_more_lies_ready_behind_a_full_piece(drive):
+def test_a_full_piece_means_that_there_may_be_more(drive):
     cluster = Cluster({"1.manager": Job(stdout=b"0123456789")})
     assert drive(API.read_log(REF, LogCursor(), 4), cluster).result.more
 
 
 def test_reading_advances_by_the_bytes_received(drive):
-    """Pieces may end inside a character: a position counted in characters would lose or repeat some."""
+    """A piece may end inside a character: a position in characters would lose or repeat some."""
     text = "第一步\n" * 50
     cluster = Cluster({"1.manager": Job(stdout=text.encode())}, sizes_are_true=False)
     cursor, read, more = LogCursor(), b"", True
@@ -505,20 +505,20 @@ def test_submit_and_stop(drive):
     assert cluster.jobs["14"].state == "FINISHED"
 
 
-def test_submission_without_an_id_is_not_taken_for_one(drive):
+def test_a_submission_that_returns_no_id_is_an_error(drive):
     with pytest.raises(UnexpectedResponse, match="look the job up by its name"):
         drive(API.submit(JobSpec(name="silent", command="x"), CLUSTER), Cluster())
 
 
-def test_job_versions_are_not_known_here():
+def test_job_versions_are_rejected():
     with pytest.raises(InvalidArgument, match=r"^version_id: "):
         API.job_ref("1.manager", CLUSTER, "2")
 
 
-def test_a_size_without_bytes_is_not_more_to_read(drive, reply):
-    """The documented sample reports 4096 bytes beside a log of 8: reading on at once would never end."""
-    answer = {"RequestId": "1", "StdoutLog": "", "StdoutLogSize": 4096, "StderrLog": "", "StderrLogSize": 1}
-    batch = drive(API.read_log(REF, LogCursor(), 1024), lambda _: reply(answer)).result
+def test_a_reported_size_without_bytes_does_not_mean_more(drive, reply):
+    """The documented sample reports 4096 bytes for a log of 8: reading until then would never end."""
+    response = {"RequestId": "1", "StdoutLog": "", "StdoutLogSize": 4096, "StderrLog": "", "StderrLogSize": 1}
+    batch = drive(API.read_log(REF, LogCursor(), 1024), lambda _: reply(response)).result
     assert not batch.more
     assert not any(chunk.data for chunk in batch.chunks)
 
@@ -530,7 +530,7 @@ def test_a_job_of_the_wrong_shape_is_not_an_unknown_job(reply, odd):
 
 
 @pytest.mark.parametrize("nothing", [None, "", {}, []])
-def test_no_job_is_an_unknown_job(drive, reply, nothing):
+def test_an_empty_job_is_an_unknown_job(drive, reply, nothing):
     with pytest.raises(NotFound):
         drive(API.job_status(REF), lambda _: reply({"JobInfo": nothing, "RequestId": "04F0"}))
 

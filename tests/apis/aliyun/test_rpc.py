@@ -1,4 +1,4 @@
-"""What the RPC protocol's errors mean for a user: retried, given up, and with what advice."""
+"""Errors of the RPC protocol: each code decides about retries, and hints help the user."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ CALL = get_job("ehpc-hz-1", "1.manager")
         (400, "InvalidTimeStamp.Expired", AuthenticationFailed),
         (400, "SignatureNonceUsed", AuthenticationFailed),
         (400, "InvalidSecurityToken.Expired", AuthenticationFailed),
-        # Ones that nobody documents: the status decides.
+        # The status decides about undocumented codes.
         (400, "Novelty", InvalidRequest),
         (429, "Novelty", Throttled),
         (502, "Novelty", ServiceUnavailable),
     ],
 )
 def test_kind_of_each_code(reply, status, code, kind):
-    """A permanent error that is retried wastes minutes; a passing one that is not fails a good task."""
-    answer = reply({"RequestId": "B745", "Code": code, "Message": "said the cloud"}, status)
+    """Retrying a permanent error wastes minutes; not retrying a transient one fails a good task."""
+    response = reply({"RequestId": "B745", "Code": code, "Message": "said the cloud"}, status)
     with pytest.raises(kind) as caught:
-        CALL.read(answer)
+        CALL.read(response)
     assert type(caught.value) is kind
     assert (caught.value.code, caught.value.status, caught.value.request_id) == (code, status, "B745")
 
@@ -87,14 +87,14 @@ def test_kind_of_each_code(reply, status, code, kind):
     ],
 )
 def test_schedulers_words_for_an_unknown_job(reply, message):
-    """No code is documented for a job that does not exist: asked for for ever, its task would never end."""
+    """No code is documented for an unknown job: if it were retried, its task would never end."""
     with pytest.raises(NotFound):
         CALL.read(reply({"Code": "AgentError", "Message": message}, 406))
 
 
 @pytest.mark.parametrize("success", [False, "false", "False "])
 def test_success_false_with_http_200_is_an_error(reply, success):
-    """Success=false says that the cluster did not answer; read as a job, it would be one without a state."""
+    """Success=false means that the cluster did not respond; read as a job, it would have no state."""
     with pytest.raises(ServiceUnavailable):
         CALL.read(reply({"Success": success, "RequestId": "B745"}))
 
@@ -124,19 +124,19 @@ def test_retry_after_in_seconds(reply, headers, seconds):
 
 
 def test_ram_denial_names_the_missing_action(reply):
-    """407 NotAuthorized looks like a proxy's refusal; the user has to grant an action."""
+    """407 NotAuthorized looks like an error of a proxy, but the user must grant an action."""
     with pytest.raises(PermissionDenied, match=r"ehpc:GetJob\b"):
         CALL.read(reply({"Code": "NotAuthorized", "Message": "not authorized by RAM"}, 407))
 
 
-def test_html_with_200_is_named_as_what_it_is():
-    """A login page of a proxy must not be taken for a response without fields."""
+def test_html_with_200_is_reported_as_html():
+    """A proxy's login page must not be mistaken for a response without fields."""
     page = ApiResponse(200, {"content-type": "text/html; charset=utf-8"}, b"<html>\n <b>Sign in</b>")
     with pytest.raises(ForeignResponse, match=r"text/html.*Sign in"):
         CALL.read(page)
 
 
-def test_gateways_502_page_is_a_passing_fault():
+def test_gateways_502_page_is_transient():
     """A load balancer's HTML error page is worth a retry."""
     with pytest.raises(ServiceUnavailable):
         CALL.read(ApiResponse(502, {"content-type": "text/html"}, b"<html>Bad Gateway</html>"))

@@ -1,4 +1,4 @@
-"""Serverless jobs of E-HPC 2018-04-12, against a cluster that lives in this file."""
+"""Serverless jobs of E-HPC 2018-04-12, tested with the small cluster in this file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass
 class Cluster:
-    """Answers the operations of the API as its pages describe them."""
+    """Cluster that implements the API's operations as their pages describe them."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
     lists_subtasks: bool = False
@@ -57,9 +57,9 @@ class Cluster:
         query = dict(request.query)
         assert query.pop("ClusterId") == CLUSTER
         ids = [query.pop(f"JobIds.{n}") for n in range(1, 102) if f"JobIds.{n}" in query]
-        answer = getattr(self, request.headers["x-acs-action"])(ids, query)
-        status, told = answer if isinstance(answer, tuple) else (200, answer)
-        body = json.dumps({"RequestId": "04F0", **told}).encode()
+        response = getattr(self, request.headers["x-acs-action"])(ids, query)
+        status, fields = response if isinstance(response, tuple) else (200, response)
+        body = json.dumps({"RequestId": "04F0", **fields}).encode()
         return ApiResponse(status, {"content-type": "application/json"}, body)
 
     def find(self, job_id: str) -> Job | None:
@@ -108,7 +108,7 @@ class Cluster:
 
 
 def test_describe_as_the_vendors_sdk_sends_it():
-    """Recorded from alibabacloud-ehpc20180412 4.0.0: a POST that numbers the ids, from 1 on."""
+    """Recorded from alibabacloud-ehpc20180412 4.0.0: a POST that numbers the IDs from 1."""
     request = describe_serverless_jobs(CLUSTER, ["5", "10_3"]).request
     assert (request.method, request.body) == ("POST", b"")
     assert request.query == {"ClusterId": "ehpc-hz-FYUr32****", "JobIds.1": "5", "JobIds.2": "10_3"}
@@ -132,7 +132,7 @@ def test_list_request():
 
 
 def test_submit_as_the_vendors_sdk_sends_it():
-    """Recorded from alibabacloud-ehpc20180412 4.0.0, with every parameter there is."""
+    """Recorded from alibabacloud-ehpc20180412 4.0.0, with all parameters."""
     volume = {
         "FlexVolumeDriver": "alicloud/nas",
         "FlexVolumeOptions": '{"server":"x.nas.aliyuncs.com","path":"/","vers":"4.0"}',
@@ -195,7 +195,7 @@ def submitted(**fields: Any) -> dict[str, str]:
     return dict(submit_serverless_job(CLUSTER, JobSpec(**fields)).request.query)
 
 
-def test_the_least_that_can_be_submitted():
+def test_the_smallest_submission():
     assert submitted() == {
         "ClusterId": CLUSTER,
         "Container": '{"Arg":["true"],"Command":["/bin/sh","-c"],"Image":"i"}',
@@ -203,8 +203,8 @@ def test_the_least_that_can_be_submitted():
     }
 
 
-def test_an_empty_command_leaves_the_images_own():
-    """Sent as an empty shell command, the job would succeed at once and do nothing."""
+def test_an_empty_command_runs_the_images_own():
+    """With an empty shell command, the job would succeed at once without doing anything."""
     assert submitted(command="")["Container"] == '{"Image":"i"}'
 
 
@@ -228,8 +228,8 @@ def test_memory_in_gib(memory, gib):
     ("array", "indexes"), [("0-9", (0, 9, 1)), ("2-7:2", (2, 7, 2)), (" 1-5:2 ", (1, 5, 2))]
 )
 def test_array_indexes(array, indexes):
-    told = json.loads(submitted(array=array)["ArrayProperties"])
-    assert (told["IndexStart"], told["IndexEnd"], told["IndexStep"]) == indexes
+    sent = json.loads(submitted(array=array)["ArrayProperties"])
+    assert (sent["IndexStart"], sent["IndexEnd"], sent["IndexStep"]) == indexes
 
 
 @pytest.mark.parametrize(
@@ -250,8 +250,8 @@ def test_array_indexes(array, indexes):
         ({"options": {"Container": {"Image": "i", "Arg": ["false"]}}}, "options"),
     ],
 )
-def test_what_the_api_does_not_know_is_refused_by_name(fields, argument):
-    """Left out in silence, a queue or a memory limit would be missed only after the job has run."""
+def test_unsupported_and_invalid_fields_are_rejected_by_name(fields, argument):
+    """If a queue or a memory limit were silently ignored, users would notice only after the job ran."""
     with pytest.raises(InvalidArgument, match=rf"^{argument}: ") as caught:
         submitted(**fields)
     assert "secret" not in str(caught.value)
@@ -265,12 +265,12 @@ def test_stop_request():
         stop_serverless_jobs(CLUSTER, [])
 
 
-# ------------------------------------------------------------------ the documented answer
+# ------------------------------------------------------------------ the documented response
 
 
 def test_the_documented_job(sample, drive):
-    """It contradicts itself: it runs, and has an end time, a container that terminated, and both of
-    SucceededTime and FailedTime. Only the state decides."""
+    """Only the state counts: the sample is running, but has an end time, a terminated container, and both
+    SucceededTime and FailedTime."""
     driven = drive(API.job_status(REF), lambda _: sample("aliyun_2018_describe_serverless_jobs"))
     assert driven.result.as_dict() == {
         "job_id": "5",
@@ -287,11 +287,11 @@ def test_the_documented_job(sample, drive):
     }
 
 
-def test_the_documented_answer_is_read_whole(sample):
-    answer = describe_serverless_jobs(CLUSTER, ["5"]).read(sample("aliyun_2018_describe_serverless_jobs"))
-    job = answer.job_infos[0]
-    assert (answer.total_count, job.priority, job.is_array_job) == (1, 9, False)
-    assert not answer.model_extra
+def test_all_of_the_documented_response_is_read(sample):
+    response = describe_serverless_jobs(CLUSTER, ["5"]).read(sample("aliyun_2018_describe_serverless_jobs"))
+    job = response.job_infos[0]
+    assert (response.total_count, job.priority, job.is_array_job) == (1, 9, False)
+    assert not response.model_extra
     assert not job.model_extra
     assert job.array_properties is not None
     properties = job.array_properties
@@ -300,15 +300,15 @@ def test_the_documented_answer_is_read_whole(sample):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "fields",
     [
         {"JobId": "5", "JobName": "testjob", "User": "testuser", "State": "Running", "Priority": "9"},
         {"Id": 5, "Name": "testjob\n", "Owner": "testuser", "State": "Running\n", "Priority": 9},
     ],
 )
-def test_list_answer_of_today_and_of_an_older_sdk(reply, told):
-    told |= {"SubmitTime": "1647423718", "StartTime": 1647427667, "EndTime": "", "IsArrayJob": "False"}
-    (job,) = list_serverless_jobs(CLUSTER).read(reply({"Jobs": [told], "TotalCount": "1"})).jobs
+def test_list_response_of_today_and_of_an_older_sdk(reply, fields):
+    fields |= {"SubmitTime": "1647423718", "StartTime": 1647427667, "EndTime": "", "IsArrayJob": "False"}
+    (job,) = list_serverless_jobs(CLUSTER).read(reply({"Jobs": [fields], "TotalCount": "1"})).jobs
     assert (job.job_id, job.job_name, job.user, job.state, job.priority) == (
         "5",
         "testjob",
@@ -346,25 +346,25 @@ def test_status_by_one_call(drive, job, state, exit_code, reason):
     assert driven.operations == ["DescribeServerlessJobs"]
 
 
-def test_end_time_only_of_an_ended_job(drive, reply):
-    told = {"JobId": "5", "EndTime": 1662016121}
+def test_only_an_ended_job_has_an_end_time(drive, reply):
+    fields = {"JobId": "5", "EndTime": 1662016121}
     for state, ended_at in (("Running", None), ("Failed", datetime(2022, 9, 1, 7, 8, 41, tzinfo=UTC))):
-        cloud = reply({"JobInfos": [{**told, "State": state}]})
+        cloud = reply({"JobInfos": [{**fields, "State": state}]})
         assert drive(API.job_status(REF), lambda _, cloud=cloud: cloud).result.ended_at == ended_at
 
 
-def test_a_job_that_nobody_knows(drive):
-    """No code is documented for it; what Describe refuses, the list has to confirm."""
+def test_an_unknown_job(drive):
+    """No error code is documented for it, so the list must confirm what Describe rejects."""
     with pytest.raises(NotFound, match="job 5 in cluster"):
         drive(API.job_status(REF), Cluster())
 
 
-def test_an_answer_about_another_job_is_not_taken(drive, reply):
+def test_a_response_about_another_job_is_an_error(drive, reply):
     with pytest.raises(UnexpectedResponse, match="'6', not about '5'"):
         drive(API.job_status(REF), lambda _: reply({"JobInfos": [{"JobId": "6", "State": "Succeeded"}]}))
 
 
-def test_an_unknown_cluster_is_said_at_once(drive, reply):
+def test_an_unknown_cluster_fails_at_once(drive, reply):
     calls = []
 
     def cloud(request):
@@ -376,7 +376,7 @@ def test_an_unknown_cluster_is_said_at_once(drive, reply):
     assert len(calls) == 1
 
 
-def test_a_passing_fault_is_passed_on(drive):
+def test_a_transient_error_is_raised(drive):
     with pytest.raises(ServiceUnavailable):
         drive(API.job_status(REF), Cluster({"5": Job()}, describes=False))
 
@@ -396,9 +396,9 @@ def test_a_subtask_is_described(drive):
         ("Running", {1: "Succeeded", 3: "Running", 5: "Failed"}, "RUNNING", (1, 1, 1)),
         ("Failed", {1: "Succeeded", 3: "Succeeded", 5: "Failed"}, "FAILED", (0, 2, 1)),
         ("Succeeded", {1: "Succeeded", 3: "Succeeded"}, "SUCCEEDED", (0, 2, 0)),
-        # The cloud may call an array failed with its first failed sub-task.
+        # The cloud may report an array as failed when its first sub-task fails.
         ("Failed", {1: "Failed", 3: "Running"}, "RUNNING", (1, 0, 1)),
-        # Those that wait may not be listed yet.
+        # Waiting sub-tasks may not be listed yet.
         ("Running", {1: "Succeeded"}, "RUNNING", (0, 1, 0)),
     ],
 )
@@ -406,31 +406,31 @@ def test_array_whose_subtasks_are_listed(drive, parent, subtasks, state, counts)
     cluster = Cluster({"10": Job(parent, subtasks=subtasks)}, lists_subtasks=True)
     driven = drive(API.job_status(JobRef("10", CLUSTER)), cluster)
     assert driven.result.state == state
-    told = dict(zip(("RUNNING", "SUCCEEDED", "FAILED"), counts, strict=True))
-    assert driven.result.array == {name: count for name, count in told.items() if count}
+    expected = dict(zip(("RUNNING", "SUCCEEDED", "FAILED"), counts, strict=True))
+    assert driven.result.array == {name: count for name, count in expected.items() if count}
     assert driven.operations == ["DescribeServerlessJobs", "ListServerlessJobs"]
 
 
 def test_array_whose_subtasks_are_not_listed(drive):
-    """Then only the state of the whole is known: it must not be made up from nothing."""
+    """Then only the array's own state is known: no counts must be invented."""
     cluster = Cluster({"10": Job("Running", subtasks={1: "Succeeded", 3: "Running"})})
     status = drive(API.job_status(JobRef("10", CLUSTER)), cluster).result
     assert (status.state, status.array) == (JobState.RUNNING, {})
 
 
-def test_a_subtask_asked_for_beside_its_array_does_not_stand_for_it(drive):
-    """Sub-task 10_3 has succeeded, array 10 has not ended: mixed up, its wait would end too early."""
+def test_a_subtask_requested_with_its_array_does_not_count_as_its_list(drive):
+    """The state of sub-task 10_3 must not replace that of array 10, whose wait would end too early."""
     cluster = Cluster({"10": Job("Failed", subtasks={1: "Failed", 3: "Succeeded"})})
     refs = [JobRef("10", CLUSTER), JobRef("10_3", CLUSTER)]
-    told = drive(API.job_statuses(refs), cluster).result
-    assert told[refs[0]].state is JobState.FAILED
-    assert told[refs[1]].state is JobState.SUCCEEDED
+    found = drive(API.job_statuses(refs), cluster).result
+    assert found[refs[0]].state is JobState.FAILED
+    assert found[refs[1]].state is JobState.SUCCEEDED
 
 
 def test_job_1_is_not_the_array_of_job_10(drive):
     cluster = Cluster({"1": Job("Running"), "10": Job("Failed", subtasks={1: "Failed"})}, lists_subtasks=True)
-    told = drive(API.job_statuses([JobRef("1", CLUSTER), JobRef("10", CLUSTER)]), cluster).result
-    assert told[JobRef("1", CLUSTER)].array == {}
+    found = drive(API.job_statuses([JobRef("1", CLUSTER), JobRef("10", CLUSTER)]), cluster).result
+    assert found[JobRef("1", CLUSTER)].array == {}
 
 
 def test_a_large_array_is_counted_over_all_pages(drive):
@@ -452,8 +452,8 @@ def test_a_thousand_jobs_cost_ten_calls(drive):
     assert all(status.state is JobState.RUNNING for status in driven.result.values())
 
 
-def test_only_failed_jobs_are_asked_for_details(drive):
-    """Their exit code and reason are worth a call each, once; those of a success are known."""
+def test_only_the_details_of_failed_jobs_are_read(drive):
+    """Their exit codes and reasons are worth one call each; those of a success are known."""
     jobs = {str(n): Job() for n in range(5)} | {
         "5": Job("Succeeded", exit_code=0),
         "6": Job("Failed", exit_code=9, reason="Error"),
@@ -469,7 +469,7 @@ def test_only_failed_jobs_are_asked_for_details(drive):
     assert Counter(driven.operations) == {"ListServerlessJobs": 1, "DescribeServerlessJobs": 2}
 
 
-def test_details_that_cannot_be_had_do_not_hide_the_end(drive):
+def test_an_error_in_the_details_does_not_hide_the_outcome(drive):
     cluster = Cluster({"6": Job("Failed", exit_code=9)}, describes=False)
     status = drive(API.job_statuses([JobRef("6", CLUSTER)]), cluster).result[JobRef("6", CLUSTER)]
     assert (status.state, status.exit_code) == (JobState.FAILED, None)
@@ -484,9 +484,9 @@ def test_no_jobs_cost_no_call(drive):
 # ------------------------------------------------------------------ the log, submit and stop
 
 
-def test_a_log_is_refused_before_any_request():
-    """E-HPC has no log operation for these jobs: said clearly, not found out by an InvalidParams."""
-    with pytest.raises(NotSupported, match=r"ehpc-serverless.*job 5 in cluster"):
+def test_reading_a_log_fails_before_any_request():
+    """E-HPC has no log operation for these jobs: the error must be clearer than InvalidParams."""
+    with pytest.raises(NotSupported, match=r"^api: .*ehpc-serverless.*log of a job"):
         API.read_log(REF, LogCursor(), 1024)
     with pytest.raises(NotSupported):
         API.log_tail(REF, 1024)
@@ -501,12 +501,12 @@ def test_submit_and_stop(drive):
     assert cluster.jobs["7"].state == "Canceled"
 
 
-def test_submission_without_an_id_is_not_taken_for_one(drive):
+def test_a_submission_that_returns_no_id_is_an_error(drive):
     spec = JobSpec(name="silent", command="true", options={"Container": {"Image": "i"}})
     with pytest.raises(UnexpectedResponse, match="look the job up by its name"):
         drive(API.submit(spec, CLUSTER), Cluster())
 
 
-def test_job_versions_are_not_known_here():
+def test_job_versions_are_rejected():
     with pytest.raises(InvalidArgument, match=r"^version_id: .*ehpc-serverless"):
         API.job_ref("5", CLUSTER, "2")

@@ -1,4 +1,4 @@
-"""Signature V3 against what Alibaba Cloud publishes and what its own SDK sent (``tests/vectors``)."""
+"""Signature V3, compared with Alibaba Cloud's documentation and requests of its SDK (``tests/vectors``)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _signed_published() -> ApiRequest:
 
 
 def test_the_published_example_is_signed_as_the_documentation_shows_it() -> None:
-    """Otherwise the cloud refuses every request with SignatureDoesNotMatch."""
+    """Otherwise the cloud rejects every request with SignatureDoesNotMatch."""
     signed = _signed_published()
     authorization = parse_authorization(signed.headers["authorization"])
     canonical = canonical_request(signed, authorization["SignedHeaders"].split(";"))
@@ -59,8 +59,8 @@ def test_the_published_example_is_signed_as_the_documentation_shows_it() -> None
 
 
 @pytest.mark.parametrize("vector", _RECORDED, ids=[vector["name"] for vector in _RECORDED])
-def test_what_the_vendors_sdk_sent_is_reproduced_byte_for_byte(vector: dict[str, Any]) -> None:
-    """Spaces, stars, Chinese and nested JSON in a query are where encodings differ."""
+def test_requests_of_the_vendors_sdk_are_reproduced_byte_for_byte(vector: dict[str, Any]) -> None:
+    """Encodings differ for spaces, stars, Chinese and nested JSON in a query."""
     request, authorization = _recorded_request(vector)
 
     canonical = canonical_request(request, authorization["SignedHeaders"].split(";"))
@@ -70,16 +70,16 @@ def test_what_the_vendors_sdk_sent_is_reproduced_byte_for_byte(vector: dict[str,
 
 
 @pytest.mark.parametrize("vector", _RECORDED, ids=[vector["name"] for vector in _RECORDED])
-def test_our_own_header_set_signs_what_the_sdk_signs(vector: dict[str, Any]) -> None:
+def test_our_smaller_set_of_headers_is_signed_as_the_sdk_does(vector: dict[str, Any]) -> None:
     """The signer signs fewer headers than the SDK; query, host, token and digest must be the same."""
     recorded, authorization = _recorded_request(vector)
     token = _META["security_token"] if "x-acs-security-token" in recorded.headers else None
     signer = Acs3Signer(Credentials(_META["access_key_id"], _META["access_key_secret"], token))
-    kept = {name: recorded.headers[name] for name in ("accept", "x-acs-action", "x-acs-version")}
+    headers = {name: recorded.headers[name] for name in ("accept", "x-acs-action", "x-acs-version")}
     now = datetime.strptime(_META["timestamp"], DATE_FORMAT).replace(tzinfo=UTC)
 
     signed = signer.sign(
-        ApiRequest(recorded.method, recorded.path, recorded.query, kept, recorded.body),
+        ApiRequest(recorded.method, recorded.path, recorded.query, headers, recorded.body),
         host=_META["endpoint"],
         now=now,
         nonce=_META["nonce"],
@@ -100,7 +100,7 @@ def test_our_own_header_set_signs_what_the_sdk_signs(vector: dict[str, Any]) -> 
 )
 @example({"Z": "a b+c*d~e/f=g&h%i", "A": "\u4e2d\U0001f600'()!-_.\n\x7f"})
 def test_the_vendors_signer_agrees_on_any_query(query: dict[str, str]) -> None:
-    """Parameters are signed in the order of their names, however they are given; all vectors are sorted."""
+    """Parameters are signed in the order of their names, but the vectors contain only sorted ones."""
     signer = Acs3Signer(Credentials("key", "secret"))
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     signed = signer.sign(ApiRequest("POST", "/", query), host="h", now=now, nonce="0" * 32)
@@ -116,7 +116,7 @@ def test_the_vendors_signer_agrees_on_any_query(query: dict[str, str]) -> None:
 
 
 def test_a_changed_bit_anywhere_changes_the_signature() -> None:
-    """A signature that does not cover a part of the request would let that part be altered on the way."""
+    """If the signature did not cover a part of the request, that part could be altered in transit."""
     signed = _signed_published()
     secret = _PUBLISHED["access_key_secret"]
     names = parse_authorization(signed.headers["authorization"])["SignedHeaders"].split(";")
@@ -144,11 +144,11 @@ def test_a_changed_bit_anywhere_changes_the_signature() -> None:
 
 
 def _flip(text: str) -> str:
-    """Return the text with the lowest bit of its last character turned."""
+    """Return the text with the lowest bit of its last character flipped."""
     return text[:-1] + chr(ord(text[-1]) ^ 1)
 
 
-def test_unsigned_headers_may_change_on_the_way() -> None:
+def test_unsigned_headers_may_change_in_transit() -> None:
     """A proxy that rewrites User-Agent or Accept must not break the signature."""
     signed = _signed_published()
     signed_headers = parse_authorization(signed.headers["authorization"])["SignedHeaders"].split(";")
@@ -161,7 +161,7 @@ def test_unsigned_headers_may_change_on_the_way() -> None:
     "header",
     ["", "Basic dXNlcg==", "ACS3-HMAC-SHA256 Credential=a,Signature=b", "ACS3-RSA-SHA256 Credential=a"],
 )
-def test_another_authorization_is_told_apart(header: str) -> None:
-    """The emulator must not take a request for signed that is not."""
+def test_another_kind_of_authorization_is_rejected(header: str) -> None:
+    """The emulator must not accept a request that is not signed."""
     with pytest.raises(ValueError, match="not an ACS3-HMAC-SHA256"):
         parse_authorization(header)

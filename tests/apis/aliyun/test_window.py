@@ -1,4 +1,4 @@
-"""Two files through one window: a wrong offset loses or repeats lines of a job's log."""
+"""Reading two files through one window: a wrong offset loses or repeats lines of a job's log."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ STREAMS = ("stdout", "stderr")
 
 
 class Files:
-    """The two files; every reading through the window is noted."""
+    """The two files, with a record of all reads through the window."""
 
     def __init__(self, stdout: bytes = b"", stderr: bytes = b"", fill: str = "") -> None:
         self.stdout, self.stderr = stdout, stderr
-        self.readings: list[tuple[int, int]] = []
+        self.reads: list[tuple[int, int]] = []
 
     def window(self, offset: int, size: int) -> Flow[Mapping[str, bytes]]:
         assert 0 < size <= LARGEST
-        self.readings.append((offset, size))
+        self.reads.append((offset, size))
         return {s: getattr(self, s)[offset : offset + size] for s in STREAMS}
         yield
 
@@ -33,7 +33,7 @@ class Files:
             next(flow)
         except StopIteration as stop:
             return stop.value
-        raise AssertionError("the files answer by themselves")
+        raise AssertionError("the window makes no calls")
 
     def read_on(self, offsets: Mapping[str, int], size: int = LARGEST) -> Any:
         return self.run(read_on(self.window, offsets, size))
@@ -43,24 +43,24 @@ class Files:
 
 
 def bytes_of(length: int, salt: int = 7) -> bytes:
-    """Return bytes in which no piece of some length looks like another."""
+    """Return bytes in which no two longer pieces are equal."""
     return b"".join((n * salt).to_bytes(4, "big") for n in range(length // 4 + 1))[:length]
 
 
 class Reader:
-    """Reads to the end, as the layer above does."""
+    """Reader that reads to the end, as the layer above does."""
 
     def __init__(self, files: Files, positions: tuple[int, int] = (0, 0)) -> None:
         self.files = files
         self.offsets = dict(zip(STREAMS, positions, strict=True))
         self.read = dict.fromkeys(STREAMS, b"")
-        self.turns = 0
+        self.rounds = 0
 
     def drain(self, size: int = LARGEST) -> None:
         more = True
         while more:
-            self.turns += 1
-            assert self.turns < 1000, "reading does not come to an end"
+            self.rounds += 1
+            assert self.rounds < 1000, "reading does not end"
             batch = self.files.read_on(self.offsets, size)
             for chunk in batch.chunks:
                 assert len(chunk.data) <= size
@@ -78,7 +78,7 @@ class Reader:
     size=st.integers(100, 20_000),
 )
 def test_every_byte_once_and_in_order(stdout, stderr, growth, positions, size):
-    """Whatever the lengths, wherever a resumed cursor stands, and when the files grow between two turns."""
+    """For all lengths and resumed offsets, also if the files grow between two polls."""
     out, err = bytes_of(stdout + growth[0]), bytes_of(stderr + growth[1], salt=13)
     start = int(stdout * positions[0]), int(stderr * positions[1])
     files = Files(out[:stdout], err[:stderr])
@@ -90,53 +90,51 @@ def test_every_byte_once_and_in_order(stdout, stderr, growth, positions, size):
     assert reader.read == {"stdout": out[start[0] :], "stderr": err[start[1] :]}
 
 
-def test_the_first_reading_is_one_call():
+def test_the_first_read_is_one_call():
     files = Files(bytes_of(5000), bytes_of(100))
     files.read_on({"stdout": 0, "stderr": 0})
-    assert files.readings == [(0, LARGEST)]
+    assert files.reads == [(0, LARGEST)]
 
 
-def test_idle_small_logs_cost_one_call_a_turn():
-    """Most jobs write less than a few kilobytes to either file: polling them must not cost two calls."""
+def test_idle_small_logs_cost_one_call_per_poll():
+    """Most jobs write only a few kilobytes to each file: polling them must not cost two calls."""
     files = Files(bytes_of(3000), bytes_of(200))
     batch = files.read_on({"stdout": 3000, "stderr": 200})
     assert [chunk.data for chunk in batch.chunks] == [b"", b""]
     assert not batch.more
-    assert len(files.readings) == 1
+    assert len(files.reads) == 1
 
 
-def test_the_stream_ahead_is_not_sent_again_and_again():
-    """With a stderr that ended early, each turn would fetch 400 KiB of stdout that were read long ago."""
+def test_the_stream_ahead_is_not_fetched_repeatedly():
+    """With a stderr that ended early, each poll would fetch 400 KiB of stdout that was read long ago."""
     files = Files(bytes_of(3_000_000), bytes_of(200))
     files.read_on({"stdout": 3_000_000, "stderr": 200})
     again = sum(
-        max(0, min(offset + size, 3_000_000) - offset)
-        for offset, size in files.readings
-        if offset < 3_000_000
+        max(0, min(offset + size, 3_000_000) - offset) for offset, size in files.reads if offset < 3_000_000
     )
     assert again <= 4096
-    assert len(files.readings) == 2
+    assert len(files.reads) == 2
 
 
 def test_a_long_stdout_beside_a_short_stderr_is_read_in_large_pieces():
     files = Files(bytes_of(3_000_000), bytes_of(200))
     reader = Reader(files)
     reader.drain()
-    assert reader.turns == -(-3_000_000 // LARGEST)
-    assert len(files.readings) <= 2 * reader.turns
+    assert reader.rounds == -(-3_000_000 // LARGEST)
+    assert len(files.reads) <= 2 * reader.rounds
 
 
 def test_a_stream_that_was_far_behind_catches_up_in_large_pieces():
-    """A cursor that knows of stdout only must not crawl through a long stderr."""
+    """A cursor with an offset for stdout only must not read a long stderr in small steps."""
     files = Files(bytes_of(2_000_000), bytes_of(1_000_000, salt=13))
     reader = Reader(files, (2_000_000, 0))
     reader.drain()
     assert reader.read["stderr"] == files.stderr
-    assert reader.turns <= 4
+    assert reader.rounds <= 4
 
 
 def test_a_busy_stream_does_not_starve_the_other():
-    """While stdout always has more ready, what stderr says must still be seen in the same turn."""
+    """Even if stdout always has more, new bytes of stderr must be read in the same poll."""
     files = Files(bytes_of(5_000_000), bytes_of(100))
     offsets = {"stdout": LARGEST, "stderr": 100}
     files.stderr += b"Traceback"
@@ -145,21 +143,21 @@ def test_a_busy_stream_does_not_starve_the_other():
     assert next(chunk.data for chunk in batch.chunks if chunk.stream == "stderr") == b"Traceback"
 
 
-@pytest.mark.parametrize("asked", [1024, LARGEST, 10 * LARGEST])
-def test_no_piece_is_larger_than_asked_or_allowed(asked):
+@pytest.mark.parametrize("requested", [1024, LARGEST, 10 * LARGEST])
+def test_no_piece_is_larger_than_requested_or_allowed(requested):
     files = Files(bytes_of(1_000_000), bytes_of(1_000_000, salt=13))
     for offsets in (
         {"stdout": 0, "stderr": 0},
         {"stdout": 500_000, "stderr": 0},
         {"stdout": 3000, "stderr": 0},
     ):
-        batch = files.read_on(offsets, asked)
-        assert all(0 < len(chunk.data) <= min(asked, LARGEST) for chunk in batch.chunks)
+        batch = files.read_on(offsets, requested)
+        assert all(0 < len(chunk.data) <= min(requested, LARGEST) for chunk in batch.chunks)
         assert batch.more
 
 
-def test_more_of_the_stream_ahead_is_known_of_though_its_window_was_shared():
-    """The shared window is cut at what the API allows: the rest must be read in this turn, not the next."""
+def test_a_shared_window_reports_more_of_the_stream_ahead():
+    """The API limits the shared window: the rest must be read in this poll, not in the next."""
     files = Files(bytes_of(1_000_000), b"")
     batch = files.read_on({"stdout": 3000, "stderr": 0})
     assert batch.chunks[0].next < 1_000_000
@@ -172,7 +170,7 @@ def test_more_of_the_stream_ahead_is_known_of_though_its_window_was_shared():
 )
 @pytest.mark.parametrize("size", [1000, 100_000])
 def test_tail_is_the_end(length, size):
-    """The failure message shows these lines: the beginning or the middle of the log would mislead."""
+    """The failure message shows these lines: other parts of the log would mislead."""
     files = Files(bytes_of(length), b"oops\n")
     stdout, stderr = files.tail(size)
     assert (stdout.stream, stdout.data, stdout.next) == ("stdout", files.stdout[-size:], length)
@@ -187,7 +185,7 @@ def test_tail_of_two_long_files():
 
 
 class Sparse:
-    """A file too long to be held: every byte is an x."""
+    """A file that is too long for memory: every byte is an x."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -200,11 +198,11 @@ class Sparse:
     ("length", "calls"), [(1_000_000, 6), (10 * 2**20, 12), (2**30, 22), (2**40, 40), (2**60, 60)]
 )
 def test_tail_costs_few_calls(length, calls):
-    """Window by window the end of 1 GiB is 2,600 calls away; an endless file must not hang a task."""
+    """Reading 1 GiB window by window takes 2,600 calls; an endless file must not hang a task."""
     files = Files()
     files.stdout = Sparse(length)  # type: ignore[assignment]
     stdout, _ = files.tail(4096)
     if length < 2**50:
         assert stdout.next == length
     assert len(stdout.data) == 4096
-    assert len(files.readings) <= calls
+    assert len(files.reads) <= calls

@@ -1,11 +1,11 @@
-"""A log kept by lines, as both API versions serve it, with all that is not documented as a switch."""
+"""A log by lines, as in both API versions, with a switch for each undocumented property."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from airflow_provider_ehpc.apis.call import ApiRequest, ApiResponse
-from tests.apis.huawei.drive import answer
+from tests.apis.huawei.drive import response
 
 CREATED_MS = 1609121837000
 FIRST = 1609121886518240330
@@ -13,20 +13,20 @@ FIRST = 1609121886518240330
 
 @dataclass
 class AomLog:
-    """Lines with their numbers; :attr:`forward` is the word for "newer", ``asc`` in v2 and ``desc`` in v1."""
+    """Lines with numbers; :attr:`forward` is the word for newer lines, ``asc`` in v2 and ``desc`` in v1."""
 
     lines: list[str] = field(default_factory=list)
     forward: str = "asc"
     inclusive: bool = False
-    """Whether the base line itself comes again."""
+    """True if a page includes the base line itself."""
     doubled: bool = False
-    """Whether lines keep their line feed and are joined by another, as in the captured answer."""
+    """True if lines have their line feeds and are joined by further ones, as in the captured response."""
     newest_first: bool = False
-    """Whether a page going to older lines lists the newest first."""
+    """True if a page of the newest lines is in reverse order."""
     knows_any_base: bool = True
-    """Whether a base line that is none of its own is understood."""
+    """True if the base line may be a number that no line has."""
     reversed_words: bool = False
-    """Whether the words for the direction mean the opposite."""
+    """True if the words for the direction mean the opposite."""
     requests: list[ApiRequest] = field(default_factory=list)
 
     def __call__(self, request: ApiRequest) -> ApiResponse:
@@ -48,7 +48,7 @@ class AomLog:
             page = [row for row in numbered if row[0] < int(base)][-wanted:]
         if self.newest_first and base is None:
             page.reverse()
-        return answer(
+        return response(
             {
                 "start_line": str(page[0][0]) if page else "",
                 "end_line": str(page[-1][0]) if page else "",

@@ -1,4 +1,4 @@
-"""Drives calls and flows against a cloud that is a function, without HTTP."""
+"""Run calls and flows against a function in place of a cloud, without HTTP."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ Cloud = Callable[[ApiRequest], ApiResponse]
 
 
 def sample(name: str) -> Any:
-    """Return a sample answer."""
+    """Return a sample response."""
     return json.loads((SAMPLES / f"{name}.json").read_text())
 
 
-def answer(told: Any = None, status: int = 200, **headers: str) -> ApiResponse:
-    """Return an answer with ``told`` as its JSON body; without a body for None."""
-    body = b"" if told is None else json.dumps(told, ensure_ascii=False).encode()
-    return ApiResponse(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+def response(body: Any = None, status: int = 200, **headers: str) -> ApiResponse:
+    """Return a response with a JSON body; without a body for None."""
+    content = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
+    return ApiResponse(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
 
 
-def refusal(code: str, status: int = 400, message: str = "refused") -> ApiResponse:
-    """Return an answer that refuses, in the service's form."""
-    return answer({"error_code": code, "error_msg": message}, status)
+def rejection(code: str, status: int = 400, message: str = "rejected") -> ApiResponse:
+    """Return a response with an error of the service."""
+    return response({"error_code": code, "error_msg": message}, status)
 
 
 def drive(flow: Generator[ApiCall[Any], Any, Any], cloud: Cloud) -> Any:
-    """Run a flow to its end, as a hook does, and return its result."""
+    """Run a flow and return its result."""
     return run_flow(flow, lambda call: call.read(cloud(call.request)))
 
 
 class Recorder:
-    """A cloud that keeps the requests it got. ``answers`` maps a path's end to an answer or a function."""
+    """A cloud that records its requests. ``responses`` maps a path's end to a response or a function."""
 
-    def __init__(self, answers: dict[str, ApiResponse | Cloud]) -> None:
-        self.answers = answers
+    def __init__(self, responses: dict[str, ApiResponse | Cloud]) -> None:
+        self.responses = responses
         self.requests: list[ApiRequest] = []
 
     def __call__(self, request: ApiRequest) -> ApiResponse:
         self.requests.append(request)
-        for ending, told in self.answers.items():
+        for ending, found in self.responses.items():
             if request.path.endswith(ending):
-                return told if isinstance(told, ApiResponse) else told(request)
-        raise AssertionError(f"nobody expected {request.method} {request.target}")
+                return found if isinstance(found, ApiResponse) else found(request)
+        raise AssertionError(f"unexpected request: {request.method} {request.target}")
 
-    def asked(self, ending: str) -> list[ApiRequest]:
-        """Return the requests whose path ends so."""
+    def requests_to(self, ending: str) -> list[ApiRequest]:
+        """Return the requests whose path ends with ``ending``."""
         return [request for request in self.requests if request.path.endswith(ending)]

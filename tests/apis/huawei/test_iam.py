@@ -1,4 +1,4 @@
-"""Tokens: how one is asked for, read and carried."""
+"""Requesting, reading and sending IAM tokens."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.apis.huawei.iam import IamUser, TokenSigner, create_token
-from tests.apis.huawei.drive import answer, sample
+from tests.apis.huawei.drive import response, sample
 
 USER = IamUser("IAMUser", "IAMPassword", "IAMDomain", "aa2d97d7e62c4b7da3ffdfc11551f878")
 
 
 def test_request_is_the_documented_one() -> None:
-    """A token for another scope is refused by ModelArts with ModelArts.0207."""
+    """ModelArts rejects a token for another scope with ModelArts.0207."""
     request = create_token(USER).request
     assert (request.method, request.target) == ("POST", "/v3/auth/tokens?nocatalog=true")
     assert request.headers["content-type"] == "application/json;charset=utf8"
@@ -42,8 +42,8 @@ def test_request_is_the_documented_one() -> None:
 
 
 def test_token_comes_from_the_header() -> None:
-    """The body describes the token and does not hold it."""
-    token = create_token(USER).read(answer(sample("iam-token"), 201, x_subject_token="MIIatAYJ"))
+    """The body describes the token and does not contain it."""
+    token = create_token(USER).read(response(sample("iam-token"), 201, x_subject_token="MIIatAYJ"))
     assert token.token == "MIIatAYJ"
     assert token.expires_at == datetime(2020, 1, 4, 9, 5, 22, 701000, tzinfo=UTC)
     assert token.project_id == "aa2d97d7e62c4b7da3ffdfc11551f878"
@@ -52,45 +52,44 @@ def test_token_comes_from_the_header() -> None:
 @pytest.mark.parametrize(
     ("response", "missing"),
     [
-        (answer(sample("iam-token"), 201), "X-Subject-Token"),
-        (answer({"token": {}}, 201, x_subject_token="MIIatAYJ"), "expiry"),
+        (response(sample("iam-token"), 201), "X-Subject-Token"),
+        (response({"token": {}}, 201, x_subject_token="MIIatAYJ"), "expiry"),
     ],
 )
 def test_a_useless_token_is_an_error(response: ApiResponse, missing: str) -> None:
-    """Requests with an empty token would be refused later, and nobody would know why."""
+    """Requests with an empty token would be rejected later, without a useful message."""
     with pytest.raises(UnexpectedResponse, match=missing):
         create_token(USER).read(response)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "body",
     [
         {"error": {"code": 401, "message": "The username or password is wrong.", "title": "Unauthorized"}},
         {"error_code": "IAM.0001", "error_msg": "The username or password is wrong."},
     ],
 )
-def test_a_wrong_password_is_never_worth_a_retry(told: dict[str, object]) -> None:
-    """IAM locks users; its errors come in Keystone's form and in Huawei's."""
+def test_a_wrong_password_is_not_retried(body: dict[str, object]) -> None:
+    """IAM locks users. Its errors have Keystone's form or Huawei's."""
     with pytest.raises(AuthenticationFailed, match="username or password is wrong") as caught:
-        create_token(USER).read(answer(told, 401))
+        create_token(USER).read(response(body, 401))
     assert not caught.value.transient
 
 
-def test_signer_adds_the_token_and_nothing_of_a_signature() -> None:
-    """With both, the gateway takes the signature."""
+def test_signer_adds_the_token_and_no_signature() -> None:
+    """The gateway ignores the token if there is a signature, too."""
     request = ApiRequest("GET", "/v2/p/training-jobs/1", headers={"Accept": "application/json"})
     sent = TokenSigner("MIIatAYJ").sign(request, host="h:8080", now=datetime.now(UTC), nonce="")
     assert sent.headers == {"accept": "application/json", "host": "h:8080", "x-auth-token": "MIIatAYJ"}
 
 
-def test_secrets_do_not_show() -> None:
-    """A repr in a traceback ends up in the task log."""
+def test_secrets_are_not_shown() -> None:
+    """A traceback with a repr is part of the task log."""
     call = create_token(USER)
-    token = call.read(answer(sample("iam-token"), 201, x_subject_token="MIIatAYJ"))
+    token = call.read(response(sample("iam-token"), 201, x_subject_token="MIIatAYJ"))
     signer = TokenSigner("MIIatAYJ")
     sent = signer.sign(call.request, host="h", now=datetime.now(UTC), nonce="")
     shown = repr((USER, call, token, signer, sent))
     assert "IAMPassword" not in shown
     assert "MIIatAYJ" not in shown
     assert USER.confidential == ("IAMPassword",)
-    assert token.confidential == ("MIIatAYJ",)

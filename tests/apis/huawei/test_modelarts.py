@@ -1,4 +1,4 @@
-"""API v2 behind the common surface."""
+"""API v2 with the common interface."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
 )
 from tests.apis.huawei.aom import CREATED_MS, AomLog
-from tests.apis.huawei.drive import Recorder, answer, drive, refusal, sample
+from tests.apis.huawei.drive import Recorder, drive, rejection, response, sample
 
 API = ModelArtsApi("p1")
 REF = JobRef("j1")
@@ -47,7 +47,7 @@ BEGINNING = LogCursor()
 
 
 def job(phase: str = "Running", tasks: tuple[str, ...] = ("worker-0",), **status: Any) -> ApiResponse:
-    return answer(
+    return response(
         {
             "metadata": {"id": "j1", "create_time": CREATED_MS},
             "status": {"phase": phase, "tasks": tasks, **status},
@@ -60,13 +60,13 @@ def read_log(cloud: Recorder, cursor: LogCursor = BEGINNING, size: int = 10**6) 
 
 
 def test_it_is_a_job_api() -> None:
-    """Everything above the hooks takes it for one."""
+    """Everything above the hooks uses only this interface."""
     api: JobApi = API
     assert (api.name, api.log_limits.largest > api.log_limits.smallest) == ("modelarts", True)
 
 
 class TestRequests:
-    """As the reference has them; the paths are those of the vendor's SDK."""
+    """The requests are those of the reference; the paths are those of the vendor's SDK."""
 
     def test_show(self) -> None:
         request = show_training_job("p1", "j1").request
@@ -141,13 +141,15 @@ class TestJobRef:
             ((" ", None, None), "job_id"),
         ],
     )
-    def test_what_it_does_not_know_is_named(self, arguments: tuple[Any, Any, Any], named: str) -> None:
-        """A cluster that is silently ignored makes a user believe in it."""
+    def test_the_error_names_the_unsupported_argument(
+        self, arguments: tuple[Any, Any, Any], named: str
+    ) -> None:
+        """A user would rely on a cluster that is silently ignored."""
         with pytest.raises(InvalidArgument, match=rf"^{named}: "):
             API.job_ref(*arguments)
 
     def test_project_is_needed(self) -> None:
-        """Without it the path names another resource, and the answer is a 404 that explains nothing."""
+        """Without it, the path is that of another resource, and causes a 404 without an explanation."""
         with pytest.raises(InvalidArgument, match=r"^project_id: "):
             ModelArtsApi(" ")
 
@@ -155,19 +157,19 @@ class TestJobRef:
 class TestStatus:
     def test_one_job(self) -> None:
         ref = JobRef(sample("v2-show")["metadata"]["id"])
-        cloud = Recorder({f"/training-jobs/{ref.job_id}": answer(sample("v2-show"))})
+        cloud = Recorder({f"/training-jobs/{ref.job_id}": response(sample("v2-show"))})
         status = drive(API.job_status(ref), cloud)
         assert (status.job_id, status.state, status.raw_state) == (ref.job_id, JobState.FAILED, "Abnormal")
 
     def test_unknown_job(self) -> None:
-        """It comes with 400, and must not end the grace after a submission."""
-        cloud = Recorder({"/j1": refusal("ModelArts.2775", 400, "Training job (ID: j1) not found.")})
+        """The status is 400. A job may still be unknown shortly after its submission."""
+        cloud = Recorder({"/j1": rejection("ModelArts.2775", 400, "Training job (ID: j1) not found.")})
         with pytest.raises(NotFound):
             drive(API.job_status(REF), cloud)
 
 
 class Project:
-    """Jobs of a project, searched by page."""
+    """The jobs of a project, which can be searched page by page."""
 
     def __init__(self, phases: dict[str, str]) -> None:
         self.phases = phases
@@ -177,15 +179,15 @@ class Project:
     def __call__(self, request: ApiRequest) -> ApiResponse:
         if request.path.endswith("/training-job-searches"):
             self.searches += 1
-            told = json.loads(request.body)
-            wanted = told["filters"][0]["value"]
+            search = json.loads(request.body)
+            wanted = search["filters"][0]["value"]
             found = [self._job(name) for name, phase in self.phases.items() if phase in wanted]
-            start = told["offset"] * told["limit"]
-            page = found[start : start + told["limit"]]
-            return answer({"total": len(self.phases), "count": len(found), "items": page})
+            start = search["offset"] * search["limit"]
+            page = found[start : start + search["limit"]]
+            return response({"total": len(self.phases), "count": len(found), "items": page})
         name = request.path.rsplit("/", 1)[1]
         self.shows.append(name)
-        return answer(self._job(name)) if name in self.phases else refusal("ModelArts.2775", 400)
+        return response(self._job(name)) if name in self.phases else rejection("ModelArts.2775", 400)
 
     def _job(self, name: str) -> dict[str, Any]:
         return {"metadata": {"id": name}, "status": {"phase": self.phases[name]}}
@@ -196,16 +198,16 @@ class TestManyStatuses:
         found = drive(API.job_statuses([JobRef(name) for name in names]), cloud)
         return {ref.job_id: status and status.state for ref, status in found.items()}
 
-    def test_a_page_tells_fifty(self) -> None:
-        """A thousand waiting jobs must not cost a thousand requests a turn."""
+    def test_a_page_has_fifty_jobs(self) -> None:
+        """A thousand waiting jobs must not cost a thousand requests in each poll."""
         cloud = Project({f"j{n}": "Running" for n in range(120)})
         states = self.states(cloud, *cloud.phases)
         assert set(states.values()) == {JobState.RUNNING}
         assert len(states) == 120
         assert (cloud.searches, cloud.shows) == (3, [])
 
-    def test_failed_jobs_are_asked_for(self) -> None:
-        """Only their details tell exit code and reason."""
+    def test_failed_jobs_are_requested_one_by_one(self) -> None:
+        """Only their details contain exit code and reason."""
         cloud = Project({"a": "Running", "b": "Completed", "c": "Pending", "d": "Failed"})
         assert self.states(cloud, "a", "b", "c", "d", "gone") == {
             "a": JobState.RUNNING,
@@ -216,29 +218,29 @@ class TestManyStatuses:
         }
         assert (cloud.searches, sorted(cloud.shows)) == (2, ["d", "gone"])
 
-    def test_two_jobs_are_asked_for_at_once(self) -> None:
-        """A page would cost as much and tell less."""
+    def test_two_jobs_are_requested_one_by_one(self) -> None:
+        """A page would cost as much and contain less."""
         cloud = Project({"a": "Running", "b": "Running"})
         assert self.states(cloud, "a", "b") == {"a": JobState.RUNNING, "b": JobState.RUNNING}
         assert (cloud.searches, sorted(cloud.shows)) == (0, ["a", "b"])
 
     def test_a_long_list_is_not_read_for_a_few_jobs(self) -> None:
-        """In a project with thousands of jobs, paging would cost more than asking."""
+        """In a project with thousands of jobs, pages would cost more than single requests."""
         cloud = Project({f"j{n}": "Running" for n in range(1000)})
         assert self.states(cloud, "j997", "j998", "j999").keys() == {"j997", "j998", "j999"}
         assert (cloud.searches, len(cloud.shows)) == (1, 3)
 
     def test_other_errors_are_not_taken_for_a_missing_job(self) -> None:
-        """A wrong project would look like a thousand jobs that never existed."""
+        """With a wrong project, a thousand jobs would seem never to have existed."""
         with pytest.raises(InvalidRequest, match="project"):
-            drive(API.job_statuses([REF]), lambda r: refusal("ModelArts.2786", 404, "project mismatch"))
+            drive(API.job_statuses([REF]), lambda r: rejection("ModelArts.2786", 404, "project mismatch"))
         with pytest.raises(PermissionDenied):
-            drive(API.job_statuses([REF] * 3), lambda r: refusal("ModelArts.0108", 403))
+            drive(API.job_statuses([REF] * 3), lambda r: rejection("ModelArts.0108", 403))
 
 
 class TestLog:
     def test_every_task_is_a_stream(self) -> None:
-        """A distributed job writes one log a node, and each is read on from its own place."""
+        """A distributed job writes one log per node, and each is read from its own position on."""
         logs = {"worker-0": AomLog(["a"]), "worker-1": AomLog(["b", "c"])}
         cloud = Recorder(
             {"/j1": job(tasks=("worker-0", "worker-1")), **{f"/logs/{n}": log for n, log in logs.items()}}
@@ -256,36 +258,36 @@ class TestLog:
         assert [chunk.data for chunk in read_log(cloud, cursor).chunks] == [b"", b"d\n"]
 
     def test_tasks_that_come_later_are_found(self) -> None:
-        """A job that is being created has none yet; elastic training adds some."""
+        """A job that is being created has no tasks yet, and elastic training adds some."""
         assert read_log(Recorder({"/j1": job("Creating", ())})) == LogBatch((), more=False)
 
-    def test_more_is_told(self) -> None:
-        """One stream that is behind is enough to read again at once."""
+    def test_more_is_set(self) -> None:
+        """One incomplete stream is enough to read again at once."""
         logs = {"/logs/worker-0": AomLog(["x" * 99] * 1000), "/logs/worker-1": AomLog(["a"])}
         cloud = Recorder({"/j1": job(tasks=("worker-0", "worker-1")), **logs})
         assert read_log(cloud, size=20_000).more
 
-    @pytest.mark.parametrize("nothing", [answer(None, 204), refusal("ModelArts.2818", 400)])
+    @pytest.mark.parametrize("nothing", [response(None, 204), rejection("ModelArts.2818", 400)])
     def test_log_that_is_not_there_yet(self, nothing: ApiResponse) -> None:
-        """No error: the job runs, and the log comes."""
+        """It is not an error: the job runs, and its log appears later."""
         batch = read_log(Recorder({"/j1": job(), "/logs/worker-0": nothing}))
         assert batch == LogBatch((LogChunk("worker-0", b"", 0),), more=False)
 
     @pytest.mark.parametrize(
         "absent",
         [
-            refusal("APIG.0101", 404),
-            refusal("ModelArts.2836", 404),
-            refusal("ModelArts.2803", 405),
-            refusal("ModelArts.2820", 400),
-            refusal("ModelArts.2788", 400),
+            rejection("APIG.0101", 404),
+            rejection("ModelArts.2836", 404),
+            rejection("ModelArts.2803", 405),
+            rejection("ModelArts.2820", 400),
+            rejection("ModelArts.2788", 400),
         ],
     )
-    def test_previews_where_there_are_no_lines(self, absent: ApiResponse) -> None:
-        """Older regions and Open Telekom Cloud: the log comes, and the change is said once."""
+    def test_previews_if_the_endpoint_has_no_lines(self, absent: ApiResponse) -> None:
+        """In older regions and Open Telekom Cloud, the log is read all the same. The change is noted once."""
         preview = {"content": "one\n", "current_size": 4, "full_size": 4}
         cloud = Recorder(
-            {"/j1": job(), "/logs/worker-0": absent, "/logs/preview": lambda request: answer(preview)}
+            {"/j1": job(), "/logs/worker-0": absent, "/logs/preview": lambda request: response(preview)}
         )
         batch = read_log(cloud)
         assert batch.chunks[0].data == b"one\n"
@@ -295,115 +297,119 @@ class TestLog:
         cursor = BEGINNING.moved("worker-0", batch.chunks[0].next)
         assert [chunk.data for chunk in read_log(cloud, cursor).chunks] == [b"two\n"]
         assert read_log(cloud, cursor).notes == ()
-        assert len(cloud.asked("/logs/worker-0")) == 1
+        assert len(cloud.requests_to("/logs/worker-0")) == 1
 
     def test_previews_of_a_log_that_is_still_empty(self) -> None:
-        """The lines are not asked for again, and the change is not said again."""
+        """The lines are not requested again, and the change is not noted again."""
         cloud = Recorder(
-            {"/j1": job(), "/logs/worker-0": refusal("APIG.0101", 404), "/logs/preview": answer(None, 204)}
+            {
+                "/j1": job(),
+                "/logs/worker-0": rejection("APIG.0101", 404),
+                "/logs/preview": response(None, 204),
+            }
         )
         batch = read_log(cloud)
         cursor = BEGINNING.moved("worker-0", batch.chunks[0].next)
         again = read_log(cloud, cursor)
         assert (len(batch.notes), again.notes) == (1, ())
-        assert len(cloud.asked("/logs/worker-0")) == 1
+        assert len(cloud.requests_to("/logs/worker-0")) == 1
 
-    def test_previews_where_the_beginning_cannot_be_asked_for(self) -> None:
-        """The base line for a beginning is made up: where it is not understood, the log is not empty."""
+    def test_previews_if_the_beginning_cannot_be_requested(self) -> None:
+        """The base line for the beginning is invented: if the API does not know it, the log is not empty."""
         log = AomLog(["a", "b"], knows_any_base=False)
-        told = {"content": "a\nb\n", "current_size": 4, "full_size": 4}
-        cloud = Recorder({"/j1": job(), "/logs/worker-0": log, "/logs/preview": answer(told)})
+        body = {"content": "a\nb\n", "current_size": 4, "full_size": 4}
+        cloud = Recorder({"/j1": job(), "/logs/worker-0": log, "/logs/preview": response(body)})
         assert read_log(cloud).chunks[0].data == b"a\nb\n"
 
     def test_gap_in_a_preview_is_passed_on(self) -> None:
-        """What is missing has to reach the reader of the task log."""
-        told = {"content": "z" * 10, "current_size": 10, "full_size": 30}
+        """The reader of the task log must know of missing data."""
+        body = {"content": "z" * 10, "current_size": 10, "full_size": 30}
         cloud = Recorder(
-            {"/j1": job(), "/logs/worker-0": refusal("APIG.0101", 404), "/logs/preview": answer(told)}
+            {"/j1": job(), "/logs/worker-0": rejection("APIG.0101", 404), "/logs/preview": response(body)}
         )
         assert read_log(cloud).notes[1] == (
             "20 bytes of worker-0 are missing here: the preview holds the last 10"
         )
 
     def test_no_change_to_previews_in_the_middle(self) -> None:
-        """What was read by lines would be shown again."""
-        cloud = Recorder({"/j1": job(), "/logs/worker-0": refusal("APIG.0101", 404)})
+        """Lines would be shown again."""
+        cloud = Recorder({"/j1": job(), "/logs/worker-0": rejection("APIG.0101", 404)})
         with pytest.raises(InvalidRequest):
             read_log(cloud, BEGINNING.moved("worker-0", "1609121886518240330"))
 
-    def test_passing_faults_change_nothing(self) -> None:
-        """A fault of the gateway is no sign that there are no lines."""
-        cloud = Recorder({"/j1": job(), "/logs/worker-0": refusal("APIG.0203", 504)})
+    def test_temporary_faults_change_nothing(self) -> None:
+        """A fault of the gateway does not mean that the endpoint has no lines."""
+        cloud = Recorder({"/j1": job(), "/logs/worker-0": rejection("APIG.0203", 504)})
         with pytest.raises(ServiceUnavailable):
             read_log(cloud)
 
     def test_cleared_log_is_an_error(self) -> None:
-        """After 30 days: the wait goes on, and the user learns why no line comes."""
-        gone = refusal("ModelArts.2819", 400, "the log file has been cleared")
+        """After 30 days, the error explains to the user why there are no lines."""
+        gone = rejection("ModelArts.2819", 400, "the log file has been cleared")
         with pytest.raises(InvalidRequest, match="has been cleared"):
             read_log(Recorder({"/j1": job(), "/logs/worker-0": gone, "/logs/preview": gone}))
 
 
 class TestTail:
     def test_of_the_tasks_that_failed(self) -> None:
-        """The message of a failure has room for a few lines: those of the task that broke."""
+        """The error message of a failed job has room for a few lines: those of the task that failed."""
         statuses = [{"task": "worker-0", "exit_code": 0}, {"task": "worker-1", "exit_code": 1}]
-        told = job("Failed", ("worker-0", "worker-1"), task_statuses=statuses)
+        failed = job("Failed", ("worker-0", "worker-1"), task_statuses=statuses)
         log = AomLog([f"line {n}" for n in range(100)])
-        chunks = drive(API.log_tail(REF, 16), Recorder({"/j1": told, "/logs/worker-1": log}))
+        chunks = drive(API.log_tail(REF, 16), Recorder({"/j1": failed, "/logs/worker-1": log}))
         assert [(chunk.stream, chunk.data) for chunk in chunks] == [("worker-1", b"line 98\nline 99\n")]
         assert log.requests[0].query == {"lines": "10", "order": "desc"}
 
-    def test_of_all_tasks_where_none_is_told(self) -> None:
-        """A job may end Abnormal without a word on its tasks."""
+    def test_of_all_tasks_if_none_is_known_to_have_failed(self) -> None:
+        """A job may end as Abnormal without any report of its tasks."""
         cloud = Recorder({"/j1": job("Abnormal", ("worker-0", "worker-1")), "/worker-0": AomLog(["a"])})
-        cloud.answers["/worker-1"] = AomLog(["b"])
+        cloud.responses["/worker-1"] = AomLog(["b"])
         assert [chunk.data for chunk in drive(API.log_tail(REF, 100), cloud)] == [b"a\n", b"b\n"]
 
-    def test_by_preview_where_there_are_no_lines(self) -> None:
+    def test_by_preview_if_the_endpoint_has_no_lines(self) -> None:
         """As for reading."""
-        told = {"content": "x" * 50 + "\nlast\n", "current_size": 56, "full_size": 56}
+        body = {"content": "x" * 50 + "\nlast\n", "current_size": 56, "full_size": 56}
         cloud = Recorder(
-            {"/j1": job("Failed"), "/logs/worker-0": refusal("APIG.0101", 404), "/preview": answer(told)}
+            {"/j1": job("Failed"), "/logs/worker-0": rejection("APIG.0101", 404), "/preview": response(body)}
         )
         assert [chunk.data for chunk in drive(API.log_tail(REF, 5), cloud)] == [b"last\n"]
 
 
 class TestSubmitAndStop:
     def test_submit(self) -> None:
-        cloud = Recorder({"/training-jobs": answer(sample("v2-create"), 201)})
+        cloud = Recorder({"/training-jobs": response(sample("v2-create"), 201)})
         ref = drive(
             API.submit(JobSpec("n", "run", options={"spec": {"resource": {"flavor_id": "f"}}}), ""), cloud
         )
         assert ref == JobRef("425b7087-83de-49ed-9e40-5bb642be956f")
         assert json.loads(cloud.requests[0].body)["spec"] == {"resource": {"flavor_id": "f"}}
 
-    def test_submit_refuses_a_cluster(self) -> None:
+    def test_submit_rejects_a_cluster(self) -> None:
         with pytest.raises(InvalidArgument, match=r"^cluster_id: "):
             drive(API.submit(JobSpec("n", "run"), "c1"), Recorder({}))
 
     def test_submit_without_an_id_is_an_error(self) -> None:
-        """Nobody could wait for the job, and submitting again would run it twice."""
+        """Without an ID, no task can wait for the job, and another submission would run it twice."""
         with pytest.raises(UnexpectedResponse, match="no job id"):
             drive(
                 API.submit(JobSpec("n", "run"), None),
-                Recorder({"/training-jobs": answer({"metadata": {}}, 201)}),
+                Recorder({"/training-jobs": response({"metadata": {}}, 201)}),
             )
 
     def test_stop(self) -> None:
         ref = JobRef(sample("v2-terminate")["metadata"]["id"])
-        cloud = Recorder({"/actions": answer(sample("v2-terminate"), 202)})
+        cloud = Recorder({"/actions": response(sample("v2-terminate"), 202)})
         assert drive(API.stop(ref), cloud) is None
         assert len(cloud.requests) == 1
 
     @pytest.mark.parametrize("phase", ["Completed", "Terminated", "Failed", "Terminating"])
-    def test_stopping_a_job_that_is_over_is_no_error(self, phase: str) -> None:
-        """A task that is killed just when its job ends would fail in its clean-up."""
-        cloud = Recorder({"/actions": refusal("ModelArts.2796", 409), "/j1": job(phase)})
+    def test_stopping_a_job_that_has_ended_is_not_an_error(self, phase: str) -> None:
+        """Otherwise a task that is killed just when its job ends would fail in its clean-up."""
+        cloud = Recorder({"/actions": rejection("ModelArts.2796", 409), "/j1": job(phase)})
         assert drive(API.stop(REF), cloud) is None
 
-    def test_a_refusal_to_stop_a_running_job_is_an_error(self) -> None:
-        """It costs money as long as it runs."""
-        cloud = Recorder({"/actions": refusal("ModelArts.2796", 409), "/j1": job("Running")})
+    def test_failing_to_stop_a_running_job_is_an_error(self) -> None:
+        """The job costs money while it runs."""
+        cloud = Recorder({"/actions": rejection("ModelArts.2796", 409), "/j1": job("Running")})
         with pytest.raises(InvalidRequest, match=r"ModelArts\.2796"):
             drive(API.stop(REF), cloud)

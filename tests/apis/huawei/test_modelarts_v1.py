@@ -1,4 +1,4 @@
-"""API v1 behind the common surface."""
+"""API v1 with the common interface."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from airflow_provider_ehpc.apis.job import (
     LogCursor,
 )
 from tests.apis.huawei.aom import CREATED_MS, FIRST, AomLog
-from tests.apis.huawei.drive import Recorder, answer, drive, refusal, sample
+from tests.apis.huawei.drive import Recorder, drive, rejection, response, sample
 
 API = ModelArtsV1Api("p1")
 REF = JobRef("10", version_id="20")
@@ -42,7 +42,7 @@ VERSION = "/v1/p1/training-jobs/10/versions/20"
 
 
 class LogFile:
-    """The /log of one file, as the seed's sample has it: texts for numbers, ``count`` for the length."""
+    """The /log of one file, as in the sample: numbers are texts, and the length is ``count``."""
 
     def __init__(self, text: str) -> None:
         self.data = text.encode()
@@ -52,7 +52,7 @@ class LogFile:
         start = max(0, len(self.data) - length) if start == -1 else start
         piece = self.data[start : start + length]
         end = str(start + len(piece))
-        return answer(
+        return response(
             {
                 "is_success": True,
                 "log": piece.decode(errors="replace"),
@@ -63,7 +63,7 @@ class LogFile:
 
 
 def files(*names: str) -> ApiResponse:
-    return answer({"is_success": True, "log_file_list": list(names)})
+    return response({"is_success": True, "log_file_list": list(names)})
 
 
 def read_log(cloud: Recorder, cursor: LogCursor = BEGINNING, size: int = 65536) -> LogBatch:
@@ -71,13 +71,13 @@ def read_log(cloud: Recorder, cursor: LogCursor = BEGINNING, size: int = 65536) 
 
 
 def test_it_is_a_job_api() -> None:
-    """Everything above the hooks takes it for one."""
+    """Everything above the hooks uses only this interface."""
     api: JobApi = API
     assert (api.name, api.log_limits.smallest) == ("modelarts-v1", 2048)
 
 
 class TestRequests:
-    """As the reference has them."""
+    """The requests are those of the reference."""
 
     def test_reads(self) -> None:
         calls = {
@@ -102,7 +102,7 @@ class TestRequests:
 
     @pytest.mark.parametrize(("start", "offset"), [(0, 0), (0, 2049), (0, -5), (-2, 10)])
     def test_slices_out_of_range_are_not_sent(self, start: int, offset: int) -> None:
-        """The page allows negative lengths and does not say what comes."""
+        """The page allows negative lengths without an explanation."""
         with pytest.raises(InvalidArgument, match="start_byte, offset"):
             show_log_slice("p1", REF, "f.0", start_byte=start, offset=offset)
 
@@ -126,8 +126,10 @@ class TestJobRef:
             (("", None, "20"), "job_id"),
         ],
     )
-    def test_what_is_missing_or_wrong_is_named(self, arguments: tuple[Any, Any, Any], named: str) -> None:
-        """A version's name in place of its number, or a v2 id, ends in a 404 that explains nothing."""
+    def test_the_error_names_the_missing_or_wrong_argument(
+        self, arguments: tuple[Any, Any, Any], named: str
+    ) -> None:
+        """A version's name in place of its number, or an ID of v2, would only cause an unexplained 404."""
         with pytest.raises(InvalidArgument, match=rf"^{named}: "):
             API.job_ref(*arguments)
 
@@ -139,7 +141,7 @@ class TestJobRef:
 class TestStatus:
     def test_one_version(self) -> None:
         version = {**sample("v1-version-captured"), "job_id": 10, "version_id": 20}
-        cloud = Recorder({VERSION: answer(version)})
+        cloud = Recorder({VERSION: response(version)})
         status = drive(API.job_status(REF), cloud)
         assert (status.job_id, status.state, status.raw_state) == (
             "10",
@@ -148,13 +150,13 @@ class TestStatus:
         )
 
     def test_unknown_version(self) -> None:
-        """v1 may say so with 200."""
-        told = {"is_success": False, "error_code": "ModelArts.0102", "error_msg": "The job does not exist."}
+        """v1 may report it with status 200."""
+        body = {"is_success": False, "error_code": "ModelArts.0102", "error_msg": "The job does not exist."}
         with pytest.raises(NotFound):
-            drive(API.job_status(REF), Recorder({VERSION: answer(told)}))
+            drive(API.job_status(REF), Recorder({VERSION: response(body)}))
 
     def test_many(self) -> None:
-        """One page of the list tells of the running ones; how the others ended, only their details."""
+        """The list is enough for running versions. Only the details contain the reason of an end."""
         rows = [
             {"job_id": 1, "version_id": 1, "status": 8},
             {"job_id": 2, "version_id": 1, "status": "7"},
@@ -163,10 +165,10 @@ class TestStatus:
         ]
         cloud = Recorder(
             {
-                "/training-jobs": answer({"jobs": rows, "job_total_count": 4}),
-                "/training-jobs/3/versions/1": answer({"status": 11, "error_result": "exit code 1"}),
-                "/training-jobs/4/versions/1": answer({"status": 10}),
-                "/training-jobs/5/versions/1": refusal("ModelArts.0102", 404),
+                "/training-jobs": response({"jobs": rows, "job_total_count": 4}),
+                "/training-jobs/3/versions/1": response({"status": 11, "error_result": "exit code 1"}),
+                "/training-jobs/4/versions/1": response({"status": 10}),
+                "/training-jobs/5/versions/1": rejection("ModelArts.0102", 404),
             }
         )
         refs = [JobRef(str(n), version_id="1") for n in range(1, 6)]
@@ -185,7 +187,7 @@ class TestStatus:
 
 class TestLog:
     def test_every_file_is_a_stream(self) -> None:
-        """One file a node, each with an offset of its own."""
+        """There is one file per node, each with its own offset."""
         logs = {"job.0": LogFile("训练\n" * 700), "job.1": LogFile("b\n")}
         cloud = Recorder(
             {
@@ -202,26 +204,26 @@ class TestLog:
         assert [chunk.data for chunk in read_log(cloud, cursor).chunks] == [b"", b"c\n"]
 
     def test_no_files_yet(self) -> None:
-        """Before the job runs there is none."""
+        """There is none before the job runs."""
         assert read_log(Recorder({"/file-names": files()})) == LogBatch((), more=False)
 
     def test_size_bounds_the_calls(self) -> None:
-        """At 2 KiB a call a large log would hold up everything else."""
+        """At 2 KiB per call, a large log would hold up everything else."""
         cloud = Recorder({"/file-names": files("job.0"), "/log": LogFile("x" * 10**6)})
         batch = read_log(cloud, size=API.log_limits.largest)
         assert (len(batch.chunks[0].data), batch.more) == (65536, True)
-        assert len(cloud.asked("/log")) == 32
+        assert len(cloud.requests_to("/log")) == 32
 
-    @pytest.mark.parametrize("gone", [refusal("APIG.0101", 404), refusal("ModelArts.0105", 400)])
-    def test_lines_where_bytes_are_gone(self, gone: ApiResponse) -> None:
-        """Open Telekom Cloud documents aom-log only; its words for the direction are v2's turned round."""
+    @pytest.mark.parametrize("gone", [rejection("APIG.0101", 404), rejection("ModelArts.0105", 400)])
+    def test_reads_lines_if_the_endpoint_has_no_bytes(self, gone: ApiResponse) -> None:
+        """Open Telekom Cloud documents only aom-log. Its words for the direction are the opposite of v2's."""
         log = AomLog(["a", "b"], forward="desc", doubled=True)
         cloud = Recorder(
             {
                 "/file-names": files("job.0"),
                 "/aom-log": log,
                 "/log": gone,
-                VERSION: answer({"create_time": CREATED_MS}),
+                VERSION: response({"create_time": CREATED_MS}),
             }
         )
         batch = read_log(cloud)
@@ -229,68 +231,70 @@ class TestLog:
         log.lines.append("c")
         again = read_log(cloud, LogCursor({"job.0": batch.chunks[0].next}))
         assert again.chunks[0].data == b"c\n"
-        assert len(cloud.asked("/log")) == 1
+        assert len(cloud.requests_to("/log")) == 1
 
     def test_no_change_to_lines_in_the_middle(self) -> None:
-        """A byte offset cannot be turned into a line: what was shown would be shown again."""
-        cloud = Recorder({"/file-names": files("job.0"), "/log": refusal("APIG.0101", 404)})
+        """A byte offset cannot be converted to a line, so lines would be shown again."""
+        cloud = Recorder({"/file-names": files("job.0"), "/log": rejection("APIG.0101", 404)})
         with pytest.raises(InvalidRequest):
             read_log(cloud, LogCursor({"job.0": 5}))
 
-    def test_log_whose_beginning_cannot_be_had(self) -> None:
-        """Better said than shown as an empty log."""
+    def test_a_log_whose_beginning_cannot_be_read_is_an_error(self) -> None:
+        """It must not look like an empty log."""
         cloud = Recorder(
             {
                 "/file-names": files("job.0"),
                 "/aom-log": AomLog(["a"], forward="desc", knows_any_base=False),
-                "/log": refusal("APIG.0101", 404),
-                VERSION: answer({"create_time": CREATED_MS}),
+                "/log": rejection("APIG.0101", 404),
+                VERSION: response({"create_time": CREATED_MS}),
             }
         )
         with pytest.raises(UnexpectedResponse, match=r"job\.0"):
             read_log(cloud)
 
-    def test_is_success_false_is_no_empty_log(self) -> None:
-        """Read as one, the end of the log would be taken for reached."""
-        cloud = Recorder({"/file-names": answer(sample("v1-log-failed"))})
+    def test_is_success_false_is_not_an_empty_log(self) -> None:
+        """Otherwise the log would seem to have ended."""
+        cloud = Recorder({"/file-names": response(sample("v1-log-failed"))})
         with pytest.raises(InvalidRequest, match="Error string"):
             read_log(cloud)
 
 
 class TestTail:
     def test_end_of_each_file(self) -> None:
-        """One call a file; a character that the cut went through is left out."""
+        """One call per file; a cut character is omitted."""
         cloud = Recorder({"/file-names": files("job.0"), "/log": LogFile("训" * 2000 + "end\n")})
         (chunk,) = drive(API.log_tail(REF, 10**6), cloud)
         assert chunk.data == ("训" * 681 + "end\n").encode()
         assert chunk.next == 6004
-        assert cloud.asked("/log")[0].query["start_byte"] == "-1"
+        assert cloud.requests_to("/log")[0].query["start_byte"] == "-1"
         assert drive(API.log_tail(REF, 4), cloud)[0].data == b"end\n"
 
-    def test_by_lines_where_bytes_are_gone(self) -> None:
+    def test_by_lines_if_the_endpoint_has_no_bytes(self) -> None:
         """As for reading."""
         log = AomLog(["a", "b"], forward="desc")
-        cloud = Recorder({"/file-names": files("job.0"), "/aom-log": log, "/log": refusal("APIG.0101", 404)})
+        cloud = Recorder(
+            {"/file-names": files("job.0"), "/aom-log": log, "/log": rejection("APIG.0101", 404)}
+        )
         assert drive(API.log_tail(REF, 100), cloud)[0].data == b"a\nb\n"
 
 
 class TestSubmitAndStop:
     def test_nothing_is_submitted(self) -> None:
-        """Said before any request."""
+        """The error is raised before any request."""
         with pytest.raises(InvalidArgument, match=r"^api: .*use api='modelarts'"):
             API.submit(JobSpec("n", "run"), None)
 
     def test_stop(self) -> None:
-        cloud = Recorder({"/stop": answer(sample("v1-stop"))})
+        cloud = Recorder({"/stop": response(sample("v1-stop"))})
         assert drive(API.stop(REF), cloud) is None
 
     @pytest.mark.parametrize("status", [10, 9])
-    def test_stopping_a_job_that_is_over_is_no_error(self, status: int) -> None:
-        """No page says with which code v1 refuses it."""
-        cloud = Recorder({"/stop": answer(sample("v1-failed")), VERSION: answer({"status": status})})
+    def test_stopping_a_job_that_has_ended_is_not_an_error(self, status: int) -> None:
+        """The error code of v1 is not documented."""
+        cloud = Recorder({"/stop": response(sample("v1-failed")), VERSION: response({"status": status})})
         assert drive(API.stop(REF), cloud) is None
 
-    def test_a_refusal_to_stop_a_running_job_is_an_error(self) -> None:
-        cloud = Recorder({"/stop": answer(sample("v1-failed")), VERSION: answer({"status": 8})})
+    def test_failing_to_stop_a_running_job_is_an_error(self) -> None:
+        cloud = Recorder({"/stop": response(sample("v1-failed")), VERSION: response({"status": 8})})
         with pytest.raises(InvalidRequest, match="Error string"):
             drive(API.stop(REF), cloud)

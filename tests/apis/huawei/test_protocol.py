@@ -1,4 +1,4 @@
-"""What an answer that is no success means."""
+"""Requests and errors of ModelArts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from airflow_provider_ehpc.apis.huawei.protocol import (
     LOG_NOT_READY,
     modelarts_call,
     project_path,
-    read_answer,
+    read_response,
 )
 from airflow_provider_ehpc.apis.response import Number, ResponseModel, Text
-from tests.apis.huawei.drive import answer, refusal, sample
+from tests.apis.huawei.drive import rejection, response, sample
 
 
 class Contents(ResponseModel):
@@ -32,7 +32,7 @@ class Contents(ResponseModel):
 
 def error_of(response: ApiResponse) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        read_answer(Contents, response)
+        read_response(Contents, response)
     return caught.value
 
 
@@ -73,7 +73,7 @@ def error_of(response: ApiResponse) -> ApiError:
         (503, "ModelArts.4700", ServiceUnavailable),
         (504, "APIG.0203", ServiceUnavailable),
         (408, "", ServiceUnavailable),
-        # v1 refuses with 200 and is_success=false too, and its 01xx numbers mean other things than today's.
+        # v1 also reports errors with 200 and is_success=false. Its 01xx codes have other meanings than today.
         (200, "ModelArts.0010", ServiceUnavailable),
         (200, "ModelArts.0012", ServiceUnavailable),
         (200, "ModelArts.0013", ServiceUnavailable),
@@ -82,8 +82,8 @@ def error_of(response: ApiResponse) -> ApiError:
     ],
 )
 def test_kinds(status: int, code: str, kind: type[ApiError]) -> None:
-    """The kind decides whether a call is repeated, a wait goes on, or the key gets locked."""
-    error = error_of(answer({"is_success": False, "error_code": code, "error_msg": "why"}, status))
+    """The kind determines if a call is retried, if a wait continues, and if the key gets locked."""
+    error = error_of(response({"is_success": False, "error_code": code, "error_msg": "why"}, status))
     assert type(error) is kind
     assert (error.message, error.code, error.status) == ("why", code or None, status)
 
@@ -97,10 +97,10 @@ def test_kinds(status: int, code: str, kind: type[ApiError]) -> None:
         "The resource does not exist.",
     ],
 )
-def test_v1_says_in_words_that_a_job_is_unknown(message: str) -> None:
-    """Else a job that was deleted fails the wait as a bad request, without its grace after a submission."""
-    told = {"is_success": False, "error_code": "ModelArts.0102", "error_msg": message}
-    assert type(error_of(answer(told))) is NotFound
+def test_v1_reports_an_unknown_job_in_words(message: str) -> None:
+    """Otherwise an unknown job would fail the wait as an invalid request, even just after its submission."""
+    body = {"is_success": False, "error_code": "ModelArts.0102", "error_msg": message}
+    assert type(error_of(response(body))) is NotFound
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ def test_v1_says_in_words_that_a_job_is_unknown(message: str) -> None:
         "Job name:X is existed",
     ],
 )
-def test_other_things_that_are_missing_are_no_missing_job(message: str) -> None:
-    """A wrong flavor would be taken for a job that is not known yet."""
-    assert type(error_of(refusal("ModelArts.0102", 400, message))) is InvalidRequest
+def test_other_unknown_objects_are_not_an_unknown_job(message: str) -> None:
+    """A wrong flavor must not be taken for a job that is not known yet."""
+    assert type(error_of(rejection("ModelArts.0102", 400, message))) is InvalidRequest
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("body", "message"),
     [
         (sample("v1-log-failed"), "Error string"),
         (sample("v1-failed"), "Error string"),
@@ -126,26 +126,26 @@ def test_other_things_that_are_missing_are_no_missing_job(message: str) -> None:
         ({"is_success": False}, "no message given"),
     ],
 )
-def test_a_refusal_with_200_is_an_error(told: dict[str, object], message: str) -> None:
-    """Read as a success, an empty log would be taken for the whole one."""
-    assert error_of(answer(told)).message == message
+def test_a_rejection_with_200_is_an_error(body: dict[str, object], message: str) -> None:
+    """Otherwise the log would seem to be empty."""
+    assert error_of(response(body)).message == message
 
 
 def test_missing_is_success_counts_as_success() -> None:
     """v2 has no such field."""
-    assert read_answer(Contents, answer({"content": "x", "size": "10"})) == Contents(content="x", size=10)
+    assert read_response(Contents, response({"content": "x", "size": "10"})) == Contents(content="x", size=10)
 
 
-def test_204_is_an_empty_answer() -> None:
-    """NotReadyToFetchLog has no body: no log yet, and no error."""
-    assert read_answer(Contents, answer(None, 204), nothing=LOG_NOT_READY) == Contents()
+def test_204_is_an_empty_response() -> None:
+    """NotReadyToFetchLog has no body. It means that there is no log yet, and is not an error."""
+    assert read_response(Contents, response(None, 204), nothing=LOG_NOT_READY) == Contents()
 
 
-def test_codes_for_nothing_yet_are_an_empty_answer() -> None:
-    """LogFileNotGenerated comes with 400 where another region sends 204."""
-    assert read_answer(Contents, refusal("ModelArts.2818"), nothing=LOG_NOT_READY) == Contents()
-    with pytest.raises(InvalidRequest, match="refused"):
-        read_answer(Contents, refusal("ModelArts.2818"))
+def test_codes_for_nothing_yet_are_an_empty_response() -> None:
+    """Some regions send LogFileNotGenerated with 400, others 204."""
+    assert read_response(Contents, rejection("ModelArts.2818"), nothing=LOG_NOT_READY) == Contents()
+    with pytest.raises(InvalidRequest, match="rejected"):
+        read_response(Contents, rejection("ModelArts.2818"))
 
 
 @pytest.mark.parametrize(
@@ -165,12 +165,10 @@ def test_codes_for_nothing_yet_are_an_empty_answer() -> None:
         ({"retry_after": "²"}, "policy ip over ratelimit,limit:60,time:٣ minute", None),
     ],
 )
-def test_how_long_to_wait_when_throttled(
-    headers: dict[str, str], message: str, seconds: float | None
-) -> None:
-    """Asked again too early, the limit is hit again, for every waiting task."""
-    told = {"error_code": "APIG.0308", "error_msg": message}
-    error = error_of(answer(told, 429, **headers))
+def test_pause_after_throttling(headers: dict[str, str], message: str, seconds: float | None) -> None:
+    """A retry that is too early hits the limit again, for every waiting task."""
+    body = {"error_code": "APIG.0308", "error_msg": message}
+    error = error_of(response(body, 429, **headers))
     assert error.retry_after == seconds
 
 
@@ -193,18 +191,18 @@ def test_how_long_to_wait_when_throttled(
         (204, b"", ForeignResponse),
     ],
 )
-def test_answers_that_are_no_json_object(status: int, body: bytes, kind: type[ApiError]) -> None:
-    """The vendor's SDK takes 200 with HTML for an empty success, and a page's 404 for a missing job."""
+def test_responses_that_are_not_json_objects(status: int, body: bytes, kind: type[ApiError]) -> None:
+    """The vendor's SDK takes 200 with HTML for an empty success, and a web page's 404 for an unknown job."""
     assert type(error_of(ApiResponse(status, {"content-type": "text/html"}, body))) is kind
 
 
-def test_a_refused_signature_is_not_repeated_in_the_message() -> None:
-    """The gateway tells what it signed: the authorization and the security token would be in the task log."""
+def test_a_rejected_signature_is_not_repeated_in_the_message() -> None:
+    """The gateway reports what it signed: authorization and security token must not get into the task log."""
     message = (
         "Incorrect IAM authentication information: verify aksk signature fail,canonicalRequest:GET|/v2/p/||"
         "authorization:SDK-HMAC-SHA256 Access=AK, Signature=0123|x-security-token:TEMPTOKEN|"
     )
-    error = error_of(refusal("APIGW.0301", 401, message))
+    error = error_of(rejection("APIGW.0301", 401, message))
     assert str(error) == (
         "Incorrect IAM authentication information: verify aksk signature fail (APIGW.0301, HTTP 401). "
         "Check the connection's password: the secret access key."
@@ -217,7 +215,7 @@ def test_a_refused_signature_is_not_repeated_in_the_message() -> None:
         ("APIG.0301", 401, "AK access failed to reach the limit,forbidden.", "locked for five minutes"),
         ("APIG.0301", 401, "calc ak sk signature fail:signature expired", "clock"),
         ("APIG.0301", 401, "Get secretKey failed,ak:AKEXAMPLE,err:ak not exist", "login"),
-        ("APIG.0301", 401, "decrypt token fail", "token is not good"),
+        ("APIG.0301", 401, "decrypt token fail", "token is not valid"),
         ("ModelArts.2763", 400, "The selected flavor is invalid.", "'flavor_id'"),
         ("ModelArts.2785", 403, "not authorized", "Settings page"),
         ("ModelArts.2786", 404, "project mismatch", "project_id"),
@@ -225,29 +223,29 @@ def test_a_refused_signature_is_not_repeated_in_the_message() -> None:
     ],
 )
 def test_hints(code: str, status: int, message: str, hint: str) -> None:
-    """The cloud's words alone leave a user with "signature fail"."""
-    error = error_of(refusal(code, status, message))
+    """The cloud's message alone, such as "signature fail", does not help a user."""
+    error = error_of(rejection(code, status, message))
     assert hint in error.hint
     assert "AKEXAMPLE" not in str(error)
 
 
-def test_the_clouds_own_advice_is_the_hint_where_we_have_none() -> None:
-    """New answers carry error_solution; the existing provider drops it."""
-    error = error_of(answer(sample("v2-create-failed"), 400))
+def test_the_clouds_advice_is_the_hint_if_there_is_no_other() -> None:
+    """New responses have error_solution; the existing provider drops it."""
+    error = error_of(response(sample("v2-create-failed"), 400))
     assert str(error) == (
         "algorithm not found (ModelArts.2755, HTTP 400). Check whether the training project information in "
         "the request is valid."
     )
 
 
-def test_request_id_is_kept() -> None:
-    """The cloud's support asks for it; the gateway puts it into the body, the service into a header."""
-    assert error_of(answer({"error_code": "APIG.0301", "request_id": "a1"}, 401)).request_id == "a1"
-    assert error_of(answer({"error_code": "x"}, 400, x_request_id="b2")).request_id == "b2"
+def test_request_id() -> None:
+    """The cloud's support needs it. The gateway sends it in the body, the service in a header."""
+    assert error_of(response({"error_code": "APIG.0301", "request_id": "a1"}, 401)).request_id == "a1"
+    assert error_of(response({"error_code": "x"}, 400, x_request_id="b2")).request_id == "b2"
 
 
 def test_request() -> None:
-    """Content-Type is mandatory for every request, and the project's id is part of path and headers."""
+    """Content-Type is mandatory for every request, and the project's ID is part of path and headers."""
     call = modelarts_call(
         "Op",
         Contents,

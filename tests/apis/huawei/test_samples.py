@@ -1,4 +1,4 @@
-"""The models against every sample answer."""
+"""The models for every sample response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pydantic import BaseModel
 from airflow_provider_ehpc.apis.call import ApiResponse
 from airflow_provider_ehpc.apis.huawei.iam import CreateTokenResponse
 from airflow_provider_ehpc.apis.huawei.job_version import JobVersion
-from airflow_provider_ehpc.apis.huawei.lines import LogLines
+from airflow_provider_ehpc.apis.huawei.logs_bytes import LogSlice
+from airflow_provider_ehpc.apis.huawei.logs_lines import LogLines
+from airflow_provider_ehpc.apis.huawei.logs_preview import LogPreview
 from airflow_provider_ehpc.apis.huawei.modelarts import (
     EventsResponse,
     SearchResponse,
@@ -24,13 +26,11 @@ from airflow_provider_ehpc.apis.huawei.modelarts_v1 import (
     LogFilesResponse,
     StopResponse,
 )
-from airflow_provider_ehpc.apis.huawei.preview import LogPreview
-from airflow_provider_ehpc.apis.huawei.protocol import read_answer
-from airflow_provider_ehpc.apis.huawei.slices import LogSlice
+from airflow_provider_ehpc.apis.huawei.protocol import read_response
 from airflow_provider_ehpc.apis.huawei.training_job import TrainingJob
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.apis.response import ResponseModel
-from tests.apis.huawei.drive import answer, sample
+from tests.apis.huawei.drive import response, sample
 
 MODELS: dict[str, type[ResponseModel]] = {
     "iam-token": CreateTokenResponse,
@@ -52,11 +52,11 @@ MODELS: dict[str, type[ResponseModel]] = {
 
 
 def read(name: str) -> Any:
-    return read_answer(MODELS[name], answer(sample(name)))
+    return read_response(MODELS[name], response(sample(name)))
 
 
 def undeclared(model: BaseModel, where: str = "") -> Iterator[str]:
-    """Name every field of an answer that no model declares."""
+    """Return all fields of a response that no model declares."""
     for name in model.model_extra or {}:
         yield f"{where}{name}"
     for name, value in model:
@@ -67,23 +67,23 @@ def undeclared(model: BaseModel, where: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_field_of_the_sample_is_typed(name: str) -> None:
-    """A field that only tolerance carries has no type, and a user no completion for it."""
+    """An undeclared field can be read, but has no type and no completion in an editor."""
     assert list(undeclared(read(name))) == []
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_unknown_fields_are_kept_and_null_is_borne(name: str) -> None:
-    """The cloud adds fields without a new version, and sends null where the table promises a value."""
-    told = sample(name)
-    more = read_answer(MODELS[name], answer({**told, "brand_new": {"x": 1}}))
+def test_unknown_fields_and_null_are_accepted(name: str) -> None:
+    """The cloud adds fields without a new version, and sends null although the table promises a value."""
+    body = sample(name)
+    more = read_response(MODELS[name], response({**body, "brand_new": {"x": 1}}))
     assert more.model_extra == {"brand_new": {"x": 1}}
-    if "token" not in told:
-        nulls = {field: None for field in told if field not in ("is_success", "metadata", "status")}
-        read_answer(MODELS[name], answer({**told, **nulls}))
+    if "token" not in body:
+        nulls = {field: None for field in body if field not in ("is_success", "metadata", "status")}
+        read_response(MODELS[name], response({**body, **nulls}))
 
 
 def test_v2_job() -> None:
-    """The sample's job could not be created."""
+    """The job in the sample could not be created."""
     job = read("v2-show")
     status = job.job_status(JobRef("3faf5c03-aaa1-4cbe-879d-24b05d997347"))
     assert status.state is JobState.FAILED
@@ -106,10 +106,10 @@ def test_v2_job() -> None:
     assert job.algorithm.engine.engine_name == "PyTorch"
 
 
-def test_v2_failed_job_tells_which_task_failed_and_how() -> None:
-    """ "The job failed, can the log show the reason" is what users ask the vendor."""
-    told = sample("v2-show")
-    told["status"] |= {
+def test_v2_reason_names_the_task_that_failed() -> None:
+    """Users ask the vendor: "The job failed, can the log show the reason"."""
+    body = sample("v2-show")
+    body["status"] |= {
         "phase": "Failed",
         "secondary_phase": "Failed",
         "task_statuses": [
@@ -121,7 +121,7 @@ def test_v2_failed_job_tells_which_task_failed_and_how() -> None:
             {"end_reason": "exit with 137", "end_related_task": "worker-1"},
         ],
     }
-    job = read_answer(TrainingJob, answer(told))
+    job = read_response(TrainingJob, response(body))
     status = job.job_status(JobRef("j"))
     assert status.exit_code == 137
     assert status.reason == "worker-1: exit code 137, OOMKilled; worker-1: exit with 137"
@@ -143,51 +143,51 @@ def test_v2_failed_job_tells_which_task_failed_and_how() -> None:
 def test_v2_reason_and_exit_code(
     phase: str, secondary: str, codes: list[int | None], reason: str | None, exit_code: int | None
 ) -> None:
-    """A task without a code is none that ended with 0; the second level is shown where it says more."""
+    """A task without a code did not end with 0. The second level is shown if it contains more."""
     statuses = [{"task": f"worker-{n}", "exit_code": code} for n, code in enumerate(codes)]
-    told = {"phase": phase, "secondary_phase": secondary, "task_statuses": statuses}
-    status = read_answer(TrainingJob, answer({"status": told})).job_status(JobRef("j"))
+    body = {"phase": phase, "secondary_phase": secondary, "task_statuses": statuses}
+    status = read_response(TrainingJob, response({"status": body})).job_status(JobRef("j"))
     assert (status.reason, status.exit_code) == (reason, exit_code)
 
 
-def test_v2_answer_without_tasks() -> None:
-    """A job that is being created: lists are null, and nothing has a time."""
-    told = {"status": {"phase": "Creating", "tasks": None, "task_statuses": None, "start_time": 0}}
-    job = read_answer(TrainingJob, answer(told))
+def test_v2_response_without_tasks() -> None:
+    """For a job that is being created, lists are null, and there are no times."""
+    body = {"status": {"phase": "Creating", "tasks": None, "task_statuses": None, "start_time": 0}}
+    job = read_response(TrainingJob, response(body))
     assert job.status.tasks == []
     assert job.job_status(JobRef("j")).started_at is None
 
 
-def test_v2_secrets_do_not_show() -> None:
-    """The answer holds the token of the job's notebook, and what users put into the environment."""
-    told = {
+def test_v2_secrets_are_not_shown() -> None:
+    """The response contains the token of the job's notebook, and the job's environment."""
+    body = {
         "endpoints": {"jupyter_lab": {"url": "https://x?token=SECRET1", "token": "SECRET1"}},
         "algorithm": {"environments": [{"DB_PASSWORD": "SECRET2"}]},
     }
-    assert "SECRET" not in repr(read_answer(TrainingJob, answer(told)))
+    assert "SECRET" not in repr(read_response(TrainingJob, response(body)))
 
 
 def test_v2_tasks_are_a_bare_list() -> None:
-    """Where the tasks ran, to look at the node that failed."""
-    told = list_training_job_tasks("p", "j").read(answer(sample("v2-tasks")))
-    assert [(task.task, task.host_ip) for task in told.tasks] == [
+    """They show which node failed."""
+    tasks = list_training_job_tasks("p", "j").read(response(sample("v2-tasks")))
+    assert [(task.task, task.host_ip) for task in tasks.tasks] == [
         ("worker-0", "192.168.0.82"),
         ("worker-1", "192.168.0.83"),
     ]
-    assert list(undeclared(told)) == []
+    assert list(undeclared(tasks)) == []
 
 
 def test_v2_events() -> None:
-    """Documented as texts, sent as numbers."""
-    told = read("v2-events")
-    assert (told.total, told.limit, told.offset) == (27, 10, 0)
-    assert told.events[0].message == "Training job failed."
-    assert told.events[0].time.isoformat() == "2022-11-26T16:03:41+08:00"
+    """The numbers are documented as texts."""
+    page = read("v2-events")
+    assert (page.total, page.limit, page.offset) == (27, 10, 0)
+    assert page.events[0].message == "Training job failed."
+    assert page.events[0].time.isoformat() == "2022-11-26T16:03:41+08:00"
 
 
 def test_v2_preview_under_its_old_name() -> None:
-    """Named context before March 2022; a private cloud may still do so."""
-    old = read_answer(LogPreview, answer({"context": " line\n", "current_size": 6, "full_size": 6}))
+    """Before March 2022, the name was context. A private cloud may still use it."""
+    old = read_response(LogPreview, response({"context": " line\n", "current_size": 6, "full_size": 6}))
     assert old.content == " line\n"
 
 
@@ -195,7 +195,7 @@ def test_v2_preview_under_its_old_name() -> None:
     ("name", "created"), [("v1-version", 1524189990635), ("v1-version-captured", 1609121837000)]
 )
 def test_v1_version(name: str, created: int) -> None:
-    """Amounts of resources come as numbers in one sample and in quotes in the captured answer."""
+    """Amounts of resources are numbers in one sample and texts in the captured response."""
     version = read(name)
     status = version.job_status(JobRef("10", version_id="10"))
     assert status.state is JobState.SUCCEEDED
@@ -217,15 +217,15 @@ def test_v1_version(name: str, created: int) -> None:
         assert version.volumes[1].host_path.dest_path == "/home/mind"
 
 
-def test_v1_failed_version_tells_why() -> None:
-    """The captured answer has error_result, which no page explains."""
-    told = {"status": "11", "error_result": "exit code 1"}
-    status = read_answer(JobVersion, answer(told)).job_status(JobRef("1", version_id="1"))
+def test_v1_reason_of_a_failed_version() -> None:
+    """The captured response has error_result, which is not documented."""
+    body = {"status": "11", "error_result": "exit code 1"}
+    status = read_response(JobVersion, response(body)).job_status(JobRef("1", version_id="1"))
     assert (status.state, status.reason) == (JobState.FAILED, "exit code 1")
 
 
 @pytest.mark.parametrize(
-    ("told", "files"),
+    ("body", "files"),
     [
         ({"log_file_list": ["job-jobtest-tf.0"]}, ["job-jobtest-tf.0"]),
         ({"log_file_list": "job-jobtest-tf.0"}, ["job-jobtest-tf.0"]),
@@ -234,35 +234,35 @@ def test_v1_failed_version_tells_why() -> None:
         ({"is_success": True}, []),
     ],
 )
-def test_v1_log_files(told: dict[str, object], files: list[str]) -> None:
-    """The table calls the list a string; before the job runs there is none."""
-    assert read_answer(LogFilesResponse, answer(told)).log_file_list == files
+def test_v1_log_files(body: dict[str, object], files: list[str]) -> None:
+    """The list is a string according to the table, and empty before the job runs."""
+    assert read_response(LogFilesResponse, response(body)).log_file_list == files
 
 
 def test_v1_log_slice() -> None:
-    """Numbers in quotes; the table's log_byte_count is the sample's count."""
+    """Numbers are in quotes, and log_byte_count in the table is count in the sample."""
     piece = read("v1-log")
     assert (piece.log, piece.end(0), piece.log_byte_count) == ("Log string", 10, 10)
-    other = read_answer(LogSlice, answer({"log": " x\n", "log_byte_count": 3}))
+    other = read_response(LogSlice, response({"log": " x\n", "log_byte_count": 3}))
     assert (other.log, other.end(5)) == (" x\n", 8)
 
 
 def test_half_a_surrogate_pair_is_a_replaced_character() -> None:
-    """A server that cuts its own UTF-16 sends such; no UTF-8 can hold it, and the log would end there."""
+    """A server that cuts its own UTF-16 sends one. It has no UTF-8, so reading the log would end there."""
     body = rb'{"log": "a\ud83d", "end_byte": 4, "count": 4}'
-    piece = read_answer(LogSlice, ApiResponse(200, {}, body))
+    piece = read_response(LogSlice, ApiResponse(200, {}, body))
     assert (piece.data, piece.whole(0), piece.ends_replaced) == ("a\ufffd".encode(), True, True)
 
 
 @pytest.mark.parametrize("number", ["1551252759254000002", 1551252759254000002])
 def test_line_numbers_stay_exact(number: str | int) -> None:
-    """Through a float they lose their last digits, and a page of lines with them."""
-    page = read_answer(LogLines, answer({"start_line": number, "end_line": number, "lines": "1"}))
+    """As floats, they would lose their last digits, and lines would be lost."""
+    page = read_response(LogLines, response({"start_line": number, "end_line": number, "lines": "1"}))
     assert (page.start_line, page.end_line, page.lines) == (str(number), str(number), 1)
 
 
 def test_captured_lines_are_the_lines_the_job_wrote() -> None:
-    """Shown as they come, every second line of the task log would be empty."""
+    """Without a conversion, every second line of the task log would be empty."""
     records = read("v1-aom-log-captured").records()
     assert len(records) == 8
     assert records[0] == "Done exporting!"

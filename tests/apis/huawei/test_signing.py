@@ -1,4 +1,4 @@
-"""The signature, judged by what the vendor's SDK and its signing guide give."""
+"""The signature, compared with those of the vendor's SDK and signing guide."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def request_of(vector: dict[str, Any]) -> ApiRequest:
-    told = vector["input"]
-    headers = {name: value for name, value in told["headers"].items() if name != "X-Sdk-Date"}
-    if told["project_id"]:
-        headers["X-Project-Id"] = told["project_id"]
-    query = {name: str(value) for name, value in told["query"]}
-    return ApiRequest(told["method"], told["path"], query, headers, (told["body"] or "").encode())
+    given = vector["input"]
+    headers = {name: value for name, value in given["headers"].items() if name != "X-Sdk-Date"}
+    if given["project_id"]:
+        headers["X-Project-Id"] = given["project_id"]
+    query = {name: str(value) for name, value in given["query"]}
+    return ApiRequest(given["method"], given["path"], query, headers, (given["body"] or "").encode())
 
 
 def signed(vector: dict[str, Any], **changes: Any) -> ApiRequest:
-    told = vector["input"]
-    credentials = Credentials(told["ak"], told["sk"], told["security_token"])
+    given = vector["input"]
+    credentials = Credentials(given["ak"], given["sk"], given["security_token"])
     request = dataclasses.replace(request_of(vector), **changes)
-    date = datetime.strptime(told["headers"]["X-Sdk-Date"], DATE_FORMAT).replace(tzinfo=UTC)
-    return SdkHmacSigner(credentials).sign(request, host=told["host"], now=date, nonce="0" * 32)
+    date = datetime.strptime(given["headers"]["X-Sdk-Date"], DATE_FORMAT).replace(tzinfo=UTC)
+    return SdkHmacSigner(credentials).sign(request, host=given["host"], now=date, nonce="0" * 32)
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 class TestVectors:
     def test_authorization(self, vector: dict[str, Any]) -> None:
-        """Otherwise every request is refused, and after five the key is locked."""
+        """With a wrong signature, every request is rejected, and after five the key is locked."""
         sent = signed(vector)
         assert sent.headers["authorization"] == vector["output_headers"]["Authorization"]
         assert {name: value for name, value in sent.headers.items() if name != "authorization"} == {
@@ -58,16 +58,16 @@ class TestVectors:
         }
 
     def test_canonical_request(self, vector: dict[str, Any]) -> None:
-        """Where a signature differs, this tells in which line."""
+        """If a signature differs, this test shows the line with the difference."""
         sent = signed(vector)
         names = parse_authorization(sent.headers["authorization"])["SignedHeaders"].split(";")
         canonical = canonical_request(sent, names)
         assert canonical == vector["canonical_request"]
-        told = vector["input"]
-        assert signature(told["sk"], told["headers"]["X-Sdk-Date"], canonical) == vector["signature"]
+        given = vector["input"]
+        assert signature(given["sk"], given["headers"]["X-Sdk-Date"], canonical) == vector["signature"]
 
     def test_target_is_what_the_sdk_sends(self, vector: dict[str, Any]) -> None:
-        """A space has to travel as %20: a gateway that reads + as itself computes another signature."""
+        """A space must be sent as %20: a gateway that does not decode + computes another signature."""
         path, _, query = request_of(vector).target.partition("?")
         expected_path, _, expected = (
             vector["signed_request_url"].split(vector["input"]["host"], 1)[1].partition("?")
@@ -89,7 +89,7 @@ class TestVectors:
 def test_the_vendors_signer_agrees_on_any_request(
     query: dict[str, str], segments: list[str], body: bytes
 ) -> None:
-    """Parameters are signed in the order of their names, however they are given."""
+    """Parameters are signed in the order of their names, in whatever order they are passed."""
     path = "/".join(["/v1", *map(percent_encode, segments)])
     request = ApiRequest("POST", path, query, {"content-type": "application/json"}, body)
     sent = SdkHmacSigner(Credentials("ak", "sk")).sign(request, host="h", now=NOW, nonce="")
@@ -106,7 +106,7 @@ def test_the_vendors_signer_agrees_on_any_request(
 
 
 def test_only_host_and_date_are_needed() -> None:
-    """The gateway documents x-sdk-date as the only header that must be signed; a proxy may strip others."""
+    """The gateway documents x-sdk-date as the only header that must be signed. A proxy may remove others."""
     vector = next(v for v in VECTORS if v["name"] == "v1-log-seed-sample")
     authorization = signed(vector, headers={}).headers["authorization"]
     assert parse_authorization(authorization) == {
@@ -124,20 +124,20 @@ def test_headers_that_proxies_rewrite_are_not_signed() -> None:
 
 
 def test_time_is_signed_in_utc() -> None:
-    """A machine in Shanghai would be eight hours off, and the gateway bears 15 minutes."""
+    """A machine in Shanghai would be eight hours off, and the gateway tolerates 15 minutes."""
     there = NOW.astimezone(timezone(timedelta(hours=8)))
     sent = SdkHmacSigner(Credentials("ak", "sk")).sign(ApiRequest("GET", "/"), host="h", now=there, nonce="")
     assert sent.headers["x-sdk-date"] == "20260102T030405Z"
 
 
 def test_path_is_signed_as_it_is_sent_and_not_encoded_twice() -> None:
-    """An id with a character outside of ASCII would be refused."""
+    """Otherwise an ID with a character outside of ASCII would be rejected."""
     request = ApiRequest("GET", "/v2/p/training-jobs/%E8%AE%AD")
     assert canonical_request(request, []).split("\n")[1] == "/v2/p/training-jobs/%E8%AE%AD/"
 
 
 @pytest.mark.parametrize("header", ["", "Bearer x", "SDK-HMAC-SHA256 Access=a, Signature=b"])
-def test_other_authorizations_are_not_understood(header: str) -> None:
-    """The emulator must refuse them, not fail on them."""
+def test_other_authorizations_are_rejected(header: str) -> None:
+    """The emulator must reject them, not crash."""
     with pytest.raises(ValueError, match="SDK-HMAC-SHA256"):
         parse_authorization(header)

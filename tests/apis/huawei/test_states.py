@@ -1,4 +1,4 @@
-"""Every word and number that the reference knows for a state."""
+"""Every word and number for a state in the reference."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from airflow_provider_ehpc.apis.job import JobState
     ],
 )
 def test_phase(phase: str, state: str) -> None:
-    """The existing provider counts a terminated job as a success; an unknown word must never end a wait."""
+    """The existing provider counts a terminated job as a success. An unknown word must never end a wait."""
     assert phase_state(phase) is JobState(state)
 
 
 def test_a_search_for_unfinished_jobs_finds_those_that_are_being_stopped() -> None:
-    """One that it leaves out counts as ended, with whatever state it had before."""
+    """A job that it leaves out would count as ended, with its last known state."""
     words = ("Creating", "Pending", "Running", "Terminating", "Completed", "Failed", "Terminated", "Abnormal")
     assert set(UNFINISHED_PHASES) == {word for word in words if not phase_state(word).terminal}
 
@@ -68,5 +68,5 @@ def test_a_search_for_unfinished_jobs_finds_those_that_are_being_stopped() -> No
     ],
 )
 def test_status_number(number: int | None, name: str, state: str) -> None:
-    """Other clients poll lost jobs for ever: they end a wait on 10, 11 and 12 only."""
+    """Other clients poll lost jobs forever, because they end a wait only on 10, 11 and 12."""
     assert (status_name(number), status_state(number)) == (name, JobState(state))

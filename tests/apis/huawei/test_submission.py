@@ -12,8 +12,8 @@ from airflow_provider_ehpc.apis.job import JobSpec
 from tests.apis.huawei.drive import sample
 
 
-def test_the_documented_request_can_be_made() -> None:
-    """The vendor's example of a job with an image, a pool and a volume."""
+def test_the_documented_request_is_possible() -> None:
+    """It is the vendor's example of a job with an image, a pool and a volume."""
     wanted = sample("v2-create-request-image")
     spec = JobSpec(
         name="TestModelArtsJob2",
@@ -38,8 +38,8 @@ def test_the_documented_request_can_be_made() -> None:
     assert job_body(spec, "modelarts") == wanted
 
 
-def test_what_is_not_given_is_not_sent() -> None:
-    """null for a field is not the same as no field to this API."""
+def test_fields_that_are_not_set_are_not_sent() -> None:
+    """For this API, null is not the same as a missing field."""
     assert job_body(JobSpec("n", "run"), "modelarts") == {
         "kind": "job",
         "metadata": {"name": "n"},
@@ -51,7 +51,7 @@ def test_what_is_not_given_is_not_sent() -> None:
 
 
 def test_wall_time_and_priority() -> None:
-    """The job stops itself when Airflow cannot."""
+    """With a wall time, the job stops even if Airflow cannot stop it."""
     body = job_body(JobSpec("n", "run", wall_time=7200, priority=3), "modelarts")
     assert body["spec"] == {
         "auto_stop": {"time_unit": "HOURS", "duration": 2},
@@ -60,7 +60,7 @@ def test_wall_time_and_priority() -> None:
 
 
 def test_options_are_not_changed() -> None:
-    """A DAG file makes them once, for many tasks."""
+    """A DAG file may create them once for many tasks."""
     options = {"spec": {"resource": {"flavor_id": "f"}}}
     job_body(JobSpec("n", "run", nodes=2, options=options), "modelarts")
     assert options == {"spec": {"resource": {"flavor_id": "f"}}}
@@ -91,7 +91,7 @@ def test_options_are_not_changed() -> None:
         ({"options": {"algorithm": "x"}}, "options.algorithm"),
     ],
 )
-def test_what_has_no_place_is_refused_by_name(fields: dict[str, Any], named: str) -> None:
-    """Silently dropped, a memory limit or a user would be believed in."""
+def test_unsupported_fields_are_errors(fields: dict[str, Any], named: str) -> None:
+    """A user would rely on a memory limit that is silently ignored."""
     with pytest.raises(InvalidArgument, match=rf"^{named}:"):
         job_body(JobSpec(**{"name": "n", "command": "run", **fields}), "modelarts")

@@ -1,4 +1,4 @@
-"""Jobs and operations of QingCloud HPC behind the surface that all APIs share."""
+"""Jobs and operations of QingCloud HPC with the common interface."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ OPERATION = JobRef("j-8ajjp28fps8")
         ("", JobState.UNKNOWN),
     ],
 )
-def test_every_word_that_the_pages_use_for_a_job_has_its_state(word: str, state: JobState) -> None:
-    """Filter, list, detail and console disagree; a missed word would be waited on for ever."""
+def test_every_documented_word_for_a_job_has_a_state(word: str, state: JobState) -> None:
+    """Filter, list, detail and console have different words. A job with a missing word would never end."""
     assert job_state(word) is state
 
 
@@ -51,15 +51,15 @@ def test_every_word_that_the_pages_use_for_a_job_has_its_state(word: str, state:
         ("skipped", OperationStatus.UNKNOWN, JobState.UNKNOWN),
     ],
 )
-def test_an_operations_word_has_its_status_and_a_state_to_wait_for(
+def test_every_word_for_an_operation_has_a_status_and_a_state(
     word: str, status: OperationStatus, state: JobState
 ) -> None:
     assert operation_status(word) is status
     assert operation_state(word) is state
 
 
-def test_a_job_is_told_from_its_detail() -> None:
-    """The documented sample, whose reason is of its time in the queue and says nothing of its end."""
+def test_the_status_of_a_job_from_its_detail() -> None:
+    """The documented sample has only the reason of its time in the queue, which is not that of its end."""
     cloud = Answering(lambda request: sample("qingcloud/job_detail.json"))
     status = cloud.run(API.job_status(REF))
     assert cloud.requests[0].path == "/api/job/jobdetail/hpcjob-cz8ngntp"
@@ -81,16 +81,16 @@ def test_a_job_is_told_from_its_detail() -> None:
     }
 
 
-def test_a_job_that_is_not_there_is_not_found() -> None:
-    """Whether the cloud says so by a code or by an empty list."""
+def test_an_unknown_job_is_not_found() -> None:
+    """The cloud may report it by a code or by an empty list."""
     with pytest.raises(NotFound):
         Answering(lambda request: {"ret_code": 0, "hpc_job_set": []}).run(API.job_status(REF))
     with pytest.raises(NotFound):
         Answering(lambda request: {"ret_code": 2100, "message": "gone"}).run(API.job_status(REF))
 
 
-def test_an_asynchronous_operation_is_waited_for_like_a_job() -> None:
-    """Starting a cluster returns a j-… only: its operation says when it is done."""
+def test_an_asynchronous_operation_has_a_status_like_a_job() -> None:
+    """Starting a cluster only returns a j-…, whose operation shows when the cluster has started."""
     cloud = Answering(lambda request: sample("qingcloud/operation.json"))
     status = cloud.run(API.job_status(API.job_ref("j-8ajjp28fps8", None, None)))
     assert (status.state, status.name) == (JobState.SUCCEEDED, "HpcQueueRemoveEhpcQueueNodes")
@@ -98,20 +98,20 @@ def test_an_asynchronous_operation_is_waited_for_like_a_job() -> None:
     assert cloud.requests[0].query["jobs"] == cloud.requests[0].query["job_ids"] == "j-8ajjp28fps8"
 
 
-def test_a_filter_that_the_server_ignores_does_not_give_another_operations_status() -> None:
-    """Which of the two id filters works is not documented; perhaps neither."""
+def test_if_the_server_ignores_the_filter_the_operation_is_not_found() -> None:
+    """It is not documented which of the two filters by ID works; possibly none."""
     cloud = Answering(lambda request: sample("qingcloud/operation.json"))
     with pytest.raises(NotFound):
         cloud.run(API.job_status(JobRef("j-another")))
 
 
 def _listing(jobs: dict[str, str]) -> Any:
-    """A cluster of these jobs and states."""
+    """Return a cluster with these jobs and states."""
 
     def row(job_id: str) -> dict[str, Any]:
         return {"hpcjob_uuid": job_id, "job_status": jobs[job_id]}
 
-    def answer(request: ApiRequest) -> Any:
+    def respond(request: ApiRequest) -> Any:
         if request.path == "/api/job/list":
             found = [row(job) for job, word in jobs.items() if word == request.query["jobs_status"]]
             offset = int(request.query["offset"])
@@ -119,11 +119,11 @@ def _listing(jobs: dict[str, str]) -> Any:
         job_id = request.path.rpartition("/")[2]
         return {"ret_code": 0, "hpc_job_set": [row(job_id)] if job_id in jobs else []}
 
-    return answer
+    return respond
 
 
-def test_many_jobs_of_a_cluster_cost_few_requests() -> None:
-    """A thousand waiting sensors must not use up the quota of 2,000 requests an hour."""
+def test_many_jobs_of_a_cluster_take_few_requests() -> None:
+    """A thousand waiting sensors must not use up the quota of 2,000 requests per hour."""
     jobs = {f"hpcjob-{n}": "running" if n % 2 else "pending" for n in range(250)}
     jobs |= {"hpcjob-done": "finished", "hpcjob-bad": "exited"}
     refs = [JobRef(job_id, "ehpc-1") for job_id in [*jobs, "hpcjob-gone"]]
@@ -136,7 +136,7 @@ def test_many_jobs_of_a_cluster_cost_few_requests() -> None:
     assert len(cloud.requests) == 2 + 2 + 3
 
 
-def test_a_crowded_cluster_is_not_paged_through_for_three_jobs() -> None:
+def test_a_long_list_is_not_read_for_three_jobs() -> None:
     jobs = {f"hpcjob-{n}": "running" for n in range(5000)}
     refs = [JobRef(f"hpcjob-{n}", "ehpc-1") for n in (4001, 4002, 4003)]
     cloud = Answering(_listing(jobs))
@@ -144,40 +144,40 @@ def test_a_crowded_cluster_is_not_paged_through_for_three_jobs() -> None:
     assert len(cloud.requests) <= 5
 
 
-def test_jobs_and_operations_can_be_waited_for_together() -> None:
+def test_jobs_and_operations_can_be_polled_together() -> None:
     jobs = _listing({"hpcjob-1": "running"})
 
-    def answer(request: ApiRequest) -> Any:
+    def respond(request: ApiRequest) -> Any:
         return sample("qingcloud/operation.json") if request.path == "/api/operation" else jobs(request)
 
     refs = [JobRef("hpcjob-1", "ehpc-1"), OPERATION]
-    statuses = Answering(answer).run(API.job_statuses(refs))
+    statuses = Answering(respond).run(API.job_statuses(refs))
     assert [statuses[ref].state for ref in refs] == [JobState.RUNNING, JobState.SUCCEEDED]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "named"),
     [
         (("hpcjob-1", None, None), "cluster_id"),
         (("hpcjob-1", "ehpc-1", "v1"), "version_id"),
         (("  ", "ehpc-1", None), "job_id"),
     ],
 )
-def test_an_address_that_is_none_names_the_argument(arguments: Any, told: str) -> None:
-    with pytest.raises(InvalidArgument, match=told):
+def test_the_error_of_an_invalid_address_names_the_argument(arguments: Any, named: str) -> None:
+    with pytest.raises(InvalidArgument, match=named):
         API.job_ref(*arguments)
 
 
-def test_reading_a_log_is_refused_before_any_request() -> None:
-    """There is no such call; the refusal says where the output is."""
+def test_reading_a_log_is_not_supported() -> None:
+    """There is no such call; the error shows where the output is."""
     with pytest.raises(NotSupported, match="stdout_path"):
         API.read_log(REF, LogCursor(), 1024)
-    with pytest.raises(NotSupported, match="hpcjob-cz8ngntp"):
+    with pytest.raises(NotSupported, match="log of a job"):
         API.log_tail(REF, 1024)
 
 
-def test_a_job_is_submitted_and_told_by_the_id_that_all_calls_take() -> None:
-    """The answer's job_id is a number that jobdetail does not know."""
+def test_submit_returns_the_id_that_all_calls_accept() -> None:
+    """The job_id in the response is a number that jobdetail does not accept."""
     cloud = Answering(
         lambda request: {
             "ret_code": 0,
@@ -207,19 +207,19 @@ def test_a_job_is_submitted_and_told_by_the_id_that_all_calls_take() -> None:
         {"password": "secret"},
     ],
 )
-def test_what_a_job_cannot_be_given_is_refused_before_any_request(unknown: dict[str, Any]) -> None:
-    """Dropping it in silence would run another job than the one described."""
+def test_unsupported_fields_are_errors_before_any_request(unknown: dict[str, Any]) -> None:
+    """If they were silently ignored, another job than the specified one would run."""
     with pytest.raises(NotSupported, match=next(iter(unknown))) as raised:
         API.submit(JobSpec("a", "hostname", user="admin", **unknown), "ehpc-1")
     assert "secret" not in str(raised.value)
 
 
-def test_a_submission_without_a_user_names_it() -> None:
+def test_a_submission_needs_a_user() -> None:
     with pytest.raises(InvalidArgument, match="user"):
         API.submit(JobSpec("a", "hostname"), "ehpc-1")
 
 
-def test_a_job_is_stopped_and_an_operation_is_not() -> None:
+def test_a_job_can_be_stopped_and_an_operation_cannot() -> None:
     cloud = Answering(lambda request: sample("qingcloud/stop_jobs.json"))
     cloud.run(API.stop(REF))
     assert json.loads(cloud.requests[0].body)["job_ids"] == ["hpcjob-cz8ngntp"]
@@ -227,14 +227,14 @@ def test_a_job_is_stopped_and_an_operation_is_not() -> None:
         API.stop(OPERATION)
 
 
-def test_the_list_says_what_it_says_without_a_time_zone() -> None:
-    """Its times have no Z, unlike jobdetail's: they must not pass as universal time."""
+def test_times_of_the_list_have_no_time_zone() -> None:
+    """They have no Z, unlike jobdetail's, and must not be taken for UTC."""
     listed = sample("qingcloud/job_list.json")
     refs = [JobRef("hpcjob-vka21yhq", "ehpc-1"), JobRef("hpcjob-a", "ehpc-1"), JobRef("hpcjob-b", "ehpc-1")]
 
-    def answer(request: ApiRequest) -> Any:
+    def respond(request: ApiRequest) -> Any:
         return listed if "list" in request.path else {"ret_code": 0, "hpc_job_set": []}
 
-    status = Answering(answer).run(API.job_statuses(refs))[refs[0]]
+    status = Answering(respond).run(API.job_statuses(refs))[refs[0]]
     assert status.started_at == datetime(2021, 8, 19, 14, 6, 41)  # noqa: DTZ001
     assert status.queue == "vis"

@@ -27,9 +27,9 @@ def _row(job_id: str, began: int, changed: int, **fields: Any) -> dict[str, Any]
 
 
 def _server(rows: list[dict[str, Any]], column: str) -> Any:
-    """Filters by one of a row's two times."""
+    """Return a server that filters by one of a row's two times."""
 
-    def answer(request: ApiRequest) -> Any:
+    def respond(request: ApiRequest) -> Any:
         query = request.query
         found = [
             row
@@ -40,14 +40,14 @@ def _server(rows: list[dict[str, Any]], column: str) -> Any:
         offset = int(query["offset"])
         return {"ret_code": 0, "total_count": len(found), "job_set": found[offset : offset + 100]}
 
-    return answer
+    return respond
 
 
 def test_the_documented_operation_becomes_a_record() -> None:
-    """Seed of the page: all that it tells is in the record, and the row is kept as it came."""
+    """All fields of the sample are in the record, and the row is kept unchanged."""
     source: OperationSource = QingCloudOperations("jinan1a", "ehpc-czkekzfz")
-    told = sample("qingcloud/operation.json")
-    cloud = Answering(lambda request: told)
+    body = sample("qingcloud/operation.json")
+    cloud = Answering(lambda request: body)
     page = cloud.run(source.page(SECOND - 1, SECOND + 1, 2))
     assert cloud.requests[0].target == (
         "/api/operation?zone=jinan1a&resource_ids=ehpc-czkekzfz&start_time=2022-04-06T01%3A26%3A32Z"
@@ -61,11 +61,11 @@ def test_the_documented_operation_becomes_a_record() -> None:
     assert (record.operator, record.node) == ("usr-GxkSGFDs", "nscca-hpc1")
     assert record.description == "从队列移除节点"
     assert record.resources == ("ehpc-czkekzfz", "ehpcq-rg0vaycm", "cln-w1xufnk9")
-    assert record.raw == told["job_set"][0]
+    assert record.raw == body["job_set"][0]
 
 
-def test_a_filter_on_the_time_of_the_last_change_is_found_out() -> None:
-    """Operations that began in the window and ended after it would be missing without a sign."""
+def test_a_filter_by_the_time_of_the_last_change_is_detected() -> None:
+    """Operations that start in the window and end after it would be missing without a sign."""
     rows = [_row("j-1", SECOND, SECOND + 600)]
     reading = Answering(_server(rows, "create_time")).run(
         read_window(QingCloudOperations("jinan1a"), HOUR, now=HOUR.end + timedelta(hours=1))
@@ -85,7 +85,7 @@ def test_the_filter_is_proved_once() -> None:
     assert reading.requests == len(cloud.requests) == 3 + 1
 
 
-def test_an_operation_that_is_gone_is_not_found() -> None:
+def test_an_operation_that_no_longer_exists_is_not_found() -> None:
     source = QingCloudOperations("jinan1a")
     cloud = Answering(_server([_row("j-1", SECOND, SECOND)], "create_time"))
     assert cloud.run(source.find("j-1", "j-1", BEGAN)).uid == "j-1"
@@ -95,21 +95,21 @@ def test_an_operation_that_is_gone_is_not_found() -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("create_time", "2022-04-06T01：26：33Z"), ("create_time", None), ("job_id", "")]
 )
-def test_an_operation_without_a_time_or_an_id_stops_the_audit_and_is_shown(field: str, value: Any) -> None:
-    """It can be put into no window: leaving it out would be a gap."""
-    told = {"ret_code": 0, "total_count": 1, "job_set": [{**_row("j-1", SECOND, SECOND), field: value}]}
+def test_an_operation_without_a_time_or_an_id_is_an_error(field: str, value: Any) -> None:
+    """It does not belong to any window, and omitting it would leave a gap in the audit."""
+    body = {"ret_code": 0, "total_count": 1, "job_set": [{**_row("j-1", SECOND, SECOND), field: value}]}
     with pytest.raises(UnexpectedResponse, match="no readable create_time"):
-        Answering(lambda request: told).run(QingCloudOperations("jinan1a").page(SECOND, SECOND, 0))
+        Answering(lambda request: body).run(QingCloudOperations("jinan1a").page(SECOND, SECOND, 0))
 
 
-def test_an_answer_without_a_total_cannot_be_complete() -> None:
-    """The prose calls it total_sum, the answers total_count."""
+def test_a_response_without_a_total_is_an_error() -> None:
+    """The name is total_sum in the documentation's text, and total_count in responses."""
     with pytest.raises(UnexpectedResponse, match="total_count"):
         Answering(lambda request: {"ret_code": 0, "total_sum": 0, "job_set": []}).run(
             QingCloudOperations("jinan1a").page(SECOND, SECOND, 0)
         )
 
 
-def test_a_time_without_a_zone_is_refused() -> None:
+def test_a_time_without_a_zone_is_an_error() -> None:
     with pytest.raises(InvalidArgument, match="start_time"):
         list_operations("jinan1a", start_time=datetime(2022, 4, 6))  # noqa: DTZ001

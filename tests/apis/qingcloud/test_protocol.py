@@ -1,4 +1,4 @@
-"""Requests to QingCloud HPC and the errors in its answers."""
+"""Requests to QingCloud HPC and the errors in its responses."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from airflow_provider_ehpc.apis.qingcloud.operations import list_operations
 from tests.apis.answering import response, sample
 
 
-def _error(told: Any, status: int = 200, **headers: str) -> ApiError:
+def _error(body: Any, status: int = 200, **headers: str) -> ApiError:
     with pytest.raises(ApiError) as raised:
-        list_operations("jinan1a").read(response(told, status, **headers))
+        list_operations("jinan1a").read(response(body, status, **headers))
     return raised.value
 
 
@@ -57,35 +57,33 @@ def _error(told: Any, status: int = 200, **headers: str) -> ApiError:
         (9999, InvalidRequest),
     ],
 )
-def test_a_ret_code_is_an_error_whatever_the_http_status(
-    code: int, kind: type[ApiError], status: int
-) -> None:
-    """The documentation gives no HTTP status for errors; the code decides what is worth a retry."""
+def test_a_ret_code_is_an_error_with_any_http_status(code: int, kind: type[ApiError], status: int) -> None:
+    """The documentation has no HTTP status for errors; the code determines if a retry makes sense."""
     error = _error({"message": "PermissionDenied, instance [i-2aypaijz]", "ret_code": code}, status)
     assert type(error) is kind
     assert error.code == str(code)
     assert "i-2aypaijz" in str(error)
 
 
-def test_a_ret_code_may_come_as_text() -> None:
+def test_a_ret_code_may_be_a_text() -> None:
     assert type(_error({"message": "no", "ret_code": "2100"})) is NotFound
     list_operations("jinan1a").read(response({"ret_code": "0", "total_count": 0}))
 
 
-def test_an_expired_request_says_what_to_look_at() -> None:
-    """Most often the machine's clock is wrong."""
+def test_the_hint_for_an_expired_request() -> None:
+    """In most cases, the machine's clock is wrong."""
     assert "60 seconds" in str(_error({"message": "RequestHasExpired", "ret_code": 1300}))
     assert "clock" in str(_error({"message": "RequestHasExpired", "ret_code": 1300}))
 
 
-def test_a_used_up_quota_asks_for_a_long_pause() -> None:
-    """A tight loop of retries would keep the quota used up for every task of the account."""
+def test_a_used_up_quota_causes_a_long_pause() -> None:
+    """Fast retries would use up the quota again, for every task of the account."""
     assert _error({"message": "QuotasExceeded", "ret_code": 2500}).retry_after == 300
     assert _error({"message": "", "ret_code": 2500}, 200, **{"retry-after": "7"}).retry_after == 7
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind"),
+    ("received", "kind"),
     [
         (ApiResponse(200, {"content-type": "text/html"}, b"<html>login</html>"), ForeignResponse),
         (ApiResponse(502, {"content-type": "text/html"}, b"<html>bad gateway</html>"), ForeignResponse),
@@ -95,12 +93,10 @@ def test_a_used_up_quota_asks_for_a_long_pause() -> None:
         (response({"ret_code": 0, "job_set": "none"}), UnexpectedResponse),
     ],
 )
-def test_an_answer_of_something_else_is_not_taken_for_an_empty_list(
-    answer: ApiResponse, kind: type[ApiError]
-) -> None:
+def test_a_foreign_response_is_not_an_empty_list(received: ApiResponse, kind: type[ApiError]) -> None:
     """A proxy's page with status 200 must not look like an audit without findings."""
     with pytest.raises(ApiError) as raised:
-        list_operations("jinan1a").read(answer)
+        list_operations("jinan1a").read(received)
     assert type(raised.value) is kind
 
 
@@ -114,7 +110,7 @@ def test_a_get_has_its_parameters_in_the_query_and_no_empty_ones() -> None:
 
 
 def test_a_post_sends_the_bytes_that_the_documentation_hashes() -> None:
-    """The server may hash what it received or what it renders itself: both must give our digest."""
+    """The server may hash the received bytes, or serialize the object again. Both must give our digest."""
     call = submit_job("jn1a", "ehpc-8jqdq0mz", name="作业", cmd_line="sleep 600", run_user="usr-IuZxPyn2")
     body = json.loads(call.request.body)
     assert call.request.body == json.dumps(body).encode()
@@ -133,35 +129,35 @@ def test_a_post_sends_the_bytes_that_the_documentation_hashes() -> None:
     assert call.writes
 
 
-def test_what_the_cloud_would_change_in_silence_is_refused() -> None:
-    """Asking for 500 rows and paging by 500 would skip four hundred of each."""
+def test_a_limit_that_the_cloud_would_silently_lower_is_an_error() -> None:
+    """Reading pages of 500 rows would skip four hundred rows of each."""
     with pytest.raises(InvalidArgument, match="limit: 500"):
         list_operations("jinan1a", limit=500)
 
 
 def test_a_space_in_a_query_is_sent() -> None:
-    """Text and code of the documentation encode it differently; the vendor's client decides: ``%20``."""
+    """Text and code of the documentation encode it differently. The vendor's client uses ``%20``."""
     call = list_jobs("jinan1a", "ehpc-1", search_word="two words")
     assert "search_word=two%20words" in call.request.target
 
 
-def test_a_job_that_could_not_be_stopped_is_an_error_beside_a_ret_code_of_0() -> None:
-    """Otherwise a task would end as stopped while its job runs on."""
+def test_a_job_that_could_not_be_stopped_is_an_error_despite_a_ret_code_of_0() -> None:
+    """Otherwise a task would end while its job still runs."""
     call = stop_jobs("jn1a", "ehpc-8jqdq0mz", ["hpcjob-bp6rj09f"])
     assert call.read(response(sample("qingcloud/stop_jobs.json"))).job_uuid == "j-942yi1ah8hd"
-    told = {**sample("qingcloud/stop_jobs.json"), "custom_cmd_result": ['{"job_ids": "5", "ret_code": 1400}']}
+    body = {**sample("qingcloud/stop_jobs.json"), "custom_cmd_result": ['{"job_ids": "5", "ret_code": 1400}']}
     with pytest.raises(PermissionDenied):
-        call.read(response(told))
-    broken = {**told, "custom_cmd_result": ['{"{"job_ids": "5", "ret_code": 0}"']}
+        call.read(response(body))
+    broken = {**body, "custom_cmd_result": ['{"{"job_ids": "5", "ret_code": 0}"']}
     call.read(response(broken))
 
 
-def test_a_connection_without_a_zone_is_told_so() -> None:
-    """Every operation needs one; the cloud would answer with a general error about the message's format."""
+def test_a_missing_zone_is_an_error() -> None:
+    """Every operation needs one; the cloud would return a general error about the message's format."""
     with pytest.raises(InvalidArgument, match="zone"):
         list_operations("")
 
 
-def test_stopping_no_job_is_refused() -> None:
+def test_an_empty_list_of_jobs_to_stop_is_an_error() -> None:
     with pytest.raises(InvalidArgument, match="job_ids"):
         stop_jobs("jn1a", "ehpc-8jqdq0mz", [])

@@ -1,4 +1,4 @@
-"""QingCloud's HPC signature against the one printed in its documentation and those of its vendor's code."""
+"""QingCloud's HPC signature, compared with those in its documentation and of the vendor's code."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def _operation(parameters: str) -> ApiRequest:
 
 
 def test_the_documented_example_is_signed_as_documented() -> None:
-    """The one signature QingCloud publishes: without it every request is answered 1200."""
+    """QingCloud publishes only this signature. With a wrong signature, every request returns 1200."""
     assert sent_signature(_official().query) == OFFICIAL["signature_b64"]
 
 
-def test_the_wire_bears_the_signature_encoded_twice_and_no_slash_at_the_end_of_the_path() -> None:
-    """Encoded once, a signature with a plus (about every second one) would be refused."""
+def test_the_url_has_the_signature_encoded_twice_and_no_slash_at_the_end_of_the_path() -> None:
+    """Encoded once, a signature with a plus (about every second one) would be rejected."""
     target = _official().target
     assert target.startswith("/api/cluster/list?access_key_id=QYACCESSKEYIDEXAMPLE&")
     assert target.endswith("&signature=W68niby0THV%252BXsKcRxuGblFm2a4XbTdto129JkSH2%252FM%253D")
@@ -56,7 +56,7 @@ def test_the_wire_bears_the_signature_encoded_twice_and_no_slash_at_the_end_of_t
         ("params_full", "signature_b64_full_space_as_%20"),
     ],
 )
-def test_operation_queries_are_signed_as_the_vendors_code_signs_them(parameters: str, expected: str) -> None:
+def test_operation_queries_are_signed_as_by_the_vendors_code(parameters: str, expected: str) -> None:
     """Chinese text, quotes and asterisks in a query must not break its signature."""
     assert (
         signature(KEY.secret, string_to_sign(_operation(parameters)))
@@ -64,8 +64,8 @@ def test_operation_queries_are_signed_as_the_vendors_code_signs_them(parameters:
     )
 
 
-def test_the_signature_of_the_other_qingcloud_apis_is_another_one() -> None:
-    """Whoever drops the MD5 line gets the IaaS signature, which this API refuses."""
+def test_the_signature_differs_from_that_of_other_qingcloud_apis() -> None:
+    """Without the MD5 line, it would be the IaaS signature, which this API rejects."""
     text = string_to_sign(_operation("params_full"))
     right = signature(KEY.secret, text)
     assert right != VECTORS["wrong_scheme_must_not_match"]["signature_b64"]
@@ -74,14 +74,14 @@ def test_the_signature_of_the_other_qingcloud_apis_is_another_one() -> None:
 
 
 def test_the_signature_covers_the_body() -> None:
-    """A submitted command that a proxy changed must not pass as signed."""
+    """The signature must not be valid for a command that a proxy changed."""
     one = ApiRequest("POST", "/api/job/submitJob", {"zone": "jn1a"}, body=b'{"cmd_line": "hostname"}')
     other = replace(one, body=b'{"cmd_line": "rm -r /"}')
     assert string_to_sign(one) != string_to_sign(other)
 
 
-def test_the_timestamp_is_universal_time() -> None:
-    """The documentation's own code stamps local time with a Z: refused as expired outside UTC."""
+def test_the_timestamp_is_in_utc() -> None:
+    """The documentation's code sends local time with a Z, which is rejected as expired outside of UTC."""
     request = ApiRequest("GET", "/api/operation")
     local = SIGNED_AT.astimezone(timezone(timedelta(hours=8)))
     signed = HpcSigner(KEY).sign(request, host="h", now=local, nonce="0" * 32)
@@ -89,7 +89,7 @@ def test_the_timestamp_is_universal_time() -> None:
 
 
 def test_a_received_request_is_verified_with_the_same_functions() -> None:
-    """What the emulator does with what it receives."""
+    """The emulator verifies requests in this way."""
     url = urlsplit(_official().target)
     received = ApiRequest("GET", url.path, dict(parse_qsl(url.query)))
     assert signature(KEY.secret, string_to_sign(received)) == sent_signature(received.query)
@@ -97,7 +97,7 @@ def test_a_received_request_is_verified_with_the_same_functions() -> None:
     assert signature(KEY.secret, string_to_sign(forged)) != sent_signature(forged.query)
 
 
-def test_a_temporary_key_is_refused_before_any_request() -> None:
-    """Ignoring the token would end in "authentication failed" with a good key."""
+def test_a_temporary_key_is_an_error_before_any_request() -> None:
+    """Without its token, the cloud would reject a valid key."""
     with pytest.raises(InvalidArgument, match="security_token"):
         HpcSigner(Credentials("id", "secret", "token"))

@@ -1,4 +1,4 @@
-"""Text that is nearly JSON: an exit code that stands in it must not get lost."""
+"""Text that is nearly JSON: the exit code in it must not be lost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QSTAT = (Path(__file__).parents[2] / "samples" / "openpbs-23.06-qstat.json").rea
         ("{'a': 'it\\'s \"x\"', 'b': None, 'c': True}", {"a": 'it\'s "x"', "b": None, "c": True}),
         ('{"a": nan, "b": true}', {"a": None, "b": True}),
         ("{a: 3, job_state: F}", {"a": 3, "job_state": "F"}),
-        # What looks broken inside a text is none of our business.
+        # Text inside a string is not repaired.
         ('{"a": "1, 005,}", "b": 005}', {"a": "1, 005,}", "b": 5}),
     ],
 )
@@ -57,8 +57,8 @@ json_values = st.recursive(
 
 @settings(max_examples=50)
 @given(st.dictionaries(st.text(), json_values))
-def test_repair_changes_nothing_that_is_right(value):
-    """A text that is broken in one place must not be changed in another."""
+def test_repair_changes_only_what_is_malformed(value):
+    """If a text is malformed in one place, the other places must not change."""
     broken = json.dumps({"x": value})[:-1] + ', "y": 005}'
     assert lenient_json(broken) == parse_json(json.dumps({"x": value, "y": 5}))
 
@@ -97,8 +97,8 @@ def test_no_attribute_makes_the_description_fail(others, attributes):
             describe(JobRef(job_id, "c"), jobs or {})
 
 
-def test_a_whole_answer_of_qstat_with_all_faults():
-    """An array's entry and those of its sub-jobs come in one answer (qstat -t)."""
+def test_a_complete_output_of_qstat_with_all_faults():
+    """An array's entry and those of its sub-jobs are in one output (qstat -t)."""
     broken = QSTAT.replace('"Priority": 0,', '"Priority": 000,').replace('"PBS_O_LANG": "C', r'"A": "x\'y')
     with pytest.raises(ValueError, match="Expecting"):
         json.loads(broken)
@@ -110,7 +110,7 @@ def test_a_whole_answer_of_qstat_with_all_faults():
     assert (str(status.state), status.array) == ("FAILED", {"SUCCEEDED": 4, "FAILED": 2})
     assert status.failed_members.keys() == {"17[2].vm", "17[4].vm"}
     assert "FAILED, exit code 7" in status.failed_members["17[2].vm"]
-    # The sub-jobs that were deleted are named too.
+    # Deleted sub-jobs are named, too.
     cancelled = describe(JobRef("18[].vm", "c"), jobs)
     assert cancelled is not None
     assert cancelled.status.state == "CANCELLED"
@@ -160,7 +160,7 @@ def test_every_form_of_a_failed_job_of_slurm(info, text):
     assert status.nodes == ("compute000",)
 
 
-@pytest.mark.timeout(30)  # a text that is read in linear time takes milliseconds
+@pytest.mark.timeout(30)  # reading in linear time takes milliseconds
 @pytest.mark.parametrize(
     "text",
     [
@@ -174,7 +174,7 @@ def test_every_form_of_a_failed_job_of_slurm(info, text):
     ],
     ids=lambda text: text[:12],
 )
-def test_a_long_text_neither_fails_nor_holds_up_the_event_loop(text):
-    """The search of a quadratic pattern takes a minute for each of them."""
+def test_a_long_text_neither_fails_nor_blocks_the_event_loop(text):
+    """A quadratic pattern takes a minute for each of them."""
     with contextlib.suppress(UnexpectedResponse):
         describe(JobRef("1", "c"), read_jobs(text) or {})

@@ -1,4 +1,4 @@
-"""Job IDs: one that is misread takes an array for one of its sub-jobs, or counts too few of them."""
+"""Job IDs: misreading one confuses an array with a sub-job, or miscounts its sub-jobs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_forms_of_ids(job_id, number, whole, indexes):
     assert list(member_indexes(job_id)) == indexes
 
 
-def test_an_index_beside_the_id_counts():
+def test_an_index_may_be_separate_from_the_id():
     assert list(member_indexes("77", "3-5%2")) == [3, 4, 5]
 
 

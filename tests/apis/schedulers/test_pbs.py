@@ -1,4 +1,4 @@
-"""How a PBS job ended: E-HPC 2018-04-12 has no word for a failed job, only these attributes tell it."""
+"""Outcomes of PBS jobs: E-HPC 2018-04-12 has no word for a failed job; only these attributes show it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def status(**attributes):
         ({"job_state": "Q", "Exit_status": 1, "substate": 91}, JobState.QUEUED, None, False),
         ({"job_state": "B"}, JobState.RUNNING, None, False),
         ({"job_state": "?"}, JobState.UNKNOWN, None, False),
-        # A word that is not PBS's own reports the outcome itself.
+        # A word that is not from PBS includes the outcome.
         ({"job_state": "FAILED"}, JobState.FAILED, None, False),
         ({"job_state": "Canceled"}, JobState.CANCELLED, None, False),
         ({"job_state": "TIMEOUT"}, JobState.FAILED, None, False),
@@ -52,14 +52,14 @@ def status(**attributes):
     ],
 )
 def test_outcome(attributes, state, exit_code, assumed):
-    """A job that is run again has the first run's exit status: it must not end the wait for the second."""
-    told = status(**attributes)
-    assert (told.state, told.exit_code, told.outcome_assumed) == (state, exit_code, assumed)
-    assert told.raw_state == attributes["job_state"]
+    """A rerun job has the exit status of its first run, which must not end the wait for the second."""
+    reported = status(**attributes)
+    assert (reported.state, reported.exit_code, reported.outcome_assumed) == (state, exit_code, assumed)
+    assert reported.raw_state == attributes["job_state"]
 
 
 def test_everything_a_status_needs():
-    told = status(
+    reported = status(
         Job_Name="train",
         Job_Owner="alice@scheduler",
         job_state="R",
@@ -73,26 +73,26 @@ def test_everything_a_status_needs():
         Error_Path="/home/alice/train.e2",
         Keep_Files="n",
     )
-    assert (told.job_id, told.cluster_id, told.name, told.user, told.queue) == (
+    assert (reported.job_id, reported.cluster_id, reported.name, reported.user, reported.queue) == (
         "2.scheduler",
         "ehpc-hz-1",
         "train",
         "alice",
         "workq",
     )
-    assert told.nodes == ("compute000", "compute001")
-    assert told.reason is not None
-    assert told.reason.startswith("Job run at")
-    assert told.submitted_at == datetime.fromisoformat("2018-07-18T17:46:48")
-    assert told.started_at == datetime.fromisoformat("2018-07-08T07:46:50")
-    assert told.modified_at == datetime(2018, 7, 18, 9, 46, 50, tzinfo=UTC)
-    assert told.stdout_path == "/home/alice/train.o2"
-    assert told.stderr_path == "/home/alice/train.e2"
+    assert reported.nodes == ("compute000", "compute001")
+    assert reported.reason is not None
+    assert reported.reason.startswith("Job run at")
+    assert reported.submitted_at == datetime.fromisoformat("2018-07-18T17:46:48")
+    assert reported.started_at == datetime.fromisoformat("2018-07-08T07:46:50")
+    assert reported.modified_at == datetime(2018, 7, 18, 9, 46, 50, tzinfo=UTC)
+    assert reported.stdout_path == "/home/alice/train.o2"
+    assert reported.stderr_path == "/home/alice/train.e2"
 
 
 def test_bare_attributes_are_enough():
-    told = status(job_state="Q")
-    assert told.as_dict() == {
+    reported = status(job_state="Q")
+    assert reported.as_dict() == {
         "job_id": "2.scheduler",
         "cluster_id": "ehpc-hz-1",
         "state": "QUEUED",
@@ -123,12 +123,12 @@ def test_bare_attributes_are_enough():
             JobState.CANCELLED,
             "deleted before it started; it depended on afterok:2.vm@vm",
         ),
-        # It ran, and nothing says how it ended.
+        # It ran, but its outcome is unknown.
         ({"substate": 92, "stime": "Fri Nov 27 07:04:49 2026"}, JobState.SUCCEEDED, None),
         ({"substate": 92, "exec_host": "vm/0"}, JobState.SUCCEEDED, None),
     ],
 )
-def test_the_reason_is_in_words(attributes, state, reason):
+def test_reasons(attributes, state, reason):
     reported = status(job_state="F", **attributes)
     assert (reported.state, reported.reason) == (state, reason)
 
@@ -146,7 +146,7 @@ def test_torques_completed():
 
 _FILE = Path(__file__).parents[2] / "samples" / "openpbs-23.06-qstat.json"
 SAMPLES = json.loads(_FILE.read_text())["Jobs"]
-# What qstat's attributes say of these jobs of OpenPBS 23.06.06, by name or ID.
+# Outcomes of these OpenPBS 23.06.06 jobs in qstat's attributes, by name or ID.
 ENDS = {
     **dict.fromkeys(("done", "rerun", "held", "susp", "unwrit", "memkill", "a_allok"), ("SUCCEEDED", 0)),
     **dict.fromkeys(("exit3", "e", "l"), ("FAILED", 3)),
@@ -184,3 +184,14 @@ def test_a_real_job(job_id):
     assert not reported.outcome_assumed
     if reported.state in (JobState.FAILED, JobState.CANCELLED):
         assert reported.reason
+    runs = attributes.get("run_count")
+    assert reported.restarts == (None if runs is None else runs - 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "runs", "restarts"),
+    [("R", 1, 0), ("R", "3", 2), ("F", 2, 1), ("Q", 0, 0), ("Q", 1, 1), ("H", 2, 2), ("R", None, None)],
+)
+def test_restarts(state, runs, restarts):
+    """PBS counts runs; a requeued job that waits has no run of its own yet."""
+    assert status(job_state=state, run_count=runs).restarts == restarts

@@ -1,4 +1,4 @@
-"""How a Slurm job ended, in the fields of scontrol: read as PBS's, none of them was found."""
+"""Outcomes of Slurm jobs in the fields of scontrol, which differ from PBS's attributes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.apis.schedulers.described import describe, read_jobs
-from airflow_provider_ehpc.apis.schedulers.slurm import SlurmJob, slurm_status
+from airflow_provider_ehpc.apis.schedulers.slurm import SlurmJob, slurm_fields, slurm_status
 
 REF = JobRef("5", "ehpc-hz-1")
 OUTPUT = "the job could not be launched: check that its output files can be written"
@@ -81,10 +81,10 @@ def test_outcome(fields, state, exit_code, reason):
 
 
 def test_cancelled_while_it_waited():
-    """Slurm gives it a start, which is the moment of its end, and the exit code 0:0."""
+    """Slurm sets its start to its end, and its exit code to 0:0."""
     reported = status(JobState="CANCELLED", ExitCode="0:0", Reason="JobHeldUser", NodeList="")
     assert (reported.exit_code, reported.started_at) == (None, None)
-    assert reported.reason == "cancelled before it started (it waited: JobHeldUser)"
+    assert reported.reason == "cancelled before it started (pending reason: JobHeldUser)"
 
 
 def test_times_are_those_of_the_job():
@@ -92,24 +92,38 @@ def test_times_are_those_of_the_job():
     assert ended.submitted_at == datetime.fromisoformat(TIMES["SubmitTime"])
     assert ended.started_at == datetime.fromisoformat(TIMES["StartTime"])
     assert ended.ended_at == datetime.fromisoformat(TIMES["EndTime"])
-    # The end of a running job is when its time is up, the start of a waiting one when it is expected.
+    # A running job's end is the end of its time limit; a waiting job's start is the expected one.
     assert status(JobState="RUNNING").ended_at is None
     waiting = status(JobState="PENDING", NodeList="(null)")
     assert (waiting.started_at, waiting.ended_at, waiting.nodes) == (None, None, ())
     assert status(JobState="PENDING", StartTime="Unknown", NodeList="").started_at is None
 
 
-def test_a_dependency_that_is_never_satisfied_is_named():
+def test_the_reason_names_a_dependency_that_is_never_satisfied():
     reported = status(JobState="PENDING", Reason="DependencyNeverSatisfied", Dependency="afterok:4(failed)")
     assert reported.reason == "DependencyNeverSatisfied (afterok:4(failed))"
 
 
-def test_an_end_that_may_not_be_final():
+def test_a_terminal_state_that_may_not_be_final():
     assert status(JobState="NODE_FAIL").may_rerun
     assert not status(JobState="FAILED").may_rerun
 
 
-# Of scontrol 22.05.8; the name and the command are what somebody could choose.
+@pytest.mark.parametrize(
+    ("fields", "restarts"),
+    [
+        ({"Restarts": "2"}, 2),
+        ({"Restarts": 0}, 0),
+        ({"restart_cnt": {"set": True, "infinite": False, "number": 3}}, 3),
+        ({"Restarts": "many"}, None),
+        ({}, None),
+    ],
+)
+def test_restarts(fields, restarts):
+    assert status(**slurm_fields({"job_state": ["RUNNING"], "job_id": 5, **fields})).restarts == restarts
+
+
+# From scontrol 22.05.8; a user could choose this name and this command.
 ARRAY = """JobId=2 ArrayJobId=2 ArrayTaskId=3-6%2 ArrayTaskThrottle=2 JobName=a JobState=COMPLETED b
    UserId=root(0) GroupId=root(0) MCS_label=N/A
    JobState=PENDING Reason=JobArrayTaskLimit Dependency=(null)
@@ -144,12 +158,13 @@ def described(text: str, job_id: str):
 
 
 def test_the_text_of_scontrol():
-    """An array is as many entries as it has sub-jobs that started, and one for those that wait."""
+    """An array has one entry for each sub-job that started, and one for all that wait."""
     whole = described(ARRAY, "2")
     assert (whole.state, whole.array) == (JobState.QUEUED, {"QUEUED": 4, "SUCCEEDED": 1, "FAILED": 1})
+    assert whole.restarts is None
     part = described(ARRAY, "2_2")
     assert (part.state, part.exit_code, part.name) == (JobState.FAILED, 7, "a JobState=COMPLETED b")
-    assert part.stdout_path == "/tmp/out.txt"
+    assert (part.stdout_path, part.restarts) == ("/tmp/out.txt", 0)
     assert described(ARRAY, "2_1").state is JobState.SUCCEEDED
 
 

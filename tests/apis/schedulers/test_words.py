@@ -1,10 +1,10 @@
-"""State words: one that is misread ends a wait too early, or never."""
+"""State words: misreading one ends a wait too early or never."""
 
 from __future__ import annotations
 
 import pytest
 
-from airflow_provider_ehpc.apis.aliyun.states import outcome_untold, scheduler_state, serverless_state
+from airflow_provider_ehpc.apis.aliyun.states import outcome_unreported, scheduler_state, serverless_state
 from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.apis.schedulers.words import Dialect, may_rerun, meaning
 
@@ -44,7 +44,7 @@ from airflow_provider_ehpc.apis.schedulers.words import Dialect, may_rerun, mean
         ("W", JobState.PENDING),
         ("X", JobState.SUCCEEDED),
         (" running\n", JobState.RUNNING),
-        # Nobody's.
+        # Not documented anywhere.
         ("M", JobState.UNKNOWN),
         ("Exception", JobState.UNKNOWN),
         ("", JobState.UNKNOWN),
@@ -73,7 +73,7 @@ def test_serverless_words(word, state):
 
 
 @pytest.mark.parametrize(
-    ("word", "untold"),
+    ("word", "unreported"),
     [
         ("FINISHED", True),
         ("finished\n", True),
@@ -83,9 +83,9 @@ def test_serverless_words(word, state):
         ("Failed", False),
     ],
 )
-def test_words_that_do_not_tell_the_outcome(word, untold):
-    """FINISHED of PBS covers exit code 1 too: taken for a report, a failed job would pass for a good one."""
-    assert outcome_untold(word) is untold
+def test_words_without_an_outcome(word, unreported):
+    """FINISHED of PBS also covers exit code 1: a failed job must not pass for a successful one."""
+    assert outcome_unreported(word) is unreported
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_words_that_do_not_tell_the_outcome(word, untold):
         ("SPECIAL_E+", JobState.PENDING),
         ("RECONFIG_+", JobState.FAILED),
         ("CANC+", JobState.CANCELLED),
-        # squeue --long has eight, and no mark.
+        # squeue --long has eight characters and no mark.
         ("COMPLETI", JobState.RUNNING),
         ("COMPLETE", JobState.SUCCEEDED),
         ("CANCELLE", JobState.CANCELLED),
@@ -112,7 +112,7 @@ def test_words_that_do_not_tell_the_outcome(word, untold):
         ("COMPLET+", JobState.UNKNOWN),
         ("COMP+", JobState.UNKNOWN),
         ("+", JobState.UNKNOWN),
-        # Whichever of REQUEUED, REQUEUE_FED and REQUEUE_HOLD it is, it is no end.
+        # REQUEUED, REQUEUE_FED and REQUEUE_HOLD are all unfinished.
         ("REQUEUE+", JobState.QUEUED),
         ("REQUEUE_", JobState.QUEUED),
         ("Canceled by 0", JobState.CANCELLED),
@@ -149,14 +149,14 @@ def test_words_that_do_not_tell_the_outcome(word, untold):
         ('["FAILED", "LAUNCH_FAILED"]', JobState.FAILED),
         ('["COMPLETED", "SOMETHING_NEW"]', JobState.UNKNOWN),
         ("[]", JobState.UNKNOWN),
-        # Words that only begin like a known one.
+        # Words that only start like a known one.
         ("Completed with errors", JobState.UNKNOWN),
         ("COMPLETED_LATER", JobState.UNKNOWN),
         ("FAIL", JobState.UNKNOWN),
     ],
 )
 def test_forms_of_words(word, state):
-    """A state that is not recognized lets a wait go on until its timeout."""
+    """If a state is not recognized, the wait lasts until its timeout."""
     assert scheduler_state(word) is state
 
 
@@ -172,8 +172,8 @@ def test_forms_of_words(word, state):
         ("COMPLETED", JobState.SUCCEEDED, JobState.SUCCEEDED),
     ],
 )
-def test_letters_are_those_of_the_scheduler(word, pbs, slurm):
-    """Slurm's F is a failure: read as PBS's, it would be a success."""
+def test_letters_depend_on_the_scheduler(word, pbs, slurm):
+    """Slurm's F means failed, PBS's F means finished."""
     assert meaning(word, Dialect.PBS).state is pbs
     assert meaning(word, Dialect.SLURM).state is slurm
 
@@ -189,5 +189,5 @@ def test_letters_are_those_of_the_scheduler(word, pbs, slurm):
         ],
     ],
 )
-def test_ends_that_may_not_be_final(word, rerun):
+def test_terminal_states_that_may_not_be_final(word, rerun):
     assert may_rerun(word) is rerun

@@ -1,4 +1,4 @@
-"""A DAG that starts when a job ends whose name begins with ``watched``; its task returns what it was told."""
+"""Start when a job ends whose name begins with ``watched``; the task returns the reported jobs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ended = Asset(
 with DAG("finished", schedule=[ended], catchup=False, is_paused_upon_creation=False):
 
     @task
-    def tell(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+    def report(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
         events = triggering_asset_events[ended]
         return [job for event in events for job in event.extra["payload"]["jobs"]]
 
-    tell()
+    report()
