@@ -126,11 +126,23 @@ def _wrapped(command: str, interpreter: str, token: str) -> str:
 
 def find(log: str | Iterable[str], token: str) -> int | None:
     """Return the exit code of the last marker in a text or its lines; None if there is none."""
-    text = log if isinstance(log, str) else "\n".join(log)
-    codes = marker(token).findall(text)
-    return int(codes[-1]) if codes else None
+    return take(log if isinstance(log, str) else "\n".join(log), token)[1]
 
 
-def marker(token: str) -> re.Pattern[str]:
-    """Return the pattern of the marker; its group is the exit code."""
-    return re.compile(rf"\[exit-code {re.escape(token)} (\d{{1,3}})\]")
+def take(text: str, token: str) -> tuple[str, int | None]:
+    """Return a text without its markers, and the exit code of the last one; None if there is none."""
+    if token not in text:
+        return text, None
+    # In a log that is not UTF-8, half a character before the marker takes its first byte along.
+    marker = re.compile(rf"\[?exit-code {re.escape(token)} (\d{{1,3}})\]")
+    codes = marker.findall(text)
+    return marker.sub("", text), int(codes[-1]) if codes else None
+
+
+def without_begun(text: str, token: str) -> str:
+    """Return a piece of a line without its markers, and without a marker that it ends within."""
+    text, _ = take(text, token)
+    begin = text.rfind("[exit-code ")
+    if begin >= 0 and f"[exit-code {token} ".startswith(text[begin:].rstrip("0123456789")):
+        return text[:begin]
+    return text
