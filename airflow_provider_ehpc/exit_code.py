@@ -30,27 +30,29 @@ _OWN_SHELL = re.compile(r"^#PBS\s(?:.*\s)?-S\s", re.MULTILINE)
 # process, and that ignores INT and QUIT: bash can undo this, other shells need the env of coreutils.
 # Each line may be joined to the next by a space, so that a command of one line remains one.
 _WRAPPER = """\
-ehpc_signal= ehpc_code= ehpc_file= ehpc_env=;
+ehpc_signals= ehpc_code= ehpc_file= ehpc_env=;
 env --default-signal=INT,QUIT true 2>/dev/null && ehpc_env='env --default-signal=INT,QUIT';
 [ -z "$BASH_VERSION" ] || for ehpc_name in $(compgen -A function);
 do export -f "$ehpc_name" 2>/dev/null; done;
 {{ command exec 9<&0; }} 2>/dev/null || exec 9</dev/null;
-sleep 2147483647 </dev/null >/dev/null 2>&1 9<&- & ehpc_canary=$!;
-ehpc_pass() {{ ehpc_signal=$1;
-sleep 0.2 2>/dev/null || sleep 1;
-read -r _ _ ehpc_state _ 2>/dev/null <"/proc/$ehpc_canary/stat" || ehpc_state=Z;
-if [ "$ehpc_state" = Z ]; then
-sleep 2147483647 </dev/null >/dev/null 2>&1 9<&- & ehpc_canary=$!;
-else kill -s "$1" "$ehpc_child" 2>/dev/null; fi; }};
-for ehpc_name in HUP INT QUIT TERM USR1 USR2; do trap "ehpc_pass $ehpc_name" "$ehpc_name"; done;
+ehpc_watch() {{ ( trap - INT QUIT; exec </dev/null >/dev/null 2>&1 9<&-;
+exec $ehpc_env sleep 2147483647 ) & ehpc_canary=$!; }};
+ehpc_watch;
+ehpc_pass() {{ sleep 0.2 2>/dev/null || sleep 1;
+read -r _ _ ehpc_state _ <"/proc/$ehpc_canary/stat" || ehpc_state=Z;
+if [ "$ehpc_state" = Z ]; then ehpc_watch;
+else for ehpc_name in $ehpc_signals; do kill -s "$ehpc_name" "$ehpc_child"; done; fi;
+ehpc_signals=; }};
+for ehpc_name in HUP INT QUIT TERM USR1 USR2;
+do trap 'ehpc_signals="$ehpc_signals '"$ehpc_name"'"' "$ehpc_name"; done;
 {prepare}
 ( trap - INT QUIT; exec <&9 9<&-; exec $ehpc_env {run} "$@" ) & ehpc_child=$!;
 exec 9<&-;
-{{ [ -z "$ehpc_signal" ] || kill -s "$ehpc_signal" "$ehpc_child";
-wait "$ehpc_child"; ehpc_code=$?;
-while [ -n "$ehpc_signal" ]; do
-ehpc_signal=; wait "$ehpc_child"; ehpc_again=$?;
-[ "$ehpc_again" = 127 ] || ehpc_code=$ehpc_again;
+{{ while :; do
+[ -z "$ehpc_signals" ] || ehpc_pass;
+wait "$ehpc_child"; ehpc_name=$?;
+[ -n "$ehpc_code" ] && [ "$ehpc_name" = 127 ] || ehpc_code=$ehpc_name;
+[ -n "$ehpc_signals" ] || break;
 done;
 trap '' HUP INT QUIT TERM USR1 USR2 PIPE;
 kill -s KILL "$ehpc_canary"; wait "$ehpc_canary"; }} 2>/dev/null;
