@@ -91,8 +91,8 @@ class JobTask(TextTemplates):
         if verdict.outcome is Outcome.REACHED and JobState.CANCELLED not in conditions.target_states:
             self._raise_if_stopped(refs, reached, verdict)
         if reached is not None and verdict.outcome is Outcome.REACHED:
-            jobs = tuple(all_jobs(self.hook, refs, conditions, reached))
-            verdict = dataclasses.replace(verdict, jobs=jobs)
+            known = all_jobs(self.hook, refs, conditions, reached)
+            verdict = dataclasses.replace(verdict, jobs=tuple(known))
         verdict = capture_exit_codes(verdict, self.hook, refs, conditions)
         if verdict.outcome is Outcome.TIMED_OUT and self._execution_limit < self.timeout:
             # Airflow raises the same on a worker.
