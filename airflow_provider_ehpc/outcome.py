@@ -207,7 +207,8 @@ def _failure(
         its = "its log" if part == ref else f"the log of {part.job_id}"
         if status.exit_code is None and token and (code := _captured_code(chunks, token)) is not None:
             status = with_exit_code(status, code)
-            its += f" (exit code {code})"
+            if part != ref and status.exit_code is not None:
+                its += f" (exit code {code})"
         if unreadable:
             logs.append(f"{its[0].upper()}{its[1:]} could not be read: {unreadable}")
         elif shown := last_lines(chunks, encoding, token):

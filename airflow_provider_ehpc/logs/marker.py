@@ -22,9 +22,12 @@ class ExitCodeFilter:
         left = []
         for line in lines:
             text, code = take(line, self._token)
-            self.code = self.code if code is None else code
+            if code is None:
+                left.append(line)
+                continue
+            self.code = code
             # A marker is a line of its own, unless the output before it ends without a line feed.
-            if code is None or text:
+            if text := text.removesuffix("\r"):
                 left.append(text)
         return left
 

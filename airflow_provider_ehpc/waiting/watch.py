@@ -133,12 +133,12 @@ class JobWatch:
         self._captures = False
         before, (status, assumption) = self.status, self._settle_outcome(ended)
         self.status = status
-        text = f"{self.ref} ended {status.state}"
-        if status.exit_code is not None:
-            text += f"; its output ends with exit code {status.exit_code}"
+        more = "" if status.exit_code is None else f"; its output ends with exit code {status.exit_code}"
         if status.array:
-            text += f"; sub-jobs: {counts(status.array)}"
-        notes = [] if status == before else [Note(text + assumption, warning=bool(assumption))]
+            more += f"; sub-jobs: {counts(status.array)}"
+        more += assumption
+        text = f"{self.ref} ended {status.state}{more}"
+        notes = [Note(text, warning=bool(assumption))] if more and status != before else []
         return self._ended(status) or self._verdict(Outcome.FAILED, self._failure(status)), notes
 
     def _awaits_code(self, status: JobStatus) -> bool:
