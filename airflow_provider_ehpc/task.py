@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -145,7 +146,7 @@ class JobTask(TextTemplates):
 
         :param event: the trigger's event, which may not hold all jobs; empty on the worker.
         """
-        from airflow_provider_ehpc.outcome import all_jobs, end_of_wait, failed_jobs
+        from airflow_provider_ehpc.outcome import all_jobs, capture_exit_codes, end_of_wait, failed_jobs
         from airflow_provider_ehpc.waiting.event import reached_states
         from airflow_provider_ehpc.waiting.verdict import Outcome
 
@@ -153,7 +154,9 @@ class JobTask(TextTemplates):
         if verdict.outcome is Outcome.REACHED and JobState.CANCELLED not in conditions.target_states:
             self._raise_if_stopped(refs, reached, verdict)
         if reached is not None and verdict.outcome is Outcome.REACHED:
-            return self._summarized(all_jobs(self.hook, refs, conditions, reached))
+            known = all_jobs(self.hook, refs, conditions, reached)
+            verdict = dataclasses.replace(verdict, jobs=tuple(known))
+        verdict = capture_exit_codes(verdict, self.hook, refs, conditions)
         if verdict.outcome is Outcome.TIMED_OUT and self._execution_limit < self.timeout:
             # Airflow raises the same on a worker.
             message = verdict.message
@@ -164,7 +167,13 @@ class JobTask(TextTemplates):
             self.log.error("failed jobs:\n%s", "\n".join(failed))
         try:
             jobs = end_of_wait(
-                verdict, self.hook, refs, timed_out, encoding=self.encoding, failure=self._failure
+                verdict,
+                self.hook,
+                refs,
+                timed_out,
+                encoding=self.encoding,
+                failure=self._failure,
+                token=conditions.exit_token,
             )
         except JobFailure as failure:
             self._summarized(verdict.jobs, {verdict.job_id: failure})

@@ -23,7 +23,17 @@ PACKAGE = "airflow_provider_ehpc"
 ROOT = Path(airflow_provider_ehpc.__file__).parent
 
 # What each part may import of the package, beside itself. Arrows go downwards only.
-_BOTTOM = {"__init__", "apis", "compat", "diagnosis", "exceptions", "metrics", "templates", "text"}
+_BOTTOM = {
+    "__init__",
+    "apis",
+    "compat",
+    "diagnosis",
+    "exceptions",
+    "exit_code",
+    "metrics",
+    "templates",
+    "text",
+}
 _HOOKS = _BOTTOM | {"hooks", "arguments"}
 _WAITING = _HOOKS | {"waiting"}
 _TRIGGERS = _WAITING | {
@@ -43,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "apis": set(),
     "compat": set(),
     "exceptions": {"apis", "compat", "diagnosis"},
+    "exit_code": set(),
     "metrics": {"compat"},
     "text": set(),
     "diagnosis": {"apis", "text"},

@@ -1,11 +1,12 @@
-"""Compute the state of an array job from its own state and those of its sub-jobs."""
+"""Compute the state of an array job from those of its sub-jobs, and which of these to submit again."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobState, JobStatus
 from airflow_provider_ehpc.apis.schedulers.ids import array_indexes, member_indexes
 
@@ -62,6 +63,7 @@ def array_status(
         outcome_assumed=parent.outcome_assumed and whole is JobState.SUCCEEDED,
         array={state.value: counts[state] for state in JobState if counts[state]},
         failed_members=failures or {} if whole.terminal else {},
+        members=_indexes_by_state(states) if whole.terminal else {},
     )
 
 
@@ -102,3 +104,67 @@ def _failure(member: JobStatus) -> str:
     elif member.raw_state.casefold() != member.state.casefold() and len(member.raw_state) > 1:
         parts.append(member.raw_state)
     return ", ".join(parts)
+
+
+def _indexes_by_state(states: Mapping[str, JobState]) -> dict[str, str]:
+    """Return the indexes of the sub-jobs in each state, from their states by index or ID."""
+    indexes: dict[JobState, list[int]] = {}
+    for name, state in states.items():
+        indexes.setdefault(state, []).extend([int(name)] if name.isdigit() else member_indexes(name))
+    return {state.value: index_list(indexes[state]) for state in JobState if indexes.get(state)}
+
+
+def member_states(members: Mapping[str, str]) -> dict[int, JobState]:
+    """Return the state of each sub-job by its index, from :attr:`JobStatus.members`."""
+    return {index: JobState(state) for state in members for index in array_indexes(members[state]) or ()}
+
+
+def index_list(indexes: Iterable[int]) -> str:
+    """Return indexes as an array expression in the shortest list of ranges, such as ``3,7-9``."""
+    runs: list[list[int]] = []
+    for index in sorted(set(indexes)):
+        if runs and index == runs[-1][1] + 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def failed_members_expression(array: str, states: Mapping[int, JobState]) -> str:
+    """Return the array expression of the sub-jobs that have to run again; empty if there are none.
+
+    Those are all that did not succeed, including those that the cloud did not report: a scheduler forgets
+    a sub-job that was cancelled while it waited. Call it for an array that has ended.
+
+    :param array: the expression of the whole array, such as ``1-100:2``.
+    :param states: the sub-jobs' states by their indexes (:func:`member_states`).
+    :raises InvalidArgument: if ``array`` is not an array expression.
+    """
+    indexes = array_indexes(array)
+    if indexes is None:
+        raise InvalidArgument(f"array: {array!r} is not of the form X-Y:Z")
+    return index_list(index for index in indexes if states.get(index) is not JobState.SUCCEEDED)
+
+
+def array_requests(expression: str) -> list[str]:
+    """Return the arrays of the form ``X-Y:Z`` that together have the indexes of an array expression.
+
+    No API here accepts a list of indexes: E-HPC documents ``X-Y:Z``, PBS takes nothing else, and serverless
+    has a first index, a last one and a step. A single index 3 becomes ``3-4:2``, because PBS rejects ``3-3``.
+
+    :raises InvalidArgument: if it is not an array expression.
+    """
+    indexes = array_indexes(expression)
+    if indexes is None:
+        raise InvalidArgument(f"array: {expression!r} is not an array expression, such as 3,7-9")
+    left, requests = list(indexes), []
+    while left:
+        first = left[0]
+        step = left[1] - first if len(left) > 1 else 0
+        count = next((n for n, index in enumerate(left) if index != first + n * step), len(left))
+        if step == 0:
+            requests.append(f"{first}-{first + 1}:2")
+        else:
+            requests.append(f"{first}-{left[count - 1]}" + (f":{step}" if step > 1 else ""))
+        del left[: max(1, count)]
+    return requests

@@ -123,6 +123,8 @@ class JobStatus:
     """For an array job, the number of sub-jobs in each state."""
     failed_members: Mapping[str, str] = field(default_factory=dict)
     """For an array job that has ended, the failures of up to ten sub-jobs, by their IDs."""
+    members: Mapping[str, str] = field(default_factory=dict)
+    """For an array job that has ended, the indexes of its sub-jobs in each state, such as ``3,7-9``."""
 
     def __post_init__(self) -> None:
         # A text that cannot be sent crashes the triggerer, and with it all triggers (apache/airflow#60120).
@@ -149,6 +151,17 @@ class JobStatus:
                 value = dict(value)
             fields[name] = value
         return fields
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> JobStatus:
+        """Return the status that :meth:`as_dict` wrote, as far as it is there."""
+        fields = {name: data[name] for name in cls.__slots__ if name in data}
+        fields["state"] = JobState(fields.get("state", JobState.UNKNOWN))
+        fields.setdefault("raw_state", "")
+        for name in fields.keys() & _TIMES:
+            fields[name] = datetime.fromisoformat(fields[name])
+        fields["nodes"] = tuple(fields.get("nodes", ()))
+        return cls(**fields)
 
 
 def in_zone(status: JobStatus, zone: tzinfo, *, assumed: bool) -> JobStatus:

@@ -18,6 +18,8 @@ Invariants:
 * A checkpoint states how many seconds later the next one comes, if there are lines to count. It comes in time
   in the middle of a backlog as well, and if other streams have slowed down checkpoints meanwhile.
 * An error in reading the log never ends the wait. It is counted, and logged when it begins and is over.
+* The marker of a captured exit code is removed from the lines. Its code decides how the job ended if the
+  cloud does not report it. A code that was not read is left to the worker, which reads the end of the log.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobApi, JobRef, JobStatus, LogPosition
 from airflow_provider_ehpc.logs.cursor import LogStream, LogTotals, SavedCursor, StreamMark
 from airflow_provider_ehpc.logs.lines import stream_prefix
+from airflow_provider_ehpc.logs.marker import ExitCodeFilter
 from airflow_provider_ehpc.logs.reader import LogReader, LogReading, Piece, same_path
 from airflow_provider_ehpc.logs.rerun import RerunWatch
 from airflow_provider_ehpc.logs.steps import Checkpoint, Emit, GetStatus, Pause, Step, Steps
+from airflow_provider_ehpc.waiting.captured import with_exit_code
 from airflow_provider_ehpc.waiting.watch import JobWatch, Note, Outcome, Patience, Verdict
 
 __all__ = [
@@ -139,6 +143,7 @@ class LogFollower:
         self._log_fault = False
         self._last_byte = 0.0
         self._changes = 0
+        self._exit_code = ExitCodeFilter(watch.conditions.exit_token)
 
     @property
     def cursor(self) -> SavedCursor:
@@ -183,6 +188,11 @@ class LogFollower:
         if verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
             yield from self._drain()
             yield from self._flush()
+            # The members of an array have logs of their own.
+            code, status = self._exit_code.code, self._watch.status
+            if code is not None and status is not None and not status.array:
+                verdict, judged = self._watch.captured(with_exit_code(status, code))
+                notes += judged
         else:
             yield from self._show_incomplete_lines()
         yield from self._checkpoint()
@@ -203,6 +213,7 @@ class LogFollower:
                 self._reader.one_file = self._reader.paths_agree
             if why := self._reruns.saw(result):
                 self._rerun = True
+                self._exit_code.code = None
                 news.append(Note(f"{self._ref} was rerun: {why}", warning=True))
         verdict, notes = self._watch.saw(result, now)
         if verdict is None:
@@ -303,6 +314,7 @@ class LogFollower:
     def _restart(self, name: str, why: str, rerun: bool) -> Generator[Step, Any, None]:
         self._changes += 1
         yield from self._emit(name, self._streams[name].begin_anew())
+        self._exit_code.code = None
         if rerun:
             text = f"--- {self._ref} was rerun; its log is read from the beginning ({name} {why}) ---"
         else:
@@ -318,7 +330,7 @@ class LogFollower:
         for name, stream in self._streams.items():
             if now - stream.progress_at >= PROGRESS_EVERY and (state := stream.assembler.progress()):
                 stream.progress_at = now
-                yield Note(stream_prefix(name) + state)
+                yield Note(stream_prefix(name) + self._exit_code.half(state))
 
     def _checkpoint(self) -> Generator[Step, Any, None]:
         cursor = self.cursor
@@ -344,7 +356,7 @@ class LogFollower:
         yield Pause(seconds)
 
     def _emit(self, name: str, lines: list[str]) -> Generator[Step, Any, None]:
-        if lines:
+        if lines := self._exit_code.lines(lines):
             self.totals.lines += len(lines)
             cut = sum(stream.assembler.cut for stream in self._streams.values())
             self.totals.cut_lines = self._cut_before + cut
@@ -360,7 +372,7 @@ class LogFollower:
         """Show the beginning of incomplete lines, marked as such: the next try writes these lines in full."""
         for name, stream in self._streams.items():
             for text in stream.assembler.flush():
-                yield Note(f"--- incomplete last line of {name}: {text}")
+                yield Note(f"--- incomplete last line of {name}: {self._exit_code.half(text)}")
 
     def _drain(self) -> Generator[Step, Any, None]:
         ended = self._last_byte = self._clock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from airflow_provider_ehpc.apis.job import LogChunk
+from airflow_provider_ehpc.exit_code import take
 from airflow_provider_ehpc.text import unfold
 
 TAIL_SIZE = 16 * 1024
@@ -15,30 +16,33 @@ LONGEST_TAIL_LINE = 400
 """Characters to show of a line, at most."""
 
 
-def last_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8") -> list[str]:
+def last_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8", token: str | None = None) -> list[str]:
     """Return the last lines of each stream below its name; nothing for an empty stream.
 
     If both streams are in one file, its lines appear once.
+
+    :param token: the token of the markers of exit codes, which are left out.
     """
     shown: list[str] = []
-    for stream, lines in _streams(chunks, encoding):
+    for stream, lines in _streams(chunks, encoding, token):
         shown.append(unfold(f"{stream}:"))
         shown += [unfold(f"  {_shortened(line)}") for line in lines[-TAIL_LINES:]]
     return shown
 
 
-def tail_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8") -> list[str]:
+def tail_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8", token: str | None = None) -> list[str]:
     """Return all lines of each stream's end, those of the first stream first."""
-    return [line for _, lines in _streams(chunks, encoding) for line in lines]
+    return [line for _, lines in _streams(chunks, encoding, token) for line in lines]
 
 
-def _streams(chunks: Iterable[LogChunk], encoding: str) -> Iterator[tuple[str, list[str]]]:
+def _streams(chunks: Iterable[LogChunk], encoding: str, token: str | None) -> Iterator[tuple[str, list[str]]]:
     seen: set[bytes] = set()
     for chunk in chunks:
         if chunk.data in seen:
             continue
         seen.add(chunk.data)
-        lines = chunk.data.decode(encoding, errors="replace").splitlines()
+        text = chunk.data.decode(encoding, errors="replace")
+        lines = (take(text, token)[0] if token else text).splitlines()
         if len(lines) > 1 and len(chunk.data) >= TAIL_SIZE:
             lines = lines[1:]  # its beginning was not read
         if lines := [line for line in lines if line.strip()]:

@@ -26,6 +26,10 @@ class WaitConditions:
     """Epoch seconds at which the wait times out."""
     cancelled_by_us: bool = False
     """This task cancelled the jobs: however they end, they count as CANCELLED."""
+    exit_token: str | None = None
+    """The token of the marker by which the exit code is captured (:mod:`airflow_provider_ehpc.exit_code`)."""
+    max_failed_members: int = 0
+    """How many members of an array may fail without the array counting as failed."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the conditions as JSON-ready data, without defaults; :meth:`from_dict` reads it."""

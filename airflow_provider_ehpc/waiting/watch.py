@@ -16,6 +16,7 @@ from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.listing import latest_moment, started_later
 from airflow_provider_ehpc.apis.schedulers.words import may_rerun
 from airflow_provider_ehpc.diagnosis import CANCELLED_BY_US
+from airflow_provider_ehpc.waiting.captured import tolerated
 from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.verdict import Note, Outcome, Verdict
 from airflow_provider_ehpc.waiting.wording import counts, lasted, own_duration, some
@@ -47,6 +48,9 @@ OLD_RECORD = 86400.0
 """Seconds. If a job ended that long before the wait began, a warning is logged: schedulers reuse IDs."""
 _RERUN = frozenset(JobState) - {JobState.UNKNOWN} - {state for state in JobState if state.terminal}
 _NONE: frozenset[str] = frozenset()
+_LOST = (JobState.FAILED, JobState.CANCELLED)
+_LONGEST_LIST = 2000
+"""Characters of the list of an array's failed members in a message."""
 
 
 def is_provisional(status: JobStatus) -> bool:
@@ -71,6 +75,8 @@ class JobWatch:
         self.status: JobStatus | None = None
         self.cancelled_by_us = conditions.cancelled_by_us
         """True if this task cancelled the job: it then counts as CANCELLED, however it ends."""
+        self._captures = conditions.exit_token is not None
+        """The exit code may still be found in the job's output."""
         self._started = started
         self._seen_before = seen_before
         self._since = started
@@ -120,7 +126,28 @@ class JobWatch:
             self.status = status = dataclasses.replace(status, may_rerun=False)
         return self._ended(status), notes
 
+    def captured(self, ended: JobStatus) -> tuple[Verdict, list[Note]]:
+        """Take in the status of the ended job with the exit codes that its output contains, if it contains
+        any; return the end of the wait.
+        """
+        self._captures = False
+        before, (status, assumption) = self.status, self._settle_outcome(ended)
+        self.status = status
+        more = "" if status.exit_code is None else f"; its output ends with exit code {status.exit_code}"
+        if status.array:
+            more += f"; sub-jobs: {counts(status.array)}"
+        more += assumption
+        text = f"{self.ref} ended {status.state}{more}"
+        notes = [Note(text, warning=bool(assumption))] if more and status != before else []
+        return self._ended(status) or self._verdict(Outcome.FAILED, self._failure(status)), notes
+
+    def _awaits_code(self, status: JobStatus) -> bool:
+        """Return True if only the job's output can show how it ended."""
+        return self._captures and status.outcome_assumed and status.exit_code is None
+
     def _ended(self, status: JobStatus) -> Verdict | None:
+        if self._awaits_code(status):
+            return Verdict(Outcome.REACHED, f"{self.ref} has ended", (status.as_dict(),))
         if status.state in self.conditions.target_states:
             return Verdict(Outcome.REACHED, f"{self.ref} is {status.state}", (status.as_dict(),))
         if status.state.terminal:
@@ -216,15 +243,22 @@ class JobWatch:
             return cancelled, ""
         # If an array ended without an outcome, a sub-job may still have reported a failure.
         if not status.outcome_assumed or status.state is not JobState.SUCCEEDED:
-            return status, ""
+            return tolerated(status, self.conditions.max_failed_members), ""
         if status.exit_code is not None:
             reported = JobState.FAILED if status.exit_code else JobState.SUCCEEDED
             return dataclasses.replace(status, state=reported, outcome_assumed=False), ""
-        fail = self.conditions.finished_without_exit_code == "fail"
-        assumed = JobState.FAILED if fail else JobState.SUCCEEDED
+        if self._awaits_code(status):
+            return status, ""
+        assumed = self._policy
+        fail, policy = assumed is JobState.FAILED, self.conditions.finished_without_exit_code
+        log = ""
+        if self.conditions.exit_token:
+            log = (
+                " and its log contains none (the job was killed before it could write it, or has another log)"
+            )
         assumption = (
-            ". The cloud reports only that it ended, without an exit code: by finished_without_exit_code="
-            f"{self.conditions.finished_without_exit_code!r} it counts as {assumed}."
+            f". The cloud reports only that it ended, without an exit code{log}: by "
+            f"finished_without_exit_code={policy!r} it counts as {assumed}."
         )
         if status.reason:
             assumption += f" The reason: {status.reason}."
@@ -233,8 +267,14 @@ class JobWatch:
         )
         return dataclasses.replace(status, state=assumed, reason=reason), assumption
 
+    @property
+    def _policy(self) -> JobState:
+        """Return the state of a job that ended without an outcome."""
+        fail = self.conditions.finished_without_exit_code == "fail"
+        return JobState.FAILED if fail else JobState.SUCCEEDED
+
     def _change(self, before: JobStatus | None, status: JobStatus, now: float) -> str:
-        text = f"{self.ref} is {status.state}"
+        text = f"{self.ref} " + ("has ended" if self._awaits_code(status) else f"is {status.state}")
         if before is not None and before.state.terminal and status.state in _RERUN:
             text = f"{self.ref} runs again after {before.raw_state}; it is {status.state}"
         # An array's raw state is that of its parent, not of the whole.
@@ -275,6 +315,11 @@ class JobWatch:
         if status.failed_members:
             failed = (f"{job_id} ({how})" for job_id, how in status.failed_members.items())
             parts.append(f"failed: {', '.join(failed)}")
+            lost = [status.members[state] for state in _LOST if state in status.members]
+            if sum(status.array.get(state, 0) for state in _LOST) > len(status.failed_members) and lost:
+                parts.append(f"all failed members: {','.join(lost)[:_LONGEST_LIST]}")
+            if most := self.conditions.max_failed_members:
+                parts.append(f"max_failed_members={most}")
         wanted = ", ".join(self.conditions.target_states)
         return "; ".join(parts) + f"; waited for {wanted}"
 

@@ -22,7 +22,7 @@ from airflow_provider_ehpc.waiting.watch import JobWatch, Outcome
 from tests.conftest import Ask, Connect
 from tests.gates import eventually
 from tests.live.test_logs import NOISY_JOB, expected
-from tests.logs.cloud import look
+from tests.logs.cloud import status_of
 
 _IMAGE = {"Container": {"Image": "busybox"}}
 
@@ -224,7 +224,7 @@ class TestClassicLog:
 
         def handle(step: Any) -> Any:
             if isinstance(step, GetStatus):
-                return look(classic, ref)
+                return status_of(classic, ref)
             if isinstance(step, Emit):
                 lines[step.stream] += step.lines
             elif isinstance(step, Pause):

@@ -27,7 +27,7 @@ from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.watch import JobWatch, Note, Outcome
 from tests.live import noisy_job
 from tests.live.test_logs import expected
-from tests.logs.cloud import look
+from tests.logs.cloud import status_of
 
 NOISY_JOB = Path(noisy_job.__file__)
 OPTIONS = {
@@ -72,7 +72,7 @@ def follow(hook: HuaweiHook, ref: JobRef) -> Followed:
 
     def do(step: Any) -> Any:
         if isinstance(step, GetStatus):
-            return look(hook, ref)
+            return status_of(hook, ref)
         if isinstance(step, Emit):
             seen.streams.setdefault(step.stream, []).extend(step.lines)
         elif isinstance(step, Note):

@@ -22,7 +22,7 @@ from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.watch import JobWatch, Note
 from tests.hooks.test_huawei_logs import OPTIONS, TRICKLE, _quoted, _without_lines, noise, v1_ref
 from tests.live.test_logs import expected
-from tests.logs.cloud import look
+from tests.logs.cloud import status_of
 
 RESTARTS = 12
 
@@ -44,7 +44,7 @@ def follow(hook: ApiHook, ref: JobRef) -> tuple[list[str], list[str]]:
         def do(step: Any, unsaved: list[str] = unsaved) -> Any:
             nonlocal cursor, left
             if isinstance(step, GetStatus):
-                return look(hook, ref)
+                return status_of(hook, ref)
             if isinstance(step, Emit):
                 unsaved.extend(step.lines)
             elif isinstance(step, Checkpoint):

@@ -110,7 +110,7 @@ class Cloud:
         return JobStatus("7", state, reported, "c1", **self.details)
         yield  # a generator, as the real ones are
 
-    def look(self) -> JobStatus | ApiError | None:
+    def status(self) -> JobStatus | ApiError | None:
         """Answer a follower that looks at the job."""
         try:
             next(self.job_status(REF))
@@ -161,7 +161,7 @@ class Cloud:
         raise NotImplementedError
 
 
-def look(hook: ApiHook, ref: JobRef) -> JobStatus | ApiError | None:
+def status_of(hook: ApiHook, ref: JobRef) -> JobStatus | ApiError | None:
     """Answer a follower that looks at a job of a real hook."""
     try:
         return hook.job_statuses([ref])[ref]
@@ -253,7 +253,7 @@ def follow(
             return Followed(end.value, steps, follower, times)
         steps.append(step)
         times.append(clock.passed)
-        answer = cloud.look() if isinstance(step, GetStatus) else None
+        answer = cloud.status() if isinstance(step, GetStatus) else None
         if isinstance(step, Pause):
             assert step.seconds > 0
             clock.now += step.seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -516,3 +517,82 @@ def test_a_note_that_comes_with_each_reading_is_shown_once() -> None:
     for second in range(0, 100, 5):
         cloud.at(second, lambda cloud: cloud.reading_notes.append("5,000 bytes are missing"))
     assert follow(cloud).notes(warning=True).count("5,000 bytes are missing") == 1
+
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+MARKER = f"[exit-code {TOKEN} 3]\n".encode()
+
+
+def finished(*pieces: bytes, every: float = 1) -> Cloud:
+    """A job that PBS reports as FINISHED, and whose log arrives in these pieces."""
+    cloud = Cloud(states=[(0, "RUNNING"), (len(pieces) * every, "FINISHED")])
+    for n, piece in enumerate(pieces):
+        cloud.write(n * every, piece)
+    return cloud
+
+
+@pytest.mark.parametrize("output", [b"out\n", b"glued", b"", b"50%\r100%\r", b"\xba", b"a\nb\n", b"\n"])
+def test_the_marker_of_an_exit_code_is_removed_wherever_it_is_split(output: bytes) -> None:
+    log = output + MARKER
+    plain = follow(finished(output)).lines()
+    for split in range(max(0, len(output) - 2), len(log)):
+        seen = follow(finished(log[:split], log[split:]), interval=1, exit_token=TOKEN)
+        assert seen.lines() == plain
+        assert seen.verdict is not None
+        assert seen.verdict.outcome is Outcome.FAILED
+        assert "; exit code 3;" in seen.verdict.message
+        assert (seen.verdict.jobs[0]["state"], seen.verdict.jobs[0]["exit_code"]) == ("FAILED", 3)
+        assert TOKEN not in "".join(seen.notes())
+
+
+@pytest.mark.parametrize("policy", ["success", "fail"])
+def test_an_unread_exit_code_is_left_to_the_worker(policy: Any) -> None:
+    seen = follow(finished(b"out\n"), exit_token=TOKEN, finished_without_exit_code=policy)
+    assert seen.verdict is not None
+    assert seen.verdict.outcome is Outcome.REACHED
+    assert seen.verdict.jobs[0]["outcome_assumed"] is True
+    assert not [note for note in seen.notes() if "SUCCEEDED" in note or "FAILED" in note]
+
+
+def test_a_follower_that_resumes_behind_the_marker_leaves_the_code_to_the_worker() -> None:
+    cloud = finished(b"out\n" + MARKER)
+    first = follow(cloud, exit_token=TOKEN, interval=1)
+    seen = follow(cloud, exit_token=TOKEN, start=first.cursor)
+    assert seen.lines() == []
+    assert seen.verdict is not None
+    assert seen.verdict.jobs[0]["outcome_assumed"] is True
+
+
+def test_a_follower_that_died_within_the_marker_reads_it() -> None:
+    for cut in range(1, len(MARKER)):
+        cloud = finished(b"out\n" + MARKER[:cut], MARKER[cut:], every=20)
+        first = follow(cloud, exit_token=TOKEN, cut_after=8)
+        seen = follow(cloud, exit_token=TOKEN, start=first.cursor)
+        assert first.lines() + seen.lines() == ["out"]
+        assert seen.verdict is not None
+        assert seen.verdict.jobs[0]["exit_code"] == 3
+
+
+def test_a_reported_end_takes_precedence_over_the_marker() -> None:
+    for state, outcome in (("SUCCEEDED", Outcome.REACHED), ("CANCELLED", Outcome.FAILED)):
+        cloud = Cloud(states=[(0, state)])
+        cloud.write(0, MARKER)
+        seen = follow(cloud, exit_token=TOKEN)
+        assert seen.verdict is not None
+        assert seen.verdict.outcome is outcome
+        assert seen.verdict.jobs[0]["state"] == state
+
+
+def test_a_marker_behind_a_long_line_is_removed() -> None:
+    (line,) = follow(finished(b"x" * 40_000 + MARKER), exit_token=TOKEN).lines()
+    assert line.startswith("xxx")
+    assert line.endswith("xxx")
+
+
+def test_without_a_token_a_marker_is_a_line() -> None:
+    assert follow(finished(MARKER)).lines() == [MARKER.decode().rstrip()]
+
+
+def test_another_token_is_output() -> None:
+    seen = follow(finished(MARKER), exit_token="f" * 32)
+    assert seen.lines() == [MARKER.decode().rstrip()]

@@ -21,11 +21,15 @@ class Seen:
     reason: str = ""
     lines: str = ""
     members: str = ""
+    cause: str = ""
+    """What the diagnosis names; empty if it names nothing."""
 
     @classmethod
     def of_failure(cls, message: str) -> Seen:
         """Read the message of a JobFailed."""
-        head, _, tail = message.partition("\n")
+        # The diagnosis stands in a line before the rest, if it names a cause.
+        diagnosis, _, rest = message.partition("\n") if not message.startswith("job ") else ("", "", message)
+        head, _, tail = rest.partition("\n")
 
         def found(pattern: str) -> str:
             match = re.search(pattern, head)
@@ -37,6 +41,7 @@ class Seen:
             found(r"; reason: (.+?); (?:sub-jobs: |failed: |waited for )"),
             " / ".join(line.strip() for line in tail.splitlines() if line.startswith("  ")),
             found(r"; failed: (.+); waited for "),
+            diagnosis.partition(":")[0],
         )
 
 

@@ -1,4 +1,4 @@
-"""A task that waits for an array: its message names the sub-jobs to blame and shows the first one's log."""
+"""A task that waits for an array: its message names the sub-jobs that failed and shows their last lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import Connect
 
 @pytest.mark.parametrize("api", ["ehpc", "ehpc-classic"])
 @pytest.mark.parametrize(("spelling", "sub_job"), [("pbs", "1[{}].manager"), ("slurm", "1_{}")])
-def test_a_failed_array_shows_its_first_failed_sub_job(
+def test_a_failed_array_shows_its_failed_sub_jobs(
     tmp_path: Path, connect: Connect, spelling: str, sub_job: str, api: str
 ) -> None:
     with Emulator(tmp_path / "cloud", spelling=spelling) as cloud:
@@ -30,5 +30,8 @@ def test_a_failed_array_shows_its_first_failed_sub_job(
     assert f"; sub-jobs: 3 SUCCEEDED, 2 FAILED; failed: {first} (FAILED{code}" in head
     assert f"), {second} (FAILED{code}" in head
     assert head.endswith(f"Last lines of the log of {first}:")
-    assert tail == ["stdout:", "  part 2"]
+    assert tail == [
+        *("stdout:", "  part 2"),
+        *(f"Last lines of the log of {second}:", "stdout:", "  part 4"),
+    ]
     assert "the cloud reports" not in head

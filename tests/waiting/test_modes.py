@@ -213,19 +213,19 @@ async def test_the_view_of_a_log_is_no_second_poll() -> None:
     subscription = Subscription([ref], interval=10.0, earliest=0.0, due=0.0, last=None)
     view = SubscriptionView(subscription, ref)
 
-    async def look() -> Any:
+    async def get_status() -> Any:
         async with asyncio.timeout(0.1):
             return await view.get_status()
 
     for _ in range(2):
         preempted = JobStatus("1", JobState.CANCELLED, "PREEMPTED", "c")
         subscription.publish({ref: preempted})
-        assert await look() is preempted
+        assert await get_status() is preempted
         assert subscription.refs == [ref]
         with pytest.raises(TimeoutError):
-            await look()
+            await get_status()
     failed = JobStatus("1", JobState.FAILED, "FAILED", "c")
     subscription.publish({ref: failed})
-    assert await look() is failed
-    assert await look() is failed
+    assert await get_status() is failed
+    assert await get_status() is failed
     assert subscription.refs == []

@@ -218,7 +218,7 @@ class EhpcClassicApi:
                 members[member.job_id] = described.status
         if len(members) < len(indexes):
             # Counts of some sub-jobs would be mistaken for counts of all.
-            return dataclasses.replace(with_members(status, members), array={})
+            return dataclasses.replace(with_members(status, members), array={}, members={})
         # All sub-jobs were read: the outcome is no longer assumed, or only that of a sub-job is.
         assumed = status.outcome_assumed and not members
         return with_members(dataclasses.replace(status, outcome_assumed=assumed), members)
