@@ -11,6 +11,7 @@ from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.apis.schedulers.batch_script import script_fields
 from airflow_provider_ehpc.apis.submit_rules import UNKNOWN, check_submission
+from airflow_provider_ehpc.exit_code import can_wrap, wrap
 
 
 def job_fields(task: Any) -> dict[str, Any]:
@@ -39,17 +40,28 @@ def job_fields(task: Any) -> dict[str, Any]:
     return fields
 
 
-def job_spec(fields: dict[str, Any], api: str, name: str, password: str | None) -> JobSpec:
+def captures(fields: dict[str, Any], api: str) -> bool:
+    """Return True if the exit code of the job can be captured from its output."""
+    return can_wrap(api, fields.get("command") or fields["script"])
+
+
+def job_spec(
+    fields: dict[str, Any], api: str, name: str, *, password: str | None, token: str | None
+) -> JobSpec:
     """Return the job that the arguments of a task make.
 
     :param fields: from :func:`job_fields`, without templates.
     :param name: the job's name.
     :param password: of the cluster user, if the connection has one.
+    :param token: the token of the marker with the job's exit code; None to write none.
     :raises InvalidArgument: naming the arguments that are missing, or that the API does not support.
     """
     check_submission(api, fields)
     own = {name: value for name, value in fields.items() if name not in ("command", "script", "job_name")}
-    command = fields.get("command") or _script_command(fields["script"])
+    if token:
+        command = wrap(fields.get("command") or fields["script"], token)
+    else:
+        command = fields.get("command") or _script_command(fields["script"])
     return JobSpec(
         name=name,
         command=command_line(api, command),

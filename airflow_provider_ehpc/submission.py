@@ -62,6 +62,11 @@ _DUPLICATE_NAME = frozenset({"ModelArts.2751"})
 """Codes for a name that is used already, which only an earlier submission of this try can have done."""
 
 
+def exit_token(name: str) -> str:
+    """Return the token of the marker with the exit code of the job of that name, the same in every try."""
+    return hashlib.sha256(f"exit code of {name}".encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """The job of a task, as it is saved."""
@@ -163,6 +168,7 @@ class Submission:
         self._owns_job = owns_job
         self._run = run
         self.name = self._name(self._ti.try_number)
+        """The name of the job that this try submits, or of the one that it rejoins."""
         self.unknown: str | None = None
         """The name of a job that may have been submitted, and whose ID is not known yet."""
 
@@ -185,8 +191,9 @@ class Submission:
             self._start_over(record)
             return None
         ref: JobRef | None
+        name = record.name if record else self.name
         if record is None:
-            ref = next(self._found_of_earlier_tries(), None)
+            name, ref = next(self._found_of_earlier_tries(), (name, None))
         elif record.ended in (JobState.FAILED, JobState.CANCELLED):
             self._log.info("%s of an earlier try ended %s", record.ref or record.name, record.ended)
             return None
@@ -196,18 +203,19 @@ class Submission:
             return None
         self._log.info("rejoining %s, which an earlier try of this task submitted", ref)
         if record is None or record.job is None:
-            name = record.name if record else self.name
             self._records.save(self._record(name, ref))
+        self.name = name
         return ref
 
-    def _found_of_earlier_tries(self) -> Iterator[JobRef]:
+    def _found_of_earlier_tries(self) -> Iterator[tuple[str, JobRef]]:
         """Search for the jobs of this task's earlier tries, the latest first, if none is saved."""
         ti = self._ti
         # The first try since a user cleared the task, if ever.
         first = 1 if self._retries is None else max(1, ti.max_tries - self._retries + 1)
         for try_number in range(ti.try_number - 1, first - 1, -1):
-            if ref := self._search(self._name(try_number), until=0.0):
-                yield ref
+            name = self._name(try_number)
+            if ref := self._search(name, until=0.0):
+                yield name, ref
 
     def _has_failed(self, ref: JobRef) -> bool:
         status = self._status(ref)

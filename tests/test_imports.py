@@ -67,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     "logs": _WAITING,
     "audit": _HOOKS,
     "submission": _WAITING,
-    "job_arguments": _HOOKS,
+    "job_arguments": _HOOKS | {"exit_code"},
     "escalation": {"apis", "compat"},
     "retry": _BOTTOM | {"escalation"},
     "summary": {"__init__", "apis"},

@@ -25,7 +25,7 @@ from airflow_provider_ehpc.compat import (
     own_xcom,
 )
 from airflow_provider_ehpc.exceptions import JobFailure, JobNotFound, TaskKilled, without_useless_retries
-from airflow_provider_ehpc.job_arguments import exit_codes, job_fields, job_spec
+from airflow_provider_ehpc.job_arguments import captures, exit_codes, job_fields, job_spec
 from airflow_provider_ehpc.links.job import ArchivedLogLink, CloudConsoleLink
 from airflow_provider_ehpc.logs.lines import line_encoding
 from airflow_provider_ehpc.operators.base import JobFollower
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 JOB_ID_KEY = "job_id"
 """Key of the XCom that holds the job's ID."""
+CAPTURE_KEY = "ehpc_exit_code_marker"
+"""Key of the XCom that holds the token of the marker with the exit code, for the process that resumes."""
 STOP_SEARCH = 3.0
 """Seconds in which ``on_kill`` searches for a job whose submission is under way. Airflow kills the process
 after five."""
@@ -90,7 +92,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     :param timeout: seconds, or a ``timedelta``, for the whole wait.
     :param get_logs: copy the job's log into the task log, if the API can read it.
     :param keep_log_at: a folder, of any kind that ``ObjectStoragePath`` understands, in which the raw bytes
-        of each stream are saved as ``<stream>.log`` when the job has ended.
+        of each stream are saved as ``<stream>.log`` when the job has ended, with the marker of
+        ``capture_exit_code``.
     :param log_settle_time: seconds, or a ``timedelta``, without a new byte after which an ended job's log
         counts as complete.
     :param encoding: of the job's output, such as ``gbk``, if the API returns bytes (E-HPC).
@@ -227,6 +230,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         self._stopped: set[JobRef] = set()
         self._killed = InterruptibleWait()
         self._ref: JobRef | None = None
+        self._exit_token: str | None = None
         self._submission: Submission | None = None
         self._records: JobRecords | None = None
 
@@ -271,7 +275,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     def _submit(self, context: Context) -> str:
         """Submit the job or find it; return its name."""
         from airflow_provider_ehpc.escalation import escalated, load_escalation
-        from airflow_provider_ehpc.submission import JobRecords, Submission
+        from airflow_provider_ehpc.submission import JobRecords, Submission, exit_token
 
         self._records = JobRecords(context, self.log, durable=self.durable)
         cluster_id = arguments.optional_identifier("cluster_id", self.cluster_id, what="cluster")
@@ -291,17 +295,28 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             owns_job=self.stop_job_on_kill,
             run=escalation.get("runs", 1),
         )
-        spec = job_spec(fields, self.hook.api.name, submission.name, self.hook.account.user_password)
+        captured = self.capture_exit_code and captures(fields, self.hook.api.name)
+        spec = job_spec(
+            fields,
+            self.hook.api.name,
+            submission.name,
+            password=self.hook.account.user_password,
+            token=exit_token(submission.name) if captured else None,
+        )
         self._ref = submission.earlier_job() if self.durable else None
         if self._ref is None:
             self._ref = submission.submit(spec)
             self.log.info("submitted %s under the name %r", self._ref, spec.name)
         context["ti"].xcom_push(key=JOB_ID_KEY, value=self._ref.job_id)
+        if captured:
+            self._exit_token = exit_token(submission.name)
+            if self.deferrable:
+                context["ti"].xcom_push(key=CAPTURE_KEY, value=self._exit_token)
         self._push_links(context)
         if self._killed.wait(0.0):
             self._stop([self._ref])
             raise TaskKilled(f"Airflow ended the task while it submitted {self._ref}")
-        return spec.name
+        return submission.name
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the deferral, however it ended."""
@@ -309,8 +324,16 @@ class SubmitJobOperator(JobFollower, BaseOperator):
 
         self._records = JobRecords(context, self.log, durable=self.durable)
         (self._ref,) = self._refs([arguments.one_job_id(own_xcom(context, JOB_ID_KEY))])
+        self._exit_token = own_xcom(context, CAPTURE_KEY) if self.capture_exit_code else None
         with self._ends_job(context):
             return super().resume_execution(next_method, next_kwargs, context)
+
+    def _conditions(self, started: float) -> WaitConditions:
+        return dataclasses.replace(
+            super()._conditions(started),
+            exit_token=self._exit_token,
+            max_failed_members=self.max_failed_members,
+        )
 
     @contextmanager
     def _ends_job(self, context: Context) -> Iterator[None]:

@@ -27,9 +27,7 @@ def test_airflow_offers_it() -> None:
 def test_the_function_returns_the_command(ehpc_emulator: Emulator, conn_id: str) -> None:
     with DAG("d", schedule=None) as dag:
 
-        @hpc_job_task(
-            conn_id=conn_id, cores=2, poll_interval=0.05, finished_without_exit_code="success", get_logs=False
-        )
+        @hpc_job_task(conn_id=conn_id, cores=2, poll_interval=0.05, get_logs=False)
         def run(size: int) -> str:
             return f"test {size} = {{{{ params.size }}}}"
 

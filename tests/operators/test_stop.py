@@ -94,7 +94,7 @@ def test_it_defers(ehpc_emulator: Emulator, stop: Make) -> None:
         stop(job_id, deferrable=True).execute({})
     assert isinstance(caught.value.trigger, JobStateTrigger)
     assert not caught.value.trigger.stop_job_on_kill
-    assert caught.value.trigger.wait_conditions.cancelled_by_us
+    assert caught.value.trigger.conditions.cancelled_by_us
 
 
 def test_it_is_a_teardown() -> None:

@@ -33,7 +33,7 @@ def submit(conn_id: str) -> Make:
     """Make a task that polls all the time."""
 
     def build(command: str | None = None, *, store: bool = True, retries: int = 2, **given: Any) -> Tries:
-        quick = {"poll_interval": 0.05, "log_settle_time": 0.1, "finished_without_exit_code": "success"}
+        quick = {"poll_interval": 0.05, "log_settle_time": 0.1}
         task_id = f"submit_{next(_NUMBERS)}"
         fields = {"conn_id": conn_id, "command": command, **quick, **given}
         return Tries(lambda: SubmitJobOperator(task_id=task_id, **fields), retries=retries, store=store)
@@ -81,6 +81,24 @@ def test_it_can_end_after_the_submission(ehpc_emulator: Emulator, submit: Make) 
 def test_an_exit_code_skips_the_task(submit: Make, codes: Any) -> None:
     with pytest.raises(AirflowSkipException, match="exit code 99"):
         submit("exit 99", skip_on_exit_code=codes, **CLASSIC).run()
+
+
+@pytest.mark.parametrize("get_logs", [True, False])
+@pytest.mark.parametrize("script", [True, False])
+def test_an_exit_code_that_the_api_does_not_report(
+    ehpc_emulator: Emulator, submit: Make, script: bool, get_logs: bool, task_log: TaskLog
+) -> None:
+    ehpc_emulator.fault("finished_hides_failure")
+    given = {"script": "#!/bin/bash\n#SBATCH -N 1\nexit 7\n"} if script else {"command": "exit 7"}
+    with pytest.raises(JobFailed, match="exit code 7"):
+        submit(get_logs=get_logs, **given).run()
+    assert not any("exit-code" in line for line in task_log.lines)
+
+
+def test_without_capturing_an_unknown_outcome_is_a_failure(ehpc_emulator: Emulator, submit: Make) -> None:
+    ehpc_emulator.fault("finished_hides_failure")
+    with pytest.raises(JobFailed, match="no exit code is reported"):
+        submit("true", capture_exit_code=False).run()
 
 
 def test_other_exit_codes_fail_it(submit: Make) -> None:
@@ -158,7 +176,7 @@ def test_a_kill_during_the_submission_leaves_no_job(ehpc_emulator: Emulator, sub
 
 def test_the_raw_log_is_saved(submit: Make, tmp_path: Path) -> None:
     job = submit("echo line", keep_log_at=f"file://{tmp_path}/kept").run()
-    assert (tmp_path / "kept" / "stdout.log").read_bytes() == b"line\n"
+    assert (tmp_path / "kept" / "stdout.log").read_bytes().startswith(b"line\n[exit-code ")
     assert job["log"]["kept"]
 
 

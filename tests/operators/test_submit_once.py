@@ -45,7 +45,7 @@ def submit(ehpc_emulator: Emulator, connect: Connect) -> Make:
         command: str = "true", *, api: str = "ehpc", store: bool = True, retries: int = 2, **given: Any
     ) -> Tries:
         conn_id = connect(ehpc_emulator.connections[APIS[api][0]])
-        quick = {"poll_interval": 0.05, "log_settle_time": 0.1, "finished_without_exit_code": "success"}
+        quick = {"poll_interval": 0.05, "log_settle_time": 0.1}
         task_id = f"submit_{next(_NUMBERS)}"
         fields = {"conn_id": conn_id, "api": api, "command": command, **APIS[api][2], **quick, **given}
         return Tries(lambda: SubmitJobOperator(task_id=task_id, **fields), retries=retries, store=store)

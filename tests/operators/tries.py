@@ -72,7 +72,7 @@ class Tries:
     def resume(self, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
         """Continue the current try after its deferral, in a new process."""
         monkeypatch.setattr(
-            "airflow_provider_ehpc.operators.job.own_xcom", lambda _c, key: self.ti.xcoms[key]
+            "airflow_provider_ehpc.operators.job.own_xcom", lambda _c, key: self.ti.xcoms.get(key)
         )
         self.operator = self._make()
         return self.operator.resume_execution("execute_complete", {"event": event}, self.context)  # type: ignore[arg-type]

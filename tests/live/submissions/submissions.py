@@ -26,7 +26,7 @@ with DAG(
     "submissions", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(seconds=1)}
 ) as dag:
     for mode, of_mode in MODES.items():
-        common = {"conn_id": "modes", "api": "ehpc-classic", "user": "alice", "poll_interval": 1, **of_mode}
+        common = {"conn_id": "modes", "poll_interval": 1, **of_mode}
         for name, job in JOBS.items():
             SubmitJobOperator(task_id=f"{name}-{mode}", **{**common, **job})
         SubmitJobOperator.partial(task_id=f"sweep-{mode}", **common).expand(
@@ -39,7 +39,6 @@ with DAG(
             task_id=f"stop-{mode}",
             job_id=f"{{{{ ti.xcom_pull(task_ids='server-{mode}', key='job_id') }}}}",
             conn_id="modes",
-            api="ehpc-classic",
             poll_interval=1,
             deferrable="deferred" in mode,
         ).as_teardown(setups=server)
