@@ -232,6 +232,7 @@ def _submission(spec: JobSpec) -> dict[str, Any]:
         "priority": spec.priority,
         "stdout_redirect_path": spec.stdout_path,
         "stderr_redirect_path": spec.stderr_path,
+        "options": spec.options,
     }
 
 
