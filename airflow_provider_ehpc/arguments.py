@@ -6,6 +6,7 @@ Every check raises :class:`~airflow_provider_ehpc.apis.call.InvalidArgument` wit
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -49,13 +50,69 @@ def seconds(argument: str, value: Any, *, at_least: float = 0.0, positive: bool 
     return number
 
 
+_CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>[0-5]?\d):(?P<seconds>[0-5]?\d)")
+_MEMORY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt])i?b?", re.IGNORECASE)
+_MEBIBYTES = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}
+
+
+def duration(argument: str, value: Any) -> int:
+    """Return a job's time limit in whole seconds, rounded up.
+
+    :param value: seconds (a number or its text), a ``timedelta``, ``HH:MM:SS`` or ``D-HH:MM:SS``.
+    :raises InvalidArgument: if it is anything else, or not above 0.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if clock := _CLOCK.fullmatch(text):
+            days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
+            value = timedelta(days=days, hours=hours, minutes=minutes, seconds=rest)
+        elif re.fullmatch(r"\d+(\.\d+)?", text):
+            value = float(text)
+        else:
+            raise InvalidArgument(
+                f"{argument}: expected seconds, a timedelta, HH:MM:SS or D-HH:MM:SS, got {shown(value)}"
+            )
+    return math.ceil(seconds(argument, value, positive=True))
+
+
+def count(argument: str, value: Any, *, at_least: int = 1) -> int:
+    """Return a whole number, which may be given as text (a rendered template).
+
+    :raises InvalidArgument: if it is anything else, or below ``at_least``.
+    """
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value.strip()):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgument(f"{argument}: expected a whole number, got {shown(value)}")
+    if value < at_least:
+        raise InvalidArgument(f"{argument}: {value} is below {at_least}")
+    return value
+
+
+def memory(argument: str, value: Any) -> str:
+    """Return an amount of memory as all clouds take it: a whole number of GB or MB, rounded up.
+
+    :param value: a number with a unit, such as ``4GB``, ``1.5 GiB`` or ``512M``; units are powers of 1024.
+    :raises InvalidArgument: if it is anything else.
+    """
+    amount = _MEMORY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if amount is None:
+        raise InvalidArgument(f"{argument}: expected a number with a unit, such as 4GB, got {shown(value)}")
+    mebibytes = math.ceil(float(amount["number"]) * _MEBIBYTES[amount["unit"].lower()])
+    if not mebibytes:
+        raise InvalidArgument(f"{argument}: {shown(value)} is no memory")
+    return f"{mebibytes}MB" if mebibytes % 1024 else f"{mebibytes // 1024}GB"
+
+
 def is_template(value: Any) -> bool:
-    """Return True if Airflow renders the value when the task runs: a template, an XComArg, a list of them."""
+    """Return True if the value is known only when the task runs: a template, an XComArg, a list of them, or
+    what a decorated function returns.
+    """
     if isinstance(value, str):
         return "{{" in value or "{%" in value
     if isinstance(value, list | tuple):
         return any(is_template(item) for item in value)
-    return hasattr(value, "resolve")
+    return hasattr(value, "resolve") or type(value).__name__ == "SetDuringExecution"
 
 
 def text(argument: str, value: Any) -> str:
@@ -102,6 +159,11 @@ def identifier(argument: str, value: Any, *, what: str = "job") -> str:
     if " " in found or not found.isprintable():
         raise InvalidArgument(f"{argument}: {shown(value)} contains a blank or a character that no ID has")
     return found
+
+
+def is_missing(value: Any) -> bool:
+    """Return True for None, an empty text, and the text of a missing value (a rendered template)."""
+    return value is None or (isinstance(value, str) and value.strip().casefold() in ("", *_MISSING))
 
 
 def job_ids(value: Any) -> list[str]:

@@ -24,6 +24,11 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+try:
+    from airflow.sdk.exceptions import TaskDeferralTimeout
+except ImportError:  # 3.1
+    from airflow.exceptions import TaskDeferralTimeout  # type: ignore[no-redef,attr-defined,unused-ignore]
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection, Context
 
@@ -38,11 +43,14 @@ __all__ = [
     "BaseOperator",
     "BaseSensorOperator",
     "PokeReturnValue",
+    "TaskDeferralTimeout",
     "aread_connection",
     "asset_states",
     "async_xcom",
     "conf",
+    "is_mapped",
     "no_longer_ours",
+    "own_xcom",
     "read_connection",
     "retry_policies",
     "stats",
@@ -101,6 +109,24 @@ def no_longer_ours(error: Exception) -> bool:
     """
     detail = getattr(getattr(error, "error", None), "detail", None)
     return isinstance(detail, dict) and detail.get("status_code") == 404
+
+
+def is_mapped(operator: Any) -> bool:
+    """Return True for an operator that Airflow makes of a mapped one, also within its ``__init__``.
+
+    Airflow passes it the defaults of arguments that the DAG does not name, such as ``queue``.
+    """
+    return bool(getattr(operator, "_BaseOperator__from_mapped", False))
+
+
+def own_xcom(context: Context, key: str) -> Any:
+    """Return an XCom that this try of the task has pushed; None if there is none."""
+    from airflow.sdk.execution_time.xcom import XCom
+
+    ti = context["ti"]
+    return XCom.get_one(
+        key=key, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
+    )
 
 
 def async_xcom() -> Any | None:

@@ -53,6 +53,10 @@ class TaskKilled(AirflowException):
     """Airflow ended the task while it was waiting."""
 
 
+class SubmissionUnknown(AirflowException):
+    """The job may have been submitted or not. It is not submitted again; a retry searches for it."""
+
+
 class OperationsForbidden(AirflowFailException):
     """Operations violated a rule of the audit. The records are written, and a retry would find the same."""
 

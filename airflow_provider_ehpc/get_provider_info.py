@@ -70,12 +70,22 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "Alibaba Cloud E-HPC",
-                "python-modules": ["airflow_provider_ehpc.operators.job_log"],
+                "python-modules": [
+                    "airflow_provider_ehpc.operators.job",
+                    "airflow_provider_ehpc.operators.job_log",
+                ],
             },
             {
                 "integration-name": "QingCloud HPC",
                 "python-modules": ["airflow_provider_ehpc.operators.operation_audit"],
             },
+        ],
+        "extra-links": [
+            "airflow_provider_ehpc.links.job.CloudConsoleLink",
+            "airflow_provider_ehpc.links.job.ArchivedLogLink",
+        ],
+        "task-decorators": [
+            {"name": "hpc_job", "class-name": "airflow_provider_ehpc.decorators.hpc_job.hpc_job_task"}
         ],
         "triggers": [
             {
@@ -127,6 +137,11 @@ _ALIYUN_EHPC: dict[str, Any] = {
             "label": "Default Cluster ID",
             "description": "The cluster of tasks that do not name one.",
             "schema": {"type": ["string", "null"]},
+        },
+        "user_password": {
+            "label": "Cluster User's Password",
+            "description": "For SubmitJobOperator(user=…), if the cluster asks for the user's password.",
+            "schema": {"type": ["string", "null"], "format": "password"},
         },
     },
 }

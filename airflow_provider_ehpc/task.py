@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
+from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.compat import AirflowTaskTimeout, task_state_store
 from airflow_provider_ehpc.exceptions import JobFailed, JobFailedRetryably, JobFailure
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
 
     from airflow_provider_ehpc.apis.job import JobRef
     from airflow_provider_ehpc.hooks.base import ApiHook
-    from airflow_provider_ehpc.waiting.conditions import WaitConditions
+    from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, WaitConditions
     from airflow_provider_ehpc.waiting.verdict import Verdict
+    from airflow_provider_ehpc.waiting.watch import JobSetWatch
 
 DEFER_SLACK = timedelta(minutes=5)
 """Airflow's timeout comes that long after the trigger's deadline, so that the trigger can report the end."""
+LAST_POLL = 2.0
+"""Seconds that the last poll may take after the timeout."""
 STOPPED_KEY = "ehpc:stopped_jobs"
 """The key in the task state store for the IDs of the jobs that the task stopped."""
 
@@ -36,6 +41,9 @@ class JobTask(TextTemplates):
     api: str | None
     cluster_id: str | None
     version_id: str | None
+    target_states: tuple[JobState, ...]
+    finished_without_exit_code: FinishedPolicy
+    not_found_grace: float
     stop_job_on_kill: bool
     timeout: float
     execution_timeout: timedelta | None
@@ -60,6 +68,33 @@ class JobTask(TextTemplates):
         return list(dict.fromkeys(self.hook.job_ref(job_id, cluster_id, version_id) for job_id in job_ids))
 
     @property
+    def console_link(self) -> str:
+        """Return the address of the cloud's console; empty if there is none, or if it is not known yet."""
+        from airflow_provider_ehpc.links.job import console_url
+
+        if "hook" not in self.__dict__:
+            return ""
+        account = self.hook.account
+        return console_url(account.base_url, account.zone)
+
+    @property
+    def archive_link(self) -> str:
+        """Return the address of the archived log; empty if there is none."""
+        from airflow_provider_ehpc.links.job import archive_url
+
+        return archive_url(getattr(self, "keep_log_at", None))
+
+    def _push_links(self, context: Context) -> None:
+        """Let Airflow show the links while the task runs."""
+        if (ti := context.get("ti")) is None:
+            return
+        # The links need its account.
+        _ = self.hook.account
+        for link in getattr(self, "operator_extra_links", ()):
+            if address := getattr(self, link.attribute):
+                ti.xcom_push(key=link.xcom_key, value=address)
+
+    @property
     def _limit(self) -> float:
         """Return the maximum duration of the wait in seconds.
 
@@ -70,6 +105,34 @@ class JobTask(TextTemplates):
     @property
     def _execution_limit(self) -> float:
         return self.execution_timeout.total_seconds() if self.execution_timeout else float("inf")
+
+    def _conditions(self, started: float) -> WaitConditions:
+        from airflow_provider_ehpc.waiting.conditions import WaitConditions
+
+        return WaitConditions(
+            target_states=self.target_states,
+            finished_without_exit_code=self.finished_without_exit_code,
+            not_found_grace=self.not_found_grace,
+            deadline=started + self._limit,
+        )
+
+    def _poll(self, watch: JobSetWatch) -> Verdict | None:
+        """Poll the jobs that are waited for once."""
+        from airflow_provider_ehpc.waiting.deadline import by_deadline
+
+        watch.cancelled_by_us(self._stopped)
+        # A poll that begins late may still find the job in a target state.
+        deadline = max(watch.started + self._limit, time.time() + LAST_POLL)
+        try:
+            hook, refs = self.hook, watch.waiting
+            statuses = by_deadline(deadline, lambda: hook.job_statuses(refs, deadline=deadline))
+        except ApiError as error:
+            verdict, notes = watch.poll_failed(error, time.time())
+        else:
+            verdict, notes = watch.saw(statuses, time.time())
+        for note in notes:
+            note.log(self.log)
+        return verdict
 
     def _jobs(
         self,

@@ -197,6 +197,7 @@ class TaskLog(logging.Handler):
 @pytest.fixture
 def task_log(monkeypatch: pytest.MonkeyPatch) -> TaskLog:
     """Collect what operators, sensors and triggers of this package write."""
+    from airflow_provider_ehpc.operators.job import StopJobOperator, SubmitJobOperator
     from airflow_provider_ehpc.operators.job_log import JobLogOperator
     from airflow_provider_ehpc.sensors.job_state import JobStateSensor
     from airflow_provider_ehpc.triggers.base import JobTrigger
@@ -204,7 +205,7 @@ def task_log(monkeypatch: pytest.MonkeyPatch) -> TaskLog:
     collected = TaskLog()
     logger = logging.Logger("task", logging.DEBUG)
     logger.addHandler(collected)
-    for kind in (JobLogOperator, JobStateSensor, JobTrigger):
+    for kind in (JobLogOperator, JobStateSensor, JobTrigger, StopJobOperator, SubmitJobOperator):
         monkeypatch.setattr(kind, "log", logger)
     return collected
 

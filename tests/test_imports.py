@@ -47,7 +47,7 @@ _TRIGGERS = _WAITING | {
     "triggers",
     "escalation",
 }
-_TASKS = _TRIGGERS | {"sensors", "operators", "links"}
+_TASKS = _TRIGGERS | {"sensors", "operators", "links", "submission", "job_arguments"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "apis": set(),
@@ -66,14 +66,17 @@ ALLOWED: dict[str, set[str]] = {
     "events": _WAITING,
     "logs": _WAITING,
     "audit": _HOOKS,
+    "submission": _WAITING,
+    "job_arguments": _HOOKS | {"exit_code"},
     "escalation": {"apis", "compat"},
     "retry": _BOTTOM | {"escalation"},
     "summary": {"__init__", "apis"},
     "outcome": _WAITING | {"logs", "summary"},
-    "task": _WAITING | {"outcome", "summary"},
+    "task": _WAITING | {"outcome", "summary", "links"},
     "triggers": _TRIGGERS,
-    "sensors": _TRIGGERS,
+    "sensors": _TRIGGERS | {"links"},
     "operators": _TASKS,
+    "decorators": _TASKS,
     "links": _HOOKS,
     "cli": _TASKS,
     "get_provider_info": {"__init__"},
@@ -217,7 +220,7 @@ def airflow_alone() -> set[str]:
 
 DAG_FILE = [
     f"{kind}.{module.name}"
-    for kind in ("sensors", "operators")
+    for kind in ("sensors", "operators", "decorators")
     for module in pkgutil.iter_modules([str(ROOT / kind)])
 ]
 """What a DAG file imports of the package."""
@@ -229,7 +232,8 @@ def test_a_dag_file_stays_cheap(airflow_alone: set[str], module: str) -> None:
     more = loaded_by(*SDK, f"import {PACKAGE}.{module}") - airflow_alone
     # No library beside Airflow's own compatibility layer: no HTTP client, no pydantic, no other provider.
     others = {name for name in more if name.split(".")[0] not in {PACKAGE, *sys.stdlib_module_names}}
-    assert not [name for name in others if not name.startswith("airflow.providers.common.compat")]
+    own = ("airflow.providers.common.compat", "airflow.sdk.", "airflow.utils.operator_helpers")
+    assert not [name for name in others if not name.startswith(own)]
     assert f"{PACKAGE}.{module}" in more
     ours = {name.removeprefix(f"{PACKAGE}.") for name in more if name.startswith(f"{PACKAGE}.")}
     heavy = ("hooks", "triggers", "emulator", "metrics")
@@ -340,7 +344,11 @@ def test_everything_that_exists_is_named() -> None:
 @pytest.mark.parametrize(
     ("connection_type", "hook", "fields"),
     [
-        ("aliyun_ehpc", "aliyun", {"region", "security_token", "cluster_id", "time_zone"}),
+        (
+            "aliyun_ehpc",
+            "aliyun",
+            {"region", "security_token", "cluster_id", "time_zone", "user_password"},
+        ),
         (
             "huawei_modelarts",
             "huawei",
@@ -358,7 +366,8 @@ def test_the_form_names_what_the_hook_reads(connection_type: str, hook: str, fie
         assert f'"{name}"' in source
         assert field["label"]
         assert field["description"]
-        assert ("format" in field["schema"]) == (name == "security_token"), "only secrets are hidden"
+        secret = name in ("security_token", "user_password")
+        assert ("format" in field["schema"]) == secret, "only secrets are hidden"
     assert set(form["ui-field-behaviour"]["relabeling"]) == {"login", "password", "host"}
     assert set(form["ui-field-behaviour"]["placeholders"]) <= fields | {"host"}
 

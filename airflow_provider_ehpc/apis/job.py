@@ -385,6 +385,14 @@ class JobApi(Protocol):
         """
         raise unsupported(self.name, Capability.SUBMIT)
 
+    def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
+        """Return the jobs with exactly this name, ended ones as well; an array counts as one.
+
+        :raises InvalidArgument: if the API needs a cluster and got none.
+        :raises NotSupported: before any request, if the API submits no jobs.
+        """
+        raise unsupported(self.name, Capability.SUBMIT)
+
     def stop(self, ref: JobRef) -> Flow[None]:
         """Request that the job is stopped. It may still run for a while after this returns."""
         raise unsupported(self.name, Capability.STOP)

@@ -87,6 +87,8 @@ class Account:
     """Texts that must not reach a log or an error."""
     transport: TransportOptions
     cluster_id: str | None = None
+    user_password: str | None = field(default=None, repr=False)
+    """The password of the cluster user that jobs run as."""
     project_id: str | None = None
     zone: str | None = None
     """Zone or region."""

@@ -11,7 +11,7 @@ from airflow_provider_ehpc.apis.aliyun.filters import ClassicFilters, JobFilters
 from airflow_provider_ehpc.apis.aliyun.signing import Acs3Signer
 from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url, time_zone
+from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url, key_text, time_zone
 from airflow_provider_ehpc.hooks.base import ApiHook
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class AliyunHook(ApiHook):
     """What the hooks of all E-HPC APIs share: the connection.
 
     ``login`` is the access key id, ``password`` the secret, ``host`` an endpoint in place of the region's
-    own. Extra fields: ``region``, ``security_token``, ``cluster_id``, ``time_zone``, and the http
-    provider's ``proxy``, ``verify``, ``timeout``, ``trust_env``. A connection of the official
+    own. Extra fields: ``region``, ``security_token``, ``cluster_id``, ``user_password``, ``time_zone``,
+    and the http provider's ``proxy``, ``verify``, ``timeout``, ``trust_env``. A connection of the official
     ``alibaba_cloud`` type has the key in its extra fields, as ``access_key_id`` and ``access_key_secret``.
     """
 
@@ -46,6 +46,7 @@ class AliyunHook(ApiHook):
             connection.password or extra.get("access_key_secret"),
             extra,
         )
+        user_password = key_text(self.conn_id, "user_password", extra.get("user_password"), chosen=True)
         zone = time_zone(self.conn_id, extra.get("time_zone"))
         region = self._id("region", extra.get("region") or extra.get("region_id")) or ""
         if connection.host:
@@ -63,9 +64,10 @@ class AliyunHook(ApiHook):
             conn_id=self.conn_id,
             base_url=url,
             signer=Acs3Signer(key),
-            confidential=key.confidential,
+            confidential=(*key.confidential, user_password) if user_password else key.confidential,
             transport=TransportOptions.from_extra(self.conn_id, extra, url.split(":", 1)[0]),
             cluster_id=self._id("cluster_id", extra.get("cluster_id")),
+            user_password=user_password or None,
             zone=region or None,
             local_zone=zone or BEIJING,
             zone_assumed=zone is None,

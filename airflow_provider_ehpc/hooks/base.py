@@ -294,6 +294,15 @@ class ApiHook(Client):
             raise UnexpectedResponse("the job id in the response repeats a secret of the request")
         return ref
 
+    def jobs_named(self, name: str, cluster_id: str | None = None) -> list[JobRef]:
+        """Return the jobs with exactly this name, by default in the connection's default cluster."""
+        return self.drive(self.api.jobs_named(name, cluster_id or self.account.cluster_id))
+
+    async def ajobs_named(self, name: str, cluster_id: str | None = None) -> list[JobRef]:
+        """Return the jobs with exactly this name. See :meth:`jobs_named`."""
+        account = await self.aaccount()
+        return await self.adrive(self.api.jobs_named(name, cluster_id or account.cluster_id))
+
     def stop(self, ref: JobRef) -> None:
         """Ask for a job to be stopped; it goes on until the cloud has done so."""
         self.drive(self.api.stop(ref))

@@ -21,14 +21,9 @@ from airflow_provider_ehpc.compat import (
     conf,
 )
 from airflow_provider_ehpc.exceptions import without_useless_retries
+from airflow_provider_ehpc.links.job import CloudConsoleLink
 from airflow_provider_ehpc.task import DEFER_SLACK, JobTask
-from airflow_provider_ehpc.waiting.conditions import (
-    FinishedPolicy,
-    WaitConditions,
-    parse_policy,
-    parse_states,
-)
-from airflow_provider_ehpc.waiting.deadline import by_deadline
+from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, parse_policy, parse_states
 from airflow_provider_ehpc.waiting.watch import JobSetWatch, Verdict
 
 if TYPE_CHECKING:
@@ -37,8 +32,6 @@ if TYPE_CHECKING:
 SHORTEST_RESCHEDULE = 10.0
 """Seconds. Airflow's scheduler can take the executor's "done" of one poke for the end of the next, and then
 marks the task as failed, if a task is back within some seconds (GH-71580; seen here at 6 s)."""
-LAST_POLL = 2.0
-"""Seconds that the last poll may take after the timeout."""
 
 
 class JobStateSensor(JobTask, BaseSensorOperator):
@@ -74,6 +67,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("conn_id", "job_id", "cluster_id", "version_id", "api")
+    operator_extra_links = (CloudConsoleLink(),)
     ui_color = "#d5e8f7"
 
     def __init__(
@@ -148,6 +142,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
         if self._watch is None:
             started = first.timestamp() if first else time.time()
             seen = first is not None
+            self._push_links(context)
             self._watch = JobSetWatch(self.refs, self._conditions(started), started, seen_before=seen)
         while (verdict := self._poll(self._watch)) is None:
             if self.deferrable:
@@ -156,21 +151,6 @@ class JobStateSensor(JobTask, BaseSensorOperator):
                 return PokeReturnValue(is_done=False)
             time.sleep(max(0.0, min(self.poke_interval, self._watch.started + self._limit - time.time())))
         return PokeReturnValue(is_done=True, xcom_value=self._result(verdict))
-
-    def _poll(self, watch: JobSetWatch) -> Verdict | None:
-        watch.cancelled_by_us(self._stopped)
-        # A poll that begins late may still find the job in a target state.
-        deadline = max(watch.started + self._limit, time.time() + LAST_POLL)
-        try:
-            hook, refs = self.hook, watch.waiting
-            statuses = by_deadline(deadline, lambda: hook.job_statuses(refs, deadline=deadline))
-        except ApiError as error:
-            verdict, notes = watch.poll_failed(error, time.time())
-        else:
-            verdict, notes = watch.saw(statuses, time.time())
-        for note in notes:
-            note.log(self.log)
-        return verdict
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """End the task as the trigger saw the jobs end."""
@@ -216,14 +196,6 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             # As in a poke: Airflow does not convert the exception between two pokes or after a deferral.
             self.log.warning("skipped: %s", error)
             raise AirflowSkipException("Skipping due to soft_fail or never_fail.") from error
-
-    def _conditions(self, started: float) -> WaitConditions:
-        return WaitConditions(
-            target_states=self.target_states,
-            finished_without_exit_code=self.finished_without_exit_code,
-            not_found_grace=self.not_found_grace,
-            deadline=started + self._limit,
-        )
 
     def _defer(self, watch: JobSetWatch) -> None:
         from airflow_provider_ehpc.triggers.base import LARGEST_ROW

@@ -161,6 +161,19 @@ class EhpcClassicApi:
             )
         return JobRef(response.job_id, cluster)
 
+    def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
+        """Search ListJobsWithFilters, whose filter finds parts of names."""
+        cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs are searched")
+        rows = yield from all_pages(
+            partial(_rows, cluster, None, None, job_name=name), lambda row: row.id, PAGE_SIZE
+        )
+        found = [
+            whole_array_id(row.id) if row.array_request else row.id
+            for row in rows.values()
+            if row.name == name and row.id
+        ]
+        return [JobRef(job_id, cluster) for job_id in dict.fromkeys(found)]
+
     def stop(self, ref: JobRef) -> Flow[None]:
         """Call StopJobs."""
         yield stop_jobs(cluster_of(ref), [ref.job_id])
@@ -279,10 +292,19 @@ def _unfinished(cluster_id: str, number: int) -> Flow[JobsPage]:
 
 
 def _rows(
-    cluster_id: str, job_status: str, created_from: int | None, number: int
+    cluster_id: str,
+    job_status: str | None,
+    created_from: int | None,
+    number: int,
+    *,
+    job_name: str | None = None,
 ) -> Flow[tuple[list[FilteredJob], int | None]]:
     response = yield list_jobs_with_filters(
-        cluster_id, page_number=number, job_status=job_status, created_from=created_from
+        cluster_id,
+        page_number=number,
+        job_name=job_name,
+        job_status=job_status,
+        created_from=created_from,
     )
     return response.jobs, response.total_count
 

@@ -160,6 +160,17 @@ class EhpcApi:
             )
         return JobRef(response.job_id, cluster)
 
+    def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
+        """Search ListJobs, whose filter finds parts of names."""
+        cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs are searched")
+        rows = yield from all_pages(partial(_rows, cluster, None, None, job_name=name), _row_key, PAGE_SIZE)
+        found = [
+            whole_array_id(row.job_spec.id) if row.job_spec.array_request else row.job_spec.id
+            for row in rows.values()
+            if row.job_name == name and row.job_spec.id
+        ]
+        return [JobRef(job_id, cluster) for job_id in dict.fromkeys(found)]
+
     def stop(self, ref: JobRef) -> Flow[None]:
         """Call StopJobs."""
         yield stop_jobs(cluster_of(ref), [ref.job_id])

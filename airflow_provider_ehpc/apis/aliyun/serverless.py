@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -172,6 +172,19 @@ class EhpcServerlessApi(JobApi):
             )
         return JobRef(response.job_id, cluster)
 
+    def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
+        """Search ListServerlessJobs."""
+        cluster = named_cluster(self.name, cluster_id, "the cluster whose jobs are searched")
+        rows = yield from all_pages(
+            partial(_rows, cluster, "All", None, job_names=[name]), lambda row: row.job_id, PAGE_SIZE
+        )
+        # 10_3 is a sub-task of 10, which is listed, too.
+        return [
+            JobRef(job_id, cluster)
+            for job_id, row in rows.items()
+            if row.job_name == name and job_id and not _SUB_TASK.fullmatch(job_id)
+        ]
+
     def stop(self, ref: JobRef) -> Flow[None]:
         """Call StopServerlessJobs."""
         yield stop_serverless_jobs(cluster_of(ref), [ref.job_id])
@@ -207,10 +220,19 @@ class EhpcServerlessApi(JobApi):
 
 
 def _rows(
-    cluster_id: str, state: str, submitted_from: int | None, number: int
+    cluster_id: str,
+    state: str,
+    submitted_from: int | None,
+    number: int,
+    *,
+    job_names: Sequence[str] = (),
 ) -> Flow[tuple[list[ListedServerlessJob], int | None]]:
     response = yield list_serverless_jobs(
-        cluster_id, state=state, submitted_from=submitted_from, page_number=number
+        cluster_id,
+        job_names=job_names,
+        state=state,
+        submitted_from=submitted_from,
+        page_number=number,
     )
     return response.jobs, response.total_count
 

@@ -150,6 +150,12 @@ class ModelArtsApi(ProjectApi):
             )
         return JobRef(job.metadata.id)
 
+    def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
+        """Search the project's jobs, by a filter that finds parts of names."""
+        self.refuse_cluster(cluster_id)
+        rows = yield from all_pages(partial(self._rows, (), name=name), _job_id, PAGE_SIZE)
+        return [JobRef(job_id) for job_id, job in rows.items() if job_id and job.metadata.name == name]
+
     def stop(self, ref: JobRef) -> Flow[None]:
         """Stop the job with StopTrainingJob."""
         return stop_unless_ended(terminate_training_job(self.project_id, ref.job_id), self.job_status(ref))
@@ -159,8 +165,10 @@ class ModelArtsApi(ProjectApi):
         refs = [(JobRef(job.metadata.id), job) for job in page.items if job.metadata.id]
         return JobsPage({ref: job.job_status(ref) for ref, job in refs}, len(page.items), page.count)
 
-    def _rows(self, phases: Sequence[str], number: int) -> Flow[tuple[list[TrainingJob], int | None]]:
-        page = yield search_training_jobs(self.project_id, page=number - 1, phases=phases)
+    def _rows(
+        self, phases: Sequence[str], number: int, *, name: str | None = None
+    ) -> Flow[tuple[list[TrainingJob], int | None]]:
+        page = yield search_training_jobs(self.project_id, page=number - 1, phases=phases, name=name)
         return page.items, page.count
 
     def _read_task(

@@ -133,6 +133,16 @@ class QingCloudHpcApi(JobApi):
         call = submit_job(self._zone, cluster_id, **_submission(spec))
         return self._submitted(call, cluster_id)
 
+    def jobs_named(self, name: str, cluster_id: str | None) -> Flow[list[JobRef]]:
+        """Read the whole job/list: how its search word matches is not documented."""
+        if not cluster_id:
+            raise InvalidArgument(
+                f"cluster_id: the API {self.name!r} needs the cluster whose jobs are searched; give "
+                "cluster_id, or set the connection's default cluster id"
+            )
+        rows = yield from all_pages(partial(self._rows, cluster_id), lambda job: job.hpcjob_uuid, PAGE_SIZE)
+        return [JobRef(job_id, cluster_id) for job_id, job in rows.items() if job_id and job.job_name == name]
+
     def stop(self, ref: JobRef) -> Flow[None]:
         """Stop the job with job/stopJobs.
 
@@ -222,6 +232,7 @@ def _submission(spec: JobSpec) -> dict[str, Any]:
         "priority": spec.priority,
         "stdout_redirect_path": spec.stdout_path,
         "stderr_redirect_path": spec.stderr_path,
+        "options": spec.options,
     }
 
 

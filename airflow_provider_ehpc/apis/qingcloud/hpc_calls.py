@@ -5,13 +5,14 @@ Source: the pages on jobs of the HPC API reference (2023-09-06).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
 
 from airflow_provider_ehpc.apis.call import ApiCall, ApiResponse, InvalidArgument, percent_encode
-from airflow_provider_ehpc.apis.job import JobRef
+from airflow_provider_ehpc.apis.job import JobRef, confidential_values
 from airflow_provider_ehpc.apis.qingcloud.protocol import PAGE_SIZE, hpc_call, ret_code_error
 from airflow_provider_ehpc.apis.response import (
     Id,
@@ -147,37 +148,46 @@ def submit_job(
     time_limit: int | None = None,
     stdout_redirect_path: str | None = None,
     stderr_redirect_path: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> ApiCall[HpcSubmitJobResponse]:
     """Submit a job. There is no idempotency token: a request that is sent twice runs the job twice.
 
     :param core_limit: total number of cores.
     :param mem_limit: in an undocumented unit.
     :param time_limit: in an undocumented unit.
+    :param options: other fields of the body, such as ``resource_limit``. Errors do not show their values.
+    :raises InvalidArgument: if an option contradicts another argument.
     """
-    return hpc_call(
+    body: dict[str, Any] = {
+        "cluster_id": cluster_id,
+        "zone": zone,
+        "run_user": run_user,
+        "name": name,
+        "cmd_line": cmd_line,
+        "cmd_line_type": "input",  # a command, not a file; only in the sample, not in the table
+        "core_limit": core_limit,
+        "submit_type": 1,  # 0 is the console, 1 a command line client
+        "hpcqueue_id": hpcqueue_id,
+        "scheduler_queue_name": scheduler_queue_name,
+        "priority": priority,
+        "mem_limit": mem_limit,
+        "time_limit": time_limit,
+        "stdout_redirect_path": stdout_redirect_path,
+        "stderr_redirect_path": stderr_redirect_path,
+    }
+    for option, value in (options or {}).items():
+        if body.get(option) not in (None, value):
+            raise InvalidArgument(f"options: {option} contradicts the job's own fields; set it only once")
+        body[option] = value
+    call = hpc_call(
         "job/submitJob",
         HpcSubmitJobResponse,
         {"zone": zone},
-        body={
-            "cluster_id": cluster_id,
-            "zone": zone,
-            "run_user": run_user,
-            "name": name,
-            "cmd_line": cmd_line,
-            "cmd_line_type": "input",  # a command, not a file; only in the sample, not in the table
-            "core_limit": core_limit,
-            "submit_type": 1,  # 0 is the console, 1 a command line client
-            "hpcqueue_id": hpcqueue_id,
-            "scheduler_queue_name": scheduler_queue_name,
-            "priority": priority,
-            "mem_limit": mem_limit,
-            "time_limit": time_limit,
-            "stdout_redirect_path": stdout_redirect_path,
-            "stderr_redirect_path": stderr_redirect_path,
-        },
+        body=body,
         subject=f"job {name!r} in cluster {cluster_id}",
         writes=True,
     )
+    return replace(call, confidential=confidential_values(options))
 
 
 class HpcStopJobsResponse(ResponseModel):

@@ -1,0 +1,136 @@
+"""The arguments of a submission: their checks, and the job that they make."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from airflow_provider_ehpc import arguments
+from airflow_provider_ehpc.apis.call import InvalidArgument
+from airflow_provider_ehpc.apis.job import JobSpec
+from airflow_provider_ehpc.apis.schedulers.batch_script import script_fields
+from airflow_provider_ehpc.apis.submit_rules import UNKNOWN, check_submission
+from airflow_provider_ehpc.exit_code import can_wrap, wrap
+
+
+def job_fields(task: Any) -> dict[str, Any]:
+    """Return the arguments of a task that make its job, checked; UNKNOWN for those that are templates.
+
+    The task's own arguments take the place of a script's ``#SBATCH`` and ``#PBS`` lines, as those of
+    ``sbatch`` and ``qsub`` do.
+
+    :param task: has an attribute for each of them.
+    :raises InvalidArgument: naming the argument that is wrong.
+    """
+    if (task.command is None) == (task.script is None):
+        raise InvalidArgument("command, script: give exactly one of them")
+    fields: dict[str, Any] = {}
+    in_script: dict[str, Any] = {}
+    if isinstance(task.script, str) and not arguments.is_template(task.script):
+        in_script = script_fields(task.script)
+    for name, check in _CHECKS.items():
+        # The attribute queue is Airflow's.
+        value = getattr(task, "job_queue" if name == "queue" else name)
+        # A template may render to nothing.
+        if value is None or (name not in ("command", "script") and value == ""):
+            value = in_script.get(name)
+        if value is not None:
+            fields[name] = UNKNOWN if arguments.is_template(value) else check(name, value)
+    return fields
+
+
+def captures(fields: dict[str, Any], api: str) -> bool:
+    """Return True if the exit code of the job can be captured from its output."""
+    return can_wrap(api, fields.get("command") or fields["script"])
+
+
+def job_spec(
+    fields: dict[str, Any], api: str, name: str, *, password: str | None, token: str | None
+) -> JobSpec:
+    """Return the job that the arguments of a task make.
+
+    :param fields: from :func:`job_fields`, without templates.
+    :param name: the job's name.
+    :param password: of the cluster user, if the connection has one.
+    :param token: the token of the marker with the job's exit code; None to write none.
+    :raises InvalidArgument: naming the arguments that are missing, or that the API does not support.
+    """
+    check_submission(api, fields)
+    own = {name: value for name, value in fields.items() if name not in ("command", "script", "job_name")}
+    if token:
+        command = wrap(fields.get("command") or fields["script"], token)
+    else:
+        command = fields.get("command") or _script_command(fields["script"])
+    return JobSpec(
+        name=name,
+        command=command_line(api, command),
+        password=password if fields.get("user") else None,
+        **own,
+    )
+
+
+def command_line(api: str, command: str) -> str:
+    """Return a command as the API takes it.
+
+    E-HPC takes the path of a script on the cluster, or a program with its arguments behind ``-- ``: "to use
+    a command, you must specify the full path of the command" (CreateJob's and SubmitJob's pages). So a shell
+    runs everything else.
+    """
+    words = command.split()
+    if api not in ("ehpc", "ehpc-classic") or words[0] == "--" or (len(words) == 1 and words[0][0] == "/"):
+        return command
+    return f"-- /bin/sh -c {shlex.quote(command)}"
+
+
+def _script_command(script: str) -> str:
+    """Return the command that runs a script's text with the interpreter that its first line names."""
+    first = script.lstrip().partition("\n")[0]
+    interpreter = shlex.split(first[2:]) if first.startswith("#!") else ["/bin/sh"]
+    return shlex.join([*interpreter, "-c", script])
+
+
+def _count_or_none(argument: str, value: Any) -> int | None:
+    return arguments.count(argument, value, at_least=0) or None
+
+
+def _priority(argument: str, value: Any) -> int:
+    return arguments.count(argument, value, at_least=0)
+
+
+def _environment(argument: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value):
+        raise InvalidArgument(f"{argument}: expected a dict of names and values")
+    return {name: str(item) for name, item in value.items()}
+
+
+def _options(argument: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidArgument(f"{argument}: expected a dict, got {type(value).__name__}")
+    return dict(value)
+
+
+def exit_codes(value: int | Collection[int] | None) -> frozenset[int]:
+    """Return the exit codes of ``skip_on_exit_code``."""
+    codes = [] if value is None else list(value) if arguments.is_list(value) else [value]  # type: ignore[arg-type]
+    return frozenset(arguments.count("skip_on_exit_code", code, at_least=0) for code in codes)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "command": arguments.text,
+    "script": arguments.text,
+    "job_name": arguments.text,
+    "queue": arguments.text,
+    "user": arguments.text,
+    "nodes": arguments.count,
+    "cores": arguments.count,
+    "gpus": _count_or_none,
+    "memory": arguments.memory,
+    "wall_time": arguments.duration,
+    "priority": _priority,
+    "array": arguments.text,
+    "environment": _environment,
+    "stdout_path": arguments.text,
+    "stderr_path": arguments.text,
+    "options": _options,
+}

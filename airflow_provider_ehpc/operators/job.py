@@ -1,0 +1,526 @@
+"""Run a job: submit it, wait for it with its log, stop it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_ehpc import arguments
+from airflow_provider_ehpc.apis.call import ApiError, NotFound
+from airflow_provider_ehpc.apis.capabilities import Capability, supports
+from airflow_provider_ehpc.apis.job import JobRef, JobState
+from airflow_provider_ehpc.apis.submit_rules import check_submission
+from airflow_provider_ehpc.compat import (
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseOperator,
+    TaskDeferralTimeout,
+    conf,
+    is_mapped,
+    own_xcom,
+)
+from airflow_provider_ehpc.exceptions import JobFailure, JobNotFound, TaskKilled, without_useless_retries
+from airflow_provider_ehpc.job_arguments import captures, exit_codes, job_fields, job_spec
+from airflow_provider_ehpc.links.job import ArchivedLogLink, CloudConsoleLink
+from airflow_provider_ehpc.logs.lines import line_encoding
+from airflow_provider_ehpc.operators.base import JobFollower
+from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, parse_policy
+from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_ehpc.submission import JobRecords, Submission
+    from airflow_provider_ehpc.waiting.conditions import WaitConditions
+    from airflow_provider_ehpc.waiting.verdict import Verdict
+
+JOB_ID_KEY = "job_id"
+"""Key of the XCom that holds the job's ID."""
+CAPTURE_KEY = "ehpc_exit_code_marker"
+"""Key of the XCom that holds the token of the marker with the exit code, for the process that resumes."""
+STOP_SEARCH = 3.0
+"""Seconds in which ``on_kill`` searches for a job whose submission is under way. Airflow kills the process
+after five."""
+
+
+class SubmitJobOperator(JobFollower, BaseOperator):
+    """Submit a job, copy its log into the task log while it runs, and end as the job ends.
+
+    The job is submitted once, whatever fails: after a lost response, a crash of the worker or of the
+    triggerer, and in a retry, it is searched for before anything is sent again. Its name is ``job_name`` with
+    a suffix that is unique to this try of the task. A retry rejoins a job that is unfinished or has
+    succeeded, and submits a new one if it failed or was cancelled. If a user clears the task, it starts over.
+
+    The XCom ``job_id`` holds the job's ID before the first poll. The result is what is known of the job as a
+    dict, with ``log``: how many lines and bytes were read.
+
+    Arguments that the API does not support are rejected when the DAG is parsed if ``api`` is given, otherwise
+    before any request. The password of the cluster user comes from the connection's extra field
+    ``user_password``.
+
+    :param command: a shell command, or the path of a script on the cluster.
+    :param script: instead of ``command``, the text of a script. What its ``#SBATCH`` or ``#PBS`` lines ask
+        for is passed on; the arguments below take their place if both are given.
+    :param job_name: the readable part of the job's name; default: the task's ID.
+    :param conn_id: the connection to the cloud account.
+    :param cluster_id: the cluster; default: the connection's.
+    :param api: the API to use; default: that of the connection's type.
+    :param queue: the queue or partition; for ModelArts, the ID of a resource pool. In ``default_args``, it is
+        Airflow's, of the worker that runs the task.
+    :param user: the cluster user that the job runs as.
+    :param nodes: number of nodes.
+    :param cores: cores per node.
+    :param gpus: GPUs per node.
+    :param memory: memory per node, a number with a unit such as ``4GB``.
+    :param wall_time: the time limit of the job: seconds, a ``timedelta``, ``HH:MM:SS`` or ``D-HH:MM:SS``.
+    :param priority: a whole number; its range is the API's.
+    :param job_queue: the same as ``queue``, also in ``default_args`` and ``expand``; with both, ``queue`` is
+        Airflow's.
+    :param array: the indexes of an array job, ``X-Y`` or ``X-Y:STEP``.
+    :param environment: environment variables of the job.
+    :param stdout_path: a file on the cluster for the standard output.
+    :param stderr_path: a file on the cluster for the standard error.
+    :param options: parameters that only this API has, in its own words and structure.
+    :param wait_for_completion: False to end as soon as the job is submitted.
+    :param deferrable: wait in the triggerer, without a worker slot.
+    :param poll_interval: seconds, or a ``timedelta``, between two polls.
+    :param timeout: seconds, or a ``timedelta``, for the whole wait.
+    :param get_logs: copy the job's log into the task log, if the API can read it.
+    :param keep_log_at: a folder, of any kind that ``ObjectStoragePath`` understands, in which the raw bytes
+        of each stream are saved as ``<stream>.log`` when the job has ended, with the marker of
+        ``capture_exit_code``.
+    :param log_settle_time: seconds, or a ``timedelta``, without a new byte after which an ended job's log
+        counts as complete.
+    :param encoding: of the job's output, such as ``gbk``, if the API returns bytes (E-HPC).
+    :param durable: rejoin the job after a crash and in a retry. False submits a new job in each try.
+    :param stop_job_on_kill: stop the job if a user ends the task, and if ``timeout`` or ``execution_timeout``
+        is over.
+    :param skip_on_exit_code: skip the task if the job ends with this exit code, or one of these.
+    :param finished_without_exit_code: what an end without an outcome counts as, ``success`` or ``fail``.
+    :param capture_exit_code: let the job write its exit code into its output, if the API does not report it.
+    :param max_failed_members: of an array, how many jobs may fail.
+    :raises InvalidArgument: naming the arguments that are wrong.
+    """
+
+    template_fields: Sequence[str] = (
+        "command",
+        "script",
+        "job_name",
+        "conn_id",
+        "cluster_id",
+        "api",
+        "job_queue",
+        "user",
+        "nodes",
+        "cores",
+        "gpus",
+        "memory",
+        "wall_time",
+        "priority",
+        "array",
+        "environment",
+        "stdout_path",
+        "stderr_path",
+        "options",
+        "keep_log_at",
+    )
+    template_fields_renderers = {  # noqa: RUF012 - as in Airflow's operators
+        "command": "bash",
+        "script": "bash",
+        "environment": "json",
+        "options": "json",
+    }
+    operator_extra_links = (CloudConsoleLink(), ArchivedLogLink())
+    ui_color = "#c6e2c3"
+    version_id: str | None = None
+    resubmits = True
+    target_states = (JobState.SUCCEEDED,)
+    not_found_grace = 60.0
+
+    def __init__(
+        self,
+        *,
+        command: str | None = None,
+        script: str | None = None,
+        job_name: str | None = None,
+        conn_id: str = "aliyun_ehpc_default",
+        cluster_id: str | None = None,
+        api: str | None = None,
+        queue: str | None = None,
+        user: str | None = None,
+        nodes: int | str | None = None,
+        cores: int | str | None = None,
+        gpus: int | str | None = None,
+        memory: str | None = None,
+        wall_time: timedelta | float | str | None = None,
+        priority: int | str | None = None,
+        job_queue: str | None = None,
+        array: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        stdout_path: str | None = None,
+        stderr_path: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: timedelta | float = 10.0,
+        timeout: timedelta | float | None = None,
+        get_logs: bool = True,
+        keep_log_at: str | None = None,
+        log_settle_time: timedelta | float = 5.0,
+        encoding: str = "utf-8",
+        durable: bool = True,
+        stop_job_on_kill: bool = True,
+        skip_on_exit_code: int | Collection[int] | None = None,
+        finished_without_exit_code: FinishedPolicy = "fail",
+        capture_exit_code: bool = True,
+        max_failed_members: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        # Airflow's operators have a queue, too: that of the worker which runs the task.
+        workers = is_mapped(self) or queue == (kwargs.get("default_args") or {}).get("queue")
+        if job_queue is None and not workers:
+            job_queue = queue
+        elif queue is not None:
+            kwargs["queue"] = queue
+        super().__init__(**kwargs)
+        self.command = command
+        self.script = script
+        self.job_name = job_name
+        self.conn_id = conn_id
+        self.cluster_id = cluster_id
+        self.api = api
+        self.job_queue = job_queue
+        self.user = user
+        self.nodes = nodes
+        self.cores = cores
+        self.gpus = gpus
+        self.memory = memory
+        self.wall_time = wall_time
+        self.priority = priority
+        self.array = array
+        self.environment = environment
+        self.stdout_path = stdout_path
+        self.stderr_path = stderr_path
+        self.options = options
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = arguments.seconds("poll_interval", poll_interval, positive=True)
+        if timeout is None:
+            timeout = conf.getfloat("sensors", "default_timeout")
+        self.timeout = arguments.seconds("timeout", timeout)
+        self.get_logs = get_logs
+        self.keep_log_at = keep_log_at
+        self.log_settle_time = arguments.seconds("log_settle_time", log_settle_time)
+        self.encoding = line_encoding(encoding)
+        self.durable = durable
+        self.stop_job_on_kill = stop_job_on_kill
+        self.skip_on_exit_code = exit_codes(skip_on_exit_code)
+        self.finished_without_exit_code = parse_policy(finished_without_exit_code)
+        self.capture_exit_code = capture_exit_code
+        self.max_failed_members = arguments.count("max_failed_members", max_failed_members, at_least=0)
+        # What is a template is checked before the first request.
+        fields = job_fields(self)
+        if not arguments.is_template(api) and (name := arguments.api(api, needs=Capability.SUBMIT)):
+            check_submission(name, fields)
+        self._stopped: set[JobRef] = set()
+        self._killed = InterruptibleWait()
+        self._ref: JobRef | None = None
+        self._exit_token: str | None = None
+        self._submission: Submission | None = None
+        self._records: JobRecords | None = None
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Return the operator to map. Of a mapped task, Airflow would take ``queue`` for the worker's."""
+        if "queue" in kwargs and "job_queue" not in kwargs:
+            kwargs["job_queue"] = kwargs.pop("queue")
+        partial = super().partial(**kwargs)
+        if partial.kwargs.get("queue", "") is None:
+            # Airflow 3.3 takes this class's default for that of the worker's queue.
+            del partial.kwargs["queue"]
+        return partial
+
+    # ------------------------------------------------------------------ the job
+
+    @property
+    def ref(self) -> JobRef:
+        """Return the job's address.
+
+        :raises LookupError: if no job has been submitted.
+        """
+        if self._ref is None:
+            raise LookupError("no job has been submitted")
+        return self._ref
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Submit the job, or rejoin that of an earlier try, and wait for its end."""
+        with without_useless_retries(), self._ends_job(context):
+            job_id = self._submit(context)
+            if not self.wait_for_completion:
+                return {**self.ref.as_dict(), "name": job_id}
+            if self.get_logs and supports(self.hook.api.name, Capability.LOG):
+                return self._follow(context)
+            if self.get_logs:
+                self.log.info(
+                    "the API %r has no operation that reads logs: this log shows only the job's states",
+                    self.hook.api.name,
+                )
+            return self._wait()
+
+    def _submit(self, context: Context) -> str:
+        """Submit the job or find it; return its name."""
+        from airflow_provider_ehpc.escalation import escalated, load_escalation
+        from airflow_provider_ehpc.submission import JobRecords, Submission, exit_token
+
+        self._records = JobRecords(context, self.log, durable=self.durable)
+        cluster_id = arguments.optional_identifier("cluster_id", self.cluster_id, what="cluster")
+        fields = job_fields(self)
+        escalation = load_escalation(context)
+        larger = escalated(fields.get("memory"), fields.get("wall_time"), escalation)
+        fields |= {k: v for k, v in zip(("memory", "wall_time"), larger, strict=True) if v is not None}
+        prefix = fields.get("job_name") or self.task_id.rsplit(".", 1)[-1]
+        submission = self._submission = Submission(
+            self.hook,
+            cluster_id,
+            prefix,
+            context,
+            self._records,
+            self._killed,
+            self.log,
+            owns_job=self.stop_job_on_kill,
+            run=escalation.get("runs", 1),
+        )
+        captured = self.capture_exit_code and captures(fields, self.hook.api.name)
+        spec = job_spec(
+            fields,
+            self.hook.api.name,
+            submission.name,
+            password=self.hook.account.user_password,
+            token=exit_token(submission.name) if captured else None,
+        )
+        self._ref = submission.earlier_job() if self.durable else None
+        if self._ref is None:
+            self._ref = submission.submit(spec)
+            self.log.info("submitted %s under the name %r", self._ref, spec.name)
+        context["ti"].xcom_push(key=JOB_ID_KEY, value=self._ref.job_id)
+        if captured:
+            self._exit_token = exit_token(submission.name)
+            if self.deferrable:
+                context["ti"].xcom_push(key=CAPTURE_KEY, value=self._exit_token)
+        self._push_links(context)
+        if self._killed.wait(0.0):
+            self._stop([self._ref])
+            raise TaskKilled(f"Airflow ended the task while it submitted {self._ref}")
+        return submission.name
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after the deferral, however it ended."""
+        from airflow_provider_ehpc.submission import JobRecords
+
+        self._records = JobRecords(context, self.log, durable=self.durable)
+        (self._ref,) = self._refs([arguments.one_job_id(own_xcom(context, JOB_ID_KEY))])
+        self._exit_token = own_xcom(context, CAPTURE_KEY) if self.capture_exit_code else None
+        with self._ends_job(context):
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    def _conditions(self, started: float) -> WaitConditions:
+        return dataclasses.replace(
+            super()._conditions(started),
+            exit_token=self._exit_token,
+            max_failed_members=self.max_failed_members,
+        )
+
+    @contextmanager
+    def _ends_job(self, context: Context) -> Iterator[None]:
+        """Stop the job if the time is over, and save that it was stopped, for a retry."""
+        try:
+            yield
+        except (AirflowTaskTimeout, TaskDeferralTimeout):
+            self._end_job()
+            raise
+        except TaskKilled:
+            self._save_stop()
+            raise
+
+    # Airflow's own exceptions, and what a retry needs to know, are handled around the whole task.
+    @contextmanager
+    def _stops_at_execution_timeout(self, context: Context) -> Iterator[None]:
+        yield
+
+    def _end_job(self) -> None:
+        if not self.stop_job_on_kill:
+            return
+        if self._ref is not None:
+            self._stop([self._ref])
+        elif self._submission:
+            self._submission.stop_unknown(time.time() + STOP_SEARCH)
+        self._save_stop()
+
+    def _save_stop(self) -> None:
+        if self._records and self._ref in self._stopped:
+            self._records.ended(JobState.CANCELLED)
+
+    def on_kill(self) -> None:
+        """End the wait, and stop the job if ``stop_job_on_kill`` asks for it."""
+        self._killed.interrupt()
+        if not self.stop_job_on_kill:
+            return
+        if self._ref is not None:
+            self._stop([self._ref])
+        elif self._submission:
+            self._submission.stop_unknown(time.time() + STOP_SEARCH)
+
+    def _result(
+        self,
+        verdict: Verdict,
+        event: dict[str, Any],
+        totals: dict[str, Any],
+        deadline: float | None = None,
+    ) -> dict[str, Any]:
+        from airflow_provider_ehpc.waiting.verdict import Outcome
+
+        if verdict.outcome is Outcome.TIMED_OUT and self.stop_job_on_kill:
+            self._end_job()
+            message = verdict.message.replace("; the job was not stopped", "; stop_job_on_kill stops the job")
+            verdict = dataclasses.replace(verdict, message=message)
+        job = verdict.jobs[0] if verdict.jobs else {}
+        if self._records and verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
+            self._records.ended(JobState.SUCCEEDED if verdict.outcome is Outcome.REACHED else JobState.FAILED)
+        try:
+            return super()._result(verdict, event, totals, deadline)
+        except JobFailure as error:
+            if job.get("exit_code") in self.skip_on_exit_code:
+                raise AirflowSkipException(f"skip_on_exit_code: {error}") from error
+            raise
+
+
+class StopJobOperator(JobFollower, BaseOperator):
+    """Stop a job and wait until it has ended, in whichever state.
+
+    As a teardown, it ends the job of a setup or of a task that failed::
+
+        StopJobOperator(task_id="stop", job_id=server.output["job_id"]).as_teardown(setups=server)
+
+    Returns what is known of the job as a dict.
+
+    :param job_id: the job; for several, map the task with ``.expand(job_id=...)``.
+    :param conn_id: the connection to the cloud account.
+    :param cluster_id: the job's cluster; default: the connection's.
+    :param version_id: the version of a ModelArts v1 job.
+    :param api: the API to use; default: that of the connection's type.
+    :param missing_ok: succeed if the cloud does not know the job, and if there is no ID, because the task
+        that submits it did not get that far.
+    :param wait_for_completion: False to end as soon as the cloud has agreed to stop the job.
+    :param deferrable: wait in the triggerer, without a worker slot.
+    :param poll_interval: seconds, or a ``timedelta``, between two polls.
+    :param timeout: seconds, or a ``timedelta``, for the whole wait.
+    :raises InvalidArgument: naming the argument that is wrong.
+    """
+
+    template_fields: Sequence[str] = ("job_id", "conn_id", "cluster_id", "version_id", "api")
+    operator_extra_links = (CloudConsoleLink(),)
+    ui_color = "#eac9c1"
+    target_states = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+    finished_without_exit_code: FinishedPolicy = "success"
+    not_found_grace = 0.0
+    stop_job_on_kill = False
+    keep_log_at = None
+    log_settle_time = 0.0
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        conn_id: str = "aliyun_ehpc_default",
+        cluster_id: str | None = None,
+        version_id: str | None = None,
+        api: str | None = None,
+        missing_ok: bool = True,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: timedelta | float = 10.0,
+        timeout: timedelta | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
+        self.conn_id = conn_id
+        self.cluster_id = cluster_id
+        self.version_id = version_id
+        self.api = api
+        if not arguments.is_template(api):
+            arguments.api(api, needs=Capability.STOP)
+        self.missing_ok = missing_ok
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = arguments.seconds("poll_interval", poll_interval, positive=True)
+        if timeout is None:
+            timeout = conf.getfloat("sensors", "default_timeout")
+        self.timeout = arguments.seconds("timeout", timeout)
+        self._stopped: set[JobRef] = set()
+        self._killed = InterruptibleWait()
+
+    @cached_property
+    def ref(self) -> JobRef:
+        """Return the job's address."""
+        (ref,) = self._refs([arguments.one_job_id(self.job_id)])
+        return ref
+
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Stop the job and wait for its end."""
+        if self.missing_ok and arguments.is_missing(self.job_id):
+            self.log.info("job_id is %r: there is no job to stop", self.job_id)
+            return None
+        with without_useless_retries():
+            try:
+                self.hook.stop(self.ref)
+            except ApiError as error:
+                if ended := self._ended(error):
+                    return ended
+            else:
+                self._push_links(context)
+                self._stopped.add(self.ref)
+                self.log.info("asked the cloud to stop %s", self.ref)
+            return self._wait() if self.wait_for_completion else self.ref.as_dict()
+
+    def _ended(self, error: ApiError) -> dict[str, Any] | None:
+        """Return a job that could not be stopped because it has ended or is unknown.
+
+        :raises ApiError: if it runs.
+        """
+        try:
+            status = self.hook.job_status(self.ref)
+        except NotFound:
+            return self._missing(str(error))
+        if not status.state.terminal:
+            raise error
+        self.log.info("%s has ended already: %s", self.ref, status.state)
+        return status.as_dict()
+
+    def _conditions(self, started: float) -> WaitConditions:
+        # However it ends, it was stopped.
+        return dataclasses.replace(super()._conditions(started), cancelled_by_us=bool(self._stopped))
+
+    def _missing(self, message: str) -> dict[str, Any]:
+        if not self.missing_ok:
+            raise JobNotFound(message)
+        self.log.info("%s is unknown to the cloud: there is nothing to stop", self.ref)
+        return self.ref.as_dict()
+
+    def _result(
+        self,
+        verdict: Verdict,
+        event: dict[str, Any],
+        totals: dict[str, Any],
+        deadline: float | None = None,
+    ) -> dict[str, Any]:
+        from airflow_provider_ehpc.waiting.verdict import Outcome
+
+        if verdict.outcome is Outcome.NOT_FOUND:
+            return self._missing(verdict.message)
+        return super()._result(verdict, event, totals, deadline)

@@ -1,0 +1,358 @@
+"""Submit a task's job once, whatever fails: requests, processes, Airflow.
+
+A job's name is unique: it ends in a hash of DAG, run, task, map index, try and the number of tries that
+Airflow allows (which changes if a user clears the task). No cloud takes an idempotency token, so the name is
+what finds a job whose submission got no response.
+
+The name is saved before the submission and the ID after it, both before the first poll, in the task state
+store (Airflow 3.3), which lives as long as the task instance. Airflow 3.1 and 3.2 have none: a retry searches
+for the names of the earlier tries.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_ehpc.apis.call import (
+    ApiError,
+    AuthenticationFailed,
+    InvalidArgument,
+    InvalidRequest,
+    NotFound,
+    NotReached,
+    PermissionDenied,
+    Throttled,
+)
+from airflow_provider_ehpc.apis.job import JobRef, JobSpec, JobState
+from airflow_provider_ehpc.apis.submit_rules import unique_name
+from airflow_provider_ehpc.compat import task_state_store
+from airflow_provider_ehpc.exceptions import SubmissionUnknown, TaskKilled
+from airflow_provider_ehpc.waiting.stop import stop_jobs
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_ehpc.apis.job import JobStatus
+    from airflow_provider_ehpc.hooks.base import ApiHook
+    from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
+
+RECORD_KEY = "ehpc:submitted_job"
+"""Key of the task state store for the job that the task submitted."""
+VISIBLE = 60.0
+"""Seconds after which a submitted job is certainly found by its name."""
+_PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds before each search for a job whose submission got no response."""
+SUBMISSIONS = 3
+"""Requests of one try, at most; another one is sent only if the job of the last was not found."""
+_REFUSALS = (AuthenticationFailed, PermissionDenied, NotFound, InvalidRequest, Throttled, NotReached)
+"""Errors after which no job was submitted."""
+_NO_SECOND = frozenset({"AgentError.Job.SubmitFailure"})
+"""Codes for a scheduler that did not take the job. A search is still due: ``sbatch`` may fail by a timeout
+after slurmctld has taken it. But the same request would fail again."""
+_SOON = 10.0
+"""Seconds of that search."""
+_DUPLICATE_NAME = frozenset({"ModelArts.2751"})
+"""Codes for a name that is used already, which only an earlier submission of this try can have done."""
+
+
+def exit_token(name: str) -> str:
+    """Return the token of the marker with the exit code of the job of that name, the same in every try."""
+    return hashlib.sha256(f"exit code of {name}".encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """The job of a task, as it is saved."""
+
+    name: str
+    max_tries: int
+    """Those of the task instance. Airflow raises the number if a user clears the task."""
+    at: float
+    """Epoch seconds of the submission."""
+    job: dict[str, str] | None = None
+    """Its address; None as long as the ID is unknown."""
+    ended: str | None = None
+    """Its terminal state, if the task saw it or stopped the job."""
+
+    @property
+    def ref(self) -> JobRef | None:
+        """Return the job's address; None if the ID is unknown."""
+        return JobRef(**self.job) if self.job else None
+
+
+class JobRecords:
+    """The saved job of a task.
+
+    :param durable: load and save it.
+    """
+
+    def __init__(self, context: Context, log: Any, *, durable: bool) -> None:
+        self._state = task_state_store(context) if durable else None
+        self._log = log
+        self.saved: JobRecord | None = None
+
+    def load(self) -> JobRecord | None:
+        """Return the job of an earlier try; None if there is none."""
+        if self._state is None:
+            return None
+        try:
+            saved = self._state.get(RECORD_KEY)
+            self.saved = JobRecord(**json.loads(saved)) if saved else None
+        except Exception as error:
+            self._failed("read", error)
+        return self.saved
+
+    def save(self, record: JobRecord) -> None:
+        """Save the job. A failure is logged: a retry then searches for the job by its name."""
+        self.saved = record
+        if self._state is None:
+            return
+        try:
+            self._state.set(RECORD_KEY, json.dumps(dataclasses.asdict(record)))
+        except Exception as error:
+            self._failed("saved", error)
+
+    def ended(self, state: JobState) -> None:
+        """Save the terminal state of the job."""
+        if self.saved is None:
+            self.load()
+        if self.saved is not None and self.saved.ended != state:
+            self.save(dataclasses.replace(self.saved, ended=state.value))
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self._log.warning(
+            "the submitted job could not be %s: %s %s. A retry searches for it by its name.",
+            what,
+            type(error).__name__,
+            error,
+        )
+
+
+class Submission:
+    """Submits the job of one try, or finds that of an earlier one.
+
+    :param prefix: the readable part of the job's name.
+    :param killed: ends a search if Airflow ends the task.
+    :param owns_job: stop an unfinished job of the task that a user has cleared.
+    :param run: the number of the job within the try; Airflow 3.4 can repeat a try.
+    """
+
+    def __init__(
+        self,
+        hook: ApiHook,
+        cluster_id: str | None,
+        prefix: str,
+        context: Context,
+        records: JobRecords,
+        killed: InterruptibleWait,
+        log: Any,
+        *,
+        owns_job: bool,
+        run: int = 1,
+    ) -> None:
+        self._hook = hook
+        self._cluster_id = cluster_id
+        self._prefix = prefix
+        self._ti = context["ti"]
+        self._retries = getattr(context.get("task"), "retries", None)
+        self._records = records
+        self._killed = killed
+        self._log = log
+        self._owns_job = owns_job
+        self._run = run
+        self.name = self._name(self._ti.try_number)
+        """The name of the job that this try submits, or of the one that it rejoins."""
+        self.unknown: str | None = None
+        """The name of a job that may have been submitted, and whose ID is not known yet."""
+
+    def _name(self, try_number: int) -> str:
+        ti = self._ti
+        parts = [ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.max_tries, try_number, self._run]
+        digest = hashlib.sha256(json.dumps(parts).encode()).digest()
+        suffix = base64.b32encode(digest)[:12].decode().lower()
+        return unique_name(self._hook.api.name, self._prefix, suffix)
+
+    # ------------------------------------------------------------------ an earlier try's job
+
+    def earlier_job(self) -> JobRef | None:
+        """Return the job of an earlier try that is to be waited for; None if a new one is to be submitted.
+
+        :raises SubmissionUnknown: if it cannot be determined whether there is one.
+        """
+        record = self._records.load()
+        if record is not None and record.max_tries != self._ti.max_tries:
+            self._start_over(record)
+            return None
+        ref: JobRef | None
+        name = record.name if record else self.name
+        if record is None:
+            name, ref = next(self._found_of_earlier_tries(), (name, None))
+        elif record.ended in (JobState.FAILED, JobState.CANCELLED):
+            self._log.info("%s of an earlier try ended %s", record.ref or record.name, record.ended)
+            return None
+        else:
+            ref = record.ref or self._search(record.name, until=record.at + VISIBLE)
+        if ref is None or self._has_failed(ref):
+            return None
+        self._log.info("rejoining %s, which an earlier try of this task submitted", ref)
+        if record is None or record.job is None:
+            self._records.save(self._record(name, ref))
+        self.name = name
+        return ref
+
+    def _found_of_earlier_tries(self) -> Iterator[tuple[str, JobRef]]:
+        """Search for the jobs of this task's earlier tries, the latest first, if none is saved."""
+        ti = self._ti
+        # The first try since a user cleared the task, if ever.
+        first = 1 if self._retries is None else max(1, ti.max_tries - self._retries + 1)
+        for try_number in range(ti.try_number - 1, first - 1, -1):
+            name = self._name(try_number)
+            if ref := self._search(name, until=0.0):
+                yield name, ref
+
+    def _has_failed(self, ref: JobRef) -> bool:
+        status = self._status(ref)
+        if (
+            status is None
+            or status.state not in (JobState.FAILED, JobState.CANCELLED)
+            # The wait judges what an API does not report, what may run again, and arrays.
+            or status.outcome_assumed
+            or status.may_rerun
+            or status.array
+        ):
+            return False
+        self._log.warning(
+            "%s of an earlier try ended %s%s; submitting a new one",
+            ref,
+            status.state,
+            f": {status.reason}" if status.reason else "",
+        )
+        return True
+
+    def _status(self, ref: JobRef) -> JobStatus | None:
+        try:
+            return self._hook.job_statuses([ref])[ref]
+        except ApiError as error:
+            if error.transient:
+                return None
+            raise
+
+    def _start_over(self, record: JobRecord) -> None:
+        """Stop the job from before a user cleared the task, if it still runs."""
+        self._log.info("the task was cleared: submitting a new job")
+        if record.ended or not self._owns_job:
+            return
+        try:
+            refs = [record.ref] if record.ref else self._hook.jobs_named(record.name, self._cluster_id)
+            running = [
+                ref for ref, job in self._hook.job_statuses(refs).items() if job and not job.state.terminal
+            ]
+            self._hook.drive(stop_jobs(self._hook.api, running), lambda note: note.log(self._log))
+        except (ApiError, InvalidArgument) as error:
+            self._log.warning(
+                "%s of this task may still run: %s. Stop it if it is not needed.",
+                record.ref or f"the job {record.name!r}",
+                error,
+            )
+
+    # ------------------------------------------------------------------ a new job
+
+    def submit(self, spec: JobSpec) -> JobRef:
+        """Submit a job of the name :attr:`name`; search for it after each failure that leaves it uncertain.
+
+        :raises SubmissionUnknown: if it cannot be determined whether the job was submitted.
+        :raises ApiError: if no job was submitted.
+        """
+        self._records.save(self._record(spec.name, None))
+        self.unknown = spec.name
+        ref = self._submitted(spec)
+        self._records.save(self._record(spec.name, ref))
+        self.unknown = None
+        return ref
+
+    def _submitted(self, spec: JobSpec) -> JobRef:
+        for left in reversed(range(SUBMISSIONS)):
+            if self._killed.wait(0.0):
+                raise TaskKilled("Airflow ended the task before it submitted its job")
+            try:
+                return self._hook.submit(spec, self._cluster_id)
+            except ApiError as error:
+                if isinstance(error, _REFUSALS) and error.code not in _DUPLICATE_NAME:
+                    self.unknown = None
+                    raise
+                self._log.warning(
+                    "it is unknown whether the job %r was submitted: %s Searching for it.", spec.name, error
+                )
+                refused = error.code in _NO_SECOND
+                if ref := self._search(spec.name, until=time.time() + (_SOON if refused else VISIBLE)):
+                    self._log.info("%s was submitted under this name", ref)
+                    return ref
+                if not left or refused or isinstance(error, _REFUSALS):
+                    raise
+                self._log.info("there is no job %r: submitting it again", spec.name)
+        raise AssertionError("unreachable")
+
+    def _search(self, name: str, *, until: float) -> JobRef | None:
+        """Search for a job by its name, again and again while it may not be visible yet.
+
+        :param until: epoch seconds from which on it is certainly visible.
+        :raises SubmissionUnknown: if the cloud does not list its jobs.
+        """
+        error: Exception | None = None
+        for pause in _PAUSES:
+            left = until - time.time()
+            if pause and error is None and left <= 0:
+                break
+            if self._killed.wait(pause if error else max(0.0, min(pause, left))):
+                raise TaskKilled(f"Airflow ended the task while it searched for the job {name!r}")
+            try:
+                found = self._hook.jobs_named(name, self._cluster_id)
+            except (ApiError, InvalidArgument) as caught:
+                error = caught
+                if isinstance(caught, ApiError) and caught.transient:
+                    continue
+                break
+            error = None
+            if found:
+                if len(found) > 1:
+                    self._log.warning(
+                        "there are %d jobs %r: %s", len(found), name, ", ".join(map(str, found))
+                    )
+                return found[0]
+        if error is not None:
+            raise SubmissionUnknown(
+                f"it is unknown whether the job {name!r} was submitted, because jobs could not be listed: "
+                f"{error} It is not submitted again. A retry of this task searches for it; if it does not "
+                "exist, clear the task."
+            ) from error
+        return None
+
+    def stop_unknown(self, until: float) -> None:
+        """Stop the job whose submission is under way; called in a signal handler.
+
+        :param until: epoch seconds at which the search ends.
+        """
+        while self.unknown and time.time() < until:
+            try:
+                refs = self._hook.drive(
+                    self._hook.api.jobs_named(
+                        self.unknown, self._cluster_id or self._hook.account.cluster_id
+                    ),
+                    deadline=until,
+                )
+            except (ApiError, InvalidArgument):
+                refs = []
+            if refs:
+                self._hook.drive(stop_jobs(self._hook.api, refs), lambda note: note.log(self._log))
+                return
+            time.sleep(0.5)
+
+    def _record(self, name: str, ref: JobRef | None) -> JobRecord:
+        return JobRecord(name, self._ti.max_tries, time.time(), ref.as_dict() if ref else None)
