@@ -1,4 +1,4 @@
-"""An exit code from a job's output beside what the scheduler reports, and arrays of which members may fail."""
+"""An exit code from the output beside what the scheduler reports, and arrays of which members may fail."""
 
 from __future__ import annotations
 
