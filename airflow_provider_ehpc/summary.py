@@ -33,8 +33,10 @@ def summary(job: Mapping[str, Any]) -> dict[str, Any]:
             found["node_hours"] = round(found["run_seconds"] * found["nodes"] / 3600, 4)
         used = job.get("resources_used") or {}
         found["cores_used"] = _whole(used.get("cores"))
-        found["memory_used"] = used.get("memory")
-    return {name: value for name, value in found.items() if value not in (None, "")}
+        # A job that ended before its usage was read used 0kb.
+        memory = str(used.get("memory", ""))
+        found["memory_used"] = memory if any(digit in memory for digit in "123456789") else None
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def sentence(job: Mapping[str, Any], found: Mapping[str, Any]) -> str:

@@ -315,11 +315,11 @@ class JobWatch:
         if status.failed_members:
             failed = (f"{job_id} ({how})" for job_id, how in status.failed_members.items())
             parts.append(f"failed: {', '.join(failed)}")
-            lost = [status.members[state] for state in _LOST if state in status.members]
-            if sum(status.array.get(state, 0) for state in _LOST) > len(status.failed_members) and lost:
-                parts.append(f"all failed members: {','.join(lost)[:_LONGEST_LIST]}")
-            if most := self.conditions.max_failed_members:
-                parts.append(f"max_failed_members={most}")
+        lost = [status.members[state] for state in _LOST if state in status.members]
+        if lost and sum(status.array.get(state, 0) for state in _LOST) > len(status.failed_members):
+            parts.append(f"all failed members: {','.join(lost)[:_LONGEST_LIST]}")
+        if status.array and (most := self.conditions.max_failed_members):
+            parts.append(f"max_failed_members={most}")
         wanted = ", ".join(self.conditions.target_states)
         return "; ".join(parts) + f"; waited for {wanted}"
 

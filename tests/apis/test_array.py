@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-import pytest
+import dataclasses
+import json
+import re
+from datetime import UTC, datetime
 
-from airflow_provider_ehpc.apis.array import with_members
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_ehpc.apis.array import (
+    array_requests,
+    failed_members_expression,
+    index_list,
+    member_states,
+    with_members,
+)
+from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobState, JobStatus
+from airflow_provider_ehpc.apis.schedulers.ids import array_indexes
 
 
 def members(**states: str) -> dict[str, JobStatus]:
@@ -77,3 +92,69 @@ def test_a_hostile_number_of_waiting_sub_jobs_is_not_expanded() -> None:
     waiting = {"7_[0-999999998]": JobStatus("7_[0-999999998]", JobState.QUEUED, "Pending")}
     whole = with_members(parent("RUNNING"), waiting | members(i1="SUCCEEDED"))
     assert whole.array == {"QUEUED": 1, "SUCCEEDED": 1}
+
+
+INDEXES = st.sets(st.integers(0, 300), min_size=1, max_size=60)
+
+
+@given(INDEXES)
+def test_a_list_of_indexes_is_an_array_expression(indexes: set[int]) -> None:
+    assert array_indexes(index_list(indexes)) is not None
+    assert list(array_indexes(index_list(indexes)) or ()) == sorted(indexes)
+
+
+@given(INDEXES)
+def test_the_arrays_to_submit_have_all_indexes_once(indexes: set[int]) -> None:
+    """E-HPC, PBS and serverless accept nothing but ``X-Y:Z`` with X < Y."""
+    requests = array_requests(index_list(indexes))
+    found = []
+    for request in requests:
+        first, last = re.fullmatch(r"(\d+)-(\d+)(?::\d+)?", request).groups()  # type: ignore[union-attr]
+        assert int(first) < int(last)
+        found += array_indexes(request) or ()
+    assert found == sorted(indexes)
+
+
+@pytest.mark.parametrize(
+    ("array", "states", "expression", "requests"),
+    [
+        ("1-100:2", dict.fromkeys(range(1, 100, 2), "SUCCEEDED") | {3: "FAILED"}, "3", ["3-4:2"]),
+        (
+            "1-10",
+            dict.fromkeys((1, 2, 4, 5, 6, 10), "SUCCEEDED") | {3: "FAILED", 7: "CANCELLED"},
+            "3,7-9",
+            None,
+        ),
+        ("1-4", {}, "1-4", ["1-4"]),
+        ("1-4", dict.fromkeys(range(1, 5), "SUCCEEDED"), "", None),
+        ("0-8:4%2", {0: "FAILED", 4: "FAILED", 8: "FAILED"}, "0,4,8", ["0-8:4"]),
+    ],
+)
+def test_the_failed_members_are_submitted_again(
+    array: str, states: dict[int, str], expression: str, requests: list[str] | None
+) -> None:
+    failed = failed_members_expression(array, {n: JobState(state) for n, state in states.items()})
+    assert failed == expression
+    assert requests is None or array_requests(failed) == requests
+
+
+def test_what_is_no_array() -> None:
+    with pytest.raises(InvalidArgument, match="array: 'x' is not of the form X-Y:Z"):
+        failed_members_expression("x", {})
+    with pytest.raises(InvalidArgument, match="array: '' is not an array expression"):
+        array_requests("")
+
+
+def test_the_states_of_members_and_the_status_survive_as_data() -> None:
+    whole = with_members(parent("FAILED"), members(i1="SUCCEEDED", i2="FAILED", i3="FAILED", i4="CANCELLED"))
+    assert whole.members == {"SUCCEEDED": "1", "FAILED": "2-3", "CANCELLED": "4"}
+    assert member_states(whole.members)[3] is JobState.FAILED
+    assert JobStatus.from_dict(whole.as_dict()) == whole
+    rich = dataclasses.replace(
+        whole, ended_at=datetime(2026, 1, 2, 3, tzinfo=UTC), nodes=("a", "b"), exit_code=0, restarts=2
+    )
+    assert JobStatus.from_dict(json.loads(json.dumps(rich.as_dict()))) == rich
+
+
+def test_a_running_array_lists_no_members() -> None:
+    assert with_members(parent("RUNNING"), members(i1="SUCCEEDED")).members == {}

@@ -136,6 +136,8 @@ CASES: dict[Cause, dict[str, int]] = {
         "trap_kill_on_bad_exit": 1,
         "trap_job_name": 1,
         "trap_many_lines_after": 1,
+        "trap_comment_in_source": 1,
+        "trap_quoted_pbs": 1,
     },
 }
 TABLE = [(name, code, cause) for cause, logs in CASES.items() for name, code in logs.items()]

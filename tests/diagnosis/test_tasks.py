@@ -68,6 +68,26 @@ def test_the_diagnosis_is_the_first_line_of_the_exception_and_the_last_of_the_lo
     assert task_log.records[-1].levelname == "ERROR"
 
 
+def test_a_job_that_somebody_else_stopped(ehpc_emulator: Emulator, conn_id: str) -> None:
+    job_id = ehpc_emulator.submit("sleep 60")
+    ehpc_emulator.wait_for(job_id, "RUNNING")
+    ehpc_emulator.stop(job_id)
+    with pytest.raises(JobFailed) as caught:
+        run(JobStateSensor, conn_id, job_id, deferred=False, api="ehpc-classic", timeout=60)
+    assert str(caught.value).startswith("cancelled by a user: ")
+
+
+@pytest.mark.parametrize("api", ["ehpc", "ehpc-classic"])
+def test_the_local_scheduler_says_what_pbs_says(ehpc_emulator: Emulator, conn_id: str, api: str) -> None:
+    """API 2024-07-30 reports only that the job ended."""
+    job_id = ehpc_emulator.submit("sleep 60", wall_time=1)
+    policy = {"finished_without_exit_code": "fail"}
+    with pytest.raises(JobFailed) as caught:
+        run(JobStateSensor, conn_id, job_id, deferred=False, api=api, timeout=60, **policy)
+    assert caught.value.diagnosis is not None
+    assert caught.value.diagnosis.cause is Cause.WALL_TIME_EXCEEDED
+
+
 @pytest.mark.parametrize("deferred", [False, True])
 def test_the_exit_code_is_enough(
     ehpc_emulator: Emulator, conn_id: str, quick_triggers: None, deferred: bool

@@ -209,8 +209,7 @@ def _used(job: PbsJob, nodes: tuple[str, ...]) -> dict[str, str]:
     """Return what a job used per node, which is known if it ran on one."""
     if job.used is None or len(nodes) != 1 or job.is_array:
         return {}
-    memory = job.used.mem if job.used.mem.strip("0kKmMgGtTbB") else ""
-    return {name: value for name, value in (("cores", job.used.ncpus), ("memory", memory)) if value}
+    return {name: value for name, value in (("cores", job.used.ncpus), ("memory", job.used.mem)) if value}
 
 
 def _restarts(job: PbsJob, state: JobState) -> int | None:

@@ -194,6 +194,11 @@ class LocalScheduler:
             self._signal(job, signal.SIGKILL)
         elif now >= _time_up(job) and job.key not in self._overdue:
             self._overdue.add(job.key)
+            # As PBS does (mom_main.c).
+            limit = job.spec.wall_time
+            ran = int(now - (job.started_at or now))
+            with contextlib.suppress(OSError), job.stderr_path.open("a") as file:
+                file.write(f"=>> PBS: job killed: walltime {ran} exceeded limit {limit}\n")
             self._signal(job, signal.SIGTERM)
 
     def _begun(self, folder: Path) -> bool:
