@@ -20,6 +20,9 @@ class JobFailure(AirflowException):
     :param diagnosis: why it did not, if that applies.
     """
 
+    exit_code: int | None = None
+    """The job's exit code, if it is known."""
+
     def __init__(self, message: str = "", diagnosis: Diagnosis | None = None) -> None:
         super().__init__(message)
         self.diagnosis = diagnosis

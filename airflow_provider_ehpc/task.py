@@ -176,6 +176,8 @@ class JobTask(TextTemplates):
                 token=conditions.exit_token,
             )
         except JobFailure as failure:
+            codes = {job["job_id"]: job.get("exit_code") for job in verdict.jobs}
+            failure.exit_code = codes.get(verdict.job_id)
             self._summarized(verdict.jobs, {verdict.job_id: failure})
             if failure.explained:
                 self.log.error("job %s: %s", verdict.job_id, failure.diagnosis)

@@ -388,15 +388,17 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             self._end_job()
             message = verdict.message.replace("; the job was not stopped", "; stop_job_on_kill stops the job")
             verdict = dataclasses.replace(verdict, message=message)
-        job = verdict.jobs[0] if verdict.jobs else {}
-        if self._records and verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
-            self._records.ended(JobState.SUCCEEDED if verdict.outcome is Outcome.REACHED else JobState.FAILED)
         try:
-            return super()._result(verdict, event, totals, deadline)
-        except JobFailure as error:
-            if job.get("exit_code") in self.skip_on_exit_code:
-                raise AirflowSkipException(f"skip_on_exit_code: {error}") from error
+            result = super()._result(verdict, event, totals, deadline)
+        except JobFailure as failure:
+            if self._records:
+                self._records.ended(JobState.FAILED)
+            if failure.exit_code in self.skip_on_exit_code:
+                raise AirflowSkipException(f"skip_on_exit_code: {failure}") from failure
             raise
+        if self._records:
+            self._records.ended(JobState.SUCCEEDED)
+        return result
 
 
 class StopJobOperator(JobFollower, BaseOperator):
