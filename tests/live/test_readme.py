@@ -45,9 +45,9 @@ def test_the_first_dag_succeeds_as_pasted(tmp_path: Path) -> None:
             return ended.stdout + ended.stderr
 
         airflow("db", "migrate")
-        text = airflow("dags", "test", "wait_for_my_job")
+        text = airflow("dags", "test", "run_my_job")
     finally:
         emulator.terminate()
         emulator.wait(30)
     assert "state=success" in text
-    assert "step 60 of 60" in text
+    assert "step 5 of 5" in text
