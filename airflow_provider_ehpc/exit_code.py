@@ -28,8 +28,8 @@ _OWN_SHELL = re.compile(r"^#PBS\s(?:.*\s)?-S\s", re.MULTILINE)
 # reaches the child, too; one to the job's first process alone (Slurm's --signal=B:) is passed on. A canary
 # shows which it was: it dies of the former. Traps run at once only in a shell that waits for a background
 # process, and that ignores INT and QUIT: bash can undo this, other shells need the env of coreutils.
-# If a process dies at the moment at which a trap interrupts the wait of bash for it, bash may lose its end and
-# wait forever. A guard (ALRM, 142) ends that wait; the process died of the signal that interrupted the first.
+# If a process dies at the moment at which a trap interrupts the wait of bash for it, bash may lose its end
+# and wait forever. A guard (ALRM, 142) ends that wait; the process died of the signal of the first trap.
 # Each line may be joined to the next by a space, so that a command of one line remains one.
 _WRAPPER = """\
 ehpc_signals= ehpc_code= ehpc_file= ehpc_env= ehpc_guard=;
