@@ -28,9 +28,11 @@ _OWN_SHELL = re.compile(r"^#PBS\s(?:.*\s)?-S\s", re.MULTILINE)
 # reaches the child, too; one to the job's first process alone (Slurm's --signal=B:) is passed on. A canary
 # shows which it was: it dies of the former. Traps run at once only in a shell that waits for a background
 # process, and that ignores INT and QUIT: bash can undo this, other shells need the env of coreutils.
+# If a process dies at the moment at which a trap interrupts the wait of bash for it, bash may lose its end
+# and wait forever. A guard (ALRM, 142) ends that wait; the process died of the signal of the first trap.
 # Each line may be joined to the next by a space, so that a command of one line remains one.
 _WRAPPER = """\
-ehpc_signals= ehpc_code= ehpc_file= ehpc_env=;
+ehpc_signals= ehpc_code= ehpc_file= ehpc_env= ehpc_guard=;
 env --default-signal=INT,QUIT true 2>/dev/null && ehpc_env='env --default-signal=INT,QUIT';
 [ -z "$BASH_VERSION" ] || for ehpc_name in $(compgen -A function);
 do export -f "$ehpc_name" 2>/dev/null; done;
@@ -42,7 +44,9 @@ ehpc_pass() {{ sleep 0.2 2>/dev/null || sleep 1;
 read -r _ _ ehpc_state _ <"/proc/$ehpc_canary/stat" || ehpc_state=Z;
 if [ "$ehpc_state" = Z ]; then ehpc_watch;
 else for ehpc_name in $ehpc_signals; do kill -s "$ehpc_name" "$ehpc_child"; done; fi;
-ehpc_signals=; }};
+ehpc_signals=;
+kill -0 "$ehpc_child" || {{ ( exec >/dev/null 2>&1; sleep 1; kill -s ALRM $$ ) & ehpc_guard=$!; }}; }};
+trap : ALRM;
 for ehpc_name in HUP INT QUIT TERM USR1 USR2;
 do trap 'ehpc_signals="$ehpc_signals '"$ehpc_name"'"' "$ehpc_name"; done;
 {prepare}
@@ -51,11 +55,12 @@ exec 9<&-;
 {{ while :; do
 [ -z "$ehpc_signals" ] || ehpc_pass;
 wait "$ehpc_child"; ehpc_name=$?;
+[ -n "$ehpc_guard" ] && [ "$ehpc_name" = 142 ] && break;
 [ -n "$ehpc_code" ] && [ "$ehpc_name" = 127 ] || ehpc_code=$ehpc_name;
 [ -n "$ehpc_signals" ] || break;
 done;
-trap '' HUP INT QUIT TERM USR1 USR2 PIPE;
-kill -s KILL "$ehpc_canary"; wait "$ehpc_canary"; }} 2>/dev/null;
+trap '' HUP INT QUIT TERM USR1 USR2 ALRM PIPE;
+kill -s KILL $ehpc_guard "$ehpc_canary"; wait "$ehpc_canary"; }} 2>/dev/null;
 [ -z "$ehpc_file" ] || rm -f "$ehpc_file";
 printf '[exit-code %s %s]\\n' {token} "$ehpc_code" 2>/dev/null;
 exit "$ehpc_code"

@@ -1,4 +1,4 @@
-"""Airflow hooks, one for each API: from a connection to typed responses.
+"""Airflow hooks, one for each API: they send requests over a connection and return typed responses.
 
 :func:`job_hook` finds the hook for ``api=`` or, if that is left out, for the connection's type.
 """
@@ -21,7 +21,7 @@ HOOKS = {
     "modelarts-v1": ("airflow_provider_ehpc.hooks.huawei", "ModelArtsV1Hook"),
     "qingcloud": ("airflow_provider_ehpc.hooks.qingcloud", "QingCloudHpcHook"),
 }
-"""Where the hook of each API lives; imported only when it is used."""
+"""The module and the class of each API's hook, which is imported when it is used."""
 
 DEFAULT_APIS = {
     "aliyun_ehpc": "ehpc",
@@ -29,14 +29,14 @@ DEFAULT_APIS = {
     "huawei_modelarts": "modelarts",
     "qingcloud_hpc": "qingcloud",
 }
-"""The API that a connection type stands for, if none is named."""
+"""The API of a connection type, if ``api=`` names none."""
 
 
 def job_hook(conn_id: str, api: str | None = None) -> ApiHook:
     """Return the hook for an API.
 
-    :param api: one of :data:`HOOKS`; None reads the connection and takes its type's.
-    :raises InvalidArgument: for an API there is not, or a connection of another cloud.
+    :param api: one of :data:`HOOKS`; None for that of the connection's type.
+    :raises InvalidArgument: if the API is unknown, or no API belongs to the connection's type.
     """
     if api is None:
         from airflow_provider_ehpc.compat import read_connection
@@ -54,18 +54,21 @@ async def ajob_hook(conn_id: str, api: str | None = None) -> ApiHook:
         connection, _ = await aread_connection(conn_id)
         api = api_of_connection_type(conn_id, connection.conn_type)
     hook = _hook_class(api)(conn_id)
-    # Read here: what an API needs of the account (a project, a zone) is read without awaiting.
+    # Some APIs need the account (its project or zone), which later code reads without awaiting.
     await hook.aaccount()
     return hook
 
 
 def api_of_connection_type(conn_id: str, conn_type: str | None) -> str:
-    """Return the API that a connection type stands for."""
+    """Return the API of a connection type.
+
+    :raises InvalidArgument: if there is none.
+    """
     try:
         return DEFAULT_APIS[conn_type or ""]
     except KeyError:
         raise InvalidArgument(
-            f"connection {conn_id!r} is of type {conn_type!r}, which no API here uses; "
+            f"connection {conn_id!r} is of type {conn_type!r}, which belongs to no API; "
             f"make it one of {', '.join(DEFAULT_APIS)}, or name another connection in conn_id"
         ) from None
 

@@ -1,4 +1,4 @@
-"""An account as its connection describes it: the endpoint, the signer and the transport's options."""
+"""Accounts, as connections describe them: the endpoint, the signer and the options of the transport."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
-"""Seconds. GetJobLog queries an agent on the cluster, which may take long."""
+"""Seconds. GetJobLog queries an agent on the cluster, which may be slow."""
 _HOST_NAME = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?")
-"""What a resolver takes (RFC 1035's lengths); requests and aiohttp fail on others in ways of their own."""
+"""Names that can be resolved (lengths: RFC 1035). requests and aiohttp fail differently with others."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransportOptions:
-    """The http provider's own extra fields, with the meaning they have there.
+    """Options from the http provider's extra fields, with the same meaning.
 
-    ``timeout`` is in seconds: the longest silence while reading, and with it the length of an attempt.
+    ``timeout`` is the longest time in seconds without data from the server. It also limits an attempt.
     """
 
     proxy: str | None = field(default=None, repr=False)
@@ -40,7 +40,7 @@ class TransportOptions:
 
     @property
     def attempt_timeout(self) -> float:
-        """Seconds that one attempt may take in all, even if bytes keep arriving."""
+        """Return the seconds that one attempt may take in all, even if data keeps arriving."""
         return self.connect_timeout + 2 * self.read_timeout
 
     @classmethod
@@ -64,11 +64,11 @@ class TransportOptions:
             seconds = -1
         if seconds is not None and not 0 < seconds < float("inf"):
             raise InvalidArgument(
-                f"connection {conn_id!r}: timeout is {timeout!r}; it is a number of seconds above 0"
+                f"connection {conn_id!r}: timeout is {timeout!r}; expected a number of seconds above 0"
             )
         return cls(
             proxy=proxy_url(f"connection {conn_id!r}", proxy) if proxy else None,
-            # null and an empty text do not switch the check of certificates off.
+            # null and an empty text do not disable the check of certificates.
             verify=True if verify in (None, "") else verify if isinstance(verify, str) else bool(verify),
             connect_timeout=min(seconds or CONNECT_TIMEOUT, CONNECT_TIMEOUT),
             read_timeout=seconds or READ_TIMEOUT,
@@ -78,7 +78,7 @@ class TransportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A connection, understood."""
+    """An account of a cloud."""
 
     conn_id: str
     base_url: str
@@ -99,7 +99,7 @@ class Account:
 
     @property
     def key(self) -> object:
-        """What the cloud accepts or refuses: equal for equal keys."""
+        """Return the key that the cloud accepts or refuses, to compare it."""
         return self.signer
 
     def auth_flow(self, call: ApiCall[T]) -> Generator[Any, Any, T]:
@@ -136,7 +136,7 @@ def time_zone(conn_id: str, value: Any) -> tzinfo | None:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidArgument(
-            f"connection {conn_id!r}: time_zone: there is no {name!r}; name a zone such as Asia/Shanghai"
+            f"connection {conn_id!r}: time_zone: unknown zone {name!r}; expected a name such as Asia/Shanghai"
         ) from None
 
 
@@ -150,13 +150,14 @@ def key_text(conn_id: str, name: str, value: Any, *, ascii_only: bool = False, c
 
     :param name: the field of the connection, for the error; the value is not shown.
     :param ascii_only: for what is sent in a header.
-    :param chosen: a person chose it: it may contain any space, and only line ends are removed around it.
+    :param chosen: a password that a person chose: it may contain spaces, and only line ends around it are
+        removed.
     :raises InvalidArgument: if the value contains characters that no request can carry.
     """
     text = str(value or "").strip("\r\n" if chosen else None)
     for position, character in enumerate(text, 1):
         bad = not character.isprintable() or (ascii_only and not character.isascii())
-        # Other spaces and marks are not printable either, but may be part of a password that a person chose.
+        # Other spaces and marks are not printable either, but a person may have chosen them.
         if bad and (not chosen or unicodedata.category(character) in ("Cc", "Cs")):
             raise InvalidArgument(
                 f"connection {conn_id!r}: {name} contains U+{ord(character):04X} at position {position}, "
@@ -194,7 +195,7 @@ def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: in
     """
     text = endpoint.strip().rstrip("/")
     if "@" in text:
-        # Shown nowhere: what stands before the @ may be a password.
+        # Not shown: the text before the @ may be a password.
         raise InvalidArgument(
             f"connection {conn_id!r}: the endpoint contains a user name or a password; write the host name "
             "alone, and the key into login and password"

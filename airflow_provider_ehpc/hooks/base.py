@@ -1,7 +1,7 @@
-"""What all hooks share: a connection becomes an account, a call is signed, sent, retried and read.
+"""The base class of all hooks: the connection, retries, and the methods that all APIs share.
 
-Each operation exists twice, ``get_job`` and ``aget_job``, but only as two one-line drivers over the same
-:class:`~airflow_provider_ehpc.apis.call.ApiCall`. Nothing that decides anything is written twice.
+A method whose name begins with ``a`` does the same as the one without, for a running event loop. Both run the
+same :class:`~airflow_provider_ehpc.apis.call.ApiCall` or flow; no decision is written twice.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ T = TypeVar("T")
 class ApiHook(Client):
     """A hook for one API of one cloud.
 
-    :param conn_id: the connection, one an account.
+    :param conn_id: the connection to the account.
     """
 
     conn_name_attr = "conn_id"
     conn_types: ClassVar[tuple[str, ...]]
-    """Connection types that this hook understands."""
+    """Connection types that this hook accepts."""
 
     def __init__(self, conn_id: str) -> None:
         super().__init__(conn_id)
@@ -70,18 +70,18 @@ class ApiHook(Client):
 
     @abstractmethod
     def _understand(self, connection: Connection, extra: dict[str, Any]) -> Account:
-        """Return the account that a connection of the right type describes."""
+        """Return the account that a connection of one of :attr:`conn_types` describes."""
 
     @property
     def account(self) -> Account:
-        """The connection, read once."""
+        """Return the account. The connection is read once."""
         if self._account is None:
             self._account = self._read(*read_connection(self.conn_id))
         return self._account
 
     @property
     def api(self) -> JobApi:
-        """The API. A hook whose API needs something of the account has it made by :meth:`_api`."""
+        """Return the API. If it needs the account, :meth:`_api` makes it."""
         return self._api(self.account)
 
     def _api(self, account: Account) -> JobApi:
@@ -94,7 +94,7 @@ class ApiHook(Client):
         return self.api
 
     async def aaccount(self) -> Account:
-        """Return the connection, read once, without blocking the event loop."""
+        """Return the account, without blocking the event loop."""
         if self._account is None:
             self._account = self._read(*await aread_connection(self.conn_id))
         return self._account
@@ -139,8 +139,8 @@ class ApiHook(Client):
     def call(self, call: ApiCall[T]) -> T:
         """Send a call and return its typed response. Transient errors are retried (``hooks.retry``).
 
-        A key that is refused is sent again only if the connection holds another one by now: a trigger or a
-        sensor may live for weeks, and keys are replaced. The same key could get locked.
+        If the key is refused, the connection is read again, and the call is sent once more if the key has
+        changed: triggers and sensors live for weeks, and keys are replaced. The same key could get locked.
 
         :raises ApiError: of the kind that matches the failure.
         """
@@ -168,7 +168,7 @@ class ApiHook(Client):
         return await self._atry(self.account, call)
 
     async def arefresh(self, outdated: Account) -> None:
-        """Read the connection again, unless another call has done so since it was ``outdated``."""
+        """Read the connection again, unless another call has replaced ``outdated`` meanwhile."""
         async with self._own_loop().reading:
             if self._account is outdated:
                 self._account = self._read(*await aread_connection(self.conn_id))
@@ -194,7 +194,7 @@ class ApiHook(Client):
     def job_ref(self, job_id: str, cluster_id: str | None = None, version_id: str | None = None) -> JobRef:
         """Return the address of a job, by default in the connection's default cluster.
 
-        :raises InvalidArgument: for what the API needs and did not get, or got and does not know.
+        :raises InvalidArgument: if an ID is missing that the API needs, or one is given that it does not use.
         """
         return self.api.job_ref(job_id, cluster_id or self.account.cluster_id, version_id)
 
@@ -212,10 +212,10 @@ class ApiHook(Client):
     def job_statuses(
         self, refs: Iterable[JobRef], deadline: float | None = None
     ) -> dict[JobRef, JobStatus | None]:
-        """Return the states of many jobs, with few requests; None for a job that the cloud does not know.
+        """Return the statuses of many jobs with few requests; None for an unknown job.
 
         :param deadline: epoch seconds after which no other request is sent.
-        :raises ServiceUnavailable: if they are not read by the deadline.
+        :raises ServiceUnavailable: if the deadline passes first.
         """
         return self._all_zoned(self.drive(self.api.job_statuses(list(refs)), deadline=deadline))
 
@@ -224,7 +224,7 @@ class ApiHook(Client):
     ) -> dict[JobRef, JobStatus | None]:
         """Return the statuses of many jobs. See :meth:`job_statuses`.
 
-        :param publish: receives the statuses of each response, while others are still requested.
+        :param publish: receives the statuses of each response before the others are there.
         """
 
         async def zoned(step: PartialResult) -> None:
@@ -234,8 +234,10 @@ class ApiHook(Client):
         return self._all_zoned(await self.adrive((await self._aapi()).job_statuses(list(refs)), zoned))
 
     def cluster_jobs(self, since: datetime, cluster_id: str | None = None) -> Mapping[str, ClusterJob]:
-        """Return by their ids all unfinished jobs of a cluster, and the ended ones submitted at or after
-        ``since`` (aware), by default of the connection's default cluster.
+        """Return by ID a cluster's unfinished jobs, and its ended jobs submitted at or after ``since``.
+
+        :param since: an aware time.
+        :param cluster_id: default: the connection's.
 
         :raises NotSupported: if the API does not list jobs.
         """
@@ -259,7 +261,7 @@ class ApiHook(Client):
 
     @property
     def log_limits(self) -> LogLimits:
-        """How many bytes one reading of a log may ask for."""
+        """Return how many bytes one call may read of a log."""
         return self.api.log_limits
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> LogBatch:
@@ -275,8 +277,10 @@ class ApiHook(Client):
         return self.drive(self.api.log_tail(ref, size))
 
     def submit(self, spec: JobSpec, cluster_id: str | None = None) -> JobRef:
-        """Submit a job. After a :class:`ServiceUnavailable` other than :class:`NotReached`, look it up by
-        name: it may have been accepted.
+        """Submit a job.
+
+        After a :class:`ServiceUnavailable` other than :class:`NotReached` it may have been accepted: search
+        for its name before you submit it again.
         """
         ref = self.drive(self.api.submit(spec, cluster_id or self.account.cluster_id))
         return self._without_secrets(ref, spec)
@@ -304,17 +308,17 @@ class ApiHook(Client):
         return await self.adrive(self.api.jobs_named(name, cluster_id or account.cluster_id))
 
     def stop(self, ref: JobRef) -> None:
-        """Ask for a job to be stopped; it goes on until the cloud has done so."""
+        """Request that a job is stopped. It may still run when this returns."""
         self.drive(self.api.stop(ref))
 
     async def astop(self, ref: JobRef) -> None:
-        """Ask for a job to be stopped. See :meth:`stop`."""
+        """Request that a job is stopped. See :meth:`stop`."""
         await self.adrive((await self._aapi()).stop(ref))
 
     def operation_source(self, cluster_id: str | None = None) -> OperationSource:
-        """Return the log of what was done, for the audit (:mod:`airflow_provider_ehpc.audit`).
+        """Return the source of operations for the audit (:mod:`airflow_provider_ehpc.audit`).
 
-        :param cluster_id: a cluster; None for all of the account's in its zone or region.
+        :param cluster_id: a cluster; None for all clusters in the account's zone or region.
         :raises NotSupported: if the API has no such log.
         """
         raise unsupported(self.api.name, Capability.OPERATIONS)
@@ -323,7 +327,7 @@ class ApiHook(Client):
 
     @abstractmethod
     def _probe(self, account: Account) -> ApiCall[Any]:
-        """Return a cheap, signed read that any valid account may do."""
+        """Return a cheap, signed read that any valid account is allowed to send."""
 
     def test_connection(self) -> tuple[bool, str]:
         """Test whether the endpoint responds and accepts the key (``airflow connections test``)."""
@@ -335,4 +339,4 @@ class ApiHook(Client):
         finally:
             self.close()
         took = time.monotonic() - started
-        return True, f"{self.account.base_url} accepts the key; it answered in {took:.2f} s."
+        return True, f"{self.account.base_url} accepts the key; it responded in {took:.2f} s."

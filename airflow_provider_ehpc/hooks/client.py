@@ -1,6 +1,6 @@
-"""One attempt of a call, signed, paced, sent and read; and flows of calls, driven to their ends.
+"""Run flows of calls. Send an attempt of a call: wait for the rate limit, sign, send, read the response.
 
-Whatever decides anything is written once, for synchronous and asynchronous callers.
+Every decision is written once, for synchronous and asynchronous callers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class _Loop:
-    """What a hook has in an event loop; none of it can be used in another one."""
+    """The parts of a hook that belong to one event loop."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -56,10 +56,10 @@ class _Loop:
 class Client(HttpHook):
     """Sends the requests of a hook; the HTTP provider's hook supplies the session.
 
-    Of that hook only the session is used: it would send every unknown extra field as a header and the key
+    Nothing but the session is used of that hook: it would send unknown extra fields as headers and the key
     pair as Basic auth, and log whole responses.
 
-    :param conn_id: the connection, one for each account.
+    :param conn_id: the connection to the account.
     """
 
     def __init__(self, conn_id: str) -> None:
@@ -91,7 +91,7 @@ class Client(HttpHook):
     # ------------------------------------------------------------------ sessions
 
     def get_conn(self, headers: Any = None, extra_options: Any = None) -> requests.Session:
-        """Return the session for synchronous calls, made once."""
+        """Return the session for synchronous calls. It is opened once."""
         if self._session is None:
             self._session = super().get_conn(headers, extra_options)
         return self._session
@@ -128,13 +128,13 @@ class Client(HttpHook):
         return sessions[account.transport]
 
     def close(self) -> None:
-        """Close the connections that synchronous calls hold."""
+        """Close the session of synchronous calls."""
         if self._session is not None:
             self._session.close()
             self._session = None
 
     async def aclose(self) -> None:
-        """Close the connections that asynchronous calls hold."""
+        """Close the sessions of asynchronous calls."""
         sessions = self._own_loop().sessions
         while sessions:
             await sessions.popitem()[1].close()
@@ -147,12 +147,11 @@ class Client(HttpHook):
         handle: Callable[[Any], Any] | None = None,
         deadline: float | None = None,
     ) -> T:
-        """Run logic of several calls to its end.
+        """Run a flow and return its result.
 
-        :param handle: does what the logic yields besides calls, and answers it
-            (:mod:`airflow_provider_ehpc.logs.follow`).
+        :param handle: performs the steps that are not calls (:mod:`airflow_provider_ehpc.logs.follow`).
         :param deadline: epoch seconds after which no other call is sent.
-        :raises ServiceUnavailable: if the logic has not ended by the deadline.
+        :raises ServiceUnavailable: if the flow has not ended by the deadline.
         """
         try:
             step = next(flow)
@@ -171,7 +170,7 @@ class Client(HttpHook):
             returned: T = end.value
             return returned
         except ApiError as error:
-            # One that the flow itself raised, about what the calls returned.
+            # The flow itself may raise one, about a response.
             error.where = error.where or f"connection {self.conn_id!r}"
             raise
 
@@ -181,7 +180,7 @@ class Client(HttpHook):
         handle: Callable[[Any], Awaitable[Any]] | None = None,
         deadline: float | None = None,
     ) -> T:
-        """Run logic of several calls to its end, without blocking the event loop. See :meth:`drive`."""
+        """Run a flow without blocking the event loop. See :meth:`drive`."""
         try:
             step = next(flow)
             while True:
@@ -199,7 +198,7 @@ class Client(HttpHook):
             returned: T = end.value
             return returned
         except ApiError as error:
-            # One that the flow itself raised, about what the calls returned.
+            # The flow itself may raise one, about a response.
             error.where = error.where or f"connection {self.conn_id!r}"
             raise
 
@@ -247,7 +246,7 @@ class Client(HttpHook):
         session = self.get_conn()
         limiter = limiter_of(account)
         with self._reported(account, call, limiter) as exchange:
-            exchange.turn = limiter.wait()
+            exchange.ticket = limiter.wait()
             exchange.request = self._sign(account, call)
             exchange.response = send(session, account, exchange.request)
             return exchange.read()
@@ -256,13 +255,13 @@ class Client(HttpHook):
         session = self._get_async_session(account)
         limiter = limiter_of(account)
         with self._reported(account, call, limiter) as exchange:
-            exchange.turn = await limiter.await_turn()
+            exchange.ticket = await limiter.await_ticket()
             exchange.request = self._sign(account, call)
             exchange.response = await asend(session, account, exchange.request)
             return exchange.read()
 
     def _sign(self, account: Account, call: ApiCall[Any]) -> ApiRequest:
-        """Sign an attempt: each has its own time and nonce, for a nonce is accepted only once.
+        """Sign an attempt with its own time and nonce: a nonce is accepted once.
 
         :raises InvalidArgument: for a header that cannot be sent.
         """
@@ -279,20 +278,20 @@ class Client(HttpHook):
 
     @contextlib.contextmanager
     def _reported(self, account: Account, call: ApiCall[T], limiter: RateLimiter) -> Iterator[Exchange[T]]:
-        """Learn from an attempt, count it, and complete its error."""
+        """Update the rate limit and the metrics after an attempt, and complete its error."""
         exchange = Exchange(account, call)
         try:
             yield exchange
         except ApiError as error:
             exchange.redactor.error(error)
-            if exchange.turn:
-                limiter.failed(error, exchange.turn)
+            if exchange.ticket:
+                limiter.failed(error, exchange.ticket)
             self._count(call, account, error)
             subject = f" of {call.subject}" if call.subject else ""
             error.where = f"{call.operation}{subject} (connection {self.conn_id!r}, {account.base_url})"
             error.hint = exchange.hint(error)
             raise
-        limiter.answered()
+        limiter.succeeded()
         self._count(call, account)
 
     def _count(self, call: ApiCall[Any], account: Account, error: ApiError | None = None) -> None:

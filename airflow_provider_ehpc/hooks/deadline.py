@@ -1,4 +1,4 @@
-"""Ending an attempt in time, and knowing how far it got."""
+"""End an attempt in time, and record whether it was connected."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _this_thread = threading.local()
 
 @dataclass(slots=True)
 class Attempt:
-    """How far an attempt got."""
+    """The progress of an attempt."""
 
     connected: bool = False
-    """The connection exists, through the proxy and with TLS: from here on the request may be received."""
+    """The connection exists, through the proxy and with TLS: the request may have been received."""
     expired: bool = False
-    """The attempt was ended because it took too long in all."""
+    """The attempt was ended at its deadline."""
 
 
 class WatchedAttempt(Attempt):
     """A synchronous attempt, which ends at its deadline whatever the server does.
 
-    The timeouts of requests hold for each reading of the socket. A server that sends a byte every half
-    second, or ``100 Continue`` for ever, never meets them, and http.client reads a whole head in one call. So
-    a timer in another thread shuts the socket down, and the reading thread sees the end of the stream.
+    A timeout of requests applies to each read of the socket. It never expires if a server sends a byte every
+    half second, or ``100 Continue`` for ever, and http.client reads a whole head in one call. So a timer in
+    another thread shuts the socket down, and the reading thread sees the end of the stream.
     """
 
     def __init__(self) -> None:
@@ -46,18 +46,18 @@ class WatchedAttempt(Attempt):
         self._socket: Any = None
 
     def use(self, connection: HTTPConnection | None) -> None:
-        """Name the connection whose socket ends with the attempt."""
+        """Set the connection whose socket the deadline shuts down."""
         with self._lock:
             self._connection = connection
-            # A connection drops its socket before the body, if the head announces that it will be closed.
+            # A connection gives up its socket before the body if the head contains "Connection: close".
             self._socket = connection and connection.sock
 
     def expire(self) -> None:
         """End the attempt."""
         with self._lock:
             self.expired = self._connection is not None
-            # Without a socket it is still connecting, which has a timeout of its own. The descriptor is
-            # copied because TLS in TLS wraps the socket in an object that cannot be shut down.
+            # Without a socket it is still connecting, which has its own timeout. The descriptor is copied
+            # because TLS in TLS wraps the socket in an object without a shutdown.
             sock: Any = self._socket or getattr(self._connection, "sock", None)
             with (
                 contextlib.suppress(AttributeError, OSError, ValueError),
@@ -67,7 +67,7 @@ class WatchedAttempt(Attempt):
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Limit what this thread does meanwhile."""
+        """Limit the time of the requests that this thread sends in the block."""
         timer = threading.Timer(seconds, self.expire)
         timer.daemon = True
         timer.start()
@@ -81,7 +81,7 @@ class WatchedAttempt(Attempt):
 
 
 class _ReportingConnection:
-    """Reports to the attempt that uses it; mixed into urllib3's connections."""
+    """Reports its progress to the attempt of this thread; a mixin for urllib3's connections."""
 
     def connect(self) -> None:
         attempt = self._attempt()
@@ -93,12 +93,12 @@ class _ReportingConnection:
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         attempt = self._attempt()
-        # One that is used again is connected.
+        # A reused connection is connected.
         attempt.connected = attempt.connected or self.sock is not None  # type: ignore[attr-defined]
         super().request(*args, **kwargs)  # type: ignore[misc]
 
     def _attempt(self) -> WatchedAttempt:
-        # None if somebody else uses the session.
+        # There is none if other code uses the session.
         attempt: WatchedAttempt = getattr(_this_thread, "attempt", None) or WatchedAttempt()
         attempt.use(self)  # type: ignore[arg-type]
         return attempt
@@ -113,11 +113,11 @@ class _Https(_ReportingConnection, HTTPSConnection):
 
 
 class Adapter(HTTPAdapter):
-    """Connects with a context of ours, and with connections that can be ended."""
+    """Uses our TLS context, and connections that a deadline can end."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
-        # tenacity repeats; urllib3 must not.
+        # tenacity retries; urllib3 must not.
         super().__init__(max_retries=0)
 
     def build_connection_pool_key_attributes(
@@ -127,7 +127,7 @@ class Adapter(HTTPAdapter):
         return host, {"ssl_context": self._context, "cert_reqs": self._context.verify_mode}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Leave the pool as it is: requests would add certifi's certificates to the context."""
+        """Do nothing: requests would add certifi's certificates to the context."""
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         return super().proxy_manager_for(proxy, proxy_ssl_context=self._context, **kwargs)
@@ -139,7 +139,7 @@ class Adapter(HTTPAdapter):
 
 
 class _WithoutParameters(logging.Filter):
-    """Takes the query out of what urllib3 logs of our requests at DEBUG: passwords are among it."""
+    """Removes the query, which contains passwords, from urllib3's DEBUG log of our requests."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if getattr(_this_thread, "attempt", None) and isinstance(record.args, tuple):

@@ -1,4 +1,4 @@
-"""One attempt of a call: reading its response, and completing its error."""
+"""One attempt of a call: read its response, and complete its error."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from airflow_provider_ehpc.hooks.transport import proxy_of
 T = TypeVar("T")
 
 _SKEW = 60.0
-"""Seconds that a clock may be off before it is named as the likely cause of a refused signature."""
+"""Seconds that a clock may be wrong before an error names it as the cause of a refused signature."""
 
 
 @dataclasses.dataclass(slots=True, repr=False)
 class Exchange(Generic[T]):
-    """One attempt of a call, as far as it got: what was sent and what came back."""
+    """One attempt of a call: the request and the response, as far as they exist."""
 
     account: Account
     call: ApiCall[T]
-    turn: Ticket | None = None
+    ticket: Ticket | None = None
     request: ApiRequest | None = None
     response: ApiResponse | None = None
 
     @property
     def redactor(self) -> Redactor:
-        """Return what masks the secrets that were sent, if a response repeats them."""
+        """Return a redactor for all secrets that a response may repeat."""
         signed = self.request.confidential if self.request else ()
         proxy = unquote(urlsplit(proxy_of(self.account) or "").password or "")
         return Redactor((*self.account.confidential, *self.call.confidential, *signed, proxy))
@@ -49,14 +49,14 @@ class Exchange(Generic[T]):
     def read(self) -> T:
         """Return the typed response.
 
-        :raises ApiError: and nothing else, whatever the response holds.
+        :raises ApiError: and no other exception, whatever the response contains.
         """
         assert self.response is not None  # noqa: S101
         response = dataclasses.replace(self.response, redact=lambda text: self.redactor.text(text))
         return self.call.read(response)
 
     def hint(self, error: ApiError) -> str:
-        """Return what to do about an error: set a wrong clock, check before repeating a write."""
+        """Return the hint of an error. It mentions a wrong clock, and a write that may have taken effect."""
         if isinstance(error, AuthenticationFailed) and self.response is not None:
             skew = clock_skew(self.response.headers, datetime.now(UTC))
             if abs(skew) > _SKEW:

@@ -10,21 +10,26 @@ from airflow_provider_ehpc.apis.qingcloud import hpc, operations
 from airflow_provider_ehpc.apis.qingcloud.signing import HpcSigner
 from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url, time_zone
 from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.hooks.operations import operation_in
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 ENDPOINT = "hpc.api.qingcloud.com"
-# The documentation writes its base URL with it, and so may a user; every action's path begins with it.
+# The documentation's base URL ends with it, so a user may write it, too. Every action's path begins with it.
 _BASE_PATH = "/api"
 
 
+def _zone(account: Account) -> str:
+    return account.zone or ""
+
+
 class QingCloudHpcHook(ApiHook):
-    """QingCloud HPC: jobs of HPC and E-HPC clusters of one zone, and the log of what was done to them.
+    """QingCloud HPC: jobs of HPC and E-HPC clusters of one zone, and the log of operations on them.
 
     ``login`` is the access key id, ``password`` the secret, ``host`` an endpoint in place of the public
     one. Extra fields: ``zone``, ``cluster_id``, and the http provider's ``proxy``, ``verify``, ``timeout``,
-    ``trust_env``. Every operation is there twice, ``job_detail`` and, for a running event loop,
+    ``trust_env``. Each operation has two methods: ``job_detail`` and, for a running event loop,
     ``ajob_detail``.
     """
 
@@ -59,59 +64,22 @@ class QingCloudHpcHook(ApiHook):
         )
 
     def _api(self, account: Account) -> hpc.QingCloudHpcApi:
-        return hpc.QingCloudHpcApi(account.zone or "")
+        return hpc.QingCloudHpcApi(_zone(account))
 
-    def _probe(self, account: Account) -> ApiCall[Any]:
-        return operations.list_operations(account.zone or "", limit=1)
-
-    @property
-    def zone(self) -> str:
-        """The connection's zone."""
-        return self.account.zone or ""
-
-    async def _azone(self) -> str:
-        return (await self.aaccount()).zone or ""
+    list_operations, alist_operations = operation_in(_zone, operations.list_operations)
+    list_jobs, alist_jobs = operation_in(_zone, hpc.list_jobs)
+    job_detail, ajob_detail = operation_in(_zone, hpc.job_detail)
+    submit_job, asubmit_job = operation_in(_zone, hpc.submit_job)
+    stop_jobs, astop_jobs = operation_in(_zone, hpc.stop_jobs)
 
     def operation_source(self, cluster_id: str | None = None) -> operations.QingCloudOperations:
         """Return the operation log for the audit: of a cluster, or of the zone."""
         return operations.QingCloudOperations(self.zone, cluster_id)
 
-    def list_operations(self, **filters: Any) -> operations.ListOperationsResponse:
-        """Operation: one page; the filters are those of :func:`.operations.list_operations`."""
-        return self.call(operations.list_operations(self.zone, **filters))
+    @property
+    def zone(self) -> str:
+        """The connection's zone."""
+        return _zone(self.account)
 
-    async def alist_operations(self, **filters: Any) -> operations.ListOperationsResponse:
-        """Operation. See :meth:`list_operations`."""
-        return await self.acall(operations.list_operations(await self._azone(), **filters))
-
-    def list_jobs(self, cluster_id: str, **filters: Any) -> hpc.HpcListJobsResponse:
-        """job/list: one page; the filters are those of :func:`.hpc.list_jobs`."""
-        return self.call(hpc.list_jobs(self.zone, cluster_id, **filters))
-
-    async def alist_jobs(self, cluster_id: str, **filters: Any) -> hpc.HpcListJobsResponse:
-        """job/list. See :meth:`list_jobs`."""
-        return await self.acall(hpc.list_jobs(await self._azone(), cluster_id, **filters))
-
-    def job_detail(self, cluster_id: str, job_uuid: str) -> hpc.JobDetailResponse:
-        """job/jobdetail: the details of one job."""
-        return self.call(hpc.job_detail(self.zone, cluster_id, job_uuid))
-
-    async def ajob_detail(self, cluster_id: str, job_uuid: str) -> hpc.JobDetailResponse:
-        """job/jobdetail. See :meth:`job_detail`."""
-        return await self.acall(hpc.job_detail(await self._azone(), cluster_id, job_uuid))
-
-    def submit_job(self, cluster_id: str, **job: Any) -> hpc.HpcSubmitJobResponse:
-        """job/submitJob: the job is what :func:`.hpc.submit_job` takes. Never sent twice by itself."""
-        return self.call(hpc.submit_job(self.zone, cluster_id, **job))
-
-    async def asubmit_job(self, cluster_id: str, **job: Any) -> hpc.HpcSubmitJobResponse:
-        """job/submitJob. See :meth:`submit_job`."""
-        return await self.acall(hpc.submit_job(await self._azone(), cluster_id, **job))
-
-    def stop_jobs(self, cluster_id: str, job_ids: list[str]) -> hpc.HpcStopJobsResponse:
-        """job/stopJobs: the answer names the operation (``j-…``) that stops them."""
-        return self.call(hpc.stop_jobs(self.zone, cluster_id, job_ids))
-
-    async def astop_jobs(self, cluster_id: str, job_ids: list[str]) -> hpc.HpcStopJobsResponse:
-        """job/stopJobs. See :meth:`stop_jobs`."""
-        return await self.acall(hpc.stop_jobs(await self._azone(), cluster_id, job_ids))
+    def _probe(self, account: Account) -> ApiCall[Any]:
+        return operations.list_operations(_zone(account), limit=1)

@@ -1,9 +1,8 @@
-"""Taking secrets out of texts that a server may have sent back.
+"""Mask secrets in texts that a server may have sent back.
 
-A server quotes what it was sent in its own way: as JSON inside JSON, percent-encoded, as HTML, in Base64, in
-another character set. So text and secrets are compared in simple forms, in which all spellings of a secret
-are the same, and what matches is masked in the text itself. A secret that the server has cut is not
-recognized.
+Servers quote a request in many ways: as JSON inside JSON, percent-encoded, as HTML, in Base64, in another
+character set. So text and secrets are compared in simple forms, in which all spellings of a secret are the
+same, and matches are masked in the text itself. A secret that the server has cut is not recognized.
 """
 
 from __future__ import annotations
@@ -22,12 +21,11 @@ MASK = "***"
 SHORTEST = 4
 """Characters. Shorter texts occur by chance in most sentences; masking them would show where they are."""
 LONGEST = 4096
-"""Characters that an error shows of a response. Searching the megabytes that a server may send takes minutes,
-and gigabytes of memory."""
+"""Characters of a response that an error shows. To search megabytes takes minutes and gigabytes of memory."""
 _SPELT = 12
-"""Characters that a server may write for one of a secret's, such as ``%5Cu0041``."""
+"""Characters that a server may write for one character of a secret, such as ``%5Cu0041``."""
 _NESTED = 5
-"""Spellings inside each other that are undone, such as JSON in JSON in a form."""
+"""Nested spellings that are decoded, such as JSON in JSON in a form."""
 _ESCAPE = re.compile(
     r"(?P<percent>(?:%[0-9a-fA-F]{2})+)"
     r"|(?P<html>&(?:\#\d{1,7}|\#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]{2,8});)"
@@ -62,14 +60,14 @@ class _Form(NamedTuple):
 
 
 class Redactor:
-    """Masks texts that must not be shown in others."""
+    """Masks secrets in texts."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = {secret for secret in secrets if len(secret) >= SHORTEST}
 
     @functools.cached_property
     def _wanted(self) -> list[set[str]]:
-        """The secrets in each form. Most requests succeed and never need it."""
+        """Return the secrets in each form. Most requests succeed and never need them."""
         spelt = self._secrets.union(*map(_base64, self._secrets))
         forms = ([form.text.strip() for form in _forms(secret)] for secret in spelt)
         return [{text for text in texts if _long(text)} for texts in zip(*forms, strict=True)]
@@ -91,18 +89,18 @@ class Redactor:
         return "".join((*pieces, text[at:]))
 
     def error(self, error: ApiError) -> None:
-        """Mask the secrets in everything that an error shows of a response."""
+        """Mask the secrets in all that an error shows of a response."""
         error.message = self._shortened(error.message)
         error.args = (error.message,)
         error.code = error.code and self._shortened(error.code)
         error.request_id = error.request_id and self._shortened(error.request_id)
         error.hint = self.text(error.hint)
-        # What it was made of, such as pydantic's error, shows the response.
+        # Its cause, such as an error of pydantic, shows the response.
         error.__cause__ = error.__context__ = None
 
     def _shortened(self, text: str) -> str:
         """Return the text, or its beginning if it is long, with the secrets masked."""
-        # The cut may divide a secret, which is not recognized then: what it may take up is not shown.
+        # The cut may divide a secret, which is then not recognized, so the end of the text is not shown.
         divided = _SPELT * max(map(len, self._secrets), default=0)
         if len(text) <= LONGEST + divided:
             return self.text(text)
@@ -114,7 +112,7 @@ def _forms(text: str) -> Iterator[_Form]:
     """Return a text in the forms in which spellings do not differ."""
     form = _Form(text, [(at, at + 1) for at in range(len(text))])
     yield form
-    # Only quoted: what looks like an escape may be the secret's own characters behind a backslash.
+    # The text may only be quoted: an apparent escape may be a backslash and other characters of the secret.
     yield form.rewritten(_BACKSLASHES, lambda match: "").rewritten(_SPACE, lambda match: " ")
     for _ in range(_NESTED):
         decoded = form.rewritten(_ESCAPE, _decoded)
@@ -123,7 +121,7 @@ def _forms(text: str) -> Iterator[_Form]:
         form = decoded
     form = form.rewritten(_SPACE, lambda match: " ")
     yield form
-    # UTF-8 read as Latin-1, or as something that has no such characters.
+    # UTF-8 that was read as Latin-1, or in a character set without these characters.
     yield form.rewritten(_DAMAGED, lambda match: "?")
 
 
@@ -157,11 +155,11 @@ def _found(secret: str, text: str) -> Iterator[int]:
 
 
 def _base64(secret: str) -> Iterator[str]:
-    """Return what of a secret's Base64 does not depend on the text around it, for the three alignments."""
+    """Yield the part of a secret's Base64 that is the same in every text, for the three alignments."""
     encoded = secret.encode(errors="replace")
     for before in range(3):
         text = base64.b64encode(bytes(before) + encoded).decode()
-        # A character that also has bits of what stands before or behind is left out.
+        # Characters that also hold bits of the text before or behind are left out.
         inner = text[(before * 8 + 5) // 6 : (before + len(encoded)) * 8 // 6]
         if len(inner) >= 2 * SHORTEST:
             yield inner

@@ -1,4 +1,4 @@
-"""Which calls are retried, and when: one policy for both transports.
+"""The retry policy: which calls are retried, and when, by both transports.
 
 tenacity (a dependency of the HTTP provider) drives it. Only transient errors are retried, and a write only if
 the request was certainly never received, because none of these clouds takes an idempotency token.
@@ -16,9 +16,9 @@ from airflow_provider_ehpc.apis.call import ApiCall, ApiError, AuthenticationFai
 
 ATTEMPTS = 5
 LONGEST_RETRY = 90.0
-"""Seconds from the first attempt after which no other begins. A wait tolerates longer outages."""
+"""Seconds after the first attempt in which others may begin. A wait tolerates longer outages."""
 LONGEST_PAUSE = 60.0
-"""Seconds. A cloud that asks for a longer pause gets no retry; the wait polls again when it is due."""
+"""Seconds. If the cloud asks for a longer pause, the call is not retried; a wait polls again later."""
 
 log = logging.getLogger(__name__)
 # Full jitter, as in "Exponential Backoff And Jitter" (AWS Architecture Blog): clients that failed together
@@ -32,7 +32,7 @@ def repeatable(call: ApiCall[Any], error: BaseException) -> bool:
         return False
     if error.retry_after is not None and error.retry_after > LONGEST_PAUSE:
         return False
-    # Throttled calls are refused at the gateway, before anything is done.
+    # Throttled calls are rejected at the gateway and had no effect.
     return not call.writes or isinstance(error, NotReached | Throttled)
 
 

@@ -1,8 +1,8 @@
-"""The certificates that are trusted: the same ones for requests and for aiohttp.
+"""Trust the same certificates with requests and with aiohttp.
 
-By themselves the libraries differ: requests trusts certifi's certificates and reads ``REQUESTS_CA_BUNDLE``,
+By default, the libraries differ: requests trusts certifi's certificates and reads ``REQUESTS_CA_BUNDLE``,
 aiohttp trusts the system's and reads ``SSL_CERT_FILE``. A connection that works on a worker must work in the
-triggerer too, so both get a context that is made here.
+triggerer too, so both use a context from this module.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from airflow_provider_ehpc.hooks.account import TransportOptions
 def tls_context(options: TransportOptions) -> ssl.SSLContext:
     """Return the context for an account's connections.
 
-    The connection's ``verify`` counts first, then, unless ``trust_env`` is off, ``REQUESTS_CA_BUNDLE``,
+    The connection's ``verify`` has priority, then, unless ``trust_env`` is off, ``REQUESTS_CA_BUNDLE``,
     ``CURL_CA_BUNDLE``, and ``SSL_CERT_FILE`` with ``SSL_CERT_DIR``, then certifi.
 
     :raises InvalidArgument: if the certificates cannot be read; it names where they are set.
@@ -32,12 +32,12 @@ def tls_context(options: TransportOptions) -> ssl.SSLContext:
         changed = os.stat(file).st_mtime_ns if file else 0
         return _trusting(file, folder, changed)
     except OSError as error:  # ssl.SSLError is one
-        reason = "it holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror
+        reason = "it contains no certificates" if isinstance(error, ssl.SSLError) else error.strerror
     raise InvalidArgument(f"{where}: cannot read CA certificates from {file or folder!r}: {reason}")
 
 
 def _source(options: TransportOptions) -> tuple[str, str | None, str | None]:
-    """Return where the certificates are set, their file and their folder."""
+    """Return the name of the setting that applies, its file and its folder."""
     named = {"verify (of the connection)": options.verify if isinstance(options.verify, str) else ""}
     if options.trust_env:
         named |= {name: os.environ.get(name, "") for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")}

@@ -1,10 +1,10 @@
-"""IAM's tokens, cached for all hooks of a process: IAM throttles clients that request one for each call.
+"""Tokens of Huawei's IAM, cached for all hooks of a process: IAM throttles clients that request many.
 
 Invariants:
 
-* A token is used until a tenth of its life is left, ten minutes at most; the next call gets a new one.
+* A token is replaced when a tenth of its life is left, or ten minutes if that is less.
 * For one IAM user, one token is requested at a time: other calls wait for it and share it.
-* A refused token is forgotten only if it is still the cached one: another thread may have a new one.
+* A refused token is removed only if it is still the cached one: another thread may have replaced it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TokenAccount(Account):
     """An account whose requests are authenticated with a token of an IAM user."""
 
     iam: Account
-    """Where the token comes from."""
+    """The account for requests to IAM."""
     user: IamUser
 
     @property
@@ -92,7 +92,7 @@ class TokenCache(Mutex):
         self._tokens: dict[tuple[str, IamUser], tuple[IamToken, datetime]] = {}
 
     def get(self, account: TokenAccount) -> IamToken | None:
-        """Return the cached token, unless it is about to expire."""
+        """Return the cached token; None if there is none or it expires soon."""
         token, until = self._tokens.get(_key(account), (None, None))
         return token if until and _now() < until else None
 
@@ -102,7 +102,7 @@ class TokenCache(Mutex):
         self._tokens[_key(account)] = token, token.expires_at - min(life / 10, LONGEST_MARGIN)
 
     def forget(self, account: TokenAccount, token: IamToken) -> None:
-        """Forget a token that was refused."""
+        """Remove a token that was refused."""
         cached, _ = self._tokens.get(_key(account), (None, None))
         if cached == token:
             self._tokens.pop(_key(account), None)
@@ -113,7 +113,7 @@ TOKENS = TokenCache()
 
 @contextmanager
 def _token_failure() -> Iterator[None]:
-    """Convert the error of a failure to get a token for the call that needs it."""
+    """Complete the error of a request for a token, for the call that needs it."""
     try:
         yield
     except AuthenticationFailed as error:
@@ -123,12 +123,12 @@ def _token_failure() -> Iterator[None]:
         )
         raise
     except ServiceUnavailable as error:
-        # The call itself was not sent, so even one that writes may be tried again.
-        trouble = ApiError.from_dict({**error.as_dict(), "kind": NotReached.__name__})
-        trouble.retry_after = error.retry_after
+        # The call itself was not sent, so even a write may be retried.
+        failure = ApiError.from_dict({**error.as_dict(), "kind": NotReached.__name__})
+        failure.retry_after = error.retry_after
     else:
         return
-    raise trouble
+    raise failure
 
 
 def _key(account: TokenAccount) -> tuple[str, IamUser]:

@@ -1,8 +1,8 @@
 """Send one signed request and return its response, with requests and with aiohttp.
 
-What the two libraries raise becomes one of two errors, and the difference matters: ``NotReached`` means
-that nothing was sent, ``AnswerLost`` that the request may have taken effect. Their own messages hold the
-URL, and with it every parameter (passwords too), so their texts and exceptions are dropped.
+Exceptions of the two libraries become ``NotReached`` if nothing was sent, and ``AnswerLost`` if the request
+may have taken effect. Their messages contain the URL with all parameters, including passwords, so neither the
+messages nor the exceptions are passed on.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _PIECE = 64 * 1024
 def send(session: requests.Session, account: Account, request: ApiRequest) -> ApiResponse:
     """Send a signed request. The attempt ends after :attr:`.TransportOptions.attempt_timeout`.
 
-    :raises NotReached: if no connection came about.
-    :raises AnswerLost: if it broke off, or the response did not come in time.
-    :raises InvalidArgument: if the environment's proxy is not one.
+    :raises NotReached: if there was no connection.
+    :raises AnswerLost: if the connection was lost, or the response did not arrive in time.
+    :raises InvalidArgument: if the environment's proxy is invalid.
     """
-    # Raised here, out of reach of the library's exception and the proxy's password.
+    # Raised here, without the library's exception as its context and the proxy's password in its frames.
     result = _send(session, account, request, proxy_of(account))
     if isinstance(result, ApiError):
         raise result
@@ -61,7 +61,7 @@ def _send(
     attempt = WatchedAttempt()
     try:
         prepared = requests.Request(request.method, account.base_url, headers=dict(request.headers)).prepare()
-        # As signed: requests' own preparation of a URL would decode and encode it again.
+        # As signed: requests would decode the URL and encode it again.
         prepared.url = account.base_url + request.target
         prepared.body = request.body or None
         # "Making an API Request" of Huawei Cloud: it "must be left blank" for a GET.
@@ -69,7 +69,7 @@ def _send(
             prepared.headers["Content-Length"] = str(len(request.body))
         with (
             attempt.within(options.attempt_timeout),
-            # The session itself would read the whole body of a redirect, and store cookies.
+            # The session would read the whole body of a redirect, and store cookies.
             session.get_adapter(account.base_url).send(
                 prepared,
                 timeout=(options.connect_timeout, options.read_timeout),
@@ -85,7 +85,7 @@ def _send(
                 if len(body) > MAX_BODY:
                     return _too_long(response.status_code)
             headers = {name.lower(): value for name, value in response.headers.items()}
-        # A body without a length ends with the stream, also if we end it.
+        # A body without a length ends with the stream, also if the deadline closed it.
         if not attempt.expired:
             return ApiResponse(response.status_code, headers, bytes(body))
         error: BaseException = TimeoutError()
@@ -151,14 +151,14 @@ def new_async_session(options: TransportOptions) -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(
             total=None, sock_connect=options.connect_timeout, sock_read=options.read_timeout
         ),
-        # The environment's proxy is found by proxy_of; aiohttp would also search the host in ~/.netrc, and
-        # refuse to send a signed request if it is there.
+        # proxy_of finds the environment's proxy. aiohttp would also search the host in ~/.netrc, and if it
+        # finds it, refuse to send a signed request.
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         trace_configs=[tracing],
     )
-    # aiohttp retries a GET whose response was lost, with a nonce that is used up; and E-HPC 2018-04-12
-    # submits jobs by GET. There is no public name for this switch (3.14).
+    # aiohttp retries a GET whose response was lost, with the same nonce, and E-HPC 2018-04-12 submits jobs
+    # by GET. There is no public option for it (3.14).
     session._retry_connection = False
     return session
 
@@ -168,7 +168,7 @@ def configure_session(session: requests.Session, options: TransportOptions) -> N
 
     :raises InvalidArgument: if the CA certificates cannot be read.
     """
-    # Proxies and certificates of the environment are found here, as for aiohttp; ~/.netrc is ignored.
+    # Proxies and certificates of the environment are applied here, as for aiohttp; ~/.netrc is ignored.
     session.trust_env = False
     adapter = Adapter(tls_context(options))
     session.mount("https://", adapter)
@@ -176,7 +176,7 @@ def configure_session(session: requests.Session, options: TransportOptions) -> N
 
 
 def proxy_of(account: Account) -> str | None:
-    """Return the URL of the connection's proxy, else of the environment's; requests prefers the latter.
+    """Return the URL of the connection's proxy, or else of the environment's, which requests prefers.
 
     :raises InvalidArgument: if it is not an HTTP proxy.
     """
@@ -186,8 +186,9 @@ def proxy_of(account: Account) -> str | None:
 
 @functools.lru_cache
 def environment_proxy(base_url: str) -> str | None:
-    """Return the proxy that the environment has for an endpoint. It is read once in a process: requests
-    goes through the whole environment for it, a twentieth of what a waiting trigger's requests cost.
+    """Return the environment's proxy for an endpoint, read once in a process.
+
+    requests searches the whole environment for it, which takes a twentieth of a request's time.
     """
     proxy = select_proxy(base_url, get_environ_proxies(base_url))
     return proxy_url("environment", proxy) if proxy else None
@@ -208,7 +209,7 @@ def _failure(error: BaseException, account: Account, attempt: Attempt) -> ApiErr
 
 
 def _cause(error: BaseException, options: TransportOptions, attempt: Attempt) -> tuple[str, str]:
-    """Return in words what went wrong, and what to do about it, if that is known."""
+    """Return a description of the failure, and a hint if one is known."""
     if attempt.expired:
         return f"no complete response came within {options.attempt_timeout:g} s", ""
     chain = list(_chain(error))
@@ -220,7 +221,7 @@ def _cause(error: BaseException, options: TransportOptions, attempt: Attempt) ->
     if find(socket.gaierror, aiohttp.ClientConnectorDNSError):
         return f"{to_proxy}the host name cannot be resolved", ""
     if find(ssl.SSLCertVerificationError):
-        # aiohttp's own error is one too, but the reason is in the one inside.
+        # aiohttp's own error is one, too, but the reason is in the inner one.
         reasons = [getattr(cause, "verify_message", "") for cause in chain]
         reason = next(filter(None, reasons), "verification failed")
         return f"{to_proxy}the certificate is not trusted ({reason})", (
@@ -241,18 +242,18 @@ def _cause(error: BaseException, options: TransportOptions, attempt: Attempt) ->
             return "the endpoint or the proxy is not a valid address", ""
     if find(TimeoutError, requests.Timeout, ReadTimeoutError):
         seconds = options.read_timeout if attempt.connected else options.connect_timeout
-        return f"{to_proxy}no answer came within {seconds:g} s", ""
+        return f"{to_proxy}no response came within {seconds:g} s", ""
     if find(DecodeError, ContentEncodingError):
         return "the response cannot be decompressed", ""
     system = next((c for c in reversed(chain) if isinstance(c, OSError) and (c.errno or 0) > 0), None)
     if system and not attempt.connected:
-        # The number, not the text: asyncio writes the address into the text.
+        # Not the text of the error: asyncio writes the address into it.
         return f"{to_proxy}{os.strerror(system.errno or 0)}", ""
     return f"{to_proxy}the connection broke off ({type(system or chain[-1]).__name__})", ""
 
 
 def _refused_by_proxy(chain: list[BaseException]) -> str | None:
-    """Return the status of a proxy that did not open a tunnel; None if that is not the cause."""
+    """Return the HTTP status of a proxy that opened no tunnel; None if the cause is another."""
     for cause in chain:
         if isinstance(cause, aiohttp.ClientHttpProxyError):
             return f"HTTP {cause.status}"
@@ -263,10 +264,10 @@ def _refused_by_proxy(chain: list[BaseException]) -> str | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Go through an exception and those it was made of, the innermost last.
+    """Yield an exception and its causes, the innermost last.
 
-    requests and urllib3 put them into their arguments, and not only into ``__cause__``. ``__context__`` may
-    also be an exception that the caller handles at the moment, so it does not count.
+    requests and urllib3 have them in their arguments, too. ``__context__`` is ignored, because it may be an
+    exception that the caller is handling.
     """
     seen: set[int] = set()
     waiting: list[Any] = [error]

@@ -54,9 +54,9 @@ def test_unknown_connection(ask: Ask) -> None:
         ),
         (
             {"extra": {"timeout": "soon"}},
-            "connection 'ehpc_test': timeout is 'soon'; it is a number of seconds above 0",
+            "connection 'ehpc_test': timeout is 'soon'; expected a number of seconds above 0",
         ),
-        ({"extra": {"timeout": 0}}, "timeout is 0; it is a number of seconds above 0"),
+        ({"extra": {"timeout": 0}}, "timeout is 0; expected a number of seconds above 0"),
     ],
     ids=["type", "login", "password", "region", "timeout word", "timeout zero"],
 )
@@ -257,14 +257,14 @@ def test_the_hook_is_found_by_api_or_by_type(conn_id: str) -> None:
 def test_a_type_that_is_no_clouds(ehpc_emulator: Emulator, connect: Connect) -> None:
     conn_id = connect(ehpc_emulator.connection, conn_type="http")
     for attempt in (lambda: job_hook(conn_id), lambda: asyncio.run(ajob_hook(conn_id))):
-        with pytest.raises(InvalidArgument, match="is of type 'http', which no API here uses; make it one"):
+        with pytest.raises(InvalidArgument, match="is of type 'http', which belongs to no API; make it one"):
             attempt()
 
 
 def test_test_connection_says_yes(ehpc_emulator: Emulator, hook: EhpcHook) -> None:
     good, text = hook.test_connection()
     assert good
-    assert text.startswith(f"{ehpc_emulator.url} accepts the key; it answered in ")
+    assert text.startswith(f"{ehpc_emulator.url} accepts the key; it responded in ")
     assert ehpc_emulator.requests.counts == {"ListClusters": {"ok": 1}}
 
 

@@ -77,10 +77,10 @@ def test_a_refusal_halves_the_rate_and_answers_raise_it_again(clock: Clock) -> N
     limiter.failed(Throttled("slow down"), limiter.book())
     assert limiter.rate == 8
     clock.now += 1
-    limiter.answered()
+    limiter.succeeded()
     assert 8 < limiter.rate < 9
     clock.now += 60
-    limiter.answered()
+    limiter.succeeded()
     assert limiter.rate == 16
 
 
@@ -89,7 +89,7 @@ def test_answers_by_the_thousand_do_not_raise_the_rate_at_once(clock: Clock) -> 
     limiter.failed(Throttled("slow down"), limiter.book())
     for _ in range(1000):
         clock.now += 0.001
-        limiter.answered()
+        limiter.succeeded()
     assert limiter.rate < 9
 
 
@@ -193,7 +193,7 @@ def test_an_account_that_takes_two_a_second_is_learnt(clock: Clock) -> None:
             limiter.failed(Throttled("slow down"), turn)
         else:
             served.append(clock.now)
-            limiter.answered()
+            limiter.succeeded()
         clock.now += 0.001
     assert clock.now - begin < 1000 / 2 * 1.8
     assert len(refused) < 250
@@ -273,7 +273,7 @@ def test_threads_and_loops_share_the_pace(clock: Clock) -> None:
     threads = [threading.Thread(target=limiter.wait, daemon=True) for _ in range(10)]
 
     async def many() -> None:
-        await asyncio.gather(*(limiter.await_turn() for _ in range(10)))
+        await asyncio.gather(*(limiter.await_ticket() for _ in range(10)))
 
     begin = limiter._clock()
     for thread in threads:

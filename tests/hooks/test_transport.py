@@ -167,7 +167,7 @@ def test_a_silent_endpoint_is_not_waited_for(
     endpoint.answer = silence
     hook = EhpcHook(connect(endpoint.connection, extra={"timeout": 0.2}))
     try:
-        with pytest.raises(AnswerLost, match=r"no answer came within 0\.2 s"):
+        with pytest.raises(AnswerLost, match=r"no response came within 0\.2 s"):
             ask(hook, *GetJob)
     finally:
         over.set()

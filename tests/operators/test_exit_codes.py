@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_ehpc import outcome
 from airflow_provider_ehpc.emulator.server import Emulator
@@ -76,6 +76,9 @@ def wait(
     class TI:
         def get_first_reschedule_date(self, context: Any) -> None:
             return None
+
+        def xcom_push(self, key: str, value: Any) -> None:
+            assert token is None or token not in json.dumps(value)
 
     context["ti"] = TI()
     try:

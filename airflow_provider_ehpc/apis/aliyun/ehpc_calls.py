@@ -194,7 +194,7 @@ class GetJobLogResponse(PascalResponseModel):
 
 
 def get_job_log(
-    cluster_id: str, job_id: str, *, log_type: str, offset: int, size: int
+    cluster_id: str, job_id: str, *, log_type: str = "all", offset: int = 0, size: int = 10240
 ) -> ApiCall[GetJobLogResponse]:
     """Return a GetJobLog call, which reads bytes of a job's output files.
 

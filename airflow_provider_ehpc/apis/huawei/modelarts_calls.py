@@ -206,7 +206,13 @@ def list_training_job_tasks(
 
 
 def show_log_lines(
-    project_id: str, job_id: str, task: str, *, base_line: str | None, lines: int, order: str
+    project_id: str,
+    job_id: str,
+    task: str,
+    *,
+    base_line: str | None = None,
+    lines: int = 50,
+    order: str = "desc",
 ) -> ApiCall[LogLines]:
     """Show a page of a task's log (ShowTrainingJobLogsFromAom).
 

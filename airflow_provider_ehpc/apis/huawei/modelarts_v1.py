@@ -151,7 +151,13 @@ class AomLogResponse(LogLines):
 
 
 def show_log_lines(
-    project_id: str, ref: JobRef, log_file: str, *, base_line: str | None, lines: int, order: str
+    project_id: str,
+    ref: JobRef,
+    log_file: str,
+    *,
+    base_line: str | None = None,
+    lines: int = 50,
+    order: str = "desc",
 ) -> ApiCall[AomLogResponse]:
     """Show a page of a job's log by lines (modelarts_03_0149, "New").
 
