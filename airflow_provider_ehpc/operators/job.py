@@ -34,7 +34,8 @@ from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_ehpc.submission import JobRecords, Submission
+    from airflow_provider_ehpc.job_record import JobRecords
+    from airflow_provider_ehpc.submission import Submission
     from airflow_provider_ehpc.waiting.conditions import WaitConditions
     from airflow_provider_ehpc.waiting.verdict import Verdict
 
@@ -42,8 +43,8 @@ __all__ = ["StopJobOperator", "SubmitJobOperator"]
 
 JOB_ID_KEY = "job_id"
 """Key of the XCom that holds the job's ID."""
-CAPTURE_KEY = "ehpc_exit_code_marker"
-"""Key of the XCom that holds the token of the marker with the exit code, for the process that resumes."""
+_MARKER = "exit_token"
+"""Names the token of the marker with the exit code for the process that resumes."""
 STOP_SEARCH = 3.0
 """Seconds in which ``on_kill`` searches for a job whose submission is under way. Airflow kills the process
 after five."""
@@ -276,7 +277,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     def _submit(self, context: Context) -> str:
         """Submit the job or find it; return its name."""
         from airflow_provider_ehpc.escalation import escalated, load_escalation
-        from airflow_provider_ehpc.submission import JobRecords, Submission, exit_token
+        from airflow_provider_ehpc.job_record import JobRecords
+        from airflow_provider_ehpc.submission import Submission
 
         self._records = JobRecords(context, self.log, durable=self.durable)
         cluster_id = arguments.optional_identifier("cluster_id", self.cluster_id, what="cluster")
@@ -294,25 +296,32 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             self._killed,
             self.log,
             owns_job=self.stop_job_on_kill,
+            array=fields.get("array"),
+            max_failed_members=self.max_failed_members,
             run=escalation.get("runs", 1),
         )
+        check_submission(self.hook.api.name, fields)
         captured = self.capture_exit_code and captures(fields, self.hook.api.name)
-        spec = job_spec(
-            fields,
-            self.hook.api.name,
-            submission.name,
-            password=self.hook.account.user_password,
-            token=exit_token(submission.name) if captured else None,
-        )
         self._ref = submission.earlier_job() if self.durable else None
         if self._ref is None:
+            if submission.members:
+                self.log.info(
+                    "submitting only the members %s of the array %s: all others have succeeded",
+                    submission.members,
+                    fields["array"],
+                )
+                fields["array"] = submission.members
+            spec = job_spec(
+                fields,
+                self.hook.api.name,
+                submission.name,
+                password=self.hook.account.user_password,
+                token=submission.new_token() if captured else None,
+            )
             self._ref = submission.submit(spec)
             self.log.info("submitted %s under the name %r", self._ref, spec.name)
         context["ti"].xcom_push(key=JOB_ID_KEY, value=self._ref.job_id)
-        if captured:
-            self._exit_token = exit_token(submission.name)
-            if self.deferrable:
-                context["ti"].xcom_push(key=CAPTURE_KEY, value=self._exit_token)
+        self._exit_token = submission.token if captured else None
         self._push_links(context)
         if self._killed.wait(0.0):
             self._stop([self._ref])
@@ -321,13 +330,18 @@ class SubmitJobOperator(JobFollower, BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the deferral, however it ended."""
-        from airflow_provider_ehpc.submission import JobRecords
+        from airflow_provider_ehpc.job_record import JobRecords
 
         self._records = JobRecords(context, self.log, durable=self.durable)
         (self._ref,) = self._refs([arguments.one_job_id(own_xcom(context, JOB_ID_KEY))])
-        self._exit_token = own_xcom(context, CAPTURE_KEY) if self.capture_exit_code else None
+        next_kwargs = dict(next_kwargs or {})
+        self._exit_token = next_kwargs.pop(_MARKER, None)
         with self._ends_job(context):
             return super().resume_execution(next_method, next_kwargs, context)
+
+    @property
+    def _resume_arguments(self) -> dict[str, Any]:
+        return {_MARKER: self._exit_token} if self._exit_token else {}
 
     def _conditions(self, started: float) -> WaitConditions:
         return dataclasses.replace(
@@ -389,12 +403,15 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             self._end_job()
             message = verdict.message.replace("; the job was not stopped", "; stop_job_on_kill stops the job")
             verdict = dataclasses.replace(verdict, message=message)
-        job = verdict.jobs[0] if verdict.jobs else {}
-        if self._records and verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
-            self._records.ended(JobState.SUCCEEDED if verdict.outcome is Outcome.REACHED else JobState.FAILED)
         try:
-            return super()._result(verdict, event, totals, deadline)
-        except JobFailure as error:
-            if job.get("exit_code") in self.skip_on_exit_code:
-                raise AirflowSkipException(f"skip_on_exit_code: {error}") from error
+            result = super()._result(verdict, event, totals, deadline)
+        except JobFailure as failure:
+            if self._records:
+                self._records.failed(failure.job)
+            if failure.job.get("exit_code") in self.skip_on_exit_code:
+                raise AirflowSkipException(f"skip_on_exit_code: {failure}") from failure
             raise
+        if self._records:
+            self._records.ended(JobState.SUCCEEDED)
+            result = self._records.whole(result)
+        return result
