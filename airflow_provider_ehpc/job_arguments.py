@@ -9,7 +9,6 @@ from typing import Any
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.apis.schedulers.batch_script import script_fields
 from airflow_provider_ehpc.apis.submit_rules import UNKNOWN, check_submission
 from airflow_provider_ehpc.exit_code import can_wrap, wrap
 
@@ -28,6 +27,9 @@ def job_fields(task: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     in_script: dict[str, Any] = {}
     if isinstance(task.script, str) and not arguments.is_template(task.script):
+        # Few DAG files need argparse.
+        from airflow_provider_ehpc.apis.schedulers.batch_script import script_fields
+
         in_script = script_fields(task.script)
     for name, check in _CHECKS.items():
         # The attribute queue is Airflow's.

@@ -29,6 +29,7 @@ SENSORS = (
     "airflow.providers.databricks.sensors.databricks",
 )
 OPERATORS = (
+    f"{OURS}.operators.job",
     f"{OURS}.operators.job_log",
     "airflow.providers.ssh.operators.ssh",
     "airflow.providers.ssh.operators.ssh_remote_job",

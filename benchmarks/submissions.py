@@ -51,7 +51,7 @@ class Submissions:
         """Run ``count`` tasks with a fault each."""
         for _ in range(count):
             self._number += 1
-            name = f"r{self._number}x"
+            name = f"{kind}{self._number}x"
             dag_id = "submit_worker" if kind in ("task", "lost") else "submit_deferred"
             disturb: Callable[[str, str], str] = getattr(self, f"_{kind}")
             if kind == "lost":

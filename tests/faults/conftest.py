@@ -187,10 +187,10 @@ network can do to them, and runs every kind of task on a worker and in the trigg
 and for several jobs, `JobLogOperator`, `OperationAuditOperator`, `JobFinishedTrigger`. This table is written
 by its last run: {total:,} combinations, each with an asserted outcome.
 
-* **r**: the fault passed; the task went on and nothing was missing (states, lines, records, events).
+* **r**: the fault ended; the task continued and nothing was missing (states, lines, records, events).
 * **u**: the task was not affected.
 * **e**: the fault lasted; the task ended with one error that names the cause.
-* **w**: the fault lasted; the watcher of events logged it once and goes on.
+* **w**: the fault lasted; the event watcher logged it once and continues.
 * **l**: the fault lasted, for the log alone; the task ended as the job did, with one warning.
 
 | fault | {" | ".join(APIS)} |

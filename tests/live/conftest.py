@@ -54,6 +54,7 @@ def airflow(
         f"AIRFLOW_CONN_{kind.upper()}_DEFAULT": json.dumps(connection)
         for kind, connection in cloud.connections.items()
     }
+    connections["AIRFLOW_CONN_CLOUD"] = cloud.connection_json
     if slurm_cloud:
         connections["AIRFLOW_CONN_SLURM"] = slurm_cloud.connection_json
     environment = {

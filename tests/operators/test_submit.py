@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import itertools
 import threading
@@ -77,10 +78,13 @@ def test_it_can_end_after_the_submission(ehpc_emulator: Emulator, submit: Make) 
     assert not made.phase.ended
 
 
+@pytest.mark.parametrize("api", ["reports it", "does not"])
+@pytest.mark.parametrize("get_logs", [True, False])
 @pytest.mark.parametrize("codes", [99, [98, 99]])
-def test_an_exit_code_skips_the_task(submit: Make, codes: Any) -> None:
+def test_an_exit_code_skips_the_task(submit: Make, codes: Any, get_logs: bool, api: str) -> None:
+    given = CLASSIC if api == "reports it" else {}
     with pytest.raises(AirflowSkipException, match="exit code 99"):
-        submit("exit 99", skip_on_exit_code=codes, **CLASSIC).run()
+        submit("exit 99", skip_on_exit_code=codes, get_logs=get_logs, **given).run()
 
 
 @pytest.mark.parametrize("get_logs", [True, False])
@@ -93,6 +97,17 @@ def test_an_exit_code_that_the_api_does_not_report(
     with pytest.raises(JobFailed, match="exit code 7"):
         submit(get_logs=get_logs, **given).run()
     assert not any("exit-code" in line for line in task_log.lines)
+
+
+@pytest.mark.parametrize("command", ["true", "exit 7"])
+def test_the_captured_outcome_is_saved(ehpc_emulator: Emulator, submit: Make, command: str) -> None:
+    """A retry after a crash in the task's last moments depends on it."""
+    ehpc_emulator.fault("finished_hides_failure")
+    task = submit(command, get_logs=False)
+    with contextlib.suppress(JobFailed):
+        task.run()
+    state = "SUCCEEDED" if command == "true" else "FAILED"
+    assert f'"ended": "{state}"' in task.states["ehpc:submitted_job"]
 
 
 def test_without_capturing_an_unknown_outcome_is_a_failure(ehpc_emulator: Emulator, submit: Make) -> None:

@@ -75,7 +75,7 @@ def list_jobs(
     owner: str | None = None,
     rerunable: bool | None = None,
 ) -> ApiCall[ClassicListJobsResponse]:
-    """Return a ListJobs call, which reads one page of a cluster's jobs in an undocumented order.
+    """List one page of a cluster's jobs (ListJobs). Their order is not documented.
 
     :param page_size: at most 50.
     :param state: ``all``, ``finished`` or ``notfinish``.
@@ -122,7 +122,7 @@ def list_jobs_with_filters(
     page_size: int = PAGE_SIZE,
     **filters: Unpack[ClassicFilters],
 ) -> ApiCall[ListJobsWithFiltersResponse]:
-    """Return a ListJobsWithFilters call, which reads one page of a cluster's jobs.
+    """List one page of a cluster's jobs that match filters (ListJobsWithFilters).
 
     :param page_size: at most 50.
     :param filters: see :class:`~.filters.ClassicFilters`.
@@ -163,7 +163,7 @@ class DescribeJobResponse(PascalResponseModel):
 
 
 def describe_job(cluster_id: str, job_id: str) -> ApiCall[DescribeJobResponse]:
-    """Return a DescribeJob call, which reads the cluster scheduler's attributes of a job."""
+    """Read a job's attributes as the cluster's scheduler reports them (DescribeJob)."""
     call = rpc_call(
         VERSION,
         "DescribeJob",
@@ -198,7 +198,7 @@ def get_job_log(
     offset: int = 0,
     size: int = window.SMALLEST,
 ) -> ApiCall[ClassicGetJobLogResponse]:
-    """Return a GetJobLog call, which reads bytes of a job's two output files from the same offset.
+    """Read bytes of a job's two output files (GetJobLog). One offset applies to both files.
 
     The English page gives bits as the unit of ``offset`` and ``size``; the Chinese page gives bytes, as does
     the 2024 version.
@@ -227,7 +227,7 @@ class ClassicSubmitJobResponse(PascalResponseModel):
 
 
 def submit_job(cluster_id: str, spec: JobSpec) -> ApiCall[ClassicSubmitJobResponse]:
-    """Return a SubmitJob call, which submits a job. There is no idempotency token: two calls run two jobs.
+    """Submit a job (SubmitJob). There is no idempotency token: two calls run two jobs.
 
     ``spec.options`` are additional parameters, for instance ``Task``, ``PostCmdLine`` or ``JobRetry.Count``.
 
@@ -274,7 +274,7 @@ class ClassicStopJobsResponse(PascalResponseModel):
 
 
 def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[ClassicStopJobsResponse]:
-    """Return a StopJobs call, which stops up to 100 jobs.
+    """Stop up to 100 jobs (StopJobs).
 
     :raises InvalidArgument: if the list is empty.
     """

@@ -96,7 +96,7 @@ def list_common_logs(
     is_reverse: bool = False,
     **filters: Unpack[LogFilters],
 ) -> ApiCall[ListCommonLogsResponse]:
-    """Return a ListCommonLogs call, which reads one page of the operations in a period.
+    """List one page of the operations in a period (ListCommonLogs).
 
     :param time_from: an aware datetime or epoch seconds, like ``time_to``.
     :param page_size: 1 to 100.

@@ -91,7 +91,7 @@ class GetJobResponse(PascalResponseModel):
 
 
 def get_job(cluster_id: str, job_id: str) -> ApiCall[GetJobResponse]:
-    """Return a GetJob call, which reads one job. No error code is documented for an unknown job."""
+    """Read one job (GetJob). No error code is documented for an unknown job."""
     call = rpc_call(
         VERSION,
         "GetJob",
@@ -157,7 +157,7 @@ def list_jobs(
     page_size: int = PAGE_SIZE,
     **filters: Unpack[JobFilters],
 ) -> ApiCall[ListJobsResponse]:
-    """Return a ListJobs call, which reads one page of a cluster's jobs.
+    """List one page of a cluster's jobs (ListJobs).
 
     :param page_size: at most 50.
     :param filters: see :class:`~.filters.JobFilters`.
@@ -196,7 +196,7 @@ class GetJobLogResponse(PascalResponseModel):
 def get_job_log(
     cluster_id: str, job_id: str, *, log_type: str = "all", offset: int = 0, size: int = 10240
 ) -> ApiCall[GetJobLogResponse]:
-    """Return a GetJobLog call, which reads bytes of a job's output files.
+    """Read bytes of a job's output files (GetJobLog).
 
     :param log_type: ``stdout``, ``stderr`` or ``all``, which applies one offset to both files.
     :param offset: the first byte to read.
@@ -223,7 +223,7 @@ class CreateJobResponse(PascalResponseModel):
 
 
 def create_job(cluster_id: str, spec: JobSpec) -> ApiCall[CreateJobResponse]:
-    """Return a CreateJob call, which submits a job. There is no idempotency token: two calls run two jobs.
+    """Submit a job (CreateJob). There is no idempotency token: two calls run two jobs.
 
     ``spec.options`` are added to the parameter JobSpec, for instance ``PostCmdLine``.
 
@@ -268,7 +268,7 @@ class StopJobsResponse(PascalResponseModel):
 
 
 def stop_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopJobsResponse]:
-    """Return a StopJobs call, which stops queued or running jobs.
+    """Stop queued or running jobs (StopJobs).
 
     :raises InvalidArgument: if the list is empty.
     """
@@ -290,7 +290,7 @@ class ListClustersResponse(PascalResponseModel):
 
 
 def list_clusters(*, page_size: int) -> ApiCall[ListClustersResponse]:
-    """Return a ListClusters call, the cheapest read that needs no cluster."""
+    """List the account's clusters (ListClusters): the cheapest read that needs no cluster."""
     return rpc_call(
         VERSION, "ListClusters", ListClustersResponse, {"PageNumber": 1, "PageSize": page_size}, subject=""
     )

@@ -84,7 +84,7 @@ class DescribeServerlessJobsResponse(PascalResponseModel):
 
 
 def describe_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[DescribeServerlessJobsResponse]:
-    """Return a DescribeServerlessJobs call, which reads the details of a job and its containers.
+    """Read the details of a job and its containers (DescribeServerlessJobs).
 
     :param job_ids: a list of exactly one ID; for an array job the ID of a sub-task, as in ``10_3``.
     """
@@ -120,7 +120,7 @@ def list_serverless_jobs(
     page_number: int = 1,
     page_size: int = PAGE_SIZE,
 ) -> ApiCall[ListServerlessJobsResponse]:
-    """Return a ListServerlessJobs call, which reads one page of a cluster's serverless jobs.
+    """List one page of a cluster's serverless jobs (ListServerlessJobs).
 
     :param job_ids: IDs of jobs or sub-tasks.
     :param state: ``All``, ``Pending``, ``Running``, ``Succeeded``, ``Canceled`` or ``Failed``.
@@ -155,9 +155,7 @@ class SubmitServerlessJobResponse(PascalResponseModel):
 
 
 def submit_serverless_job(cluster_id: str, spec: JobSpec) -> ApiCall[SubmitServerlessJobResponse]:
-    """Return a SubmitServerlessJob call, which submits a job.
-
-    There is no idempotency token: two calls run two jobs.
+    """Submit a job (SubmitServerlessJob). There is no idempotency token: two calls run two jobs.
 
     The command runs in the container's ``/bin/sh``, or in the ``Command`` from the options. If it is empty,
     the image's own command runs. ``spec.options`` are additional parameters; ``Container`` with an ``Image``
@@ -230,7 +228,7 @@ class StopServerlessJobsResponse(PascalResponseModel):
 
 
 def stop_serverless_jobs(cluster_id: str, job_ids: list[str]) -> ApiCall[StopServerlessJobsResponse]:
-    """Return a StopServerlessJobs call, which stops jobs or sub-tasks; an array's ID stops all its sub-tasks.
+    """Stop jobs or sub-tasks (StopServerlessJobs). The ID of an array stops all its sub-tasks.
 
     :raises InvalidArgument: if the list is empty.
     """

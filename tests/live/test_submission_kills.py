@@ -1,0 +1,24 @@
+"""A task's process is killed around its submission: there is one job all the same.
+
+``benchmarks.submissions`` does this at many more moments.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_ehpc.emulator.server import Emulator
+from benchmarks.submissions import Submissions
+from demo.local_airflow import LocalAirflow
+
+pytestmark = pytest.mark.airflow
+
+
+@pytest.mark.parametrize(("kind", "moments"), [("task", 3), ("lost", 2)])
+def test_there_is_one_job(
+    airflow: LocalAirflow, cloud: Emulator, monkeypatch: pytest.MonkeyPatch, kind: str, moments: int
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CLOUD", cloud.connection_json)
+    submissions = Submissions(airflow, cloud, seed=1)
+    submissions.run(kind, moments)
+    assert not submissions.failures
