@@ -100,7 +100,7 @@ class JobRecords:
         :param job: its last status, as a dict.
         """
         saved = self.saved or self.load()
-        if saved and job.get("members") and array_size(saved.array or ""):
+        if saved and saved.array and job.get("members") and array_size(saved.array):
             states = member_states(job["members"])
             left = failed_members_expression(saved.members or saved.array, states)
             if left and array_size(again := range_of(left)) < array_size(saved.array):
