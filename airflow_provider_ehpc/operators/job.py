@@ -56,8 +56,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     The job is submitted once, whatever fails: after a lost response, a crash of the worker or of the
     triggerer, and in a retry, it is searched for before anything is sent again. Its name is ``job_name`` with
     a suffix that is unique to this try of the task. A retry rejoins a job that is unfinished or has
-    succeeded, and submits a new one if it failed or was cancelled; of an array, only the members that have not
-    succeeded. If a user clears the task, it starts over.
+    succeeded, and submits a new one if it failed or was cancelled; of an array, only the members that have
+    not succeeded. If a user clears the task, it starts over.
 
     The XCom ``job_id`` holds the job's ID before the first poll. The result is what is known of the job as a
     dict, with ``log``: how many lines and bytes were read.
