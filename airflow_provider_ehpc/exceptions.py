@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc.apis import call
 from airflow_provider_ehpc.apis.call import ApiError
@@ -20,12 +20,11 @@ class JobFailure(AirflowException):
     :param diagnosis: why it did not, if that applies.
     """
 
-    exit_code: int | None = None
-    """The job's exit code, if it is known."""
-
     def __init__(self, message: str = "", diagnosis: Diagnosis | None = None) -> None:
         super().__init__(message)
         self.diagnosis = diagnosis
+        self.job: Mapping[str, Any] = {}
+        """The last status of the job, as far as it is known."""
 
     @property
     def explained(self) -> bool:
@@ -38,7 +37,8 @@ class JobFailed(JobFailure, AirflowFailException):
 
 
 class JobFailedRetryably(JobFailure):
-    """The same, if the task has a ``retry_policy`` and submits the job again: the policy decides.
+    """The same, if a retry submits the job again: the failed members of an array, or what a ``retry_policy``
+    decides about.
 
     Airflow asks no policy about an ``AirflowFailException``.
     """

@@ -73,6 +73,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_ehpc.operators.job",
                     "airflow_provider_ehpc.operators.job_log",
+                    "airflow_provider_ehpc.operators.stop_job",
                 ],
             },
             {

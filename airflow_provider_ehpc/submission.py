@@ -4,9 +4,8 @@ A job's name is unique: it ends in a hash of DAG, run, task, map index, try and 
 Airflow allows (which changes if a user clears the task). No cloud takes an idempotency token, so the name is
 what finds a job whose submission got no response.
 
-The name is saved before the submission and the ID after it, both before the first poll, in the task state
-store (Airflow 3.3), which lives as long as the task instance. Airflow 3.1 and 3.2 have none: a retry searches
-for the names of the earlier tries.
+The name is saved before the submission and the ID after it, both before the first poll (Airflow 3.3). Airflow
+3.1 and 3.2 save nothing: a retry searches for the names of the earlier tries.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc.apis.call import (
@@ -32,8 +30,10 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec, JobState
 from airflow_provider_ehpc.apis.submit_rules import unique_name
-from airflow_provider_ehpc.compat import task_state_store
 from airflow_provider_ehpc.exceptions import SubmissionUnknown, TaskKilled
+from airflow_provider_ehpc.exit_code import new_token
+from airflow_provider_ehpc.job_record import JobRecord
+from airflow_provider_ehpc.waiting.captured import tolerated
 from airflow_provider_ehpc.waiting.stop import stop_jobs
 
 if TYPE_CHECKING:
@@ -41,10 +41,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_ehpc.apis.job import JobStatus
     from airflow_provider_ehpc.hooks.base import ApiHook
+    from airflow_provider_ehpc.job_record import JobRecords
     from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
 
-RECORD_KEY = "ehpc:submitted_job"
-"""Key of the task state store for the job that the task submitted."""
 VISIBLE = 60.0
 """Seconds after which a submitted job is certainly found by its name."""
 _PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -62,77 +61,9 @@ _DUPLICATE_NAME = frozenset({"ModelArts.2751"})
 """Codes for a name that is used already, which only an earlier submission of this try can have done."""
 
 
-def exit_token(name: str) -> str:
-    """Return the token of the marker with the exit code of the job of that name, the same in every try."""
+def token_of(name: str) -> str:
+    """Return the token of the marker with the exit code of the job of that name."""
     return hashlib.sha256(f"exit code of {name}".encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True, slots=True)
-class JobRecord:
-    """The job of a task, as it is saved."""
-
-    name: str
-    max_tries: int
-    """Those of the task instance. Airflow raises the number if a user clears the task."""
-    at: float
-    """Epoch seconds of the submission."""
-    job: dict[str, str] | None = None
-    """Its address; None as long as the ID is unknown."""
-    ended: str | None = None
-    """Its terminal state, if the task saw it or stopped the job."""
-
-    @property
-    def ref(self) -> JobRef | None:
-        """Return the job's address; None if the ID is unknown."""
-        return JobRef(**self.job) if self.job else None
-
-
-class JobRecords:
-    """The saved job of a task.
-
-    :param durable: load and save it.
-    """
-
-    def __init__(self, context: Context, log: Any, *, durable: bool) -> None:
-        self._state = task_state_store(context) if durable else None
-        self._log = log
-        self.saved: JobRecord | None = None
-
-    def load(self) -> JobRecord | None:
-        """Return the job of an earlier try; None if there is none."""
-        if self._state is None:
-            return None
-        try:
-            saved = self._state.get(RECORD_KEY)
-            self.saved = JobRecord(**json.loads(saved)) if saved else None
-        except Exception as error:
-            self._failed("read", error)
-        return self.saved
-
-    def save(self, record: JobRecord) -> None:
-        """Save the job. A failure is logged: a retry then searches for the job by its name."""
-        self.saved = record
-        if self._state is None:
-            return
-        try:
-            self._state.set(RECORD_KEY, json.dumps(dataclasses.asdict(record)))
-        except Exception as error:
-            self._failed("saved", error)
-
-    def ended(self, state: JobState) -> None:
-        """Save the terminal state of the job."""
-        if self.saved is None:
-            self.load()
-        if self.saved is not None and self.saved.ended != state:
-            self.save(dataclasses.replace(self.saved, ended=state.value))
-
-    def _failed(self, what: str, error: Exception) -> None:
-        self._log.warning(
-            "the submitted job could not be %s: %s %s. A retry searches for it by its name.",
-            what,
-            type(error).__name__,
-            error,
-        )
 
 
 class Submission:
@@ -141,6 +72,8 @@ class Submission:
     :param prefix: the readable part of the job's name.
     :param killed: ends a search if Airflow ends the task.
     :param owns_job: stop an unfinished job of the task that a user has cleared.
+    :param array: the whole array of the task, if it is one.
+    :param max_failed_members: how many of its members may fail.
     :param run: the number of the job within the try; Airflow 3.4 can repeat a try.
     """
 
@@ -155,6 +88,8 @@ class Submission:
         log: Any,
         *,
         owns_job: bool,
+        array: str | None = None,
+        max_failed_members: int = 0,
         run: int = 1,
     ) -> None:
         self._hook = hook
@@ -167,6 +102,12 @@ class Submission:
         self._log = log
         self._owns_job = owns_job
         self._run = run
+        self._array = array
+        self._max_failed_members = max_failed_members
+        self.members: str | None = None
+        """The range of the array that has not succeeded in an earlier try; None for the whole array."""
+        self.token: str | None = None
+        """The token of the marker with the exit code of the job."""
         self.name = self._name(self._ti.try_number)
         """The name of the job that this try submits, or of the one that it rejoins."""
         self.unknown: str | None = None
@@ -196,16 +137,27 @@ class Submission:
             name, ref = next(self._found_of_earlier_tries(), (name, None))
         elif record.ended in (JobState.FAILED, JobState.CANCELLED):
             self._log.info("%s of an earlier try ended %s", record.ref or record.name, record.ended)
+            self.members = self._members_left()
             return None
         else:
             ref = record.ref or self._search(record.name, until=record.at + VISIBLE)
         if ref is None or self._has_failed(ref):
+            self.members = self._members_left()
             return None
         self._log.info("rejoining %s, which an earlier try of this task submitted", ref)
-        if record is None or record.job is None:
-            self._records.save(self._record(name, ref))
         self.name = name
+        # A job that is found by its name alone has the token that new_token() then derived from it.
+        self.token = record.token if record else token_of(name)
+        if record is None:
+            self._records.save(self._record(name, ref))
+        elif record.job is None:
+            self._records.save(dataclasses.replace(record, job=ref.as_dict()))
         return ref
+
+    def _members_left(self) -> str | None:
+        """Return the range of the array that has not succeeded in an earlier try, if that is saved."""
+        saved = self._records.saved
+        return saved.members if saved and saved.array == self._array else None
 
     def _found_of_earlier_tries(self) -> Iterator[tuple[str, JobRef]]:
         """Search for the jobs of this task's earlier tries, the latest first, if none is saved."""
@@ -222,10 +174,10 @@ class Submission:
         if (
             status is None
             or status.state not in (JobState.FAILED, JobState.CANCELLED)
-            # The wait judges what an API does not report, what may run again, and arrays.
+            # The wait judges what an API does not report, and what may run again.
             or status.outcome_assumed
             or status.may_rerun
-            or status.array
+            or tolerated(status, self._max_failed_members).state is JobState.SUCCEEDED
         ):
             return False
         self._log.warning(
@@ -234,6 +186,8 @@ class Submission:
             status.state,
             f": {status.reason}" if status.reason else "",
         )
+        if self._records.saved:
+            self._records.failed(status.as_dict())
         return True
 
     def _status(self, ref: JobRef) -> JobStatus | None:
@@ -263,6 +217,17 @@ class Submission:
             )
 
     # ------------------------------------------------------------------ a new job
+
+    def new_token(self) -> str:
+        """Return the token for the job that this try submits.
+
+        It is random, so that nothing in the job's output can be mistaken for the marker. If a retry can find
+        the job only by its name (Airflow 3.1 and 3.2), it is derived from the name: otherwise a retry would
+        count a job of PBS that succeeded as failed. Such a job could compute its token, but nothing is gained
+        by it: it decides about its exit code anyway.
+        """
+        self.token = token_of(self.name) if self._records.lost else new_token()
+        return self.token
 
     def submit(self, spec: JobSpec) -> JobRef:
         """Submit a job of the name :attr:`name`; search for it after each failure that leaves it uncertain.
@@ -355,4 +320,12 @@ class Submission:
             time.sleep(0.5)
 
     def _record(self, name: str, ref: JobRef | None) -> JobRecord:
-        return JobRecord(name, self._ti.max_tries, time.time(), ref.as_dict() if ref else None)
+        return JobRecord(
+            name,
+            self._ti.max_tries,
+            time.time(),
+            ref.as_dict() if ref else None,
+            token=self.token,
+            array=self._array,
+            members=self.members,
+        )

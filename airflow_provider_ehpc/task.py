@@ -50,7 +50,8 @@ class JobTask(TextTemplates):
     encoding: str = "utf-8"
     """The encoding of the jobs' output, if the API returns bytes."""
     resubmits: bool = False
-    """A retry submits the job again. Only then does a ``retry_policy`` decide about a failed job."""
+    """A retry submits the job again. Only then is a failed job retried: an array, and what a ``retry_policy``
+    decides about."""
     log: Any
     _stopped: set[JobRef]
     """The jobs that this try or an earlier try of the task stopped."""
@@ -172,13 +173,12 @@ class JobTask(TextTemplates):
                 refs,
                 timed_out,
                 encoding=self.encoding,
-                failure=self._failure,
+                failure=self._failure(verdict),
                 token=conditions.exit_token,
             )
         except JobFailure as failure:
-            codes = {job["job_id"]: job.get("exit_code") for job in verdict.jobs}
-            failure.exit_code = codes.get(verdict.job_id)
             self._summarized(verdict.jobs, {verdict.job_id: failure})
+            failure.job = next((job for job in verdict.jobs if job["job_id"] == verdict.job_id), {})
             if failure.explained:
                 self.log.error("job %s: %s", verdict.job_id, failure.diagnosis)
             raise
@@ -202,10 +202,14 @@ class JobTask(TextTemplates):
                 metrics.job_ended(self.hook.api.name, job["state"], cause, cost)
         return [{**job, "summary": cost} if cost else job for job, cost in zip(jobs, found, strict=True)]
 
-    @property
-    def _failure(self) -> type[JobFailure]:
-        """Return the exception for a failed job."""
-        return JobFailedRetryably if self.resubmits and getattr(self, "retry_policy", None) else JobFailed
+    def _failure(self, verdict: Verdict) -> type[JobFailure]:
+        """Return the exception for a failed job: if it is submitted again, a policy decides about a retry.
+
+        Without one, an array with failed members is retried, but not one that somebody cancelled.
+        """
+        members = any(job.get("array", {}).get(JobState.FAILED) for job in verdict.jobs)
+        retryable = self.resubmits and (members or getattr(self, "retry_policy", None))
+        return JobFailedRetryably if retryable else JobFailed
 
     def _raise_if_stopped(
         self, refs: list[JobRef], reached: Mapping[JobRef, JobState] | None, verdict: Verdict

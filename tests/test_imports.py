@@ -47,7 +47,7 @@ _TRIGGERS = _WAITING | {
     "triggers",
     "escalation",
 }
-_TASKS = _TRIGGERS | {"sensors", "operators", "links", "submission", "job_arguments"}
+_TASKS = _TRIGGERS | {"sensors", "operators", "links", "submission", "job_arguments", "job_record"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "apis": set(),
@@ -66,7 +66,8 @@ ALLOWED: dict[str, set[str]] = {
     "events": _WAITING,
     "logs": _WAITING,
     "audit": _HOOKS,
-    "submission": _WAITING,
+    "job_record": {"apis", "compat"},
+    "submission": _WAITING | {"job_record"},
     "job_arguments": _HOOKS | {"exit_code"},
     "escalation": {"apis", "compat"},
     "retry": _BOTTOM | {"escalation"},

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from math import gcd
+from typing import Any
 
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobState, JobStatus
@@ -146,25 +148,44 @@ def failed_members_expression(array: str, states: Mapping[int, JobState]) -> str
     return index_list(index for index in indexes if states.get(index) is not JobState.SUCCEEDED)
 
 
-def array_requests(expression: str) -> list[str]:
-    """Return the arrays of the form ``X-Y:Z`` that together have the indexes of an array expression.
+def range_of(expression: str) -> str:
+    """Return the smallest range ``X-Y:Z`` that contains the indexes of an array expression.
 
     No API here accepts a list of indexes: E-HPC documents ``X-Y:Z``, PBS takes nothing else, and serverless
     has a first index, a last one and a step. A single index 3 becomes ``3-4:2``, because PBS rejects ``3-3``.
+    The range of a part of a range ``X-Y:Z`` contains no index that is not in it.
 
     :raises InvalidArgument: if it is not an array expression.
     """
     indexes = array_indexes(expression)
-    if indexes is None:
+    if not indexes:
         raise InvalidArgument(f"array: {expression!r} is not an array expression, such as 3,7-9")
-    left, requests = list(indexes), []
-    while left:
-        first = left[0]
-        step = left[1] - first if len(left) > 1 else 0
-        count = next((n for n, index in enumerate(left) if index != first + n * step), len(left))
-        if step == 0:
-            requests.append(f"{first}-{first + 1}:2")
-        else:
-            requests.append(f"{first}-{left[count - 1]}" + (f":{step}" if step > 1 else ""))
-        del left[: max(1, count)]
-    return requests
+    first, last = indexes[0], indexes[-1]
+    if first == last:
+        return f"{first}-{first + 1}:2"
+    step = gcd(*(index - first for index in indexes))
+    return f"{first}-{last}" + (f":{step}" if step > 1 else "")
+
+
+def with_earlier(job: Mapping[str, Any], array: str, members: str) -> dict[str, Any]:
+    """Return the status of a job that ran only some members of an array, as that of the whole array.
+
+    All other members succeeded in earlier jobs. A member that ran again has the state of its last run.
+
+    :param job: a status as a dict (:meth:`JobStatus.as_dict`).
+    :param array: the expression of the whole array.
+    :param members: that of the members which the job ran.
+    """
+    earlier = sorted(set(array_indexes(array) or ()) - set(array_indexes(members) or ()))
+    if not earlier or not job.get("array"):
+        return dict(job)
+    counts = Counter(job["array"])
+    counts[JobState.SUCCEEDED.value] += len(earlier)
+    listed = dict(job.get("members") or {})
+    succeeded = (*earlier, *(array_indexes(listed.get(JobState.SUCCEEDED.value, "")) or ()))
+    states = {**listed, JobState.SUCCEEDED.value: index_list(succeeded)}
+    return {
+        **job,
+        "array": {state.value: counts[state.value] for state in JobState if counts[state.value]},
+        "members": {state.value: states[state.value] for state in JobState if states.get(state.value)},
+    }

@@ -1,4 +1,4 @@
-"""Run a job: submit it, wait for it with its log, stop it."""
+"""Run a job: submit it, and wait for it with its log."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
-from airflow_provider_ehpc.apis.call import ApiError, NotFound
 from airflow_provider_ehpc.apis.capabilities import Capability, supports
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.apis.submit_rules import check_submission
@@ -24,25 +22,29 @@ from airflow_provider_ehpc.compat import (
     is_mapped,
     own_xcom,
 )
-from airflow_provider_ehpc.exceptions import JobFailure, JobNotFound, TaskKilled, without_useless_retries
+from airflow_provider_ehpc.exceptions import JobFailure, TaskKilled, without_useless_retries
 from airflow_provider_ehpc.job_arguments import captures, exit_codes, job_fields, job_spec
 from airflow_provider_ehpc.links.job import ArchivedLogLink, CloudConsoleLink
 from airflow_provider_ehpc.logs.lines import line_encoding
 from airflow_provider_ehpc.operators.base import JobFollower
+from airflow_provider_ehpc.operators.stop_job import StopJobOperator
 from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, parse_policy
 from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_ehpc.submission import JobRecords, Submission
+    from airflow_provider_ehpc.job_record import JobRecords
+    from airflow_provider_ehpc.submission import Submission
     from airflow_provider_ehpc.waiting.conditions import WaitConditions
     from airflow_provider_ehpc.waiting.verdict import Verdict
 
+__all__ = ["StopJobOperator", "SubmitJobOperator"]
+
 JOB_ID_KEY = "job_id"
 """Key of the XCom that holds the job's ID."""
-CAPTURE_KEY = "ehpc_exit_code_marker"
-"""Key of the XCom that holds the token of the marker with the exit code, for the process that resumes."""
+_MARKER = "exit_token"
+"""Names the token of the marker with the exit code for the process that resumes."""
 STOP_SEARCH = 3.0
 """Seconds in which ``on_kill`` searches for a job whose submission is under way. Airflow kills the process
 after five."""
@@ -54,7 +56,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     The job is submitted once, whatever fails: after a lost response, a crash of the worker or of the
     triggerer, and in a retry, it is searched for before anything is sent again. Its name is ``job_name`` with
     a suffix that is unique to this try of the task. A retry rejoins a job that is unfinished or has
-    succeeded, and submits a new one if it failed or was cancelled. If a user clears the task, it starts over.
+    succeeded, and submits a new one if it failed or was cancelled; of an array, only the members that have
+    not succeeded. If a user clears the task, it starts over.
 
     The XCom ``job_id`` holds the job's ID before the first poll. The result is what is known of the job as a
     dict, with ``log``: how many lines and bytes were read.
@@ -275,7 +278,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     def _submit(self, context: Context) -> str:
         """Submit the job or find it; return its name."""
         from airflow_provider_ehpc.escalation import escalated, load_escalation
-        from airflow_provider_ehpc.submission import JobRecords, Submission, exit_token
+        from airflow_provider_ehpc.job_record import JobRecords
+        from airflow_provider_ehpc.submission import Submission
 
         self._records = JobRecords(context, self.log, durable=self.durable)
         cluster_id = arguments.optional_identifier("cluster_id", self.cluster_id, what="cluster")
@@ -293,25 +297,32 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             self._killed,
             self.log,
             owns_job=self.stop_job_on_kill,
+            array=fields.get("array"),
+            max_failed_members=self.max_failed_members,
             run=escalation.get("runs", 1),
         )
+        check_submission(self.hook.api.name, fields)
         captured = self.capture_exit_code and captures(fields, self.hook.api.name)
-        spec = job_spec(
-            fields,
-            self.hook.api.name,
-            submission.name,
-            password=self.hook.account.user_password,
-            token=exit_token(submission.name) if captured else None,
-        )
         self._ref = submission.earlier_job() if self.durable else None
         if self._ref is None:
+            if submission.members:
+                self.log.info(
+                    "submitting only the members %s of the array %s: all others have succeeded",
+                    submission.members,
+                    fields["array"],
+                )
+                fields["array"] = submission.members
+            spec = job_spec(
+                fields,
+                self.hook.api.name,
+                submission.name,
+                password=self.hook.account.user_password,
+                token=submission.new_token() if captured else None,
+            )
             self._ref = submission.submit(spec)
             self.log.info("submitted %s under the name %r", self._ref, spec.name)
         context["ti"].xcom_push(key=JOB_ID_KEY, value=self._ref.job_id)
-        if captured:
-            self._exit_token = exit_token(submission.name)
-            if self.deferrable:
-                context["ti"].xcom_push(key=CAPTURE_KEY, value=self._exit_token)
+        self._exit_token = submission.token if captured else None
         self._push_links(context)
         if self._killed.wait(0.0):
             self._stop([self._ref])
@@ -320,13 +331,18 @@ class SubmitJobOperator(JobFollower, BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the deferral, however it ended."""
-        from airflow_provider_ehpc.submission import JobRecords
+        from airflow_provider_ehpc.job_record import JobRecords
 
         self._records = JobRecords(context, self.log, durable=self.durable)
         (self._ref,) = self._refs([arguments.one_job_id(own_xcom(context, JOB_ID_KEY))])
-        self._exit_token = own_xcom(context, CAPTURE_KEY) if self.capture_exit_code else None
+        next_kwargs = dict(next_kwargs or {})
+        self._exit_token = next_kwargs.pop(_MARKER, None)
         with self._ends_job(context):
             return super().resume_execution(next_method, next_kwargs, context)
+
+    @property
+    def _resume_arguments(self) -> dict[str, Any]:
+        return {_MARKER: self._exit_token} if self._exit_token else {}
 
     def _conditions(self, started: float) -> WaitConditions:
         return dataclasses.replace(
@@ -392,137 +408,11 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             result = super()._result(verdict, event, totals, deadline)
         except JobFailure as failure:
             if self._records:
-                self._records.ended(JobState.FAILED)
-            if failure.exit_code in self.skip_on_exit_code:
+                self._records.failed(failure.job)
+            if failure.job.get("exit_code") in self.skip_on_exit_code:
                 raise AirflowSkipException(f"skip_on_exit_code: {failure}") from failure
             raise
         if self._records:
             self._records.ended(JobState.SUCCEEDED)
+            result = self._records.whole(result)
         return result
-
-
-class StopJobOperator(JobFollower, BaseOperator):
-    """Stop a job and wait until it has ended, in whichever state.
-
-    As a teardown, it ends the job of a setup or of a task that failed::
-
-        StopJobOperator(task_id="stop", job_id=server.output["job_id"]).as_teardown(setups=server)
-
-    Returns what is known of the job as a dict.
-
-    :param job_id: the job; for several, map the task with ``.expand(job_id=...)``.
-    :param conn_id: the connection to the cloud account.
-    :param cluster_id: the job's cluster; default: the connection's.
-    :param version_id: the version of a ModelArts v1 job.
-    :param api: the API to use; default: that of the connection's type.
-    :param missing_ok: succeed if the cloud does not know the job, and if there is no ID, because the task
-        that submits it did not get that far.
-    :param wait_for_completion: False to end as soon as the cloud has agreed to stop the job.
-    :param deferrable: wait in the triggerer, without a worker slot.
-    :param poll_interval: seconds, or a ``timedelta``, between two polls.
-    :param timeout: seconds, or a ``timedelta``, for the whole wait.
-    :raises InvalidArgument: naming the argument that is wrong.
-    """
-
-    template_fields: Sequence[str] = ("job_id", "conn_id", "cluster_id", "version_id", "api")
-    operator_extra_links = (CloudConsoleLink(),)
-    ui_color = "#eac9c1"
-    target_states = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
-    finished_without_exit_code: FinishedPolicy = "success"
-    not_found_grace = 0.0
-    stop_job_on_kill = False
-    keep_log_at = None
-    log_settle_time = 0.0
-
-    def __init__(
-        self,
-        *,
-        job_id: str,
-        conn_id: str = "aliyun_ehpc_default",
-        cluster_id: str | None = None,
-        version_id: str | None = None,
-        api: str | None = None,
-        missing_ok: bool = True,
-        wait_for_completion: bool = True,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poll_interval: timedelta | float = 10.0,
-        timeout: timedelta | float | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.job_id = job_id
-        self.conn_id = conn_id
-        self.cluster_id = cluster_id
-        self.version_id = version_id
-        self.api = api
-        if not arguments.is_template(api):
-            arguments.api(api, needs=Capability.STOP)
-        self.missing_ok = missing_ok
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
-        self.poll_interval = arguments.seconds("poll_interval", poll_interval, positive=True)
-        if timeout is None:
-            timeout = conf.getfloat("sensors", "default_timeout")
-        self.timeout = arguments.seconds("timeout", timeout)
-        self._stopped: set[JobRef] = set()
-        self._killed = InterruptibleWait()
-
-    @cached_property
-    def ref(self) -> JobRef:
-        """Return the job's address."""
-        (ref,) = self._refs([arguments.one_job_id(self.job_id)])
-        return ref
-
-    def execute(self, context: Context) -> dict[str, Any] | None:
-        """Stop the job and wait for its end."""
-        if self.missing_ok and arguments.is_missing(self.job_id):
-            self.log.info("job_id is %r: there is no job to stop", self.job_id)
-            return None
-        with without_useless_retries():
-            try:
-                self.hook.stop(self.ref)
-            except ApiError as error:
-                if ended := self._ended(error):
-                    return ended
-            else:
-                self._push_links(context)
-                self._stopped.add(self.ref)
-                self.log.info("asked the cloud to stop %s", self.ref)
-            return self._wait() if self.wait_for_completion else self.ref.as_dict()
-
-    def _ended(self, error: ApiError) -> dict[str, Any] | None:
-        """Return a job that could not be stopped because it has ended or is unknown.
-
-        :raises ApiError: if it runs.
-        """
-        try:
-            status = self.hook.job_status(self.ref)
-        except NotFound:
-            return self._missing(str(error))
-        if not status.state.terminal:
-            raise error
-        self.log.info("%s has ended already: %s", self.ref, status.state)
-        return status.as_dict()
-
-    def _conditions(self, started: float) -> WaitConditions:
-        # However it ends, it was stopped.
-        return dataclasses.replace(super()._conditions(started), cancelled_by_us=bool(self._stopped))
-
-    def _missing(self, message: str) -> dict[str, Any]:
-        if not self.missing_ok:
-            raise JobNotFound(message)
-        self.log.info("%s is unknown to the cloud: there is nothing to stop", self.ref)
-        return self.ref.as_dict()
-
-    def _result(
-        self,
-        verdict: Verdict,
-        event: dict[str, Any],
-        totals: dict[str, Any],
-        deadline: float | None = None,
-    ) -> dict[str, Any]:
-        from airflow_provider_ehpc.waiting.verdict import Outcome
-
-        if verdict.outcome is Outcome.NOT_FOUND:
-            return self._missing(verdict.message)
-        return super()._result(verdict, event, totals, deadline)

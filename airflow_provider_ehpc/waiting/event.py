@@ -26,7 +26,7 @@ _LONGEST_TEXT = 1000
 _LONGEST_FIELD = 100
 """The same for a failed job's fields and for a line of the log."""
 _WAITING = "-"
-_FAILED_FIELDS = ("job_id", "cluster_id", "version_id", "state", "raw_state", "exit_code", "reason")
+_FAILED_FIELDS = ("job_id", "cluster_id", "version_id", "state", "raw_state", "exit_code", "reason", "array")
 
 
 def bounded_event(

@@ -6,16 +6,18 @@ import dataclasses
 import json
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_ehpc.apis.array import (
-    array_requests,
     failed_members_expression,
     index_list,
     member_states,
+    range_of,
+    with_earlier,
     with_members,
 )
 from airflow_provider_ehpc.apis.call import InvalidArgument
@@ -104,45 +106,70 @@ def test_a_list_of_indexes_is_an_array_expression(indexes: set[int]) -> None:
 
 
 @given(INDEXES)
-def test_the_arrays_to_submit_have_all_indexes_once(indexes: set[int]) -> None:
+def test_the_range_to_submit_is_the_smallest_that_has_all_indexes(indexes: set[int]) -> None:
     """E-HPC, PBS and serverless accept nothing but ``X-Y:Z`` with X < Y."""
-    requests = array_requests(index_list(indexes))
-    found = []
-    for request in requests:
-        first, last = re.fullmatch(r"(\d+)-(\d+)(?::\d+)?", request).groups()  # type: ignore[union-attr]
-        assert int(first) < int(last)
-        found += array_indexes(request) or ()
-    assert found == sorted(indexes)
+    request = range_of(index_list(indexes))
+    first, last, step = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?", request).groups()  # type: ignore[union-attr]
+    assert int(first) < int(last)
+    found = array_indexes(request) or ()
+    assert set(found) >= indexes
+    assert (found[0], found[-1]) == (min(indexes), max(indexes))
+    larger = range(int(step or 1) + 1, 301)
+    assert not any(indexes <= set(range(found[0], found[-1] + 1, each)) for each in larger) or len(found) == 1
 
 
 @pytest.mark.parametrize(
-    ("array", "states", "expression", "requests"),
+    ("job", "members", "expected"),
     [
-        ("1-100:2", dict.fromkeys(range(1, 100, 2), "SUCCEEDED") | {3: "FAILED"}, "3", ["3-4:2"]),
+        (
+            {"array": {"SUCCEEDED": 2, "FAILED": 1}, "members": {"SUCCEEDED": "2,6", "FAILED": "10"}},
+            "2-10:4",
+            {"array": {"SUCCEEDED": 9, "FAILED": 1}, "members": {"SUCCEEDED": "1-9", "FAILED": "10"}},
+        ),
+        # A member that succeeded earlier and ran again has the state of its last run.
+        (
+            {"array": {"FAILED": 2}, "members": {"FAILED": "3-4"}},
+            "3-4",
+            {"array": {"SUCCEEDED": 8, "FAILED": 2}, "members": {"SUCCEEDED": "1-2,5-10", "FAILED": "3-4"}},
+        ),
+        ({"array": {"FAILED": 10}, "members": {"FAILED": "1-10"}}, "1-10", {}),
+        ({"state": "FAILED"}, "3-4", {}),
+    ],
+)
+def test_members_of_earlier_jobs_are_a_part_of_the_result(
+    job: dict[str, Any], members: str, expected: dict[str, Any]
+) -> None:
+    assert with_earlier(job, "1-10", members) == {**job, **expected}
+
+
+@pytest.mark.parametrize(
+    ("array", "states", "expression", "request_range"),
+    [
+        ("1-100:2", dict.fromkeys(range(1, 100, 2), "SUCCEEDED") | {3: "FAILED"}, "3", "3-4:2"),
         (
             "1-10",
             dict.fromkeys((1, 2, 4, 5, 6, 10), "SUCCEEDED") | {3: "FAILED", 7: "CANCELLED"},
             "3,7-9",
-            None,
+            "3-9",
         ),
-        ("1-4", {}, "1-4", ["1-4"]),
-        ("1-4", dict.fromkeys(range(1, 5), "SUCCEEDED"), "", None),
-        ("0-8:4%2", {0: "FAILED", 4: "FAILED", 8: "FAILED"}, "0,4,8", ["0-8:4"]),
+        ("1-4", {}, "1-4", "1-4"),
+        ("1-4", dict.fromkeys(range(1, 5), "SUCCEEDED"), "", ""),
+        ("0-8:4%2", {0: "FAILED", 4: "FAILED", 8: "FAILED"}, "0,4,8", "0-8:4"),
     ],
 )
 def test_the_failed_members_are_submitted_again(
-    array: str, states: dict[int, str], expression: str, requests: list[str] | None
+    array: str, states: dict[int, str], expression: str, request_range: str
 ) -> None:
     failed = failed_members_expression(array, {n: JobState(state) for n, state in states.items()})
     assert failed == expression
-    assert requests is None or array_requests(failed) == requests
+    assert (range_of(failed) if failed else "") == request_range
 
 
 def test_what_is_no_array() -> None:
     with pytest.raises(InvalidArgument, match="array: 'x' is not of the form X-Y:Z"):
         failed_members_expression("x", {})
     with pytest.raises(InvalidArgument, match="array: '' is not an array expression"):
-        array_requests("")
+        range_of("")
 
 
 def test_the_states_of_members_and_the_status_survive_as_data() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -180,6 +181,36 @@ def test_a_retry_after_a_crash_leaves_one_job(
     assert job["state"] == "SUCCEEDED"
     assert task.ti.xcoms["job_id"] == job["job_id"]
     assert len(jobs_of(ehpc_emulator)) == 1
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_rejoined_job_has_its_captured_exit_code(
+    ehpc_emulator: Emulator, submit: Make, monkeypatch: pytest.MonkeyPatch, task_log: TaskLog, store: bool
+) -> None:
+    ehpc_emulator.fault("finished_hides_failure")
+    task = submit("sleep 1; echo done", store=store)
+    crash_at(monkeypatch, "in the wait")
+    with pytest.raises(Crash):
+        task.run()
+    job = task.next().run()
+    assert (job["state"], job["exit_code"]) == ("SUCCEEDED", 0)
+    assert not any("[exit-code" in line for line in task_log.lines)
+    assert len(jobs_of(ehpc_emulator)) == 1
+
+
+@pytest.mark.usefixtures("quick_triggers")
+@pytest.mark.parametrize("get_logs", [True, False])
+def test_the_marker_of_an_exit_code_is_random_and_in_no_xcom(
+    ehpc_emulator: Emulator, submit: Make, monkeypatch: pytest.MonkeyPatch, get_logs: bool
+) -> None:
+    ehpc_emulator.fault("finished_hides_failure")
+    task = submit("sleep 0.5; exit 7", get_logs=get_logs, deferrable=True)
+    with pytest.raises(JobFailed, match="exit code 7"):
+        task.run_deferred(monkeypatch)
+    token = json.loads(task.states["ehpc:submitted_job"])["token"]
+    assert token in jobs_of(ehpc_emulator)[0].spec.command
+    assert token != submission.token_of(jobs_of(ehpc_emulator)[0].spec.name)
+    assert token not in json.dumps(task.ti.xcoms)
 
 
 @pytest.mark.parametrize("store", [True, False])

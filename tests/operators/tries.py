@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.operators.job import SubmitJobOperator
 from tests.logs.stores import States
-
-if TYPE_CHECKING:
-    import pytest
+from tests.triggers.test_triggers import fire
 
 _NUMBERS = itertools.count()
 
@@ -69,13 +72,17 @@ class Tries:
         self.operator = self._make()
         return self
 
-    def resume(self, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
-        """Continue the current try after its deferral, in a new process."""
+    def run_deferred(self, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """Run the current try with its deferral, and continue in a new process."""
+        with pytest.raises(TaskDeferred) as deferral:
+            self.run()
+        event = asyncio.run(fire(deferral.value.trigger))
+        kwargs = json.loads(json.dumps(deferral.value.kwargs))
         monkeypatch.setattr(
             "airflow_provider_ehpc.operators.job.own_xcom", lambda _c, key: self.ti.xcoms.get(key)
         )
         self.operator = self._make()
-        return self.operator.resume_execution("execute_complete", {"event": event}, self.context)  # type: ignore[arg-type]
+        return self.operator.resume_execution("execute_complete", {**kwargs, "event": event}, self.context)  # type: ignore[arg-type]
 
 
 def jobs_of(emulator: Emulator, *, serverless: bool = False) -> list[EmulatedJob]:

@@ -1,0 +1,214 @@
+"""Arrays over the tries of a task: a retry submits only the failed members again."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_ehpc import outcome
+from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.exceptions import JobFailed, JobFailedRetryably
+from airflow_provider_ehpc.operators.job import SubmitJobOperator
+from tests.conftest import Connect, TaskLog
+from tests.gates import eventually
+from tests.operators.tries import Tries, jobs_of
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("quick_triggers")]
+_NUMBERS = itertools.count()
+Make = Callable[..., Tries]
+
+
+class Members:
+    """The command of an array whose members fail if the test says so.
+
+    :param folder: shared by the test and the members.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        index = "${PBS_ARRAY_INDEX:-$SLURM_ARRAY_TASK_ID}"
+        self.command = f"i={index}; echo >>{folder}/ran.$i; if [ -e {folder}/fail.$i ]; then exit 9; fi"
+
+    def fail(self, *indexes: int) -> None:
+        """Let these members fail from now on, and no others."""
+        for old in self._folder.glob("fail.*"):
+            old.unlink()
+        for index in indexes:
+            (self._folder / f"fail.{index}").touch()
+
+    @property
+    def runs(self) -> dict[int, int]:
+        """How often each member ran."""
+        return {
+            int(file.suffix[1:]): len(file.read_text().splitlines()) for file in self._folder.glob("ran.*")
+        }
+
+
+@pytest.fixture
+def members(tmp_path: Path) -> Members:
+    return Members(tmp_path)
+
+
+@pytest.fixture(params=[False, True], ids=["worker", "deferred"])
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tries], Any]:
+    """Run a try; deferred, it begins to wait before its job has ended."""
+    monkeypatch.setattr(outcome, "PAUSE", 0.02)
+
+    def once(task: Tries) -> Any:
+        task.operator.deferrable = request.param
+        return task.run_deferred(monkeypatch) if request.param else task.run()
+
+    return once
+
+
+@pytest.fixture
+def submit(ehpc_emulator: Emulator, connect: Connect, members: Members) -> Make:
+    """Make a task that submits an array of ten."""
+
+    def build(*, store: bool = True, array: str = "1-10", delay: float = 0.5, **given: Any) -> Tries:
+        conn_id = connect(ehpc_emulator.connections["aliyun_ehpc"])
+        task_id = f"array_{next(_NUMBERS)}"
+        fields = {"conn_id": conn_id, "array": array, "poll_interval": 0.05, "get_logs": False, **given}
+        fields["command"] = f"sleep {delay}; {members.command}"
+        return Tries(lambda: SubmitJobOperator(task_id=task_id, **fields), store=store)
+
+    return build
+
+
+def arrays(cloud: Emulator) -> list[str | None]:
+    """Return the arrays that were submitted."""
+    jobs = {job.number: job.spec.array for job in jobs_of(cloud)}
+    return [jobs[number] for number in sorted(jobs)]
+
+
+def test_a_classic_array_is_retried(ehpc_emulator: Emulator, submit: Make, members: Members) -> None:
+    members.fail(2, 3)
+    task = submit(api="ehpc-classic", user="alice")
+    with pytest.raises(JobFailedRetryably):
+        task.run()
+    members.fail()
+    # This API reports no members of an array that succeeded.
+    assert task.next().run()["state"] == "SUCCEEDED"
+    assert arrays(ehpc_emulator) == ["1-10", "2-3"]
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["reported", "from the logs"])
+def test_a_retry_submits_the_failed_members(
+    ehpc_emulator: Emulator, submit: Make, members: Members, run: Any, task_log: TaskLog, hidden: bool
+) -> None:
+    if hidden:
+        ehpc_emulator.fault("finished_hides_failure")
+    members.fail(2, 6, 10)
+    task = submit()
+    with pytest.raises(JobFailedRetryably, match="7 SUCCEEDED, 3 FAILED") as caught:
+        run(task)
+    assert not isinstance(caught.value, AirflowFailException)
+    members.fail()
+    result = run(task.next())
+    assert arrays(ehpc_emulator) == ["1-10", "2-10:4"]
+    assert members.runs == {index: 2 if index in (2, 6, 10) else 1 for index in range(1, 11)}
+    assert result["state"] == "SUCCEEDED"
+    assert result["array"] == {"SUCCEEDED": 10}
+    assert result["members"] == {"SUCCEEDED": "1-10"}
+    assert any("only the members 2-10:4 of the array 1-10" in line for line in task_log.lines)
+
+
+def test_each_retry_has_fewer_members(
+    ehpc_emulator: Emulator, submit: Make, members: Members, run: Any
+) -> None:
+    """Members between the failed ones run again, because no API takes a list."""
+    task = submit(max_failed_members=1)
+    for failed, expected in (((2, 3, 7), "7 SUCCEEDED, 3 FAILED"), ((3, 5), "4 SUCCEEDED, 2 FAILED")):
+        members.fail(*failed)
+        with pytest.raises(JobFailedRetryably, match=expected):
+            run(task)
+        task.next()
+    members.fail(5)
+    result = run(task)
+    assert arrays(ehpc_emulator) == ["1-10", "2-7", "3-5:2"]
+    assert result["state"] == "SUCCEEDED"
+    assert result["members"] == {"SUCCEEDED": "1-4,6-10", "FAILED": "5"}
+    assert result["array"] == {"SUCCEEDED": 9, "FAILED": 1}
+
+
+def test_one_member_is_a_range(ehpc_emulator: Emulator, submit: Make, members: Members) -> None:
+    members.fail(7)
+    task = submit(array="1-10:2")
+    with pytest.raises(JobFailedRetryably):
+        task.run()
+    members.fail()
+    assert task.next().run()["members"] == {"SUCCEEDED": "1,3,5,7,9"}
+    assert arrays(ehpc_emulator) == ["1-10:2", "7-8:2"]
+
+
+def test_a_cleared_task_starts_over(ehpc_emulator: Emulator, submit: Make, members: Members) -> None:
+    members.fail(2)
+    task = submit()
+    with pytest.raises(JobFailedRetryably):
+        task.run()
+    members.fail()
+    assert task.next(cleared=True).run()["array"] == {"SUCCEEDED": 10}
+    assert arrays(ehpc_emulator) == ["1-10", "1-10"]
+
+
+@pytest.mark.parametrize("given", [{"store": False}, {"durable": False}], ids=str)
+def test_without_a_store_the_whole_array_is_submitted(
+    ehpc_emulator: Emulator, submit: Make, members: Members, given: dict[str, bool]
+) -> None:
+    members.fail(2)
+    task = submit(**given)
+    with pytest.raises(JobFailedRetryably):
+        task.run()
+    members.fail()
+    assert task.next().run()["array"] == {"SUCCEEDED": 10}
+    assert arrays(ehpc_emulator) == ["1-10", "1-10"]
+
+
+def test_another_array_is_submitted_as_a_whole(
+    ehpc_emulator: Emulator, submit: Make, members: Members
+) -> None:
+    members.fail(2)
+    task = submit()
+    with pytest.raises(JobFailedRetryably):
+        task.run()
+    task.next().operator.array = "1-4"
+    members.fail()
+    assert task.run()["members"] == {"SUCCEEDED": "1-4"}
+
+
+def test_a_retry_after_a_crash_submits_the_failed_members(
+    ehpc_emulator: Emulator, submit: Make, members: Members
+) -> None:
+    """The worker died before it saw that the array failed."""
+    members.fail(2, 4)
+    task = submit()
+    task.operator.wait_for_completion = False
+    task.run()
+    eventually(lambda: all(job.phase.ended for job in jobs_of(ehpc_emulator)))
+    members.fail()
+    assert task.next().run()["members"] == {"SUCCEEDED": "1-10"}
+    assert arrays(ehpc_emulator) == ["1-10", "2-4:2"]
+
+
+@pytest.mark.parametrize("given", [{}, {"api": "ehpc-classic", "user": "alice"}], ids=["ehpc", "classic"])
+def test_a_cancelled_array_is_not_retried(
+    ehpc_emulator: Emulator, submit: Make, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    monkeypatch.setattr(outcome, "PAUSE", 0.02)
+    task = submit(array="1-2", delay=60, **given)
+
+    def cancel() -> None:
+        eventually(lambda: "job_id" in task.ti.xcoms)
+        ehpc_emulator.stop(task.ti.xcoms["job_id"])
+
+    cancelling = threading.Thread(target=cancel, daemon=True)
+    cancelling.start()
+    with pytest.raises(JobFailed):
+        task.run()
+    cancelling.join()
