@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class JobFailure(AirflowException):
     """The job did not end in a target state.
 
-    :param diagnosis: why it did not, if that applies.
+    :param diagnosis: the diagnosis of the failure; None if there is none.
     """
 
     def __init__(self, message: str = "", diagnosis: Diagnosis | None = None) -> None:
@@ -35,9 +35,9 @@ class JobFailed(JobFailure, AirflowFailException):
 
 
 class JobFailedRetryably(JobFailure):
-    """The same, if the task has a ``retry_policy`` and submits the job again: the policy decides.
+    """The job did not end in a target state. The task's ``retry_policy`` decides about a retry.
 
-    Airflow asks no policy about an ``AirflowFailException``.
+    Airflow does not consult a policy about an ``AirflowFailException``, such as :class:`JobFailed`.
     """
 
 
@@ -54,7 +54,7 @@ class TaskKilled(AirflowException):
 
 
 class SubmissionUnknown(AirflowException):
-    """The job may have been submitted or not. It is not submitted again; a retry searches for it."""
+    """It is unknown whether the job was submitted. It is not submitted again; a retry searches for it."""
 
 
 class OperationsForbidden(AirflowFailException):
