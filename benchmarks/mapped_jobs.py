@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -47,6 +48,8 @@ def main() -> None:
     )
     parser.add_argument("--jobs", type=int, default=200, help="(default: %(default)s)")
     jobs = parser.parse_args().jobs
+    # A signal that ends this process also ends what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="mapped-") as directory:
         home = Path(directory)
