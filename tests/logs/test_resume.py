@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_ehpc.apis.call import Flow
@@ -68,6 +68,7 @@ PIECES = st.lists(
     cuts=st.lists(st.integers(1, 60), max_size=4),
     every=st.sampled_from([0.0, 25.0]),
 )
+@example(kind=Cloud, pieces=[(181, b"\n"), (191, b"\na")], size=1, cuts=[24, 33], every=25.0)
 def test_no_line_is_lost_wherever_it_dies(
     kind: type[Cloud], pieces: list[tuple[int, bytes]], size: int, cuts: list[int], every: float
 ) -> None:
@@ -80,6 +81,9 @@ def test_no_line_is_lost_wherever_it_dies(
         for stream in done:
             kept = None if seen.verdict else lines_at_checkpoint_or_none(seen, stream)
             done[stream] += seen.lines(stream)[:kept]
+            if not seen.verdict:
+                # An incomplete last line is written at the end, but no checkpoint counts it: more may follow.
+                del done[stream][cloud.files[stream].count(b"\n") :]
         if seen.verdict:
             break
         if any(isinstance(step, Checkpoint) for step in seen.steps):
