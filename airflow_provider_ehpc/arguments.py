@@ -100,7 +100,7 @@ def memory(argument: str, value: Any) -> str:
         raise InvalidArgument(f"{argument}: expected a number with a unit, such as 4GB, got {shown(value)}")
     mebibytes = math.ceil(float(amount["number"]) * _MEBIBYTES[amount["unit"].lower()])
     if not mebibytes:
-        raise InvalidArgument(f"{argument}: {shown(value)} is no memory")
+        raise InvalidArgument(f"{argument}: {shown(value)} is not an amount of memory above 0")
     return f"{mebibytes}MB" if mebibytes % 1024 else f"{mebibytes // 1024}GB"
 
 
@@ -201,7 +201,7 @@ def optional_identifier(argument: str, value: Any, *, what: str) -> str | None:
 def api(value: Any, *, needs: Capability | None = None) -> str | None:
     """Return the name of an API, None if it is left out or empty.
 
-    :param needs: what the task needs of the API.
+    :param needs: a capability that the task needs.
     :raises InvalidArgument: if there is no such API.
     :raises NotSupported: if the API does not support what the task needs.
     """
@@ -222,7 +222,7 @@ def is_list(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return a wrong value for an error message, shortened to a line's length."""
+    """Return an invalid value as an error message shows it, shortened to fit a line."""
     # The repr of a list of thousands of IDs takes long and does not help.
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > _SHOWN:
         return f"a {type(value).__name__} of {len(value)}"

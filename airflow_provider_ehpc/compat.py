@@ -70,7 +70,7 @@ async def aread_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
     """Return a connection and its extra fields without blocking the event loop.
 
     ``dag.test()`` runs a trigger in a process that responds only to synchronous requests for connections of
-    the metadata database. Hence the second attempt, in a thread.
+    the metadata database. So a second attempt is made in a thread.
     """
     import asyncio
 
@@ -112,7 +112,7 @@ def no_longer_ours(error: Exception) -> bool:
 
 
 def is_mapped(operator: Any) -> bool:
-    """Return True for an operator that Airflow makes of a mapped one, also within its ``__init__``.
+    """Return True for an operator that Airflow creates from a mapped one, even within its ``__init__``.
 
     Airflow passes it the defaults of arguments that the DAG does not name, such as ``queue``.
     """
@@ -158,7 +158,7 @@ def _supervisor_knows(*messages: str) -> bool:
 
 
 async def task_state(task_instance: Any) -> str | None:
-    """Return the state of a trigger's task instance; None if it has no state or does not exist any more.
+    """Return the state of a trigger's task instance; None if it has no state or no longer exists.
 
     :raises LookupError: if this triggerer cannot report it.
     """
@@ -184,7 +184,7 @@ async def task_state(task_instance: Any) -> str | None:
 
 
 def trigger_variables() -> TriggerVariables | None:
-    """Return the access of a trigger to Airflow variables; None outside of a triggerer."""
+    """Return an object by which a trigger reads and writes Airflow variables; None outside of a triggerer."""
     return TriggerVariables() if _supervisor_knows("GetVariable", "PutVariable") else None
 
 
@@ -192,7 +192,7 @@ class TriggerVariables:
     """Read and write JSON in Airflow variables, from a trigger."""
 
     async def aget(self, key: str) -> Any:
-        """Return a variable's value, None if the variable does not exist."""
+        """Return a variable's value; None if the variable does not exist."""
         from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
         from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
 

@@ -1,4 +1,4 @@
-"""Larger requests of memory or time by the tries that follow one which ran out of them."""
+"""Request more memory or time in the next try if a job ran out of it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 ESCALATION_KEY = "ehpc:escalation"
-"""The key in the task state store for what the next try requests more of."""
+"""The key in the task state store for the escalation of the next try."""
 _LARGEST = 16.0
-"""How many times the argument is requested at most, if no limit is set."""
+"""The largest request if no limit is set, as a multiple of the argument."""
 _UNITS = ("", "k", "m", "g", "t", "p")
 
 log = logging.getLogger(__name__)
@@ -35,20 +35,20 @@ def load_escalation(context: Context | None) -> dict[str, Any]:
     try:
         saved = json.loads(store.get(ESCALATION_KEY) or "{}") if store is not None else {}
     except Exception as error:
-        log.warning("cannot read what this try should request more of: %s", error)
+        log.warning("cannot read the escalation that an earlier try saved: %s", error)
         return {}
     return saved if isinstance(saved, dict) else {}
 
 
 def save_escalation(context: Context | None, escalation: Mapping[str, Any]) -> bool:
-    """Save what the next try requests more of; return False if that is impossible."""
+    """Save the escalation for the next try; return False if it cannot be saved."""
     store = task_state_store(context) if context else None
     if store is None:
         return False
     try:
         store.set(ESCALATION_KEY, json.dumps(escalation))
     except Exception as error:
-        log.warning("cannot save what the next try should request more of: %s", error)
+        log.warning("cannot save the escalation for the next try: %s", error)
         return False
     return True
 
@@ -59,7 +59,7 @@ def escalated(memory: Any, wall_time: Any, saved: Mapping[str, Any]) -> tuple[An
 
     A value that is not escalated is returned unchanged; one that is, as ``24GB`` and as whole seconds.
 
-    :raises InvalidArgument: for a value that is no amount.
+    :raises InvalidArgument: for a value that is not an amount.
     """
     limits = saved.get("limits", {})
     values = {"memory": memory, "wall_time": wall_time}

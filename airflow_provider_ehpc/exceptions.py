@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class JobFailure(AirflowException):
     """The job did not end in a target state.
 
-    :param diagnosis: why it did not, if that applies.
+    :param diagnosis: the diagnosis of the failure; None if there is none.
     """
 
     def __init__(self, message: str = "", diagnosis: Diagnosis | None = None) -> None:
@@ -37,10 +37,10 @@ class JobFailed(JobFailure, AirflowFailException):
 
 
 class JobFailedRetryably(JobFailure):
-    """The same, if a retry submits the job again: the failed members of an array, or what a ``retry_policy``
-    decides about.
+    """The job did not end in a target state, and a retry may submit it again: the failed members of an array,
+    or a job about which the task's ``retry_policy`` decides.
 
-    Airflow asks no policy about an ``AirflowFailException``.
+    Airflow does not consult a policy about an ``AirflowFailException``, such as :class:`JobFailed`.
     """
 
 
@@ -57,7 +57,7 @@ class TaskKilled(AirflowException):
 
 
 class SubmissionUnknown(AirflowException):
-    """The job may have been submitted or not. It is not submitted again; a retry searches for it."""
+    """It is unknown whether the job was submitted. It is not submitted again; a retry searches for it."""
 
 
 class OperationsForbidden(AirflowFailException):

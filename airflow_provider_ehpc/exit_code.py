@@ -3,8 +3,9 @@
 The command is wrapped in a small shell script that runs it and writes a marker line with the exit code to the
 standard output when it has ended. The reader of the log removes the marker and returns the code.
 
-The standard output, because every API with a log has one, while the standard error may be discarded or be
-in the same file. The marker comes last: only a process that the command left behind may write after it.
+The marker goes to the standard output, because every API with a log has one, while the standard error may
+be discarded or be in the same file. It comes last: only a process that the command left behind may write
+after it.
 """
 
 from __future__ import annotations
@@ -140,14 +141,14 @@ def take(text: str, token: str) -> tuple[str, int | None]:
     """Return a text without its markers, and the exit code of the last one; None if there is none."""
     if token not in text:
         return text, None
-    # In a log that is not UTF-8, half a character before the marker takes its first byte along.
+    # If a log is not UTF-8, decoding half a character before the marker may consume the marker's first byte.
     marker = re.compile(rf"\[?exit-code {re.escape(token)} (\d{{1,3}})\]")
     codes = marker.findall(text)
     return marker.sub("", text), int(codes[-1]) if codes else None
 
 
 def without_begun(text: str, token: str) -> str:
-    """Return a piece of a line without its markers, and without a marker that it ends within."""
+    """Return a piece of a line without its markers, and without an incomplete marker at its end."""
     text, _ = take(text, token)
     begin = text.rfind("[exit-code ")
     if begin >= 0 and f"[exit-code {token} ".startswith(text[begin:].rstrip("0123456789")):

@@ -1,4 +1,4 @@
-"""The arguments of a submission: their checks, and the job that they make."""
+"""Check the arguments of a submission, and make a job of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from airflow_provider_ehpc.exit_code import can_wrap, wrap
 
 
 def job_fields(task: Any) -> dict[str, Any]:
-    """Return the arguments of a task that make its job, checked; UNKNOWN for those that are templates.
+    """Check a task's arguments that describe its job, and return them; UNKNOWN stands for a template.
 
     The task's own arguments take the place of a script's ``#SBATCH`` and ``#PBS`` lines, as those of
     ``sbatch`` and ``qsub`` do.
 
-    :param task: has an attribute for each of them.
+    :param task: the task, with an attribute for each argument.
     :raises InvalidArgument: naming the argument that is wrong.
     """
     if (task.command is None) == (task.script is None):
@@ -50,11 +50,11 @@ def captures(fields: dict[str, Any], api: str) -> bool:
 def job_spec(
     fields: dict[str, Any], api: str, name: str, *, password: str | None, token: str | None
 ) -> JobSpec:
-    """Return the job that the arguments of a task make.
+    """Return the job that the arguments of a task describe.
 
     :param fields: from :func:`job_fields`, without templates.
     :param name: the job's name.
-    :param password: of the cluster user, if the connection has one.
+    :param password: the cluster user's, if the connection has one.
     :param token: the token of the marker with the job's exit code; None to write none.
     :raises InvalidArgument: naming the arguments that are missing, or that the API does not support.
     """

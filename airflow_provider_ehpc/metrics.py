@@ -56,7 +56,7 @@ def jobs_watched(api: str, conn_id: str, jobs: int) -> None:
 
 
 def poll_lag(api: str, conn_id: str, seconds: float) -> None:
-    """Report how long a poll cycle took, from when it was due until all its results were there."""
+    """Report how long a poll cycle took, from when it was due until all its results had arrived."""
     _send("timing", "ehpc.poll_lag", seconds * 1000, api=api, conn_id=conn_id)
 
 
@@ -101,7 +101,7 @@ class LogMeter:
 
 
 class _Sender:
-    """Pass metrics to Airflow's client, which is made when the first one is sent."""
+    """Pass metrics to Airflow's client, which is created when the first metric is sent."""
 
     def __init__(self) -> None:
         self._client: Any = None
@@ -109,7 +109,7 @@ class _Sender:
         self._queue: queue.Queue[_Metric] = queue.Queue(_WAITING)
         self._thread: threading.Thread | None = None
         self._making = threading.Lock()
-        # The StatsD protocol has no tags; its variants by InfluxDB and Datadog have.
+        # The StatsD protocol has no tags; the variants of InfluxDB and Datadog have them.
         self._tagged = not conf.getboolean("metrics", "statsd_on", fallback=False) or any(
             conf.getboolean("metrics", form, fallback=False)
             for form in ("statsd_influxdb_enabled", "statsd_datadog_enabled")

@@ -46,7 +46,7 @@ def end_of_wait(
     failure: type[JobFailure] = JobFailed,
     token: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Return each job's last status as a dict, or raise the exception that the verdict stands for.
+    """Return each job's last status as a dict, or raise the exception that the verdict calls for.
 
     :param timed_out: the exception to raise if the deadline has passed.
     :param encoding: the encoding of the jobs' output, if the API returns bytes.
@@ -114,7 +114,7 @@ def failed_jobs(verdict: Verdict, targets: Collection[JobState]) -> list[str]:
 def capture_exit_codes(
     verdict: Verdict, hook: ApiHook, refs: list[JobRef], conditions: WaitConditions
 ) -> Verdict:
-    """Return the verdict with the exit codes at the ends of the jobs' logs, if the cloud reports none.
+    """Return the verdict, with exit codes from the ends of the jobs' logs if the cloud reports none.
 
     The log of an array's member is read if the cloud does not report how the member ended.
     """
@@ -145,7 +145,7 @@ def _with_member_codes(
 ) -> JobStatus:
     """Return the status of an array whose members ended without an outcome, with their exit codes.
 
-    A member whose code is unknown ends as ``finished_without_exit_code`` says.
+    A member whose code is unknown counts as ``finished_without_exit_code`` decides.
     """
     states = {member_id(ref.job_id, index): state for index, state in member_states(status.members).items()}
     assumed = [ref._replace(job_id=job_id) for job_id in states if states[job_id] is JobState.SUCCEEDED]
@@ -162,13 +162,13 @@ def _with_member_codes(
         if member in codes:
             one = with_exit_code(one, codes[member])
         elif conditions.finished_without_exit_code == "fail":
-            one = dataclasses.replace(one, state=JobState.FAILED, reason="no exit code is known")
+            one = dataclasses.replace(one, state=JobState.FAILED, reason="its exit code is unknown")
         members[member.job_id] = dataclasses.replace(one, outcome_assumed=False)
     return with_members(dataclasses.replace(status, outcome_assumed=False), members)
 
 
 def _exit_codes(hook: ApiHook, refs: Iterable[JobRef], token: str) -> dict[JobRef, int]:
-    """Return the exit codes that the ends of logs contain, as far as they do."""
+    """Return the exit codes from the ends of the jobs' logs. A job without one is missing."""
     left, codes = list(refs), {}
     for reading in range(READINGS):
         if reading:
@@ -177,7 +177,7 @@ def _exit_codes(hook: ApiHook, refs: Iterable[JobRef], token: str) -> dict[JobRe
             try:
                 chunks = hook.log_tail(ref, TAIL_SIZE)
             except (ApiError, InvalidArgument) as error:
-                log.info("the log of %s could not be read for its exit code: %s", ref, error)
+                log.info("cannot read the exit code from the log of %s: %s", ref, error)
                 continue
             code = _captured_code(chunks, token)
             if code is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 _AGAIN = frozenset({Cause.PREEMPTED, Cause.NODE_FAILURE, Cause.NO_CAPACITY})
-"""Causes that another run may not meet."""
+"""Causes that may not occur in another run."""
 _MORE = {Cause.OUT_OF_MEMORY: "memory", Cause.WALL_TIME_EXCEEDED: "wall_time"}
 """Causes that a larger value of an argument removes."""
 _airflow: Any = retry_policies()
@@ -41,10 +41,10 @@ class HpcRetryPolicy(_Base):  # type: ignore[misc]
 
     :param escalate: the factors for ``memory`` and ``wall_time``, above 1.
     :param limits: the largest ``memory`` and ``wall_time`` to request; default: 16 times the argument.
-    :param delay: the time before a job is submitted again that lost its nodes or found none; default: the
-        task's ``retry_delay``.
+    :param delay: the time before a job is submitted again if it lost its nodes or found no capacity; default:
+        the task's ``retry_delay``.
     :param max_reschedules: how often that may happen in one try without using up ``retries`` (Airflow 3.4).
-    :param otherwise: another policy, which is asked if this one has no opinion.
+    :param otherwise: another policy, which decides if this one does not.
     :raises InvalidArgument: naming the argument that is wrong.
     :raises RuntimeError: if this version of Airflow has no retry policies.
     """
@@ -88,7 +88,7 @@ class HpcRetryPolicy(_Base):  # type: ignore[misc]
             if decision.action is not _airflow.RetryAction.DEFAULT:
                 return decision
         if isinstance(exception, JobFailure):
-            return _airflow.RetryDecision.fail(reason=f"another run would fail alike ({cause})")
+            return _airflow.RetryDecision.fail(reason=f"another run would fail in the same way ({cause})")
         return _airflow.RetryDecision.default()
 
     def _again(self, reason: str, context: Context | None) -> Any:
@@ -118,7 +118,7 @@ class HpcRetryPolicy(_Base):  # type: ignore[misc]
             changed["limits"] = {**saved.get("limits", {}), argument: _plain(limit)}
         if not save_escalation(context, changed):
             return _airflow.RetryDecision.fail(
-                reason=f"{cause}: the escalation of {argument}= cannot be saved"
+                reason=f"{cause}: the escalation of {argument}= cannot be saved, so no retry would help"
             )
         return _airflow.RetryDecision.retry(reason=f"{cause}: the next try requests {argument}={more}")
 
@@ -135,5 +135,5 @@ def _check_name(argument: str, name: str) -> None:
 def _factor(name: str, value: float) -> float:
     _check_name("escalate", name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value < math.inf:
-        raise InvalidArgument(f"escalate: the factor of {name} is a number above 1, not {value!r}")
+        raise InvalidArgument(f"escalate: the factor of {name} must be a number above 1, got {value!r}")
     return float(value)

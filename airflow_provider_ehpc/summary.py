@@ -40,7 +40,7 @@ def summary(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sentence(job: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """Return a job's summary as a line of the log; an empty text if it says nothing of times or usage."""
+    """Return a job's summary as a line of the log; an empty text if it has neither times nor usage."""
     nodes = found.get("nodes")
     parts = []
     if "run_seconds" in found:

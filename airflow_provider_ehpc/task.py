@@ -1,4 +1,4 @@
-"""Provide what all tasks that wait for jobs have in common."""
+"""The common base of all tasks that wait for jobs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.waiting.watch import JobSetWatch
 
 DEFER_SLACK = timedelta(minutes=5)
-"""Airflow's timeout comes that long after the trigger's deadline, so that the trigger can report the end."""
+"""Time from the trigger's deadline to Airflow's own timeout, so that the trigger can report the end first."""
 LAST_POLL = 2.0
 """Seconds that the last poll may take after the timeout."""
 STOPPED_KEY = "ehpc:stopped_jobs"
@@ -50,8 +50,7 @@ class JobTask(TextTemplates):
     encoding: str = "utf-8"
     """The encoding of the jobs' output, if the API returns bytes."""
     resubmits: bool = False
-    """A retry submits the job again. Only then is a failed job retried: an array, and what a ``retry_policy``
-    decides about."""
+    """True if a retry submits the job again: an array, or a job about which a ``retry_policy`` decides."""
     log: Any
     _stopped: set[JobRef]
     """The jobs that this try or an earlier try of the task stopped."""
@@ -89,7 +88,7 @@ class JobTask(TextTemplates):
         """Let Airflow show the links while the task runs."""
         if (ti := context.get("ti")) is None:
             return
-        # The links need its account.
+        # This reads the account, which the links need.
         _ = self.hook.account
         for link in getattr(self, "operator_extra_links", ()):
             if address := getattr(self, link.attribute):
@@ -118,7 +117,7 @@ class JobTask(TextTemplates):
         )
 
     def _poll(self, watch: JobSetWatch) -> Verdict | None:
-        """Poll the jobs that are waited for once."""
+        """Poll the jobs once; return the verdict if the wait is over."""
         from airflow_provider_ehpc.waiting.deadline import by_deadline
 
         watch.cancelled_by_us(self._stopped)
@@ -143,9 +142,9 @@ class JobTask(TextTemplates):
         conditions: WaitConditions,
         timed_out: type[Exception],
     ) -> list[dict[str, Any]]:
-        """Return each job's last status as a dict, or raise the exception that the verdict stands for.
+        """Return each job's last status as a dict, or raise the exception that the verdict calls for.
 
-        :param event: the trigger's event, which may not hold all jobs; empty on the worker.
+        :param event: the trigger's event, from which jobs may be missing; empty on the worker.
         """
         from airflow_provider_ehpc.outcome import all_jobs, capture_exit_codes, end_of_wait, failed_jobs
         from airflow_provider_ehpc.waiting.event import reached_states
@@ -252,4 +251,6 @@ class JobTask(TextTemplates):
         try:
             store.set(STOPPED_KEY, pack(json.dumps([ref.job_id for ref in self._stopped])))
         except Exception as error:
-            self.log.warning("cannot save which jobs this try stopped; a retry will not know it: %s", error)
+            self.log.warning(
+                "cannot save which jobs this try stopped; a retry may count their end as a success: %s", error
+            )

@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of the moments")
     arguments = parser.parse_args()
-    # Whoever ends this process ends what it has started.
+    # A signal that ends this process also ends what it has started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as undo:
         home = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="submissions-")))

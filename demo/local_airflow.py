@@ -235,11 +235,11 @@ class LocalAirflow:
         return value
 
     def log_events(
-        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1
+        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
     ) -> Iterator[dict[str, Any]]:
         """Yield the records of a task's log as the UI gets them, one dict each."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
-        request = self._request("GET", f"{path}?full_content=true")
+        request = self._request("GET", f"{path}?full_content=true&map_index={map_index}")
         request.add_header("Accept", "application/x-ndjson")
         try:
             with urllib.request.urlopen(request, timeout=300) as answer:
@@ -249,9 +249,11 @@ class LocalAirflow:
             if error.code != 404:  # the task has not begun this try
                 raise
 
-    def log_lines(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> list[str]:
+    def log_lines(
+        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
+    ) -> list[str]:
         """Return the lines of a task's log, without times and levels."""
-        events = self.log_events(dag_id, run_id, task_id, try_number)
+        events = self.log_events(dag_id, run_id, task_id, try_number, map_index)
         return [line for event in events for line in str(event.get("event", "")).split("\n")]
 
     def _known(self, dag_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""What each API supports beyond the states of jobs, declared once and checked before any request.
+"""Declare what each API supports beyond the states of jobs; it is checked before any request.
 
 DAG files import this module: it imports neither models nor a client.
 """
@@ -42,7 +42,7 @@ _UNSUPPORTED: Mapping[str, Mapping[Capability, str]] = {
 
 
 def supports(api: str, capability: Capability) -> bool:
-    """Return True if the API supports it.
+    """Return True if the API supports a capability.
 
     :param api: a name as ``api=`` takes it.
     """
@@ -50,9 +50,9 @@ def supports(api: str, capability: Capability) -> bool:
 
 
 def require(api: str, capability: Capability, argument: str = "api") -> None:
-    """Check that the API supports what is asked of it.
+    """Check that the API supports a capability.
 
-    :param argument: the argument that asks for it, for the message.
+    :param argument: the argument that requires it, for the message.
     :raises NotSupported: if it does not.
     """
     if not supports(api, capability):

@@ -104,7 +104,7 @@ class JobStatus:
     may_rerun: bool = False
     """The state is terminal, but the scheduler may run the job again: only a second poll confirms the end."""
     restarts: int | None = None
-    """How many times the scheduler has requeued the job; None if the API does not report it."""
+    """The number of times that the scheduler has requeued the job; None if the API does not report it."""
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None

@@ -1,7 +1,7 @@
-"""What a submission may contain, per API, and how its job may be named.
+"""Rules for the arguments and the job name of a submission, per API.
 
-Tasks check this when a DAG file is parsed, before any connection is read. The APIs' own functions check the
-same again when they build the request.
+Tasks check them when a DAG file is parsed, before any connection is read. The functions of each API check
+them again when they build the request.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class SubmissionRules:
     """The rules of one API."""
 
     rejected: Mapping[str, str] = field(default_factory=dict)
-    """Arguments that the API has no place for, and what to do instead."""
+    """Arguments that the API does not support, and what to do instead."""
     problems: Callable[[Fields], list[Problem]] = _nothing
-    """Returns what else is missing or wrong."""
+    """Returns all other problems: what is missing or wrong."""
     separator: str = "-"
     not_in_names: str = r"[^A-Za-z0-9_-]+"
     lower_case: bool = False
@@ -93,7 +93,7 @@ class _Unknown:
 
 
 UNKNOWN = _Unknown()
-_FLAVOR = 'a flavor has them: options={"spec": {"resource": {"flavor_id": "…"}}}'
+_FLAVOR = 'the flavor determines this: options={"spec": {"resource": {"flavor_id": "…"}}}'
 _EXPORT = 'set options={"spec": {"log_export_path": {"obs_url": "…"}}}'
 _NO_UNIT = "its unit is not documented; if you know it, set options={%s}"
 RULES: Mapping[str, SubmissionRules] = {
@@ -163,7 +163,7 @@ def check_submission(api: str, fields: Fields) -> None:
 
 
 def unique_name(api: str, prefix: str, suffix: str) -> str:
-    """Return a job name of a readable prefix and a suffix that makes it unique, as the API allows it.
+    """Return a job name that the API allows: a readable prefix, and a suffix that makes the name unique.
 
     :param suffix: lower-case letters and digits.
     """

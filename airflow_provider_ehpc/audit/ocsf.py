@@ -28,7 +28,7 @@ class _Cloud:
     log: str
     time_field: str
     place: str
-    """What :attr:`OperationRecord.zone` is called in OCSF: ``zone`` or ``region``."""
+    """The OCSF name of :attr:`OperationRecord.zone`: ``zone`` or ``region``."""
 
 
 _CLOUDS = {

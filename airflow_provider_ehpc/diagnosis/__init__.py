@@ -21,7 +21,7 @@ _OWN_END = "NonZeroExitCode"
 _SHELL_CODES = {126: Cause.NOT_EXECUTABLE, 127: Cause.COMMAND_NOT_FOUND}
 """Exit codes of the shell itself (POSIX, "Exit Status for Commands")."""
 CANCELLED_BY_US = "cancelled by this task"
-"""The reason of a job that the task itself cancelled begins so; there is nothing to explain."""
+"""The reason of a job that the task itself cancelled begins with this; there is nothing to explain."""
 _WHY_NOT_STARTED = frozenset({Cause.COMMAND_NOT_FOUND, Cause.NOT_EXECUTABLE, Cause.MODULE_NOT_FOUND})
 _BY_SIGNALS = frozenset({Cause.KILLED, Cause.CRASHED})
 

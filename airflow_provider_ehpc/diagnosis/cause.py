@@ -48,7 +48,7 @@ ADVICE = {
         "was built for the nodes' architecture."
     ),
     Cause.MODULE_NOT_FOUND: (
-        "Load the environment module, or activate the Python environment, that has it in command= or script=."
+        "In command= or script=, load the environment module or activate the Python environment that has it."
     ),
     Cause.LICENSE: (
         "Check that the license server is reachable from the nodes and has free licenses, and pass its "
@@ -68,8 +68,8 @@ ADVICE = {
     ),
     Cause.IMAGE_NOT_PULLED: "Check the image's name and the permission to pull it in options=.",
     Cause.KILLED: (
-        "The kernel does that if a node is out of memory: request more with memory=, or look for someone who "
-        "stopped the program."
+        "The kernel does that if a node is out of memory: request more with memory=, or find out whether a "
+        "user stopped the program."
     ),
     Cause.CRASHED: "Debug the program: no argument of the task prevents a crash.",
     Cause.UNKNOWN: "",
@@ -83,7 +83,7 @@ class Diagnosis:
 
     cause: Cause
     evidence: str = ""
-    """What names the cause: a word of the scheduler, an exit code, a line of the log."""
+    """The evidence for the cause: a word of the scheduler, an exit code, a line of the log."""
 
     @property
     def advice(self) -> str:

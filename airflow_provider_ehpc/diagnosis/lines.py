@@ -3,7 +3,6 @@
 Most lines that contain the words of a cause do not name the cause of the end: programs recover from errors,
 print what they check, and repeat the errors of earlier runs. So a line counts only if it looks like an error
 message, and if nothing after it shows that the program continued or that another error ended it.
-
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def scheduler_line(lines: Sequence[str]) -> Diagnosis | None:
             if match is None or _quoted(line, match):
                 continue
             found = _diagnosis(cause, line[match.start() :] if match.start() > _LONGEST else line)
-            # Older versions of Slurm cancel a job that uses too much memory, and say so in the line before.
+            # Older versions of Slurm cancel a job that uses too much memory; the line before reports that.
             if cause is not Cause.CANCELLED and not (cancelled and cause is not Cause.OUT_OF_MEMORY):
                 return found
             cancelled = cancelled or found
@@ -59,7 +58,7 @@ def last_error(lines: Sequence[str], code: int | None = None) -> Diagnosis | Non
         if cause in SHELL_CODES and code != SHELL_CODES[cause] and ordinary and known.shell_line.search(line):
             cause = None
         if cause in WEAK:
-            # Who ends all processes after one has crashed uses SIGKILL.
+            # A launcher that ends all processes after one has crashed uses SIGKILL.
             weak = _diagnosis(cause, line) if weak is None or weak.cause is Cause.KILLED else weak
         elif cause:
             return _diagnosis(cause, line)
@@ -83,7 +82,7 @@ def _from_end(lines: Sequence[str]) -> list[str]:
 
 
 def _shortened(line: str) -> str:
-    """Return a line without its middle if it is long: an error stands at either end."""
+    """Return a line without its middle if it is long: an error is at either end."""
     # What a carriage return overwrites is not read either.
     line = line.rpartition("\r")[2] if "\r" in line else line
     return line if len(line) <= 4 * _LONGEST else f"{line[: 2 * _LONGEST]} … {line[-2 * _LONGEST :]}"

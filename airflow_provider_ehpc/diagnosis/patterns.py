@@ -142,9 +142,9 @@ _UNLESS = {
     Cause.DISK_QUOTA: r"(?i:/dev/shm|/torch_\d|shared memory|inotify|watch)",
 }
 WEAK = frozenset({Cause.KILLED, Cause.CRASHED})
-"""What follows from another cause as well: an allocation that failed aborts the program."""
+"""Causes that may follow from another one: an allocation that failed aborts the program."""
 SHELL_CODES = {Cause.COMMAND_NOT_FOUND: 127, Cause.NOT_EXECUTABLE: 126}
-"""The shell's exit codes for them."""
+"""The shell's exit codes for these causes."""
 
 _PREFIX = (
     r"(?:\s*(?:"
@@ -173,7 +173,7 @@ _HARMLESS = (
     r"|after"
     r"|(?:echo|grep|print(?:s|ed|ing|f)?)\b(?!:)|told|says?|said)\b"
 )
-"""What stands before the words of a cause in a line that reports no error."""
+"""Words before those of a cause, in a line that reports no error."""
 _CONTINUED = (
     r"\b(?:retry(?:ing)?|retried|recover(?:ed|ing)|resum(?:ed|ing)|fall(?:ing|s)? ?back|fell back"
     r"|restart(?:ed|ing)|continuing"
@@ -181,7 +181,7 @@ _CONTINUED = (
     r"|\b(?:epoch|step|iter(?:ation)?|batch)\W{0,3}\d|\bloss\W{1,3}\d|\d%\|"
 )
 _RECOVERS = r"\b(?:retry\w*|retried|fall(?:ing|s)? ?back|skip\w+|continuing|ignor\w+|reduc\w+|recover\w+)\b"
-"""What stands behind them in such a line."""
+"""Words after those of a cause, in such a line."""
 _FOLLOWS = (
     r"^srun: |slurmstepd\S*: |=>> PBS|^(?:mpirun|mpiexec|prterun|orterun)\b|^Primary job|^MPI_ABORT|^with"
     r" errorcode"
@@ -201,7 +201,7 @@ _FOLLOWS = (
     r"|error during write"
     r"|^Fatal error in \w+: Other MPI"
 )
-"""What programs and schedulers write after any error."""
+"""Lines that programs and schedulers write after any error."""
 _EXCEPTION = (
     r"^(?!\S*(?:CalledProcess|Child(?:Failed|Process)|Workflow|SystemExit))"
     r"(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Iteration|Exit)\b(?::|$)"

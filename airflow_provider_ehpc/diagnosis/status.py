@@ -42,7 +42,7 @@ _PBS_CODES = {
 """Negative ``Exit_status`` of OpenPBS (JOB_EXEC_… in job.h)."""
 
 _NEVER_RAN = "cancelled before it started"
-"""A reason of Slurm that begins so goes on with what the job waited for."""
+"""A reason of Slurm that begins with this continues with what the job waited for."""
 _REASONS = (
     (
         Cause.DISK_QUOTA,
@@ -88,7 +88,7 @@ _REASONS = (
         r"|pull(?:ing)? image.* fail",
     ),
 )
-"""What a reason may say, in this order."""
+"""The patterns of reasons, in the order in which they are tried."""
 
 
 @functools.cache
@@ -157,7 +157,7 @@ _CRASHES = frozenset(
 
 
 def signal_of(code: int | None) -> Diagnosis | None:
-    """Return what an exit code of 128 and more says; None if it names no signal, or one that many send."""
+    """Return the cause that an exit code above 128 names; None without a signal, or for a common one."""
     number = (code or 0) - 128
     if number == signal.SIGKILL:
         return Diagnosis(Cause.KILLED, f"exit code {code}: ended by SIGKILL, by the kernel if memory ran out")

@@ -133,7 +133,7 @@ class Ends:
 
 
 def started(position: Position, wanted: Wanted) -> Position:
-    """Return a watcher's position before its first poll: if it names jobs, they are open."""
+    """Return a watcher's position before its first poll: the jobs that it names count as unfinished."""
     if wanted.jobs and position.since is None:
         return replace(position, open=wanted.jobs)
     return position

@@ -27,7 +27,7 @@ class PositionStore:
     """Save one watcher's position.
 
     :param identity: the watcher's identity.
-    :param assets: action Airflow gave the trigger (``asset_state_store``), None before 3.3.
+    :param assets: the state store of the trigger's assets (``asset_state_store``); None before Airflow 3.3.
     """
 
     def __init__(self, identity: str, assets: Any, log: Any) -> None:
@@ -43,8 +43,8 @@ class PositionStore:
             )
         elif not self._assets:
             log.warning(
-                "the watcher's position cannot be saved here: jobs that end while the triggerer restarts "
-                "are not reported"
+                "this triggerer cannot save the watcher's position: jobs that end while it restarts are "
+                "not reported"
             )
 
     async def load(self) -> Position:
@@ -59,7 +59,8 @@ class PositionStore:
             return Position.read(saved)
         except ValueError as error:
             self._log.error(
-                "%s. Watching starts anew: jobs that ended in the meantime are not reported.", error
+                "the watcher starts without a position: %s. Jobs that ended meanwhile are not reported.",
+                error,
             )
             return Position()
 
@@ -100,8 +101,8 @@ class PositionStore:
                 failures += 1
                 if failures == 1:
                     self._log.warning(
-                        "the watcher's position could not be %s: %s %s. No event is sent until this "
-                        "works. Retrying.",
+                        "the watcher's position could not be %s: %s %s. Retrying; no event is "
+                        "sent until it succeeds.",
                         action,
                         type(error).__name__,
                         error,

@@ -99,7 +99,7 @@ class Account:
 
     @property
     def key(self) -> object:
-        """Return the key that the cloud accepts or refuses, to compare it."""
+        """Return the key that the cloud accepts or rejects, so that two keys can be compared."""
         return self.signer
 
     def auth_flow(self, call: ApiCall[T]) -> Generator[Any, Any, T]:

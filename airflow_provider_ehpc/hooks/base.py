@@ -184,9 +184,9 @@ class ApiHook(Client):
     # ------------------------------------------------------------------ the common surface
 
     def require(self, capability: Capability, argument: str = "api") -> None:
-        """Check that the API supports what is asked of it.
+        """Check that the API supports a capability.
 
-        :param argument: the argument that asks for it, for the message.
+        :param argument: the argument that requires it, for the message.
         :raises NotSupported: if it does not.
         """
         require(self.api.name, capability, argument)
@@ -265,11 +265,11 @@ class ApiHook(Client):
         return self.api.log_limits
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> LogBatch:
-        """Read a job's log on from ``cursor``, at most ``size`` bytes a stream."""
+        """Read a job's log from ``cursor`` on, at most ``size`` bytes per stream."""
         return self.drive(self.api.read_log(ref, cursor, size))
 
     async def aread_log(self, ref: JobRef, cursor: LogCursor, size: int) -> LogBatch:
-        """Read a job's log on from ``cursor``. See :meth:`read_log`."""
+        """Read a job's log from ``cursor`` on. See :meth:`read_log`."""
         return await self.adrive((await self._aapi()).read_log(ref, cursor, size))
 
     def log_tail(self, ref: JobRef, size: int) -> tuple[LogChunk, ...]:

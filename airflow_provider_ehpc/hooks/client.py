@@ -56,8 +56,8 @@ class _Loop:
 class Client(HttpHook):
     """Sends the requests of a hook; the HTTP provider's hook supplies the session.
 
-    Nothing but the session is used of that hook: it would send unknown extra fields as headers and the key
-    pair as Basic auth, and log whole responses.
+    Only the session of that hook is used: the hook itself would send unknown extra fields as headers and the
+    key pair as Basic auth, and log whole responses.
 
     :param conn_id: the connection to the account.
     """

@@ -2,8 +2,8 @@
 
 The clouds limit requests by account and do not document the limit, so the limiter learns it: a throttled
 request halves the rate, other responses raise it again gradually (as TCP finds the bandwidth of a path), and
-all requests observe a pause that the cloud asks for. Processes do not coordinate: on a worker, each task has
-its own limiter; in the triggerer, all triggers share one.
+all requests observe a pause that the cloud prescribes. Processes do not coordinate: on a worker, each task
+has its own limiter; in the triggerer, all triggers share one.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from airflow_provider_ehpc.hooks.account import Account
 from airflow_provider_ehpc.hooks.retry import LONGEST_PAUSE
 
 DEFAULT_CEILING = 20.0
-"""Requests a second, unless Airflow's configuration sets ``[ehpc] max_requests_per_second``."""
+"""Requests per second, unless Airflow's configuration sets ``[ehpc] max_requests_per_second``."""
 BURST = 5.0
 """Requests that may be sent at once after a pause."""
 SLOWEST = 0.5
-"""Requests a second below which the rate is never lowered."""
+"""Requests per second below which the rate is never lowered."""
 LONGEST_WAIT = 5 * LONGEST_PAUSE
-"""Seconds that a request may wait while the cloud asks for one pause after another."""
+"""Seconds that a request may wait while the cloud prescribes one pause after another."""
 _RECOVERY = 60.0
 """Seconds without throttling in which the rate rises from 0 to its ceiling."""
 
@@ -46,14 +46,14 @@ class Ticket:
 class RateLimiter:
     """Issue tickets to send, first come, first served. Safe to use from any thread and any event loop.
 
-    :param ceiling: the highest rate, in requests a second.
+    :param ceiling: the highest rate, in requests per second.
     :param clock: monotonic seconds.
     """
 
     def __init__(self, ceiling: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.ceiling = ceiling
         self.rate = ceiling
-        """The learned rate, in requests a second."""
+        """The learned rate, in requests per second."""
         self.refusals = 0
         """The number of throttled requests."""
         self._clock = clock
@@ -109,7 +109,7 @@ class RateLimiter:
             self._risen = now
 
     def failed(self, error: ApiError, ticket: Ticket) -> None:
-        """Lower the rate after a throttled request, and begin the pause that the cloud asks for."""
+        """Lower the rate after a throttled request, and begin the pause that the cloud prescribes."""
         if not error.transient:
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""Parts of flows that must not run at the same time, in threads and in event loops."""
+"""Run parts of flows one at a time, in threads and in event loops."""
 
 from __future__ import annotations
 

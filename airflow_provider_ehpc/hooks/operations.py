@@ -1,4 +1,7 @@
-"""The two methods of each operation of a hook, made from the function that builds its call."""
+"""Make the two methods of a hook's operation from the function that builds its call.
+
+The methods have the docstring of that function. So it describes the operation, not the function.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _Methods: TypeAlias = tuple[
 
 
 def operation(build: Callable[P, ApiCall[T]]) -> _Methods[P, T]:
-    """Return a method that sends the call of ``build``, and the same for a running event loop."""
+    """Return two methods that send the call of ``build``; the second is for a running event loop."""
 
     def call(self: ApiHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.call(build(*args, **kwargs))

@@ -1,4 +1,4 @@
-"""The one owner of hooks that live long: those of pollers, event watchers and triggers."""
+"""Own the long-lived hooks: those of pollers, event watchers and triggers."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ class SharedHook:
         self._opened = contextlib.AsyncExitStack()
 
     async def get(self) -> ApiHook:
-        """Return the hook, with its connection as it was at most :data:`CONNECTION_LIFETIME` ago.
+        """Return the hook. Its connection was read at most :data:`CONNECTION_LIFETIME` seconds ago.
 
-        If the connection cannot be read again for another reason than those below, it stays as it was.
+        If reading it again fails for another reason than those below, a warning is logged and the hook stays
+        as it is.
 
         :raises AirflowNotFoundException: if the connection is gone.
         :raises InvalidArgument: if it is invalid.
@@ -52,12 +53,14 @@ class SharedHook:
                 try:
                     await self._hook.arefresh(self._hook.account)
                 except (AirflowNotFoundException, InvalidArgument):
-                    # It may come back with another type. Who has the hook can finish with it.
+                    # The connection may come back with another type. Current users can finish with this hook.
                     self._hook = None
                     raise
                 except Exception:
                     log.warning(
-                        "cannot read connection %r again; it is used as it was", self._conn_id, exc_info=True
+                        "cannot read connection %r again; continuing with what was read before",
+                        self._conn_id,
+                        exc_info=True,
                     )
                 self._read_at = now
             return self._hook

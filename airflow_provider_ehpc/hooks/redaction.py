@@ -143,7 +143,9 @@ def _decoded(match: re.Match[str]) -> str:
 
 
 def _long(text: str) -> bool:
-    """Return True if a form of a secret is long enough to recognize it. Of Chinese text, little is left."""
+    """Return True if a form of a secret is long enough to recognize it. Some forms leave little of Chinese
+    text.
+    """
     return len(text.replace("?", "")) >= SHORTEST - 1
 
 

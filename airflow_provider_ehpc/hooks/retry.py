@@ -16,9 +16,9 @@ from airflow_provider_ehpc.apis.call import ApiCall, ApiError, AuthenticationFai
 
 ATTEMPTS = 5
 LONGEST_RETRY = 90.0
-"""Seconds after the first attempt in which others may begin. A wait tolerates longer outages."""
+"""Seconds after the first attempt within which another may begin. A wait tolerates longer outages."""
 LONGEST_PAUSE = 60.0
-"""Seconds. If the cloud asks for a longer pause, the call is not retried; a wait polls again later."""
+"""Seconds. If the cloud prescribes a longer pause, the call is not retried; a wait polls again later."""
 
 log = logging.getLogger(__name__)
 # Full jitter, as in "Exponential Backoff And Jitter" (AWS Architecture Blog): clients that failed together

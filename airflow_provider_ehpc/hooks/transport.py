@@ -249,7 +249,7 @@ def _cause(error: BaseException, options: TransportOptions, attempt: Attempt) ->
     if system and not attempt.connected:
         # Not the text of the error: asyncio writes the address into it.
         return f"{to_proxy}{os.strerror(system.errno or 0)}", ""
-    return f"{to_proxy}the connection broke off ({type(system or chain[-1]).__name__})", ""
+    return f"{to_proxy}the connection was lost ({type(system or chain[-1]).__name__})", ""
 
 
 def _refused_by_proxy(chain: list[BaseException]) -> str | None:

@@ -1,7 +1,8 @@
 """Links to a task's job in the cloud's console, and to its archived log.
 
-Airflow shows what a task has pushed as an XCom of the link's key. It pushes the result of ``get_link`` itself
-when the task ends or defers. Tasks push it as soon as the job is known: the links work while they run.
+Airflow shows what a task has pushed as an XCom of the link's key. Airflow itself pushes the result of
+``get_link`` when the task ends or defers. Our tasks push it as soon as the job is known, so that the links
+work while they run.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _CONSOLES = {
 
 
 def console_url(endpoint: str, zone: str | None) -> str:
-    """Return the address of the console of a cloud; empty for an endpoint of our own.
+    """Return the address of the console of a cloud; empty for any other endpoint.
 
     :param zone: the zone or region.
     """
@@ -38,7 +39,7 @@ def console_url(endpoint: str, zone: str | None) -> str:
 
 
 def archive_url(folder: str | None) -> str:
-    """Return an address that a browser opens, if there is one, of the folder of an archived log."""
+    """Return the address of an archived log's folder, for a browser if its storage has a web console."""
     parts = urlsplit(folder or "")
     path = quote(parts.path.strip("/"))
     bucket = quote(parts.netloc.rpartition("@")[2])

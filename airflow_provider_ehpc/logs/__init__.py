@@ -1,1 +1,1 @@
-"""Following the log of a remote job: pure, as generators that a hook drives."""
+"""Follow the log of a remote job: pure generators that a hook drives."""

@@ -102,9 +102,9 @@ def _copy(
                 UNKNOWN_SIZE if followed is None and not known else max(known, followed or 0) + GROWTH_MARGIN
             )
             if copied > limit:
-                return stopped or f"it continues after {copied:,} bytes, more than it should have"
+                return stopped or f"it continues after {copied:,} bytes, beyond its expected size"
             if time.time() > until:
-                return stopped or f"the time was over after {copied:,} bytes"
+                return stopped or f"time ran out after {copied:,} bytes"
 
 
 def _unique(stream: str, names: set[str]) -> str:

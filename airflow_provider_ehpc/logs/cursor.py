@@ -9,7 +9,7 @@ meantime.
 A cursor contains no text of the log and nothing of the connection, because Airflow's database shows it
 openly.
 
-It also has the seconds until the next cursor would have been saved: as much may have been written after it.
+It also has the seconds until the next cursor would have been saved: lines of that time may be repeated.
 """
 
 from __future__ import annotations

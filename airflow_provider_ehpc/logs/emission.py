@@ -32,7 +32,7 @@ FULL = 0.01
 RECORD_BYTES = 16 * 1024
 RECORD_LINES = 200
 FEW = 10
-"""Up to so many lines get a record each: a person can read that many as they come."""
+"""Up to this many lines get a record each: a person can read them as they come."""
 
 
 class EmissionBudget:
@@ -68,9 +68,8 @@ class EmissionBudget:
     async def room(self) -> None:
         """Wait until a record can be written without blocking.
 
-        This is for records that are too few to need the budget.
-
-        A thousand jobs that end together write a thousand records: also first come, first served.
+        This is for records that are too few to need the budget. It is first come, first served, too: a
+        thousand jobs that end together write a thousand records.
         """
         async with self._room_lock:
             while not self._has_room():  # noqa: ASYNC110 - only the kernel knows

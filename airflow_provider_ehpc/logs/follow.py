@@ -1,8 +1,8 @@
 """Follow a job and its log to their end: one generator for the worker and for the triggerer.
 
 It yields what has to be done (:mod:`airflow_provider_ehpc.logs.steps`) and is sent the results of calls and
+polls. Nothing here waits, sends or logs, so each driver is a few lines, and the triggers of a process share
 polls.
-Nothing here waits, sends or logs, so each driver is a few lines, and the triggers of a process share polls.
 
 Invariants:
 

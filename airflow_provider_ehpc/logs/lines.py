@@ -15,7 +15,7 @@ from airflow_provider_ehpc.apis.call import InvalidArgument
 LONGEST_LINE = 16 * 1024
 """Bytes of a line to show, at most. Airflow loses records of megabytes (GH-66158)."""
 _END = 4
-"""One in so many bytes shown of a longer line are from its end, which has a progress bar's last state."""
+"""Of the bytes shown of a longer line, one in this many is from its end, with a progress bar's last state."""
 
 
 class LineAssembler:

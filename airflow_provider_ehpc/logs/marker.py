@@ -32,5 +32,5 @@ class ExitCodeFilter:
         return left
 
     def half(self, text: str) -> str:
-        """Return the beginning of a line without markers, and without a marker that is not complete yet."""
+        """Return the beginning of a line without its markers, and without an incomplete marker at its end."""
         return without_begun(text, self._token) if self._token else text

@@ -40,9 +40,9 @@ class Piece:
     position: LogPosition
     """The position at which ``data`` begins."""
     changed: str = ""
-    """In words, why the next reading starts at the stream's beginning; there is no data then."""
+    """The reason, in words, for which the next reading starts at the beginning; there is no data then."""
     stopped: str = ""
-    """In words, why the stream is not read any more."""
+    """The reason, in words, for which the stream is no longer read."""
     unsettled: bool = False
     """The next reading shows whether the stream was truncated."""
     size: int | None = None
@@ -94,7 +94,7 @@ class _Place:
         self.position, self.head, self.tail, self.shorter = 0, b"", b"", False
 
     def move(self, chunk: LogChunk, overlap: int) -> str:
-        """Move behind the chunk; return in words why this is impossible, or an empty text."""
+        """Move behind the chunk; return why this is impossible in words, or an empty text."""
         begun, data = self.position, chunk.data[overlap:]
         if isinstance(begun, int) and isinstance(chunk.next, int):
             if not data:
@@ -295,7 +295,9 @@ class LogReader:
             if place.breaks >= MOST_REPLACEMENTS:
                 return self._stop(chunk, "each reading returns another log")
             place.begin()
-            return Piece(chunk.stream, b"", begun, changed="is shorter" if shorter else "has other content")
+            return Piece(
+                chunk.stream, b"", begun, changed="is shorter" if shorter else "has different content"
+            )
         if overlap:
             place.shorter, place.breaks = False, 0
         if reason := place.move(chunk, len(overlap)):

@@ -1,4 +1,4 @@
-"""The common part of operators that wait for one job, with its log or without, on a worker or deferred."""
+"""The common base of operators that wait for one job, with or without its log, on a worker or deferred."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ class JobFollower(JobTask):
             return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """End the task as the trigger saw the job end."""
+        """End the task by the verdict in the trigger's event."""
         from airflow_provider_ehpc.waiting.verdict import Verdict
 
         verdict, event = Verdict.from_event(event), event or {}

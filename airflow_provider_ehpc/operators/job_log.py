@@ -37,7 +37,7 @@ class JobLogOperator(JobFollower, BaseOperator):
     ``execution_timeout`` limits the whole wait of a try, deferred or not. After that, the task fails with
     retries, as Airflow's tasks do; the job continues unless ``stop_job_on_kill`` is set.
 
-    Return the job's status as a dict, with ``log``: the numbers of lines and bytes that were read.
+    The result is the job's status as a dict, with ``log``: the numbers of lines and bytes that were read.
 
     :param conn_id: the connection to the cloud account.
     :param job_id: the job; for several, map the task with ``.expand(job_id=...)``.
@@ -46,7 +46,7 @@ class JobLogOperator(JobFollower, BaseOperator):
     :param api: the API to use; default: that of the connection's type.
     :param target_states: the terminal states to wait for. With SUCCEEDED, FAILED and CANCELLED the task
         succeeds however the job ends.
-    :param finished_without_exit_code: how a job counts that ended without an outcome, ``success`` or
+    :param finished_without_exit_code: how to count a job that ended without an outcome: ``success`` or
         ``fail``.
     :param not_found_grace: seconds, or a ``timedelta``, in which a new job may be unknown.
     :param poll_interval: seconds, or a ``timedelta``, between two cycles.
@@ -57,8 +57,8 @@ class JobLogOperator(JobFollower, BaseOperator):
         each stream are saved as ``<stream>.log`` when the job has ended.
     :param stop_job_on_kill: stop the job when the task is killed or ``execution_timeout`` is exceeded.
     :param deferrable: stream from the triggerer, in one deferral, without a worker slot. The triggerer's
-        channel to the log is slow and shared: for a job that writes more than some thousand lines per second,
-        use a worker.
+        channel to the log is slow and shared: for a job that writes more than a few thousand lines per
+        second, use a worker.
     :param timeout: seconds, or a ``timedelta``, for the whole wait.
     :raises InvalidArgument: naming the argument that is wrong.
     """

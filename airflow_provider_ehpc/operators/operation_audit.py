@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 MAX_AGE = timedelta(days=90)
 SHORTEST_DEFERRAL = timedelta(seconds=10)
-"""A shorter wait stays on the worker: Airflow can mark a task as failed that is resumed within about five
-seconds of its deferral (GH-71580)."""
+"""Seconds. A shorter wait stays on the worker: Airflow can mark a task as failed if it resumes within about
+five seconds of its deferral (GH-71580)."""
 _LISTED = 20
 """Violations that an exception names; the task log and the manifest list all."""
 
@@ -38,11 +38,11 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
 
     Either all operations that began from ``start`` until before ``end`` are written, or the task fails and
     writes nothing. The file is named after the log and the window, so a rerun replaces it; a manifest beside
-    it contains counts and checksums. The run of the next window reads operations that had not ended again,
-    and writes them to its file once they have ended.
+    it contains counts and checksums. Operations that had not ended are read again by
+    the run of the next window, which writes them to its file once they have ended.
 
-    Returns a summary as a dict: counts by status, action and operator, violations by rule, the files with
-    their SHA-256, the window, and the number of requests. Assets among the task's outlets get it as
+    The result is a summary as a dict: counts by status, action and operator, violations by rule, the files
+    with their SHA-256, the window, and the number of requests. Assets among the task's outlets get it as
     ``extra`` of their event.
 
     :param path: a folder, of any kind that ``ObjectStoragePath`` understands.
@@ -56,7 +56,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
     :param rules: the permitted operations; see :class:`~airflow_provider_ehpc.audit.rules.Rule`. Violations
         are written first; then the task fails, without using retries, if the rule's effect is ``fail``.
     :param settle: seconds, or a ``timedelta``, after the window's end in which rows may still appear in the
-        log; the task waits until they are over.
+        log; the task waits until this time has passed.
     :param max_age: seconds, or a ``timedelta``, for which the cloud stores its log. A window that began
         earlier is rejected: deleted operations would be missing without a trace.
     :param request_limit: requests for reading, at most; a new QingCloud account has 2,000 per hour.
@@ -73,8 +73,8 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         conn_id: str = "qingcloud_hpc_default",
         api: str | None = None,
         cluster_id: str | None = None,
-        # The default filters are for runs without a data interval (triggered by an asset): the error is then
-        # ours.
+        # The default filters are for runs without a data interval (triggered by an asset): they make
+        # ``_moment`` raise an error that names the argument, instead of Jinja.
         start: datetime | str = "{{ data_interval_start | default('', true) }}",
         end: datetime | str = "{{ data_interval_end | default('', true) }}",
         formats: Sequence[str] = ("jsonl",),

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 SHORTEST_RESCHEDULE = 10.0
-"""Seconds. Airflow's scheduler can take the executor's "done" of one poke for the end of the next, and then
-marks the task as failed, if a task is back within some seconds (GH-71580; seen here at 6 s)."""
+"""Seconds. If a task resumes sooner, Airflow's scheduler can mistake the executor's "done" event of one poke
+for that of the next, and marks the task as failed (GH-71580; seen here at 6 s)."""
 
 
 class JobStateSensor(JobTask, BaseSensorOperator):
@@ -39,14 +39,16 @@ class JobStateSensor(JobTask, BaseSensorOperator):
 
     A job that ends in another state fails the task at once, without retries
     (:class:`~airflow_provider_ehpc.exceptions.JobFailed`); with ``soft_fail`` the task is skipped instead,
-    and its log shows why. A key that the cloud rejects fails the task without retries, ``soft_fail`` or not.
-    The modes ``poke`` and ``reschedule`` and ``deferrable=True`` differ only in the resources that they use.
+    and its log shows why. A key that the cloud rejects fails the task without retries, even with
+    ``soft_fail``. The modes ``poke`` and ``reschedule`` and ``deferrable=True`` differ only in the resources
+    that they use.
 
     ``execution_timeout`` limits the whole wait of a try in every mode. After that, the task fails with
     retries, as Airflow's tasks do; the job continues unless ``stop_job_on_kill`` is set.
 
-    Return the job's status as a dict (``state``, ``raw_state``, times, nodes and so on); for a list of jobs,
-    a list of such dicts in the same order. An ID that occurs twice in the list is polled and returned once.
+    The result is the job's status as a dict (``state``, ``raw_state``, times, nodes and so on); for a list of
+    jobs, a list of such dicts in the same order. An ID that occurs twice in the list is polled and returned
+    once.
 
     :param conn_id: the connection to the cloud account.
     :param job_id: the job, or a list of jobs: one task can wait for many.
@@ -55,13 +57,13 @@ class JobStateSensor(JobTask, BaseSensorOperator):
     :param api: the API to use; default: that of the connection's type.
     :param target_states: the states to wait for. A state that is not terminal, such as RUNNING, may be over
         between two polls: also name the terminal states.
-    :param finished_without_exit_code: how a job counts that ended without an outcome: ``success``, with a
+    :param finished_without_exit_code: how to count a job that ended without an outcome: ``success``, with a
         warning in the log, or ``fail``. PBS clusters report FINISHED for every job that is over.
     :param not_found_grace: seconds, or a ``timedelta``, in which a new job may be unknown.
     :param stop_job_on_kill: stop the jobs when the task is killed or ``execution_timeout`` is exceeded.
     :param deferrable: wait in the triggerer.
     :param poke_interval: seconds, or a ``timedelta``, between two polls; at least 10 s in ``reschedule``
-        mode, because Airflow fails tasks that come back too soon.
+        mode, because Airflow fails tasks that resume too soon.
     :param timeout: seconds, or a ``timedelta``, for the whole wait.
     :raises InvalidArgument: naming the argument that is wrong.
     """
@@ -153,7 +155,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
         return PokeReturnValue(is_done=True, xcom_value=self._result(verdict))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """End the task as the trigger saw the jobs end."""
+        """End the task by the verdict in the trigger's event."""
         from airflow_provider_ehpc.waiting.event import not_reached
 
         verdict = Verdict.from_event(event)

@@ -1,4 +1,4 @@
-"""Provide what this provider's triggers have in common: serialization, the time of polls, stopping jobs."""
+"""The common base of this provider's triggers: serialization, the times of polls, stopping jobs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from airflow_provider_ehpc.waiting.verdict import Note, Outcome, Verdict
 FIRST_POLL = 5.0
 """Seconds from a new trigger's start to its first request: the worker has just polled."""
 EARLIEST_EVENT = 10.0
-"""Seconds from a new trigger's start to its event. The scheduler can take the executor's "done" of the
-process that deferred for the end of the one that resumes, and then marks the task as failed (GH-71580; seen
-at 6 s)."""
+"""Seconds from a new trigger's start to its event. Sooner, the scheduler can mistake the executor's "done"
+event of the process that deferred for that of the one that resumes, and marks the task as failed (GH-71580;
+seen at 6 s)."""
 _SHOWN = 3
 """Jobs of an event that the log names."""
 _RECENT = 30.0
-"""Seconds. A trigger that starts that long after its wait began takes over from another triggerer."""
+"""Seconds. A trigger that starts this long after its wait began takes over from another triggerer."""
 STATE_TIMEOUT = 10.0
 """Seconds to wait for Airflow's report of the state of a killed task."""
 STOP_TIMEOUT = 15.0
@@ -49,8 +49,8 @@ class JobEvent(TriggerEvent):
     """The event of a wait for jobs. Its repr is short: the outcome and the jobs' states.
 
     Airflow writes each event's repr into the task's log. The whole event would repeat in 800 bytes what the
-    task then logs in words. If a thousand fire at once, the last waits until the supervisor has read them
-    all, 4 KiB in each round of its work (Airflow 3.3).
+    task then logs in words. If a thousand triggers fire at once, the last event waits until the supervisor
+    has read them all, 4 KiB in each round of its work (Airflow 3.3).
     """
 
     def __repr__(self) -> str:
@@ -109,8 +109,8 @@ class JobTrigger(BaseTrigger):
         self.seen = seen
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the arguments that rebuild the trigger. Without defaults: an older triggerer may not know
-        them."""
+        """Return the arguments that rebuild the trigger. Defaults are left out: an older triggerer may
+        not know the argument."""
         kwargs: dict[str, Any] = {
             "conn_id": self.conn_id,
             "api": self.api,
@@ -236,7 +236,7 @@ class JobTrigger(BaseTrigger):
     async def _is_still_deferred(self) -> bool:
         """Return True if the task is still deferred or its state is unknown."""
         if (task_instance := getattr(self, "task_instance", None)) is None:
-            # dag.test(), and callers outside of Airflow: nobody else can have the trigger.
+            # dag.test(), and callers outside of Airflow: no other triggerer can run the trigger.
             return False
         try:
             async with asyncio.timeout(STATE_TIMEOUT):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.events.watch_loop import Batch, Watcher, WatchLoop
 
 _SHARED = ("conn_id", "api", "cluster_id", "version_id", "poll_interval")
-"""The arguments that watchers which share their polls have in common."""
+"""The arguments in which watchers must agree to share their polls."""
 
 
 class JobFinishedTrigger(BaseEventTrigger):
@@ -38,7 +38,7 @@ class JobFinishedTrigger(BaseEventTrigger):
 
     :param conn_id: the connection to the cloud account.
     :param job_id: the job, or a list of jobs; default: every job that matches the other arguments.
-    :param name: a pattern of the job's name, such as ``train-*``; upper and lower case differ.
+    :param name: a pattern of the job's name, such as ``train-*``; case matters.
     :param queue: the queue that the job is in when it ends.
     :param user: the cluster's user that submitted the job.
     :param states: the terminal states to report, such as ``["FAILED"]``; default: all. UNKNOWN
@@ -207,8 +207,8 @@ async def _events(watcher: Watcher, batch: Batch) -> AsyncIterator[TriggerEvent]
     # A batch that began before the watcher joined has nothing for it.
     if (ends := batch.ends.get(watcher)) and (payload := await watcher.payload(ends)):
         yield TriggerEvent(payload)
-        # Not earlier: Airflow counts a watcher that is ended before it queued its event as having accepted
-        # the batch.
+        # Only now: if a watcher ends before it has queued its event, Airflow still counts the batch as
+        # accepted by it.
         batch.on_stored.append(partial(watcher.stored, ends))
 
 

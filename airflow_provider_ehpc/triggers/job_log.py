@@ -94,7 +94,7 @@ class JobLogTrigger(JobTrigger):
 
     async def watch(self) -> dict[str, Any]:
         """Follow the job; return the payload of the event."""
-        # Another version of this package may have deferred the task, and must not poll for nothing.
+        # Another version of this package may have deferred a task whose API has no log: fail before polling.
         require(self.api, Capability.LOG)
         async with POOL.share(self.conn_id, self.api) as shared:
             return await self._follow(await shared.get())

@@ -10,8 +10,8 @@ from airflow_provider_ehpc.apis.job import JobState, JobStatus
 def with_exit_code(status: JobStatus, code: int) -> JobStatus:
     """Return the status of an ended job with its captured exit code.
 
-    What the scheduler reports takes precedence: a job that it ended at its wall time has failed even if its
-    program exits with 0 when it is told to stop. A code that contradicts the state is not a part of it.
+    What the scheduler reports takes precedence: a job that it ended at its wall time has failed, even if the
+    program then exits with 0. A code that contradicts the state is left out.
     """
     if status.exit_code is not None or not status.state.terminal or status.array:
         return status

@@ -19,7 +19,7 @@ class WaitConditions:
 
     target_states: tuple[JobState, ...] = (JobState.SUCCEEDED,)
     finished_without_exit_code: FinishedPolicy = "success"
-    """How a job counts that ended without an outcome (PBS reports FINISHED for every job that is over)."""
+    """The state of a job that ended without an outcome (PBS reports FINISHED for every job that is over)."""
     not_found_grace: float = 60.0
     """Seconds from the start of the wait in which the job may still be unknown."""
     deadline: float | None = None
@@ -29,7 +29,7 @@ class WaitConditions:
     exit_token: str | None = None
     """The token of the marker by which the exit code is captured (:mod:`airflow_provider_ehpc.exit_code`)."""
     max_failed_members: int = 0
-    """How many members of an array may fail without the array counting as failed."""
+    """The number of members of an array that may fail before the array counts as failed."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the conditions as JSON-ready data, without defaults; :meth:`from_dict` reads it."""

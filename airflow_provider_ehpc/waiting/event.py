@@ -117,7 +117,7 @@ def _cut(value: Any, longest: int) -> Any:
     if isinstance(value, str):
         return value if len(json.dumps(value)) <= longest + 2 else _beginning(value, longest) + "…"
     if isinstance(value, dict):
-        # A list of indexes that is cut in two is a wrong list.
+        # A list of indexes that is cut is wrong.
         return {name: item if name == "members" else _cut(item, longest) for name, item in value.items()}
     if isinstance(value, list):
         return [_cut(item, longest) for item in value]

@@ -127,8 +127,8 @@ class JobWatch:
         return self._ended(status), notes
 
     def captured(self, ended: JobStatus) -> tuple[Verdict, list[Note]]:
-        """Take in the status of the ended job with the exit codes that its output contains, if it contains
-        any; return the end of the wait.
+        """Process the status of the ended job, with exit codes from its output if there are any; return the
+        end of the wait.
         """
         self._captures = False
         before, (status, assumption) = self.status, self._settle_outcome(ended)
@@ -160,7 +160,7 @@ class JobWatch:
             return []
         self._reported = now
         since = lasted(now - self._since)
-        return [Note(f"{self.ref} is still {self.status.state}, for about {since}{more}")]
+        return [Note(f"{self.ref} is still {self.status.state} after about {since}{more}")]
 
     def expired(self, now: float, error: ApiError | None = None) -> Verdict | None:
         """Return the end of the wait if its deadline has passed.
@@ -172,7 +172,7 @@ class JobWatch:
         if self._missing_since is not None and (self.status or self._seen_before):
             state = "is unknown to the cloud"
         elif self.status:
-            state = f"is {self.status.state} for about {lasted(now - self._since)}"
+            state = f"has been {self.status.state} for about {lasted(now - self._since)}"
         else:
             state = "was never seen"
         text = f"{self.ref} {state}; timed out after {lasted(now - self._started)}; the job was not stopped."
@@ -189,7 +189,7 @@ class JobWatch:
             if now - self._started < grace:
                 text = f"{self.ref} is not known yet; polling again for up to {grace:g} s"
                 return None, [Note(text)] if first else []
-            text = f"{self.ref} does not exist, or no longer: check job_id, cluster_id and the region"
+            text = f"{self.ref} does not exist or no longer exists: check job_id, cluster_id and the region"
             return self._verdict(Outcome.NOT_FOUND, text), []
         last = f"it was last seen {self.status.state}" if self.status else "it may have been seen before"
         if now - since < GONE_GRACE:

@@ -47,7 +47,7 @@ def test_arguments_are_checked_when_the_dag_is_parsed() -> None:
         def run() -> str:
             return "true"
 
-        with pytest.raises(InvalidArgument, match="cores: a flavor has them"):
+        with pytest.raises(InvalidArgument, match="cores: the flavor determines this"):
             run()
 
 

@@ -138,7 +138,7 @@ def test_it_composes_with_the_policies_of_airflow() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"escalate": {"memory": 1}}, "escalate: the factor of memory is a number above 1, not 1"),
+        ({"escalate": {"memory": 1}}, "escalate: the factor of memory must be a number above 1, got 1"),
         ({"escalate": {"memory": True}}, "above 1"),
         ({"escalate": {"memory": "2"}}, "above 1"),
         ({"escalate": {"cores": 2}}, "escalate: 'cores' cannot be escalated"),

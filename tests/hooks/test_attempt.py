@@ -160,7 +160,7 @@ def no_tls(connection: socket.socket) -> None:
     ("talk", "cause"),
     [
         (silent_proxy, "no (complete )?response (came )?within"),
-        (closing_proxy, "broke off"),
+        (closing_proxy, "was lost"),
         (refusing_proxy, r"the proxy refused the connection \(HTTP 407\)"),
     ],
 )

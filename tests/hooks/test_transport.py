@@ -141,7 +141,7 @@ def test_a_body_that_breaks_off_is_an_answer_lost(
     """Half an answer must not be taken for a whole one; a read is simply asked again."""
     job_id = ehpc_emulator.submit("true")
     ehpc_emulator.fault("truncate", times=99)
-    with pytest.raises(AnswerLost, match="the request was sent, but the connection broke off"):
+    with pytest.raises(AnswerLost, match="the request was sent, but the connection was lost"):
         ask(hook, "get_job", ehpc_emulator.cluster_id, job_id)
     ehpc_emulator.faults.clear()
     ehpc_emulator.fault("truncate", times=2)

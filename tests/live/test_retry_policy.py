@@ -45,6 +45,6 @@ def test_the_policy_decides_by_the_diagnosis(tmp_path: Path) -> None:
     }
     assert submissions == 3 + 2 + 1
     assert "out of memory: the next try requests memory=4GB" in output
-    assert "another run would fail alike (unknown)" in output
+    assert "another run would fail in the same way (unknown)" in output
     # The first line of the exception, and a line of the log.
     assert "JobFailedRetryably: out of memory: its log says 'MemoryError'. Request more memory" in output

@@ -11,7 +11,7 @@ from airflow_provider_ehpc.emulator.server import Emulator
 from benchmarks.submissions import Submissions
 from demo.local_airflow import LocalAirflow
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("submission kills")]
 
 
 @pytest.mark.parametrize(("kind", "moments"), [("task", 3), ("lost", 2)])

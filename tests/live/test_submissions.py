@@ -13,7 +13,8 @@ from demo.local_airflow import LocalAirflow
 from tests.live.test_modes import Ended
 from tests.operators.tries import jobs_of
 
-pytestmark = pytest.mark.airflow
+# By themselves: the DAG takes minutes, most of which it waits.
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("submissions")]
 MODES = ("worker", "worker_without_log", "deferred", "deferred_without_log")
 STATES = {
     "succeeds": "success",

@@ -192,7 +192,7 @@ def test_a_replaced_file_is_read_again_and_that_is_said() -> None:
     assert seen.lines() == ["old 1", "old 2", "half", "new 1", "new 2"]
     marks = [note for note in seen.notes(warning=True) if note.startswith("--- ")]
     assert marks == [
-        "--- stdout has other content: it was truncated or replaced, perhaps by a rerun of "
+        "--- stdout has different content: it was truncated or replaced, perhaps by a rerun of "
         "the job, and is read again from the beginning ---"
     ]
 
@@ -400,7 +400,9 @@ def test_a_quiet_wait_says_that_it_goes_on() -> None:
     cloud = Cloud(states=ends(2000))
     cloud.write(0, b"line\n")
     signs = [note for note in follow(cloud).notes() if "is still RUNNING" in note]
-    assert signs[0] == "job 7 in cluster c1 is still RUNNING, for about 0:10:00; log so far: 1 lines, 5 bytes"
+    assert (
+        signs[0] == "job 7 in cluster c1 is still RUNNING after about 0:10:00; log so far: 1 lines, 5 bytes"
+    )
     assert len(signs) == 3
 
 

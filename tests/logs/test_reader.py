@@ -65,7 +65,7 @@ def test_bytes_that_are_no_text_are_compared_as_well() -> None:
     cloud, reader = cloud_of(Files, data, text=False)
     read(reader)
     cloud.files["stdout"] = b"\xbe" * 120
-    assert read(reader).pieces[0].changed == "has other content"
+    assert read(reader).pieces[0].changed == "has different content"
 
 
 @given(text=st.text("aé训🚀\ufffd\n", max_size=90), more=st.text("aé训🚀", max_size=40))

@@ -123,7 +123,7 @@ def test_what_is_missing_is_named_with_an_example(api: str, missing: list[str]) 
 def test_templates_count_as_given() -> None:
     SubmitJobOperator(task_id="a", api="ehpc-classic", command="{{ x }}", user="{{ x }}", nodes="{{ x }}")
     SubmitJobOperator(task_id="b", api="ehpc-serverless", command="true", options="{{ x }}")  # type: ignore[arg-type]
-    with pytest.raises(InvalidArgument, match="cores: a flavor has them"):
+    with pytest.raises(InvalidArgument, match="cores: the flavor determines this"):
         SubmitJobOperator(task_id="c", api="modelarts", command="true", cores="{{ x }}", options=TRAINING)
 
 

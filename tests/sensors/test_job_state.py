@@ -122,7 +122,7 @@ def test_finished_can_count_as_failure(ehpc_emulator: Emulator, make: Make) -> N
 
 
 def test_an_unknown_job(make: Make) -> None:
-    with pytest.raises(JobNotFound, match="does not exist, or no longer: check job_id, cluster_id"):
+    with pytest.raises(JobNotFound, match="does not exist or no longer exists: check job_id, cluster_id"):
         make("99.manager", not_found_grace=0.2).execute({})
 
 
@@ -138,7 +138,7 @@ def test_a_job_that_is_known_late(
 def test_the_time_out_is_airflows(ehpc_emulator: Emulator, make: Make) -> None:
     """``AirflowSensorTimeout`` uses no retries and is what ``soft_fail`` knows."""
     job_id = ehpc_emulator.submit("sleep 60")
-    with pytest.raises(AirflowSensorTimeout, match=r"is RUNNING for about .*; timed out after"):
+    with pytest.raises(AirflowSensorTimeout, match=r"has been RUNNING for about .*; timed out after"):
         make(job_id, timeout=0.3).execute({})
     assert ehpc_emulator.job(job_id).phase == "RUNNING"
 

@@ -223,7 +223,7 @@ def test_a_job_not_found_after_the_grace() -> None:
     assert verdict is not None
     assert verdict.outcome is Outcome.NOT_FOUND
     assert verdict.message == (
-        "job 7 in cluster c1 does not exist, or no longer: check job_id, cluster_id and the region"
+        "job 7 in cluster c1 does not exist or no longer exists: check job_id, cluster_id and the region"
     )
 
 
@@ -238,7 +238,7 @@ def test_signs_of_life_are_rare() -> None:
     job.saw(status("RUNNING"), START)
     assert job.sign_of_life(START + SIGN_OF_LIFE - 1) == []
     assert texts(job.sign_of_life(START + SIGN_OF_LIFE, "; more")) == [
-        "job 7 in cluster c1 is still RUNNING, for about 0:10:00; more"
+        "job 7 in cluster c1 is still RUNNING after about 0:10:00; more"
     ]
     assert job.sign_of_life(START + SIGN_OF_LIFE + 1) == []
 
@@ -251,7 +251,8 @@ def test_the_deadline() -> None:
     assert verdict is not None
     assert verdict.outcome is Outcome.TIMED_OUT
     assert verdict.message == (
-        "job 7 in cluster c1 is RUNNING for about 0:01:00; timed out after 0:01:40; the job was not stopped."
+        "job 7 in cluster c1 has been RUNNING for about 0:01:00; timed out after 0:01:40; the job was not "
+        "stopped."
     )
     never_seen = watch(deadline=START + 100).expired(START + 100)
     assert never_seen is not None

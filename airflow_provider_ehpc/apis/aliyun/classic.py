@@ -156,7 +156,7 @@ class EhpcClassicApi:
         response = yield submit_job(cluster, spec)
         if not response.job_id:
             raise UnexpectedResponse(
-                "SubmitJob returned no job id; look the job up by its name before submitting it again",
+                "SubmitJob returned no job id; search for the job by its name before submitting it again",
                 request_id=response.request_id,
             )
         return JobRef(response.job_id, cluster)

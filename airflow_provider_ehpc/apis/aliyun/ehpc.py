@@ -155,7 +155,7 @@ class EhpcApi:
         response = yield create_job(cluster, spec)
         if not response.job_id:
             raise UnexpectedResponse(
-                "CreateJob returned no job id; look the job up by its name before submitting it again",
+                "CreateJob returned no job id; search for the job by its name before submitting it again",
                 request_id=response.request_id,
             )
         return JobRef(response.job_id, cluster)

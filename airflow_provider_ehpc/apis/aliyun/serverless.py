@@ -166,7 +166,7 @@ class EhpcServerlessApi(JobApi):
         response = yield submit_serverless_job(cluster, spec)
         if not response.job_id:
             raise UnexpectedResponse(
-                "SubmitServerlessJob returned no job id; look the job up by its name before submitting it "
+                "SubmitServerlessJob returned no job id; search for the job by its name before submitting it "
                 "again",
                 request_id=response.request_id,
             )

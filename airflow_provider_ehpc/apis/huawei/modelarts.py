@@ -146,7 +146,8 @@ class ModelArtsApi(ProjectApi):
         job = yield create_training_job(self.project_id, job_body(spec, self.name))
         if not job.metadata.id:
             raise UnexpectedResponse(
-                "CreateTrainingJob returned no job id; look the job up by its name before submitting it again"
+                "CreateTrainingJob returned no job id; search for the job by its name before submitting it "
+                "again"
             )
         return JobRef(job.metadata.id)
 

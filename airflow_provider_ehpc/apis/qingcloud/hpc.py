@@ -156,7 +156,7 @@ class QingCloudHpcApi(JobApi):
         job = yield call
         if not job.hpcjob_uuid:
             raise UnexpectedResponse(
-                "job/submitJob returned no hpcjob_uuid; look the job up by its name before submitting it "
+                "job/submitJob returned no hpcjob_uuid; search for the job by its name before submitting it "
                 "again"
             )
         return JobRef(job.hpcjob_uuid, cluster_id)

@@ -30,7 +30,7 @@ PbsTime = Annotated[Time, BeforeValidator(_from_ctime)]
 
 
 class PbsUsed(ResponseModel):
-    """What a job used on all of its nodes."""
+    """The resources that a job used on all of its nodes."""
 
     ncpus: Text = ""
     mem: Text = ""
@@ -53,7 +53,7 @@ class PbsJob(ResponseModel):
     comment: Text = ""
     depend: Text = ""
     run_count: Number = None
-    """How many times PBS has started the job."""
+    """The number of times that PBS has started the job."""
     exec_host: Text = ""
     """``compute000/0*2+compute001/1``: the first is where the job's script runs."""
     created: PbsTime = Field(None, alias="ctime")

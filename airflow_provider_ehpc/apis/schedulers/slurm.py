@@ -74,7 +74,7 @@ class SlurmJob(PascalResponseModel):
     """For a running job, the end of its time limit."""
     node_list: SlurmText = ""
     restarts: Number = None
-    """How many times Slurm has requeued the job; slurmrestd calls it ``restart_cnt``."""
+    """The number of times that Slurm has requeued the job; slurmrestd calls it ``restart_cnt``."""
     std_out: SlurmText = ""
     std_err: SlurmText = ""
 

@@ -506,7 +506,7 @@ def test_submit_and_stop(drive):
 
 
 def test_a_submission_that_returns_no_id_is_an_error(drive):
-    with pytest.raises(UnexpectedResponse, match="look the job up by its name"):
+    with pytest.raises(UnexpectedResponse, match="search for the job by its name"):
         drive(API.submit(JobSpec(name="silent", command="x"), CLUSTER), Cluster())
 
 
