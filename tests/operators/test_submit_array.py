@@ -12,9 +12,14 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_ehpc import outcome
+from airflow_provider_ehpc.apis.array import array_status
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobFailedRetryably
 from airflow_provider_ehpc.operators.job import SubmitJobOperator
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.event import bounded_event
+from airflow_provider_ehpc.waiting.watch import JobWatch, Verdict
 from tests.conftest import Connect, TaskLog
 from tests.gates import eventually
 from tests.operators.tries import Tries, jobs_of
@@ -180,6 +185,7 @@ def test_another_array_is_submitted_as_a_whole(
     task.next().operator.array = "1-4"
     members.fail()
     assert task.run()["members"] == {"SUCCEEDED": "1-4"}
+    assert arrays(ehpc_emulator) == ["1-10", "1-4"]
 
 
 def test_a_retry_after_a_crash_submits_the_failed_members(
@@ -212,3 +218,16 @@ def test_a_cancelled_array_is_not_retried(
     with pytest.raises(JobFailed):
         task.run()
     cancelling.join()
+
+
+def test_an_array_too_large_for_the_event_is_retried() -> None:
+    """Its event has the number of failed members, but not which."""
+    states = {str(n): JobState.FAILED if n % 2 else JobState.SUCCEEDED for n in range(1, 5001)}
+    status = array_status(JobStatus("1[].manager", JobState.FAILED, "F", "c"), states, 5000)
+    ref = JobRef("1[].manager", "c")
+    verdict, _ = JobWatch(ref, WaitConditions(), 0.0).saw(status, 1.0)
+    assert verdict is not None
+    event = bounded_event(verdict, [ref], [ref], [JobState.SUCCEEDED])
+    assert "members" not in event["jobs"][0]
+    operator = SubmitJobOperator(task_id="large", command="true", array="1-5000")
+    assert operator._failure(Verdict.from_event(event)) is JobFailedRetryably
