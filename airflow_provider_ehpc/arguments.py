@@ -102,7 +102,9 @@ def memory(argument: str, value: Any) -> str:
         raise InvalidArgument(f"{argument}: expected a number with a unit, such as 4GB, got {shown(value)}")
     size = float(amount["number"]) * _MEBIBYTES[amount["unit"].lower()]
     if not 0 < size < _MOST_MEBIBYTES:
-        raise InvalidArgument(f"{argument}: {shown(value)} is not an amount of memory above 0 and below 1024 TB")
+        raise InvalidArgument(
+            f"{argument}: {shown(value)} is not an amount of memory above 0 and below 1024 TB"
+        )
     mebibytes = math.ceil(size)
     return f"{mebibytes}MB" if mebibytes % 1024 else f"{mebibytes // 1024}GB"
 
