@@ -65,14 +65,14 @@ def hpc_job_task(python_callable: Callable[..., Any] | None = None, **kwargs: An
     :param kwargs: the arguments of :class:`~airflow_provider_ehpc.operators.job.SubmitJobOperator` but for
         ``command`` and ``script``.
     """
-    decorated = task_decorator_factory(
+    decorated: TaskDecorator = task_decorator_factory(
         python_callable=python_callable,
         decorated_operator_class=_HpcJobDecoratedOperator,
         **_with_job_queue(kwargs),
     )
     if python_callable is not None:
         return _overridable(decorated)
-    return lambda function: _overridable(decorated(function))  # type: ignore[return-value, arg-type]
+    return lambda function: _overridable(decorated(function))  # type: ignore[return-value]
 
 
 def _with_job_queue(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -81,8 +81,8 @@ def _with_job_queue(kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs if queue is None else {**kwargs, "job_queue": queue}
 
 
-def _overridable(task: Any) -> Any:
+def _overridable(task: Any) -> TaskDecorator:
     """Let ``override(queue=...)`` of a decorated function set the job's queue, too."""
     override = task.override
     task.override = lambda **kwargs: _overridable(override(**_with_job_queue(kwargs)))
-    return task
+    return task  # type: ignore[no-any-return]
