@@ -52,6 +52,7 @@ def seconds(argument: str, value: Any, *, at_least: float = 0.0, positive: bool 
 
 _CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>[0-5]?\d):(?P<seconds>[0-5]?\d)")
 _MEMORY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt])i?b?", re.IGNORECASE)
+_MOST_MEBIBYTES = 1024.0**3
 _MEBIBYTES = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}
 
 
@@ -64,8 +65,9 @@ def duration(argument: str, value: Any) -> int:
     if isinstance(value, str):
         text = value.strip()
         if clock := _CLOCK.fullmatch(text):
-            days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
-            value = timedelta(days=days, hours=hours, minutes=minutes, seconds=rest)
+            # As float: more digits than int takes are infinite, and too long.
+            days, hours, minutes, rest = (float(part or 0) for part in clock.groups())
+            value = days * 86_400 + hours * 3600 + minutes * 60 + rest
         elif re.fullmatch(r"\d+(\.\d+)?", text):
             value = float(text)
         else:
@@ -98,9 +100,12 @@ def memory(argument: str, value: Any) -> str:
     amount = _MEMORY.fullmatch(value.strip()) if isinstance(value, str) else None
     if amount is None:
         raise InvalidArgument(f"{argument}: expected a number with a unit, such as 4GB, got {shown(value)}")
-    mebibytes = math.ceil(float(amount["number"]) * _MEBIBYTES[amount["unit"].lower()])
-    if not mebibytes:
-        raise InvalidArgument(f"{argument}: {shown(value)} is not an amount of memory above 0")
+    size = float(amount["number"]) * _MEBIBYTES[amount["unit"].lower()]
+    if not 0 < size < _MOST_MEBIBYTES:
+        raise InvalidArgument(
+            f"{argument}: {shown(value)} is not an amount of memory above 0 and below 1024 TB"
+        )
+    mebibytes = math.ceil(size)
     return f"{mebibytes}MB" if mebibytes % 1024 else f"{mebibytes // 1024}GB"
 
 
@@ -124,7 +129,25 @@ def text(argument: str, value: Any) -> str:
         raise InvalidArgument(f"{argument}: expected a non-empty text, got {shown(value)}")
     if is_template(value):
         raise InvalidArgument(f"{argument}: {shown(value)} is a template, but this argument is not templated")
+    if "\0" in value:
+        raise InvalidArgument(f"{argument}: {shown(value)} contains a NUL character")
     return value.strip()
+
+
+def word(argument: str, value: Any) -> str:
+    """Return a text of one line, such as a name or a path, without surrounding blanks.
+
+    :raises InvalidArgument: if it is not a text, empty, not printable, or the text of a missing value.
+    """
+    found = text(argument, value)
+    if not found.isprintable():
+        raise InvalidArgument(f"{argument}: {shown(value)} contains a character that is not printable")
+    if is_missing(found):
+        raise InvalidArgument(
+            f"{argument}: {found!r} is the text of a missing value; check the task or the variable that the "
+            "template reads"
+        )
+    return found
 
 
 def identifier(argument: str, value: Any, *, what: str = "job") -> str:

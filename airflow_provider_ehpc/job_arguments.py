@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from airflow_provider_ehpc import arguments
+from airflow_provider_ehpc.apis.array import array_size
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.apis.submit_rules import UNKNOWN, check_submission
 from airflow_provider_ehpc.exit_code import can_wrap, wrap
+
+_VARIABLE = re.compile(r"[^\s=\x00-\x1f\x7f]+")
+_TAKES_TEXT = re.compile(r"(?:sh|python[\d.]*)(?:\s|$)")
+"""Interpreters that run the text behind ``-c``."""
 
 
 def job_fields(task: Any) -> dict[str, Any]:
@@ -30,7 +37,7 @@ def job_fields(task: Any) -> dict[str, Any]:
         # Few DAG files need argparse.
         from airflow_provider_ehpc.apis.schedulers.batch_script import script_fields
 
-        in_script = script_fields(task.script)
+        in_script = script_fields(_script("script", task.script) if task.script.strip() else "")
     for name, check in _CHECKS.items():
         # The attribute queue is Airflow's.
         value = getattr(task, "job_queue" if name == "queue" else name)
@@ -88,8 +95,15 @@ def command_line(api: str, command: str) -> str:
 def _script_command(script: str) -> str:
     """Return the command that runs a script's text with the interpreter that its first line names."""
     first = script.lstrip().partition("\n")[0]
-    interpreter = shlex.split(first[2:]) if first.startswith("#!") else ["/bin/sh"]
-    return shlex.join([*interpreter, "-c", script])
+    # Linux passes all that follows the interpreter as one argument.
+    interpreter = shlex.join((first[2:].split(None, 1) if first.startswith("#!") else None) or ["/bin/sh"])
+    if _TAKES_TEXT.search(first) or not first.startswith("#!"):
+        return f"{interpreter} -c {shlex.quote(script)}"
+    # Of others, such as perl, -c is another option.
+    return (
+        f'f=$(mktemp) && printf %s {shlex.quote(script)} >"$f" || exit 1; '
+        f'{interpreter} "$f"; c=$?; rm -f "$f"; exit $c'
+    )
 
 
 def _count_or_none(argument: str, value: Any) -> int | None:
@@ -103,13 +117,47 @@ def _priority(argument: str, value: Any) -> int:
 def _environment(argument: str, value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value):
         raise InvalidArgument(f"{argument}: expected a dict of names and values")
+    for name, item in value.items():
+        if not _VARIABLE.fullmatch(name):
+            raise InvalidArgument(
+                f"{argument}: {arguments.shown(name)} is no name of a variable: it contains a blank, "
+                "'=' or a control character"
+            )
+        if not arguments.is_template(item) and not isinstance(item, str | int | float):
+            raise InvalidArgument(f"{argument}: {name}: expected a text, got {type(item).__name__}")
+        if isinstance(item, str) and "\0" in item:
+            raise InvalidArgument(f"{argument}: {name}: the value contains a NUL character")
     return {name: str(item) for name, item in value.items()}
+
+
+def _array(argument: str, value: Any) -> str:
+    text = arguments.word(argument, value)
+    if not array_size(text) or re.search(r":0+(?!\d)", text):
+        raise InvalidArgument(f"{argument}: expected X-Y or X-Y:STEP, got {arguments.shown(value)}")
+    return text
 
 
 def _options(argument: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidArgument(f"{argument}: expected a dict, got {type(value).__name__}")
+    if not all(isinstance(name, str) for name in value):
+        raise InvalidArgument(f"{argument}: expected texts as names")
+    try:
+        json.dumps(value, allow_nan=False, default=_template_in_json)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{argument}: a value is not JSON: {error}") from None
     return dict(value)
+
+
+def _template_in_json(value: Any) -> None:
+    if not arguments.is_template(value):
+        raise TypeError(f"{type(value).__name__} is no text, number, list or dict")
+
+
+def _script(argument: str, value: Any) -> str:
+    """Return the text of a script as a shell reads it, however Windows has written it."""
+    text = arguments.text(argument, value.removeprefix("\ufeff") if isinstance(value, str) else value)
+    return text.replace("\r\n", "\n") if text.partition("\n")[0].endswith("\r") else text
 
 
 def exit_codes(value: int | Collection[int] | None) -> frozenset[int]:
@@ -120,19 +168,19 @@ def exit_codes(value: int | Collection[int] | None) -> frozenset[int]:
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "command": arguments.text,
-    "script": arguments.text,
+    "script": _script,
     "job_name": arguments.text,
-    "queue": arguments.text,
-    "user": arguments.text,
+    "queue": arguments.word,
+    "user": arguments.word,
     "nodes": arguments.count,
     "cores": arguments.count,
     "gpus": _count_or_none,
     "memory": arguments.memory,
     "wall_time": arguments.duration,
     "priority": _priority,
-    "array": arguments.text,
+    "array": _array,
     "environment": _environment,
-    "stdout_path": arguments.text,
-    "stderr_path": arguments.text,
+    "stdout_path": arguments.word,
+    "stderr_path": arguments.word,
     "options": _options,
 }

@@ -29,6 +29,8 @@ class SubmissionRules:
 
     rejected: Mapping[str, str] = field(default_factory=dict)
     """Arguments that the API does not support, and what to do instead."""
+    highest_priority: int | None = None
+    """None if it is not documented."""
     problems: Callable[[Fields], list[Problem]] = _nothing
     """Returns all other problems: what is missing or wrong."""
     separator: str = "-"
@@ -51,10 +53,13 @@ def _qingcloud(fields: Fields) -> list[Problem]:
 
 
 def _serverless(fields: Fields) -> list[Problem]:
-    options = fields.get("options")
-    if _holds(options, "Container", "Image"):
-        return []
-    return [("options", 'a container image is missing, for example options={"Container": {"Image": "…"}}')]
+    array, problems = fields.get("array"), []
+    if isinstance(array, str) and not re.fullmatch(r"\d+-\d+(:\d+)?", array):
+        problems.append(("array", f"expected X-Y or X-Y:STEP, got {array!r}"))
+    if not _holds(fields.get("options"), "Container", "Image"):
+        problem = 'a container image is missing, for example options={"Container": {"Image": "…"}}'
+        problems.append(("options", problem))
+    return problems
 
 
 def _modelarts(fields: Fields) -> list[Problem]:
@@ -102,7 +107,7 @@ RULES: Mapping[str, SubmissionRules] = {
     # "6 to 30 characters in length and start with a letter. It can contain letters, digits, and periods"
     # (SubmitJob's page).
     "ehpc-classic": SubmissionRules(
-        problems=_user, separator=".", not_in_names=r"[^A-Za-z0-9.]+", longest_name=30
+        highest_priority=9, problems=_user, separator=".", not_in_names=r"[^A-Za-z0-9.]+", longest_name=30
     ),
     # "lowercase letters, digits, and hyphens (-). It cannot start or end with a hyphen"
     # (SubmitServerlessJob's page). The length is not documented.
@@ -114,6 +119,7 @@ RULES: Mapping[str, SubmissionRules] = {
             "stdout_path": "redirect the output in the command, to a mounted volume",
             "stderr_path": "redirect the output in the command, to a mounted volume",
         },
+        highest_priority=999,
         problems=_serverless,
         lower_case=True,
         not_in_names=r"[^a-z0-9-]+",
@@ -156,6 +162,9 @@ def check_submission(api: str, fields: Fields) -> None:
     problems = [
         (name, hint) for name, hint in rules.rejected.items() if fields.get(name) not in (None, "", 0, {})
     ]
+    priority = fields.get("priority")
+    if isinstance(priority, int) and rules.highest_priority is not None and priority > rules.highest_priority:
+        problems.append(("priority", f"{priority} is above {rules.highest_priority}"))
     problems += rules.problems(fields)
     if problems:
         shown = "; ".join(f"{name}: {problem}" for name, problem in problems)

@@ -65,8 +65,24 @@ def hpc_job_task(python_callable: Callable[..., Any] | None = None, **kwargs: An
     :param kwargs: the arguments of :class:`~airflow_provider_ehpc.operators.job.SubmitJobOperator` but for
         ``command`` and ``script``.
     """
-    # Of a mapped task, Airflow would take it for the queue of the worker.
-    kwargs["job_queue"] = kwargs.pop("queue", None) or kwargs.get("job_queue") or ""
-    return task_decorator_factory(
-        python_callable=python_callable, decorated_operator_class=_HpcJobDecoratedOperator, **kwargs
+    decorated: TaskDecorator = task_decorator_factory(
+        python_callable=python_callable,
+        decorated_operator_class=_HpcJobDecoratedOperator,
+        **_with_job_queue(kwargs),
     )
+    if python_callable is not None:
+        return _overridable(decorated)
+    return lambda function: _overridable(decorated(function))  # type: ignore[return-value]
+
+
+def _with_job_queue(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Rename ``queue``, which Airflow would take for the queue of the worker if the task is mapped."""
+    queue = kwargs.pop("queue", None)
+    return kwargs if queue is None else {**kwargs, "job_queue": queue}
+
+
+def _overridable(task: Any) -> TaskDecorator:
+    """Let ``override(queue=...)`` of a decorated function set the job's queue, too."""
+    override = task.override
+    task.override = lambda **kwargs: _overridable(override(**_with_job_queue(kwargs)))
+    return task  # type: ignore[no-any-return]

@@ -185,8 +185,9 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         **kwargs: Any,
     ) -> None:
         # Airflow's operators have a queue, too: that of the worker which runs the task.
-        workers = is_mapped(self) or queue == (kwargs.get("default_args") or {}).get("queue")
-        if job_queue is None and not workers:
+        defaults = kwargs.get("default_args") or {}
+        workers = is_mapped(self) or queue == defaults.get("queue")
+        if not workers and job_queue in (None, defaults.get("job_queue")):
             job_queue = queue
         elif queue is not None:
             kwargs["queue"] = queue
@@ -244,8 +245,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             kwargs["job_queue"] = kwargs.pop("queue")
         partial = super().partial(**kwargs)
         if partial.kwargs.get("queue", "") is None:
-            # Airflow 3.3 takes this class's default for that of the worker's queue.
-            del partial.kwargs["queue"]
+            # Airflow 3.3 takes this class's default for that of the worker's queue. Set, it cannot be mapped.
+            partial.kwargs["queue"] = conf.get("operators", "default_queue", fallback="default")
         return partial
 
     # ------------------------------------------------------------------ the job
@@ -415,4 +416,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         if self._records:
             self._records.ended(JobState.SUCCEEDED)
             result = self._records.whole(result)
+        if result.get("exit_code") in self.skip_on_exit_code:
+            raise AirflowSkipException(
+                f"skip_on_exit_code: {self.ref} ended with exit code {result['exit_code']}"
+            )
         return result

@@ -79,3 +79,30 @@ def test_the_queue_is_the_jobs_if_it_is_mapped(queue: str | None) -> None:
     assert operator.queue == "default"
     made = operator.unmap({"op_kwargs": {"n": 1}})
     assert (made.queue, made.job_queue or None) == ("default", queue)
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+@pytest.mark.parametrize("given", [{}, {"queue": "gpu"}])
+def test_the_queue_can_be_overridden(given: dict[str, Any], mapped: bool) -> None:
+    with DAG("d", schedule=None) as dag:
+
+        @task.hpc_job(**given)
+        def run(n: int = 1) -> str:
+            return f"echo {n}"
+
+        other = run.override(queue="cpu").override(cores=2)
+        other.expand(n=[1]) if mapped else other()
+    operator: Any = dag.get_task("run")
+    made = operator.unmap({"op_kwargs": {"n": 1}}) if mapped else operator
+    assert (operator.queue, made.job_queue, made.cores) == ("default", "cpu", 2)
+
+
+def test_the_jobs_queue_of_default_args_counts() -> None:
+    with DAG("d", schedule=None, default_args={"job_queue": "gpu"}) as dag:
+
+        @task.hpc_job
+        def run() -> str:
+            return "true"
+
+        run()
+    assert dag.get_task("run").job_queue == "gpu"

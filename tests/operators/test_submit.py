@@ -87,6 +87,11 @@ def test_an_exit_code_skips_the_task(submit: Make, codes: Any, get_logs: bool, a
         submit("exit 99", skip_on_exit_code=codes, get_logs=get_logs, **given).run()
 
 
+def test_a_success_can_skip_the_task(submit: Make) -> None:
+    with pytest.raises(AirflowSkipException, match="exit code 0"):
+        submit("true", skip_on_exit_code=0, **CLASSIC).run()
+
+
 @pytest.mark.parametrize("get_logs", [True, False])
 @pytest.mark.parametrize("script", [True, False])
 def test_an_exit_code_that_the_api_does_not_report(
@@ -287,6 +292,23 @@ def test_the_queue_is_the_jobs() -> None:
         assert operator.queue == "default"
         made = operator.unmap({"command": "true", **command} if operator is not over else command)
         assert (made.queue, made.job_queue or None) == ("default", expected)
+
+
+def test_a_queue_replaces_that_of_default_args() -> None:
+    with DAG("d", schedule=None, default_args={"job_queue": "gpu"}):
+        one = SubmitJobOperator(task_id="one", command="true", queue="cpu")
+    assert (one.queue, one.job_queue) == ("default", "cpu")
+
+
+def test_the_name_of_airflows_queue_cannot_be_mapped() -> None:
+    """It would be the worker's, and the job would have none."""
+    with DAG("d", schedule=None):
+        partial = SubmitJobOperator.partial(task_id="m", command="true")
+        with pytest.raises(TypeError, match="queue"):
+            partial.expand(queue=["gpu"])
+        rows = partial.expand_kwargs([{"queue": "gpu"}])
+    with pytest.raises(TypeError, match="queue"):
+        rows.unmap({"queue": "gpu"})
 
 
 def test_the_queue_of_default_args_is_airflows() -> None:

@@ -24,6 +24,15 @@ def script_fields(script: str) -> dict[str, Any]:
 
     :raises InvalidArgument: naming the options that cannot be passed on.
     """
+    try:
+        return _script_fields(script)
+    except ValueError as error:
+        if isinstance(error, InvalidArgument):
+            raise
+        raise InvalidArgument(f"script: an #SBATCH or #PBS line cannot be read: {error}") from error
+
+
+def _script_fields(script: str) -> dict[str, Any]:
     options: dict[str, list[str]] = {"SBATCH": [], "PBS": []}
     for line in script.splitlines():
         if found := _LINE.fullmatch(line.strip()):
@@ -159,6 +168,11 @@ def _pbs(words: list[str]) -> dict[str, Any]:
 def _resources(lists: list[str]) -> Iterator[tuple[str, str]]:
     """Return the resources of ``-l walltime=1:00:00,mem=4gb`` and ``-l select=2:ncpus=4:mem=8gb``."""
     for resources in lists:
+        if "+" in resources:
+            raise InvalidArgument(
+                f"script: #PBS -l {resources} asks for different nodes, which cannot be passed on to the "
+                "cloud; ask for equal ones"
+            )
         for item in resources.split(","):
             first, *rest = item.split(":") if item.startswith(("select=", "nodes=")) else [item]
             for part in (first, *rest):
