@@ -50,7 +50,7 @@ class JobTask(TextTemplates):
     encoding: str = "utf-8"
     """The encoding of the jobs' output, if the API returns bytes."""
     resubmits: bool = False
-    """True if a retry submits the job again: that of an array, or one about which a ``retry_policy`` decides."""
+    """True if a retry submits the job again: that of an array, or if a ``retry_policy`` decides that."""
     log: Any
     _stopped: set[JobRef]
     """The jobs that this try or an earlier try of the task stopped."""
