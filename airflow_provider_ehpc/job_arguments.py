@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from airflow_provider_ehpc import arguments
-from airflow_provider_ehpc.apis.array import array_size
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.apis.submit_rules import UNKNOWN, check_submission
@@ -131,6 +130,9 @@ def _environment(argument: str, value: Any) -> dict[str, str]:
 
 
 def _array(argument: str, value: Any) -> str:
+    # Few DAG files need it.
+    from airflow_provider_ehpc.apis.array import array_size
+
     text = arguments.word(argument, value)
     if not array_size(text) or re.search(r":0+(?!\d)", text):
         raise InvalidArgument(f"{argument}: expected X-Y or X-Y:STEP, got {arguments.shown(value)}")
