@@ -141,7 +141,7 @@ _ALIYUN_EHPC: dict[str, Any] = {
         },
         "user_password": {
             "label": "Cluster User's Password",
-            "description": "For SubmitJobOperator(user=…), if the cluster asks for the user's password.",
+            "description": "For SubmitJobOperator(user=…), if the cluster requires the user's password.",
             "schema": {"type": ["string", "null"], "format": "password"},
         },
     },

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class TextTemplates:
-    """A mixin for operators that keeps texts as texts with ``render_template_as_native_obj``.
+    """A mixin for operators: texts stay texts, even with ``render_template_as_native_obj``.
 
     Jinja's native rendering evaluates every text as Python, so that the ID ``123_4`` becomes 1234, ``1e3``
     becomes 1000.0, and ``None`` becomes None (``jinja2.nativetypes.native_concat``). Here, a template of one

@@ -112,7 +112,7 @@ class JobStatus:
     zone_assumed: bool = False
     """The times' zone is a guess: the cloud sends local times without one, and the connection sets none."""
     zones_mixed: bool = False
-    """Some times have a zone and others an assumed one: the difference between two of them says nothing."""
+    """Some times have a zone and others an assumed one: the difference between two of them is meaningless."""
     nodes: tuple[str, ...] = ()
     resources: Mapping[str, str] = field(default_factory=dict)
     """Requested resources, per node: ``nodes``, ``cores``, ``gpus``, ``memory``."""

@@ -150,7 +150,7 @@ def pascal(name: str) -> str:
 
 
 class ResponseModel(BaseModel):
-    """A part of a response. Unknown fields are kept in ``model_extra``.
+    """A part of a response. Unknown fields are in ``model_extra``.
 
     A field of the wrong type gets its default, unless it is essential.
     """

@@ -112,7 +112,7 @@ def _cause(line: str) -> Cause | None:
 
 
 def _quoted(text: str, match: re.Match[str]) -> bool:
-    """Return True if the words stand in quotation marks: they are quoted, not reported."""
+    """Return True if the words are in quotation marks: they are quoted, not reported."""
     before = text[: match.start()]
     if (
         before
@@ -131,7 +131,7 @@ class _Kind(Enum):
     FOLLOWS = "follows"
     """Written after any error, or no message at all."""
     CONTINUED = "continued"
-    """The program continued after what stands above."""
+    """The program continued after the lines above."""
 
 
 def _kind(line: str) -> _Kind:
@@ -149,7 +149,7 @@ def _kind(line: str) -> _Kind:
 
 
 def _before_chain(read: Sequence[str], at: int) -> int | None:
-    """Return where the exception stands that was raised before the one at ``at``; None if there is none."""
+    """Return the index of the exception that was raised before the one at ``at``; None if there is none."""
     for number in range(at, min(at + 100, len(read))):
         if "Traceback (most recent call last)" in read[number]:
             above = read[number + 1] if number + 1 < len(read) else ""

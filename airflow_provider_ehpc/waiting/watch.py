@@ -303,7 +303,7 @@ class JobWatch:
 
     def _failure(self, status: JobStatus) -> str:
         parts = [f"{self.ref} ended {status.state}"]
-        # An array's raw state is that of its parent; if this task cancelled the job, the reason says so.
+        # An array's raw state is that of its parent; if this task cancelled the job, the reason names that.
         if not status.array and not self.cancelled_by_us:
             parts[0] += f" (the cloud reports {status.raw_state!r})"
         if status.exit_code is not None:

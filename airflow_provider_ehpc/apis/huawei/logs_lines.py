@@ -45,7 +45,7 @@ class LogLines(ResponseModel):
             return []
         text = self.content.removesuffix("\n")
         single, double = text.split("\n"), text.split("\n\n")
-        # A captured response has "lines": 8 and an empty line after each: its lines had kept their own line
+        # A captured response has "lines": 8 and an empty line after each: its lines already ended with line
         # feeds and were joined by further ones. Only the count distinguishes this from the job's empty lines.
         return double if len(double) == self.lines else single
 

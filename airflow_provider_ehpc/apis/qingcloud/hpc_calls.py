@@ -75,7 +75,7 @@ def list_jobs(
     offset: int = 0,
     limit: int = PAGE_SIZE,
 ) -> ApiCall[HpcListJobsResponse]:
-    """List a cluster's jobs.
+    """List a cluster's jobs (job/list).
 
     :param jobs_status: ``pending``, ``running``, ``finished``, ``exited`` or ``cancelled``.
     :param sort_key: its values are not documented.
@@ -112,7 +112,7 @@ class JobDetailResponse(ResponseModel):
 
 
 def job_detail(zone: str, cluster_id: str, job_uuid: str) -> ApiCall[JobDetailResponse]:
-    """Show one job."""
+    """Show one job (job/jobdetail)."""
     call = hpc_call(
         "job/jobdetail",
         JobDetailResponse,
@@ -150,7 +150,7 @@ def submit_job(
     stderr_redirect_path: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> ApiCall[HpcSubmitJobResponse]:
-    """Submit a job. There is no idempotency token: a request that is sent twice runs the job twice.
+    """Submit a job (job/submitJob). There is no idempotency token: two calls run two jobs.
 
     :param core_limit: total number of cores.
     :param mem_limit: in an undocumented unit.
@@ -199,7 +199,7 @@ class HpcStopJobsResponse(ResponseModel):
 
 
 def stop_jobs(zone: str, cluster_id: str, job_ids: list[str]) -> ApiCall[HpcStopJobsResponse]:
-    """Stop jobs. The response has the ID of the operation.
+    """Stop jobs (job/stopJobs). The response has the ID of the operation.
 
     If the response has a ``ret_code`` of 0, but reports an error for a single job, reading it raises that
     error.

@@ -18,7 +18,7 @@ _LINE = re.compile(r"#(SBATCH|PBS)\s+(.*)")
 
 
 def script_fields(script: str) -> dict[str, Any]:
-    """Return what the lines of a script ask for, by the names of the operator's arguments.
+    """Return the settings that a script's lines request, by the names of the operator's arguments.
 
     As for ``sbatch`` and ``qsub``, lines behind the first command do not count.
 
