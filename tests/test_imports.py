@@ -392,3 +392,13 @@ def test_the_entry_points_are_registered_and_lead_somewhere(group: str) -> None:
     assert ours
     for entry in ours:
         entry.load()
+
+
+def test_no_class_name_is_used_twice() -> None:
+    """A name that means two things sends a reader to the wrong file."""
+    places: dict[str, list[str]] = {}
+    for name, file in FILES.items():
+        for node in ast.walk(ast.parse(file.read_text(), name)):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name)
+    assert not {name: found for name, found in places.items() if len(found) > 1}

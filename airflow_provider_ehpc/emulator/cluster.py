@@ -12,7 +12,7 @@ from pathlib import Path
 
 from airflow_provider_ehpc.apis.job import JobSpec
 from airflow_provider_ehpc.emulator.dependencies import OPTION, may_start
-from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase, Submission, output_paths
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase, SubmittedJob, output_paths
 from airflow_provider_ehpc.emulator.schedulers import Scheduler
 from airflow_provider_ehpc.emulator.store import Store
 
@@ -65,7 +65,7 @@ class Cluster:
                 self._scheduler.submit, spec, post_command, max(self._jobs, default=0) + 1
             )
             now = time.time()
-            submission = Submission(number, spec, post_command, now)
+            submission = SubmittedJob(number, spec, post_command, now)
             jobs = []
             for index in submission.indexes:
                 paths = output_paths(self.home, spec, str(number), None if index is None else str(index))

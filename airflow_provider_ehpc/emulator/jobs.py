@@ -38,7 +38,7 @@ _UNFINISHED = frozenset({Phase.PENDING, Phase.RUNNING, Phase.SUSPENDED, Phase.CO
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class SubmittedJob:
     """A submitted job, or an array of jobs with one number. The password is not saved."""
 
     number: int
@@ -59,7 +59,7 @@ class Submission:
 class EmulatedJob:
     """A job, a sub-job of an array, or a whole array (:attr:`whole_array`)."""
 
-    submission: Submission
+    submission: SubmittedJob
     index: int | None
     stdout_path: Path
     stderr_path: Path

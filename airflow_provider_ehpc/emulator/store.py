@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Submission
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, SubmittedJob
 from airflow_provider_ehpc.emulator.operations import EmulatedOperation
 from airflow_provider_ehpc.emulator.records import read_record
 
@@ -80,7 +80,7 @@ class Store:
         """Close the file."""
         self._db.close()
 
-    def add(self, submission: Submission, jobs: Iterable[EmulatedJob]) -> None:
+    def add(self, submission: SubmittedJob, jobs: Iterable[EmulatedJob]) -> None:
         """Save a submission and its jobs."""
         record = dataclasses.asdict(submission)
         with self._lock, self._db:
@@ -97,7 +97,7 @@ class Store:
     def load(self) -> list[EmulatedJob]:
         """Return all jobs, in the order of submission."""
         submissions = {
-            number: read_record(Submission, json.loads(text))
+            number: read_record(SubmittedJob, json.loads(text))
             for number, text in self._db.execute("SELECT number, record FROM submissions")
         }
         rows = self._db.execute("SELECT number, sub_job, record FROM jobs ORDER BY number, sub_job")

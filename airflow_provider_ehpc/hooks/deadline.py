@@ -22,7 +22,7 @@ _this_thread = threading.local()
 
 
 @dataclass(slots=True)
-class Attempt:
+class AttemptProgress:
     """The progress of an attempt."""
 
     connected: bool = False
@@ -31,7 +31,7 @@ class Attempt:
     """The attempt was ended at its deadline."""
 
 
-class WatchedAttempt(Attempt):
+class WatchedAttempt(AttemptProgress):
     """A synchronous attempt, which ends at its deadline whatever the server does.
 
     A timeout of requests applies to each read of the socket. It never expires if a server sends a byte every

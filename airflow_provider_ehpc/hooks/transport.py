@@ -32,7 +32,7 @@ from airflow_provider_ehpc.apis.call import (
     UnexpectedResponse,
 )
 from airflow_provider_ehpc.hooks.account import Account, TransportOptions, proxy_url
-from airflow_provider_ehpc.hooks.deadline import Adapter, Attempt, WatchedAttempt
+from airflow_provider_ehpc.hooks.deadline import Adapter, AttemptProgress, WatchedAttempt
 from airflow_provider_ehpc.hooks.tls import tls_context
 
 MAX_BODY = 16 * 1024 * 1024
@@ -105,7 +105,7 @@ async def asend(session: aiohttp.ClientSession, account: Account, request: ApiRe
 async def _asend(
     session: aiohttp.ClientSession, account: Account, request: ApiRequest, proxy: str | None
 ) -> ApiResponse | ApiError:
-    attempt = Attempt()
+    attempt = AttemptProgress()
     limit = asyncio.timeout(account.transport.attempt_timeout)
     try:
         async with (
@@ -200,7 +200,7 @@ def _too_long(status: int) -> UnexpectedResponse:
     )
 
 
-def _failure(error: BaseException, account: Account, attempt: Attempt) -> ApiError:
+def _failure(error: BaseException, account: Account, attempt: AttemptProgress) -> ApiError:
     why, hint = _cause(error, account.transport, attempt)
     if attempt.connected:
         return AnswerLost(f"the request was sent, but {why}")
@@ -208,7 +208,7 @@ def _failure(error: BaseException, account: Account, attempt: Attempt) -> ApiErr
     return NotReached(f"cannot connect: {why}", hint=hint)
 
 
-def _cause(error: BaseException, options: TransportOptions, attempt: Attempt) -> tuple[str, str]:
+def _cause(error: BaseException, options: TransportOptions, attempt: AttemptProgress) -> tuple[str, str]:
     """Return a description of the failure, and a hint if one is known."""
     if attempt.expired:
         return f"no complete response came within {options.attempt_timeout:g} s", ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase, Submission
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase, SubmittedJob
 from airflow_provider_ehpc.emulator.schedulers.slurm import SlurmScheduler
 from airflow_provider_ehpc.emulator.server import Emulator
 
@@ -17,7 +17,7 @@ _RECORDED = Path(__file__).parents[1] / "samples" / "slurm" / "squeue-22.05.txt"
 def _job(number: int, index: int | None = None, **fields: object) -> EmulatedJob:
     spec = JobSpec(name="job", command="true", array="1-3:2" if index else None)
     paths = Path("out"), Path("err")
-    return EmulatedJob(Submission(number, spec, "", 1795227800.0), index, *paths, **fields)  # type: ignore[arg-type]
+    return EmulatedJob(SubmittedJob(number, spec, "", 1795227800.0), index, *paths, **fields)  # type: ignore[arg-type]
 
 
 def _poll(

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_ehpc.apis.job import JobSpec
-from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase, Submission
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, Phase, SubmittedJob
 from airflow_provider_ehpc.emulator.schedulers import SubmissionRefused
 from airflow_provider_ehpc.emulator.schedulers.timetable import TimetableScheduler, read_timetable
 from airflow_provider_ehpc.emulator.server import Emulator
 
 
 def job(command: str) -> EmulatedJob:
-    return EmulatedJob(Submission(1, JobSpec("j", command), "", 1000.0), None, Path("out"), Path("err"))
+    return EmulatedJob(SubmittedJob(1, JobSpec("j", command), "", 1000.0), None, Path("out"), Path("err"))
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ class Probe(PascalResponseModel):
     success_threshold: Number = None
 
 
-class Capability(PascalResponseModel):
+class PodCapability(PascalResponseModel):
     """Linux capabilities of a container's processes."""
 
     adds: Items[Text] = Field(default_factory=list)
@@ -115,7 +115,7 @@ class Capability(PascalResponseModel):
 class SecurityContext(PascalResponseModel):
     """Permissions of a container."""
 
-    capability: Capability | None = None
+    capability: PodCapability | None = None
     read_only_root_filesystem: Flag = None
     run_as_user: Number = None
 

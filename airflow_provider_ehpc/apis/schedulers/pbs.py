@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.response import Number, ResponseModel, Text, Time
-from airflow_provider_ehpc.apis.schedulers.words import Dialect, meaning
+from airflow_provider_ehpc.apis.schedulers.words import WordOrigin, meaning
 
 
 def _from_ctime(value: Any) -> Any:
@@ -172,7 +172,7 @@ def _reason(job: PbsJob, state: JobState) -> str | None:
 
 def pbs_status(ref: JobRef, job: PbsJob) -> JobStatus:
     """Convert a job's attributes to its status."""
-    word = meaning(job.job_state, Dialect.PBS)
+    word = meaning(job.job_state, WordOrigin.PBS)
     if word.state is JobState.UNKNOWN:
         word = meaning(job.job_state)
     state, assumed, ended = word.state, False, word.state.terminal

@@ -16,7 +16,7 @@ from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.response import Number, PascalResponseModel, Text, Time, pascal
 from airflow_provider_ehpc.apis.schedulers.ids import member_id
 from airflow_provider_ehpc.apis.schedulers.nodes import node_names
-from airflow_provider_ehpc.apis.schedulers.words import Dialect, meaning
+from airflow_provider_ehpc.apis.schedulers.words import WordOrigin, meaning
 
 _NOTHING = frozenset({"", "none", "(null)", "unknown", "n/a"})
 
@@ -170,7 +170,7 @@ _NOT_STARTED = frozenset({JobState.PENDING, JobState.QUEUED})
 
 def slurm_status(ref: JobRef, job: SlurmJob) -> JobStatus:
     """Convert a job's fields to its status."""
-    state, _, may_rerun = meaning(job.job_state, Dialect.SLURM)
+    state, _, may_rerun = meaning(job.job_state, WordOrigin.SLURM)
     code, words = exit_code(job.exit_code) if state.terminal else (None, "")
     waits = state in _NOT_STARTED
     # Cancelled while it waited: Slurm then sets its start to its end and its exit code to 0:0.

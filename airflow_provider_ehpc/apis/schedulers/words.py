@@ -14,7 +14,7 @@ from typing import NamedTuple
 from airflow_provider_ehpc.apis.job import JobState
 
 
-class Dialect(StrEnum):
+class WordOrigin(StrEnum):
     """The scheduler that a state word comes from.
 
     Single letters differ: F is "failed" in Slurm and "finished" in PBS.
@@ -121,14 +121,14 @@ _PBS_LETTERS = {letter.casefold(): meaning for meaning, letter in _PBS.values()}
 _OTHER_WORDS = {word.casefold(): meaning for word, meaning in _OTHERS.items()}
 _IGNORED_KEYS = frozenset(_key(word) for word in _IGNORED)
 _WORDS = {
-    Dialect.ANY: _PBS_WORDS | _OTHER_WORDS | _SLURM_CODES | _PBS_LETTERS | _SLURM_WORDS,
+    WordOrigin.ANY: _PBS_WORDS | _OTHER_WORDS | _SLURM_CODES | _PBS_LETTERS | _SLURM_WORDS,
     # slurmrestd and sacct never print PBS letters.
-    Dialect.SLURM: _OTHER_WORDS | _SLURM_CODES | _SLURM_WORDS,
-    Dialect.PBS: _OTHER_WORDS | _PBS_LETTERS | _PBS_WORDS,
+    WordOrigin.SLURM: _OTHER_WORDS | _SLURM_CODES | _SLURM_WORDS,
+    WordOrigin.PBS: _OTHER_WORDS | _PBS_LETTERS | _PBS_WORDS,
 }
 
 
-def meaning(raw_state: str, dialect: Dialect = Dialect.ANY) -> Meaning:
+def meaning(raw_state: str, dialect: WordOrigin = WordOrigin.ANY) -> Meaning:
     """Return the meaning of a scheduler's state; UNKNOWN if the word is not documented.
 
     Words may be truncated (``OUT_OF_ME+``), have a suffix (``CANCELLED by 1000``), be compact (``CD``), or
@@ -138,13 +138,13 @@ def meaning(raw_state: str, dialect: Dialect = Dialect.ANY) -> Meaning:
 
 
 @functools.lru_cache(maxsize=1024)
-def _meaning(raw_state: str, dialect: Dialect) -> Meaning:
+def _meaning(raw_state: str, dialect: WordOrigin) -> Meaning:
     whole = _first_meaning(re.split(r"[,;|]|\+(?=\w)", raw_state.strip().strip("[](){}")), dialect)
     # A blank may precede a flag, but also the second half of NODE FAIL.
     return _first_meaning(raw_state.split(), dialect) if whole is _UNKNOWN else whole
 
 
-def _first_meaning(words: list[str], dialect: Dialect) -> Meaning:
+def _first_meaning(words: list[str], dialect: WordOrigin) -> Meaning:
     found = [_word(word, dialect) for word in words if _key(word) not in _IGNORED_KEYS | {""}]
     if len(found) < 2:
         return found[0] if found else _UNKNOWN
@@ -158,14 +158,14 @@ def _first_meaning(words: list[str], dialect: Dialect) -> Meaning:
     return _C if cancelled and unfinished[-1].state is JobState.RUNNING else unfinished[-1]
 
 
-def _word(text: str, dialect: Dialect) -> Meaning:
+def _word(text: str, dialect: WordOrigin) -> Meaning:
     # "CANCELLED by 1000" of sacct; "PENDING (Resources)".
     word = re.split(r"(?i)\s+by\b|[(:]", text.strip().strip("'\""), maxsplit=1)[0].strip()
     key, known = _key(word), _WORDS[dialect]
     # Some tools print plurals; codes are too short to be plurals.
     if found := known.get(key) or (len(key) > 4 and known.get(key.removesuffix("s"))):
         return found
-    if dialect is not Dialect.PBS and (word.endswith("+") or len(word) == _CUT_AT):
+    if dialect is not WordOrigin.PBS and (word.endswith("+") or len(word) == _CUT_AT):
         matches = {each: None for name, each in _SLURM_WORDS.items() if key and name.startswith(key)}
         # REQUEUE+ matches several words, none of which is terminal.
         if len(matches) == 1 or (

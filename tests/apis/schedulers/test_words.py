@@ -6,7 +6,7 @@ import pytest
 
 from airflow_provider_ehpc.apis.aliyun.states import outcome_unreported, scheduler_state, serverless_state
 from airflow_provider_ehpc.apis.job import JobState
-from airflow_provider_ehpc.apis.schedulers.words import Dialect, may_rerun, meaning
+from airflow_provider_ehpc.apis.schedulers.words import WordOrigin, may_rerun, meaning
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_forms_of_words(word, state):
 )
 def test_letters_depend_on_the_scheduler(word, pbs, slurm):
     """Slurm's F means failed, PBS's F means finished."""
-    assert meaning(word, Dialect.PBS).state is pbs
-    assert meaning(word, Dialect.SLURM).state is slurm
+    assert meaning(word, WordOrigin.PBS).state is pbs
+    assert meaning(word, WordOrigin.SLURM).state is slurm
 
 
 @pytest.mark.parametrize(
