@@ -1,8 +1,8 @@
-"""Submit a task's job once, whatever fails: requests, processes, Airflow.
+"""Submit a task's job only once, also if requests, processes or Airflow fail.
 
 A job's name is unique: it ends in a hash of DAG, run, task, map index, try and the number of tries that
 Airflow allows (which changes if a user clears the task). No cloud takes an idempotency token, so the name is
-what finds a job whose submission got no response.
+used to find a job whose submission got no response.
 
 The name is saved before the submission and the ID after it, both before the first poll (Airflow 3.3). Airflow
 3.1 and 3.2 save nothing: a retry searches for the names of the earlier tries.

@@ -53,22 +53,22 @@ after five."""
 class SubmitJobOperator(JobFollower, BaseOperator):
     """Submit a job, copy its log into the task log while it runs, and end as the job ends.
 
-    The job is submitted once, whatever fails: after a lost response, a crash of the worker or of the
-    triggerer, and in a retry, it is searched for before anything is sent again. Its name is ``job_name`` with
-    a suffix that is unique to this try of the task. A retry rejoins a job that is unfinished or has
+    The job is submitted only once: after a lost response, after a crash of the worker or the triggerer, and
+    in a retry, the task searches for the job before it sends anything again. The job's name is ``job_name``
+    with a suffix that is unique to this try of the task. A retry rejoins a job that is unfinished or has
     succeeded, and submits a new one if it failed or was cancelled; of an array, only the members that have
     not succeeded. If a user clears the task, it starts over.
 
-    The XCom ``job_id`` holds the job's ID before the first poll. The result is what is known of the job as a
-    dict, with ``log``: how many lines and bytes were read.
+    The XCom ``job_id`` holds the job's ID before the first poll. The result is a dict of what the API
+    reports of the job, with ``log``: the number of lines and bytes that were read.
 
     Arguments that the API does not support are rejected when the DAG is parsed if ``api`` is given, otherwise
     before any request. The password of the cluster user comes from the connection's extra field
     ``user_password``.
 
     :param command: a shell command, or the path of a script on the cluster.
-    :param script: instead of ``command``, the text of a script. What its ``#SBATCH`` or ``#PBS`` lines ask
-        for is passed on; the arguments below take their place if both are given.
+    :param script: instead of ``command``, the text of a script. Its ``#SBATCH`` or ``#PBS`` lines are passed
+        on as arguments; an argument of the task takes precedence.
     :param job_name: the readable part of the job's name; default: the task's ID.
     :param conn_id: the connection to the cloud account.
     :param cluster_id: the cluster; default: the connection's.
@@ -101,12 +101,12 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         counts as complete.
     :param encoding: of the job's output, such as ``gbk``, if the API returns bytes (E-HPC).
     :param durable: rejoin the job after a crash and in a retry. False submits a new job in each try.
-    :param stop_job_on_kill: stop the job if a user ends the task, and if ``timeout`` or ``execution_timeout``
-        is over.
+    :param stop_job_on_kill: stop the job if a user ends the task, or if ``timeout`` or ``execution_timeout``
+        is exceeded.
     :param skip_on_exit_code: skip the task if the job ends with this exit code, or one of these.
     :param finished_without_exit_code: what an end without an outcome counts as, ``success`` or ``fail``.
     :param capture_exit_code: let the job write its exit code into its output, if the API does not report it.
-    :param max_failed_members: of an array, how many jobs may fail.
+    :param max_failed_members: the number of an array's jobs that may fail.
     :raises InvalidArgument: naming the arguments that are wrong.
     """
 

@@ -112,7 +112,7 @@ class StopJobOperator(JobFollower, BaseOperator):
             else:
                 self._push_links(context)
                 self._stopped.add(self.ref)
-                self.log.info("asked the cloud to stop %s", self.ref)
+                self.log.info("requested the stop of %s", self.ref)
             return self._wait() if self.wait_for_completion else self.ref.as_dict()
 
     def _ended(self, error: ApiError) -> dict[str, Any] | None:
