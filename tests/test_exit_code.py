@@ -121,7 +121,8 @@ def run(program: list[str], home: Path) -> tuple[bytes, bytes, int]:
 
 
 def program_of(shell: str) -> list[str]:
-    return ["busybox", "sh"] if shell == "busybox" else [shell]
+    # A process in the background of a shell ignores both signals, and so would all that it starts.
+    return ["env", "--default-signal=INT,QUIT", *(["busybox", "sh"] if shell == "busybox" else [shell])]
 
 
 def check(wrapped: tuple[bytes, bytes, int], plain: tuple[bytes, bytes, int], home: Path) -> None:
