@@ -174,11 +174,6 @@ class JobFollower(JobTask):
 
     # ------------------------------------------------------------------ both
 
-    @property
-    def _resume_arguments(self) -> dict[str, Any]:
-        """Return what :meth:`resume_execution` receives in ``next_kwargs``, beside the event."""
-        return {}
-
     def _trigger_arguments(self, conditions: WaitConditions, started: float, *, seen: bool) -> dict[str, Any]:
         return {
             "conn_id": self.conn_id,
@@ -193,9 +188,7 @@ class JobFollower(JobTask):
 
     def _defer(self, trigger: Any) -> None:
         timeout = timedelta(seconds=self._limit) + DEFER_SLACK
-        self.defer(  # type: ignore[attr-defined]
-            trigger=trigger, method_name="execute_complete", kwargs=self._resume_arguments, timeout=timeout
-        )
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)  # type: ignore[attr-defined]
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the deferral, and save the trigger's position for a retry."""

@@ -43,8 +43,6 @@ __all__ = ["StopJobOperator", "SubmitJobOperator"]
 
 JOB_ID_KEY = "job_id"
 """Key of the XCom that holds the job's ID."""
-_MARKER = "exit_token"
-"""Names the token of the marker with the exit code for the process that resumes."""
 STOP_SEARCH = 3.0
 """Seconds in which ``on_kill`` searches for a job whose submission is under way. Airflow kills the process
 after five."""
@@ -336,14 +334,13 @@ class SubmitJobOperator(JobFollower, BaseOperator):
 
         self._records = JobRecords(context, self.log, durable=self.durable)
         (self._ref,) = self._refs([arguments.one_job_id(own_xcom(context, JOB_ID_KEY))])
-        next_kwargs = dict(next_kwargs or {})
-        self._exit_token = next_kwargs.pop(_MARKER, None)
         with self._ends_job(context):
             return super().resume_execution(next_method, next_kwargs, context)
 
-    @property
-    def _resume_arguments(self) -> dict[str, Any]:
-        return {_MARKER: self._exit_token} if self._exit_token else {}
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """End the task by the verdict in the trigger's event."""
+        self._exit_token = (event or {}).get("exit_token")
+        return super().execute_complete(context, event)
 
     def _conditions(self, started: float) -> WaitConditions:
         return dataclasses.replace(

@@ -168,6 +168,9 @@ class JobTrigger(BaseTrigger):
             payload = await self.watch()
         except (AirflowNotFoundException, InvalidArgument) as error:
             payload = Verdict(Outcome.ERROR, str(error)).as_event()
+        if self.conditions.exit_token:
+            # The worker needs it to read an exit code. `airflow dags test` drops the arguments of `defer`.
+            payload["exit_token"] = self.conditions.exit_token
         await asyncio.sleep(max(0.0, earliest - time.time()))
         yield JobEvent(payload=payload)
 

@@ -77,12 +77,11 @@ class Tries:
         with pytest.raises(TaskDeferred) as deferral:
             self.run()
         event = asyncio.run(fire(deferral.value.trigger))
-        kwargs = json.loads(json.dumps(deferral.value.kwargs))
         monkeypatch.setattr(
             "airflow_provider_ehpc.operators.job.own_xcom", lambda _c, key: self.ti.xcoms.get(key)
         )
         self.operator = self._make()
-        return self.operator.resume_execution("execute_complete", {**kwargs, "event": event}, self.context)  # type: ignore[arg-type]
+        return self.operator.resume_execution("execute_complete", {"event": event}, self.context)  # type: ignore[arg-type]
 
 
 def jobs_of(emulator: Emulator, *, serverless: bool = False) -> list[EmulatedJob]:
