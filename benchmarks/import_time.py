@@ -96,8 +96,9 @@ def main() -> None:
         for module in modules:
             ratio = medians[module][0] / medians[modules[0]][0]
             print(f"{module:54}" + "".join(f"{value:9.1f}" for value in medians[module]) + f"{ratio:8.1f}")
-        ours, *others = (medians[module][0] for module in modules)
-        kept = kept and ours < min(LIMIT, *others)
+        ours = [medians[module][0] for module in modules if module.startswith("airflow_provider_ehpc.")]
+        others = [medians[module][0] for module in modules if not module.startswith("airflow_provider_ehpc.")]
+        kept = kept and max(ours) < min(LIMIT, *others)
     print(f"\nours under {LIMIT:g} ms and under each of the others: {'yes' if kept else 'NO'}")
     if arguments.plot:
         draw(

@@ -297,12 +297,12 @@ def test_clearing_after_a_crash_stops_the_old_job(
     ehpc_emulator: Emulator, submit: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stops: bool
 ) -> None:
     """Airflow could not call ``on_kill``: the process was gone."""
-    again = tmp_path / "again"
-    task = submit(f"[ -e {again} ] || sleep 600", retries=0, stop_job_on_kill=stops)
+    begun = tmp_path / "begun"
+    task = submit(f"[ -e {begun} ] || {{ touch {begun}; sleep 600; }}", retries=0, stop_job_on_kill=stops)
     crash_at(monkeypatch, "in the wait")
     with pytest.raises(Crash):
         task.run()
-    again.touch()
+    eventually(begun.exists)
     task.next(cleared=True).run()
     _old, new = jobs_of(ehpc_emulator)
     assert new.phase == "COMPLETED"
