@@ -121,8 +121,8 @@ def run(program: list[str], home: Path) -> tuple[bytes, bytes, int]:
 
 
 def program_of(shell: str) -> list[str]:
-    # A process in the background of a shell ignores both signals, and so would all that it starts.
-    return ["env", "--default-signal=INT,QUIT", *(["busybox", "sh"] if shell == "busybox" else [shell])]
+    # What a shell starts in the background, or nohup, ignores some signals, and so would its children.
+    return ["env", "--default-signal", *(["busybox", "sh"] if shell == "busybox" else [shell])]
 
 
 def check(wrapped: tuple[bytes, bytes, int], plain: tuple[bytes, bytes, int], home: Path) -> None:
