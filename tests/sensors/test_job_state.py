@@ -138,6 +138,7 @@ def test_a_job_that_is_known_late(
 def test_the_time_out_is_airflows(ehpc_emulator: Emulator, make: Make) -> None:
     """``AirflowSensorTimeout`` uses no retries and is what ``soft_fail`` knows."""
     job_id = ehpc_emulator.submit("sleep 60")
+    ehpc_emulator.wait_for(job_id, "RUNNING")
     with pytest.raises(AirflowSensorTimeout, match=r"has been RUNNING for about .*; timed out after"):
         make(job_id, timeout=0.3).execute({})
     assert ehpc_emulator.job(job_id).phase == "RUNNING"
