@@ -95,9 +95,9 @@ def triggerers(tmp_path: Path) -> Iterator[Triggerers]:
 def assert_the_job_continues(triggerers: Triggerers) -> None:
     heir, airflow = triggerers.heir, triggerers.airflow
     eventually(lambda: airflow.started(heir, WAITS), timeout=120)
-    eventually(lambda: "another triggerer has taken it over" in triggerers.log(triggerers.owner), timeout=60)
+    eventually(lambda: "another triggerer has taken it over" in triggerers.log(triggerers.owner), timeout=240)
     polled = triggerers.cloud.requests.count("GetJob", "ok")
-    eventually(lambda: triggerers.cloud.requests.count("GetJob", "ok") > polled, timeout=60)
+    eventually(lambda: triggerers.cloud.requests.count("GetJob", "ok") > polled, timeout=240)
     assert triggerers.cloud.requests.count("StopJobs") == 0
     assert triggerers.cloud.job(triggerers.job_id).phase == "RUNNING"
 
@@ -105,9 +105,9 @@ def assert_the_job_continues(triggerers: Triggerers) -> None:
 def test_a_trigger_that_is_reassigned_stops_no_job(triggerers: Triggerers) -> None:
     triggerers.execute("UPDATE trigger SET triggerer_id = :heir", heir=triggerers.heir)
     assert_the_job_continues(triggerers)
-    eventually(lambda: "is RUNNING" in triggerers.log(triggerers.heir))
+    eventually(lambda: "is RUNNING" in triggerers.log(triggerers.heir), timeout=240)
     triggerers.end_by_user()
-    assert triggerers.cloud.wait_for(triggerers.job_id).phase == "CANCELLED"
+    assert triggerers.cloud.wait_for(triggerers.job_id, timeout=240).phase == "CANCELLED"
 
 
 def test_a_triggerer_that_was_suspended_stops_no_job(triggerers: Triggerers) -> None:
