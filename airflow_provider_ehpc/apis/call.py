@@ -315,7 +315,7 @@ class AnswerLost(ServiceUnavailable):
 class ForeignResponse(ServiceUnavailable):
     """The response is not from the API: a maintenance page, a redirect, an empty or truncated body.
 
-    Whatever its status, it is no information about the job or cluster, and a later request may succeed. A
+    Whatever its status, it reports nothing about the job or cluster, and a later request may succeed. A
     write may or may not have taken effect.
     """
 

@@ -219,7 +219,7 @@ class EhpcClassicApi:
         if len(members) < len(indexes):
             # Counts of some sub-jobs would be mistaken for counts of all.
             return dataclasses.replace(with_members(status, members), array={}, members={})
-        # All sub-jobs were read: the outcome is no longer assumed, or only that of a sub-job is.
+        # All sub-jobs were read. The outcome is now assumed only if that of a sub-job is.
         assumed = status.outcome_assumed and not members
         return with_members(dataclasses.replace(status, outcome_assumed=assumed), members)
 
