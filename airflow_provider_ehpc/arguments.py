@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check the arguments that tasks and triggers share: IDs, texts, APIs and durations.
 
 Every check raises :class:`~airflow_provider_ehpc.apis.call.InvalidArgument` with the argument's name first.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hide the differences between versions of Airflow. No other module knows them.
 
 ``apache-airflow-providers-common-compat`` (which the HTTP provider requires) hides where names are defined

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Request more memory or time in the next try if a job ran out of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Define the exceptions that tasks raise."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Capture a job's exit code if the API does not report it.
 
 The command is wrapped in a small shell script that runs it and writes a marker line with the exit code to the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Describe this package to Airflow, through the entry point ``apache_airflow_provider``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check the arguments of a submission, and make a job of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Save the job of a task for its later tries, in the task state store (Airflow 3.3).
 
 The store lives as long as the task instance. Airflow 3.1 and 3.2 have none.

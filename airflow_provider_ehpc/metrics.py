@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counters and timers for Airflow's metrics: StatsD, Datadog or OpenTelemetry. See docs/metrics.md.
 
 Invariants:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convert the end of a wait into the end of a task."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A retry policy for tasks that submit jobs (Airflow 3.3)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Submit a task's job only once, also if requests, processes or Airflow fail.
 
 A job's name is unique: it ends in a hash of DAG, run, task, map index, try and the number of tries that

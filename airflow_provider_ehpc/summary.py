@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cost of a job: its time in the queue, its run time, its nodes. Pure: no Airflow, no I/O, no clock.
 
 Nothing is guessed: a number that the cloud's report does not support is left out.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The common base of all tasks that wait for jobs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make text from a cloud safe to write: as a file name, and as a line of a task log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many deferred tasks at once, as rows of Airflow's metadata database.
 
 A worker start takes a second or more, so a thousand deferrals by workers would take as long as the whole

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What importing a sensor or an operator costs a DAG file: ours beside those of other providers.
 
 Run as ``python -m benchmarks.import_time``. Each measurement is a fresh process that has done what every DAG

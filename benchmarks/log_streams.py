@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fifty chatty jobs whose logs one real triggerer streams: is it held up, and is every line there at last?"""
 
 from __future__ import annotations

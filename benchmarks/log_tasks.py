@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators that put the lines of a file into the task log, and note what that took in a file."""
 
 from __future__ import annotations

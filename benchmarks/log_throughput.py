@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast logs come through: on a worker beside a bare loop, of a job that writes fast, of fifty at once.
 
 Run as ``python -m benchmarks.log_throughput``. It takes about twenty minutes, and 2 GB for the logs of twelve

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A log on a worker, put into a task's own: by JobLogOperator, by a bare loop, and read only."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A trigger that watches the event loop it runs in: the triggerer's own, with all other triggers in it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A maintenance page in front of the API while a hundred deferred tasks wait for their jobs.
 
 Run as ``python -m benchmarks.maintenance``: pages of 3 s and of 60 s, on a real clock. All waits have to

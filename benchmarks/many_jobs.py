@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One deferred sensor waits for ten thousand jobs: the size of its row and event, and its result.
 
 Run as ``python -m benchmarks.many_jobs``, with Debian's PostgreSQL installed. A real triggerer waits for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run many jobs as one mapped, deferred task, and check every result.
 
 Run as ``python -m benchmarks.mapped_jobs --jobs 200``; it takes about ten minutes on two cores. A whole

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write logs whose lines contain their number and time, so that the fate of each line can be checked."""
 
 from __future__ import annotations

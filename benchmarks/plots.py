@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bar charts of measurements, as SVG for the docs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A PostgreSQL server of one's own, for as long as it is needed (Debian: the package ``postgresql``)."""
 
 from __future__ import annotations

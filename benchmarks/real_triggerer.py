@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a thousand deferred sensors cost a real triggerer, and what happens when it is killed.
 
 Run as ``python -m benchmarks.real_triggerer``. An ``airflow triggerer`` with a metadata database (SQLite) of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requeue jobs on a real Slurm at random moments and check that every line of every run is in the log.
 
 Run as ``python -m benchmarks.requeues --moments 50`` after ``make slurm``; it takes about four minutes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Search everything that Airflow and the emulator wrote, at DEBUG, for secrets that are known.
 
 Run as ``python -m benchmarks.secrets_search``. A whole Airflow works with a connection whose key, secret,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Half an hour of everything at once: waits, log streams, faults, and a triggerer that keeps being killed.
 
 Run as ``python -m benchmarks.soak``. Five hundred deferred tasks wait for emulated jobs that end one by one,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Count the jobs that tasks submit while their processes are killed: each task has to submit exactly one.
 
 Run as ``python -m benchmarks.submissions --moments 50``; it takes about an hour on two cores. A whole

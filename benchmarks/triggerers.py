@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is seen of real triggerers from outside: their processes, the logs they write, the database's rows."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two triggerers share five hundred deferred log streams and waits; one is killed, the other carries on.
 
 Run as ``python -m benchmarks.two_triggerers``, with Debian's PostgreSQL installed. Half of the emulated jobs

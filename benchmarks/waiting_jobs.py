@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What many waiting jobs cost the triggerer: ours beside the http and the amazon provider's.
 
 Run as ``python -m benchmarks.waiting_jobs --jobs 1000``, in the environment of ``make benchmarks``. One

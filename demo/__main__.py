@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m demo``: real jobs on local clouds, followed by a real Airflow.
 
 With ``--stay`` Airflow's UI stays open afterwards, until Ctrl-C. Everything is kept in ``.demo`` and made

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demonstration's job: heat spreading over a plate, by Jacobi iteration, with nothing but Python.
 
 The left edge is held at 100 degrees and the others at 0. Each step replaces a point by the mean of its

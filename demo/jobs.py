@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demonstration's jobs, submitted to each cloud through its hook."""
 
 from __future__ import annotations

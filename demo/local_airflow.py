@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real Airflow on this machine: scheduler, DAG processor, API server and triggerer over SQLite.
 
 For the demonstration, the tests and the benchmarks. Everything binds loopback and ends with the process

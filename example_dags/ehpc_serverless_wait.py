@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait for serverless jobs of Alibaba Cloud E-HPC: many in one task, and the sub-jobs of an array job.
 
 Start it with the jobs' IDs: ``airflow dags trigger ehpc_serverless_wait --conf '{"job_ids": ["5", "6"]}'``.

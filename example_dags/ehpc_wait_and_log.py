@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait for an E-HPC job and read its log, in every mode.
 
 Start it with the job's ID: ``airflow dags trigger ehpc_wait_and_log --conf '{"job_id": "1.manager"}'``.

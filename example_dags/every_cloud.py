@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait for one job on each cloud at the same time, then audit what was done to the clusters.
 
 The params of a run name the jobs, the window to audit and the folder to write to. ``make demo`` runs it on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait for a training job of Huawei Cloud ModelArts and read its log while it runs.
 
 Start it with the job's ID: ``airflow dags trigger modelarts_wait_and_log --conf '{"job_id": "cf63aba9-…"}'``.

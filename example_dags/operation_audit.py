@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each night, save what was done to the clusters on the previous day, and check that it was allowed.
 
 It needs the connection ``qingcloud_hpc_default``. With ``conn_id="aliyun_ehpc_default"`` it reads the log of

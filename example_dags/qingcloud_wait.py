@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait for a job of QingCloud HPC, and for an operation on a cluster.
 
 Start it with their IDs: ``airflow dags trigger qingcloud_wait --conf

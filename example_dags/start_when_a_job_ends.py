@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start when jobs whose names begin with ``train-`` end on an E-HPC cluster, and process each of them.
 
 No task waits for the jobs: the triggerer polls the cluster, and Airflow starts a run. The connection

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run jobs: submit and collect, a sweep, an array, setup and teardown.
 
 The connection ``aliyun_ehpc_default`` supplies the key, the region and the cluster; ``python -m

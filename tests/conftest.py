@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every test needs: an Airflow that keeps its files elsewhere, and connections to the emulator."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waiting for what a test needs, and holding a job until the test has seen it.
 
 What a test waits for comes late on a slow machine, but not never: only what never comes fails. A job that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server of StatsD's protocol that keeps what it is reported of this provider."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The checks of arguments: IDs stay the text they were, or are rejected with one error that names them."""
 
 from __future__ import annotations

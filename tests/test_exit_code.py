@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The wrapper that captures exit codes, run by real shells: a wrapped command does what the command does."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which way imports go, what importing a DAG's modules costs, and what Airflow is reported of the package."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Airflow's metrics are reported of, and that telling them never does harm."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The summary of a job: what it cost, and no number that the cloud's report does not support."""
 
 from __future__ import annotations

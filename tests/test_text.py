@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text from a cloud stays where it belongs: a file in its folder, a line in its place."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The clouds' APIs: requests, typed responses, state words, errors and signatures.
 
 Pure: nothing in this package imports Airflow, opens a socket, reads a clock or draws a random number.

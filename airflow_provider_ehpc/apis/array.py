@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compute the state of an array job from those of its sub-jobs, and which of these to submit again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """API calls as data: a request to sign, a function that reads the response, and the errors of both.
 
 Nothing here sends anything. A hook takes an :class:`ApiCall`, signs and sends its request and passes the

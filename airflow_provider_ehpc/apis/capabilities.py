@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Declare what each API supports beyond the states of jobs; it is checked before any request.
 
 DAG files import this module: it imports neither models nor a client.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the response headers about time: ``Date`` and the two kinds of ``Retry-After``."""
 
 from __future__ import annotations

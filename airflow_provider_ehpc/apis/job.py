@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs in the form that all clouds share: address, state, log and specification.
 
 Plain dataclasses, so that a DAG file that uses a state imports neither pydantic models nor a client.

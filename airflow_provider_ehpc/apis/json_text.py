@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read JSON of any content from another machine.
 
 The result can be saved everywhere: PostgreSQL's JSONB accepts neither NUL nor half a surrogate pair,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check keyword arguments that a ``TypedDict`` describes, so that hooks and calls declare them once."""
 
 from __future__ import annotations

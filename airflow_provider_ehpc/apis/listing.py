@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read lists of jobs page by page, completely and in a bounded number of requests.
 
 None of these clouds filters or sorts jobs by their end, and none has a cursor or a snapshot: each request

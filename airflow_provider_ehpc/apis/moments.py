@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convert times that are given as arguments. Only unambiguous times are sent to a cloud."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records of operations on clusters, in the form that all clouds share, and the interface that reads them.
 
 Plain dataclasses, so that a DAG file that uses a window imports neither pydantic models nor a client.

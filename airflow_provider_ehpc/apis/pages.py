@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Get the states of many jobs in few calls: from the pages of lists, and one by one for the rest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Typed responses that tolerate deviations from the documentation.
 
 The documented types and the sample responses disagree, and both change (``"4096"`` and ``4096``, ``true`` and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules for the arguments and the job name of a submission, per API.
 
 Tasks check them when a DAG file is parsed, before any connection is read. The functions of each API check

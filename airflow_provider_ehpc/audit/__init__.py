@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audit what was done to clusters: read a window completely, check it against rules, and write it.
 
 Pure, except for writing: :func:`~.window.read_window` and :func:`~.pending.complete` are flows over an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convert an operation to an event of the Open Cybersecurity Schema Framework: API Activity, class 6003.
 
 Version 1.5.0 (2025-04-28), in which ``metadata.uid`` is the source's own ID of the event; since 1.7.0 it is

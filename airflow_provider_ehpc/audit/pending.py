@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Follow operations that had not ended when their window was read.
 
 A window's manifest names them. The run of the next window reads each again and writes those that have ended

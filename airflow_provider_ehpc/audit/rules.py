@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read rules for operations, written as plain data in a DAG file, and apply them."""
 
 from __future__ import annotations

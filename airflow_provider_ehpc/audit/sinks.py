@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write an audited window so that a reader finds either all of it or nothing.
 
 A window has a data file for each format and a manifest, named after the log and the window: a rerun replaces

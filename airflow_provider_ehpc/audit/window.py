@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read all operations of a window, or fail.
 
 The logs of these clouds have pages and a total, but no cursor, no snapshot and no order among rows of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``@task.hpc_job``: a function that returns the command of a job."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Diagnose why a job failed. Pure: no Airflow, no I/O, no clock.
 
 The scheduler's own word counts first, then the lines that it wrote into the log, then an exit code that the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The causes for which jobs fail, and what helps against each."""
 
 from __future__ import annotations

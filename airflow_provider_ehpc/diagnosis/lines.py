@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Causes that the last lines of a job's log name.
 
 Most lines that contain the words of a cause do not name the cause of the end: programs recover from errors,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The patterns of the lines that name a cause, and of those around them.
 
 Sources: slurmstepd and srun (slurmstepd/mgr.c and src/srun in Slurm), mom_main.c of OpenPBS, messages of

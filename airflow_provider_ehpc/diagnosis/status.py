@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Causes that a job's status names: states and reasons of schedulers and clouds, exit codes, signals.
 
 Sources: "JOB STATE CODES" of sacct(1) and "JOB REASON CODES" of squeue(1); job.h of OpenPBS; the reasons of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the local cloud until it is interrupted: ``python -m airflow_provider_ehpc.emulator``."""
 
 from __future__ import annotations

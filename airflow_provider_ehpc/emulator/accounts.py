@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Manage the accounts of the clouds: access keys, temporary keys with tokens, denied operations."""
 
 from __future__ import annotations

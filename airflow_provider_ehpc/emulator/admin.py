@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Serve the admin endpoints: inject faults, read requests and operations, change the log of a job.
 
 Every request must send the secret that the emulator prints at its start: ``Authorization: Bearer <secret>``.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the jobs of a cluster. Nothing here depends on how an API names or describes a job."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Let jobs wait for other jobs: DependsOn of E-HPC's serverless jobs.
 
 A dependency is in the job's options, so that it survives a restart. A dependency that can no longer be

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Define the faults that tests and users can inject, to see how a client handles them."""
 
 from __future__ import annotations

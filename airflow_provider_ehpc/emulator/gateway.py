@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Handle every request: check it, apply the injected faults, respond, and record it in the journal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accept requests from programs on this machine only, not from web pages.
 
 Job commands run as the user of the emulator, so no web page may send requests through a browser. A page of

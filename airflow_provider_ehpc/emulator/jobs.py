@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Define a job of the emulator, independent of the scheduler that runs it and of the API that shows it."""
 
 from __future__ import annotations

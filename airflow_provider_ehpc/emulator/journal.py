@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Record the requests, for tests that count them and for users who want to see them."""
 
 from __future__ import annotations

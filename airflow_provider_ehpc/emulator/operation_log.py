@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Log the operations on the clusters of all clouds, in order of time, and save them in the store.
 
 The API of each cloud shows its own operations in its own form. An entry changes while its operation is in

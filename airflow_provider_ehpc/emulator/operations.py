@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Define an entry of the operation logs."""
 
 from __future__ import annotations

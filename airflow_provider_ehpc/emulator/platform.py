@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Define the parts that all clouds of an emulator share."""
 
 from __future__ import annotations

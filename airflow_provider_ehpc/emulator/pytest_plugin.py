@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Provide the pytest fixture ``ehpc_emulator``: a local cloud for one test.
 
 It is installed with the provider and needs no import::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read JSON into dataclasses and check the declared type of each field."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start, control and stop the emulator."""
 
 from __future__ import annotations

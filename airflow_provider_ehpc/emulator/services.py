@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of the clouds that the emulator serves. A new cloud is a package and a row here."""
 
 from __future__ import annotations

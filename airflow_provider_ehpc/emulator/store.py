@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Store the state of the emulator in one SQLite file. It is written before a response is sent.
 
 The state survives a killed process: write-ahead logging suffices for that, without a flush at each commit.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find the jobs that ended since a watcher's last poll. Pure: no I/O, no clock.
 
 No cloud lists the jobs that ended since a given time. A poll detects an end in one of two ways:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Save a watcher's position outside of the triggerer: in the asset state store, or in an Airflow variable.
 
 Airflow 3.3 gives an event trigger the state store of its assets. In earlier versions, a variable is the only

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Poll a cluster once for all event watchers that wait for jobs of it to end.
 
 A watch loop belongs to one running event loop, account, API, cluster and interval. It never ends by itself

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Airflow hooks, one for each API: they send requests over a connection and return typed responses.
 
 :func:`job_hook` finds the hook for ``api=`` or, if that is left out, for the connection's type.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accounts, as connections describe them: the endpoint, the signer and the options of the transport."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hooks for Alibaba Cloud E-HPC."""
 
 from __future__ import annotations

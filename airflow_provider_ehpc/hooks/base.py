@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The base class of all hooks: the connection, retries, and the methods that all APIs share.
 
 A method whose name begins with ``a`` does the same as the one without, for a running event loop. Both run the

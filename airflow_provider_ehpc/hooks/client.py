@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run flows of calls. Send an attempt of a call: wait for the rate limit, sign, send, read the response.
 
 Every decision is written once, for synchronous and asynchronous callers.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """End an attempt in time, and record whether it was connected."""
 
 from __future__ import annotations

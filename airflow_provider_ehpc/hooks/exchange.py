@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One attempt of a call: read its response, and complete its error."""
 
 from __future__ import annotations

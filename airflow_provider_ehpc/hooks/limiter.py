@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Limit the rate of requests to an account. All hooks of a process share one limiter for each account.
 
 The clouds limit requests by account and do not document the limit, so the limiter learns it: a throttled

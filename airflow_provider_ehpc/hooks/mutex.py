@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run parts of flows one at a time, in threads and in event loops."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make the two methods of a hook's operation from the function that builds its call.
 
 The methods have the docstring of that function. So it describes the operation, not the function.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Own the long-lived hooks: those of pollers, event watchers and triggers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hook for QingCloud HPC."""
 
 from __future__ import annotations

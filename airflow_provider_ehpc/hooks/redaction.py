@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mask secrets in texts that a server may have sent back.
 
 Servers quote a request in many ways: as JSON inside JSON, percent-encoded, as HTML, in Base64, in another

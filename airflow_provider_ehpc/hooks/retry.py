@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The retry policy: which calls are retried, and when, by both transports.
 
 tenacity (a dependency of the HTTP provider) drives it. Only transient errors are retried, and a write only if

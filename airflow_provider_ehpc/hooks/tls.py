@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trust the same certificates with requests and with aiohttp.
 
 By default, the libraries differ: requests trusts certifi's certificates and reads ``REQUESTS_CA_BUNDLE``,

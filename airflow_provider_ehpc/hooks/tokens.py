@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tokens of Huawei's IAM, cached for all hooks of a process: IAM throttles clients that request many.
 
 Invariants:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Send one signed request and return its response, with requests and with aiohttp.
 
 Exceptions of the two libraries become ``NotReached`` if nothing was sent, and ``AnswerLost`` if the request

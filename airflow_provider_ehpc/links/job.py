@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Links to a task's job in the cloud's console, and to its archived log.
 
 Airflow shows what a task has pushed as an XCom of the link's key. Airflow itself pushes the result of

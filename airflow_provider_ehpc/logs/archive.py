@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Archive the raw bytes of a log in the user's storage."""
 
 from __future__ import annotations

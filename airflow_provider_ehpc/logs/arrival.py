@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Delay checkpoints, and the end of a wait, until the lines before them have reached the task log.
 
 Airflow sends a process's lines and its requests to its supervisor through two channels. The supervisor reads

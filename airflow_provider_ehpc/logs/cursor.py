@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Describe the position of a log so that another process can resume there.
 
 For each stream, a cursor has a position before the last piece that completed a line, and the number of bytes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Limit the rate at which triggers write to the task log.
 
 Every record of every trigger of a process goes through one pipe to the triggerer's supervisor. Its one thread

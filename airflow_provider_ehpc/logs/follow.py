@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Follow a job and its log to their end: one generator for the worker and for the triggerer.
 
 It yields what has to be done (:mod:`airflow_provider_ehpc.logs.steps`) and is sent the results of calls and

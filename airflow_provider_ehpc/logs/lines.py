@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Split pieces of a byte stream into lines of text, without loss at the seams.
 
 Bytes are split into lines before they are decoded: in the accepted encodings, a newline byte is never part of

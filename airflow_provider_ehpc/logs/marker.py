@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Remove the marker of a captured exit code from a log."""
 
 from __future__ import annotations

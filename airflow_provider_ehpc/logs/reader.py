@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Continue reading a job's log at the last position, and detect if it is no longer the same log.
 
 If positions are byte offsets, each reading begins up to 64 bytes before the position. These bytes must equal

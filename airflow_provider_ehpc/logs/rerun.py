@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detect that a scheduler runs a job again: after a requeue, a preemption, or the loss of a node."""
 
 from __future__ import annotations

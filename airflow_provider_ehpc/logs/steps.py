@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Define the steps of a log follower: everything that a driver has to do for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Save a log's cursor outside of the process that writes the log.
 
 A worker saves it in the task state store, which lives as long as the task instance and its retries. A trigger

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the last lines of a log, for the message of a failure."""
 
 from __future__ import annotations

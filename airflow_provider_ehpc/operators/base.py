@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The common base of operators that wait for one job, with or without its log, on a worker or deferred."""
 
 from __future__ import annotations

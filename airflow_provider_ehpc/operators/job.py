@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a job: submit it, and wait for it with its log."""
 
 from __future__ import annotations

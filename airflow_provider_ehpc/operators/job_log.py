@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stream a job's log into the task log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Record every operation on clusters, window by window, and check it against rules."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Poll jobs once for all triggers that wait for them."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Poll a cluster once for all waits of a process: a thousand waiting triggers cost a few pages per poll
 cycle.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Give each wait its share of the polls: when its jobs are due, and the results.
 
 Nothing here sends requests: :mod:`airflow_provider_ehpc.polling.poller` does.

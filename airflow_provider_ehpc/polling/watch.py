@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The former place of :mod:`airflow_provider_ehpc.waiting.watch`; older programs import it."""
 
 from __future__ import annotations

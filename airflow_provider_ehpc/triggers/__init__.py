@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait in the triggerer, without a worker slot and without blocking the event loop."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The common base of this provider's triggers: serialization, the times of polls, stopping jobs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start a DAG when a job ends: the trigger of an ``AssetWatcher``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Follow a job and its log, in the triggerer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait for the state of jobs, in the triggerer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Combine what the scheduler reports of a job's end with the exit code that its output contains. Pure."""
 
 from __future__ import annotations

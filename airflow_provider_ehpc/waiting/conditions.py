@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Define the conditions of a wait and check the arguments that set them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """End a poll on time, whatever delays it: a slow server, a rate limit, a name server."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build and read the event that ends a deferred wait. Airflow stores it, so its size is bounded.
 
 If every job's status would make it larger than :data:`LARGEST_EVENT`, it holds counts, the first failed jobs,

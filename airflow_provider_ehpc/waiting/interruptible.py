@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """End the wait of a task that Airflow kills."""
 
 from __future__ import annotations

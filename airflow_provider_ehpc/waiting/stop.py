@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stop jobs when the task that waits for them is killed, on the worker or in the triggerer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Describe the end of a wait and the lines to log about it. Plain data."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decide from what was observed of a job whether a wait is over. Pure: no I/O, no clock.
 
 A :class:`JobWatch` receives what the cloud reported about a job and when. The sensor, the log operator and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Format durations, counts and names for the task log."""
 
 from __future__ import annotations

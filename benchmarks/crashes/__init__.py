@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a crash costs a log stream: processes are killed at random moments, and every line is looked for.
 
 Run as ``python -m benchmarks.crashes --moments 50``; it takes about half an hour on two cores. One Airflow

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a task's logs hold every line of its job, and each once but for those behind a mark.
 
 Judged is what Airflow's UI shows, record by record, beside the bytes that the job wrote. A mark is the line

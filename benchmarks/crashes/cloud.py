@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The local cloud in a process of its own, which may be killed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A job whose every line can be checked from all others: ``python job.py SEED SECONDS [FILE]``.
 
 It writes to both streams in bursts and with pauses, cut wherever it happens to be, in the middle of a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kinds of crashes: what is killed, and when."""
 
 from __future__ import annotations

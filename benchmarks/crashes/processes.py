@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signals to processes that may be gone."""
 
 from __future__ import annotations

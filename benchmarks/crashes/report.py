@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all streams of a kind came to."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs, and the tasks that follow their logs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DAGs of the benchmarks under real triggerers: each waits for many jobs, one mapped task instance a job.
 
 The jobs are read from the file that ``EHPC_BENCHMARK`` names

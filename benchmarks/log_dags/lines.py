@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tasks that put the lines of a file into their logs, in three ways, and note what that took.
 
 The files, and the order of the tasks, are read from the file that ``EHPC_BENCHMARK`` names

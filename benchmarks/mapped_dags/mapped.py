@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A DAG for ``benchmarks.mapped_jobs``: one mapped task that submits as many jobs as the run's conf names."""
 
 from __future__ import annotations

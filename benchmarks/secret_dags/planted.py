@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The DAG of ``benchmarks.secrets_search``: every way to a cloud, with secrets that are known."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DAGs for ``benchmarks.submissions``: one task that submits a job under the name in the run's conf."""
 
 from __future__ import annotations

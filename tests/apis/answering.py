@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run flows against a function in place of a cloud."""
 
 from __future__ import annotations

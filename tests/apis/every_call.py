@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every call of every API, with the response in its documentation."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status of an array: it ends last, and its failure names the sub-jobs that failed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every loop over pages ends, with any responses of the server."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading any response returns a typed response or raises an ApiError."""
 
 from __future__ import annotations

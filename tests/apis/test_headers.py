@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Headers about time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The types for jobs that all APIs share."""
 
 from __future__ import annotations

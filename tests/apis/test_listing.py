@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading a list's pages while its rows move: a row that stays on the list must not be missed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Odd values, odd rows and responses about something else, in every model of every API."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Number of calls for the states of many jobs, with lists of any order and length."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An operation log as these clouds keep theirs, at its worst, without HTTP.
 
 Pages by offset over rows sorted by the second; rows of one second come in another order with every request;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What importing the audit costs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations as OCSF events, against what the schema requires."""
 
 from __future__ import annotations

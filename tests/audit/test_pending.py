@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations that outlive their window."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules: who may do what, where and when."""
 
 from __future__ import annotations

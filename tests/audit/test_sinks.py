@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an audit writes: whole, replaced by a rerun, and carried on by the next window."""
 
 from __future__ import annotations

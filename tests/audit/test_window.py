@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a window: nothing lost, nothing doubled, or a failure; against a server that does its worst."""
 
 from __future__ import annotations

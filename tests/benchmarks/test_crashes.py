@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The judge of the logs after a crash: what it lets pass would never be found."""
 
 from __future__ import annotations

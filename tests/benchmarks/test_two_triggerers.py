@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the check of the logs of two triggerers finds: one that finds nothing would pass whatever is lost."""
 
 from __future__ import annotations

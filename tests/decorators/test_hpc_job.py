@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The decorator, in a DAG."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logs that nobody writes on purpose: the diagnosis is fast, fits in one line and raises nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The diagnosis of real failing logs: what each program and scheduler prints, and what must not mislead."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The retry policy: what it decides for each cause, and what the next try requests."""
 
 from __future__ import annotations

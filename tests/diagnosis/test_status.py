@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The causes that a status names, from words, reasons and codes of schedulers and clouds."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The diagnosis that a task reports, on the worker and deferred."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The diagnosis of wordings: how programs of many kinds say the same, and lines that only look like it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A client that builds Huawei Cloud's requests itself, so that a test can break any rule of the protocol."""
 
 from __future__ import annotations

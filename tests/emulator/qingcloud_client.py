@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A client that builds QingCloud HPC's requests itself and signs them as documented."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An emulator that records what clients send, to compare our hooks with the vendors' clients."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operations of E-HPC 2018-04-12 on jobs of a scheduler have the documented forms."""
 
 from __future__ import annotations

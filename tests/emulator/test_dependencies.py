@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DependsOn delays jobs, and JobRetry runs them again."""
 
 from __future__ import annotations

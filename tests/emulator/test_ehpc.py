@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operations of E-HPC 2024-07-30 have the documented forms."""
 
 from __future__ import annotations

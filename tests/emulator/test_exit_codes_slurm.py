@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wrapped commands as jobs of a real Slurm: their exit codes are the same, and the marker is in the log."""
 
 from __future__ import annotations

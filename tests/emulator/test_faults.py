@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each fault has its documented effect, on the requests it is for, and ends when it should.
 
 A fault that quietly does nothing would make the tests that use it pass for no reason.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operations of ModelArts have the documented forms. The vendor's SDK checks the rest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator rejects wrong signatures as the gateway of Huawei Cloud does."""
 
 from __future__ import annotations

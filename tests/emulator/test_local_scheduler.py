@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs as processes: the environment of a command, and its end."""
 
 from __future__ import annotations

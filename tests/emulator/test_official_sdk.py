@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The vendor's own SDK must work with the emulator as with the cloud."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The vendor's own SDK for E-HPC 2018-04-12 must work with the emulator as with the cloud."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Huawei Cloud's own SDK must work with the emulated ModelArts as with the cloud."""
 
 from __future__ import annotations

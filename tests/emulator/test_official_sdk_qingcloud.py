@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The vendor's own client of the HPC API (``qingcloud-hpc`` 0.0.1), with emulator and hook."""
 
 from __future__ import annotations

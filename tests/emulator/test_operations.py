@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operation log records operations, faults change it as documented, and it survives a restart."""
 
 from __future__ import annotations

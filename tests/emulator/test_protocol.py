@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator rejects wrong signatures of E-HPC's APIs, before the cloud does."""
 
 from __future__ import annotations

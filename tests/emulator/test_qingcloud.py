@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QingCloud HPC's jobs and operation log, with the quirks of its documentation."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator rejects wrong signatures of QingCloud's HPC API, before the cloud does."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator may die at any moment. Jobs, keys and logs survive."""
 
 from __future__ import annotations

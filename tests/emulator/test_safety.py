@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Job commands run as the user of the emulator, so only programs of that user may send requests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hooks can send all requests of the vendors' SDKs. Each pair of calls sends the same request."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs on a real Slurm: its states, exit codes, IDs and errors, in the form of E-HPC.
 
 ``make slurm`` starts one; without it these tests are skipped.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read squeue without a Slurm: recorded output, and states that are hard to provoke."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which ends a watcher is reported, over random lives of a cluster and in the corners by themselves."""
 
 from __future__ import annotations

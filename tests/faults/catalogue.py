@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The faults, one line each: what happens to a request, and what the final error must name.
 
 What the tasks must make of a fault follows from its :class:`Kind`; ``test_matrix.py`` asserts it.

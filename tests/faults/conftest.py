@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cloud of the matrix, a setting for each cell, and the table that a run of it writes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server on a raw socket in front of the emulator: it forwards requests, or does to them what a fault says.
 
 A raw socket, because most faults are things that no HTTP library sends: half a header, a wrong length, a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How each kind of task is run against the faulty cloud, as Airflow runs it, and what came of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists without an end and logs that are not what they should be: every loop ends, and says so."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A maintenance page of 3 s, a minute, ten and forty minutes in front of a hundred waits, on a fast clock."""
 
 from __future__ import annotations

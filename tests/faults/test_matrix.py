@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every fault, with every API, in every kind of task, on the worker and in the triggerer.
 
 A cell's id says what it is: ``ehpc-sensor-deferred-html_200-passing``.

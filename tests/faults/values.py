@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Changes to the JSON of a response: hostile values where the API sends optional ones, and worse.
 
 A change works on any response of any API. Which fields are more than optional is said once, in

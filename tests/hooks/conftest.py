@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server that answers whatever a test wants, for what the emulator rightly never does."""
 
 from __future__ import annotations

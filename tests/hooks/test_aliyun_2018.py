@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hooks for E-HPC 2018-04-12: every operation, by both of its methods, against the emulator over HTTP."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every attempt ends, and its error says what happened and whether anything was sent."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an API does not support is refused before any request, wherever it is asked for."""
 
 from __future__ import annotations

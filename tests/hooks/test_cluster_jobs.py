@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cluster's jobs by every API that lists them, from the emulator over HTTP, while jobs end."""
 
 from __future__ import annotations

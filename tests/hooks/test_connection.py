@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a user reads when a connection is not right: each text names what to change."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hooks for ModelArts, by both methods of every operation, against the emulator over HTTP."""
 
 from __future__ import annotations

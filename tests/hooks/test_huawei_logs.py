@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logs of ModelArts jobs, followed as operator and trigger follow them, over all three ways to read one.
 
 The rule that is tested: ModelArts gives text, so bytes that are no UTF-8 are U+FFFD before they leave the

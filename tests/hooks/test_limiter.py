@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast an account is asked, by a clock of our own and against the emulator."""
 
 from __future__ import annotations

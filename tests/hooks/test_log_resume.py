@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Followers that die again and again, over each way to read a log: what they write together is the log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading a connection must not hold up the event loop: a thousand triggers share it."""
 
 from __future__ import annotations

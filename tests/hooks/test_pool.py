@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hooks that live long: one for all users in an event loop, with a connection that may change."""
 
 from __future__ import annotations

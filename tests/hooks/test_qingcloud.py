@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QingCloud's hook, by both of its methods, against the emulator over HTTP."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Planted secrets are searched for in everything that is written or raised."""
 
 from __future__ import annotations

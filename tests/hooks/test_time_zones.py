@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times without a zone: every result names moments, and all operations of an API the same ones."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Steps of a flow that do not wait for each other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes over the wire, and what is made of answers that no cloud should give."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A job that writes what jobs should not write: sizes and bytes that break readers of logs.
 
 ``python noisy_job.py BYTES`` writes about that many to the standard output, in uneven bursts: Chinese text,

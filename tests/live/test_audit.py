@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audits in a running Airflow: templates, the deferral, failing without retries, the asset's event."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a user types before the first DAG runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real triggerer with fifty deferred tasks, one of whose jobs is described in hostile ways, one by one.
 
 One job name with half a surrogate pair once ended the whole triggerer, and with it the deferred tasks of

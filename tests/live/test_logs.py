@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a job writes, and what then stands in Airflow's task log."""
 
 from __future__ import annotations

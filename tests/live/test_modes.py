@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A wait ends alike in every mode: a table of waits, run by ``airflow dags test``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which jobs real triggerers stop: those of tasks that a user ended, and none that only changed triggerers.
 
 Airflow 3.3.0 to 3.3.2 call a trigger's ``on_kill`` in both cases (apache/airflow#73454).

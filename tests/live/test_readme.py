@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The README's first DAG, pasted beside an emulator that was started as the README says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Killing the processes that write a log, in an Airflow of its own: what then stands in the task log.
 
 Once, for CI; ``python -m benchmarks.crashes`` does it at some hundred random moments.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The retry policy in a real Airflow, run by ``airflow dags test``."""
 
 from __future__ import annotations

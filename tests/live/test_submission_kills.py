@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A task's process is killed around its submission: there is one job all the same.
 
 ``benchmarks.submissions`` does this at many more moments.

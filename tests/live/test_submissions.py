@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Submitted jobs end alike on workers and deferred: a DAG, run by ``airflow dags test``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sensors in a running Airflow: each mode, each end of a job, on local processes and on a real Slurm."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """After everything else in this folder: what all those runs have left on the disk, and what they reported."""
 
 from __future__ import annotations

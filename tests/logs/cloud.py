@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cloud without a network: one job, its files and the time are whatever a test says."""
 
 from __future__ import annotations

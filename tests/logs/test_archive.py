@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keeping a log's raw bytes at an ``ObjectStoragePath``."""
 
 from __future__ import annotations

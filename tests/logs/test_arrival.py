@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines are on their way to the log for a while; a process that dies takes with it those that are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How lines become records, and that many streams share the narrow way to the log fairly."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Following a job and its log, with a cloud and a clock that do what each test says."""
 
 from __future__ import annotations

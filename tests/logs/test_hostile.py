@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Servers that answer anything: following a log ends, says why, and repeats no lines as if they were new."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines are the same whatever the borders of the pieces, and no job can fill the memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """stdout and stderr in one file, as Slurm writes them by default: each line once."""
 
 from __future__ import annotations

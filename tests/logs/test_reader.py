@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is read again to recognize a log, of APIs that return bytes and of those that return text."""
 
 from __future__ import annotations

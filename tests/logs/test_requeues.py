@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs that a real Slurm requeues while their log is followed."""
 
 from __future__ import annotations

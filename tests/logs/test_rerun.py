@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A job that is run again: every line of every run, however its scheduler treats the old file."""
 
 from __future__ import annotations

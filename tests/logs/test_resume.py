@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A follower that dies at any moment, and another that goes on from its last checkpoint."""
 
 from __future__ import annotations

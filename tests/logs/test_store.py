@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keeping the cursor: Airflow's stores may be missing, silent or broken, and the wait goes on."""
 
 from __future__ import annotations

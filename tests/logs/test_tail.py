@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The last lines that stand in the message of a failure."""
 
 from __future__ import annotations

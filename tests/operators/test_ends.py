@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How following a log ends, on the worker and after a deferral: a rejected key, execution_timeout."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tasks that capture exit codes: by log streaming and without it, on the worker and deferred, for arrays."""
 
 from __future__ import annotations

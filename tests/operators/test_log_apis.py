@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """20 MB of noise through each API that has a log: what a task writes is what the job wrote.
 
 The same noise goes through a whole Airflow in ``tests/live``, by one API. Here it is the way of reading that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The memory of a task that follows a log does not grow with the log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Odd values of a submission's arguments are rejected before any request, naming the argument."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The audit end to end, over HTTP, against a log that does its worst: all of a window, or a failure."""
 
 from __future__ import annotations

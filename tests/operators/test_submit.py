@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Submitting a job and waiting for it, on the worker, against the emulator."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every argument reaches the request, or is rejected when the DAG is parsed, for each API."""
 
 from __future__ import annotations

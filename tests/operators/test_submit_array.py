@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arrays over the tries of a task: a retry submits only the failed members again."""
 
 from __future__ import annotations

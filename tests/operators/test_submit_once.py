@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A job is submitted once, whatever fails: requests, processes, Airflow."""
 
 from __future__ import annotations

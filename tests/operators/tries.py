@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A task instance over its tries, with Airflow's stores in memory."""
 
 from __future__ import annotations

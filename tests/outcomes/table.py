@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of docs/outcomes.md: compared, or written if UPDATE_OUTCOMES is set."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How tasks end that wait for the jobs of a real PBS server, through the API that passes its attributes on.
 
 The 66 jobs of tests/samples/openpbs-23.06-qstat.json ran on OpenPBS 23.06.06. Each is read by DescribeJob, as

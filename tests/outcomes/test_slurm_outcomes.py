@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every way in which a job ends on a real Slurm, seen by both APIs, on the worker and deferred.
 
 One run takes about three minutes, because Slurm counts time limits in minutes. ``make slurm`` starts the

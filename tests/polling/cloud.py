@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cloud that answers what it is reported to, and a clock that costs no time."""
 
 from __future__ import annotations

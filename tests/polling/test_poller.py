@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One look for all who wait: by a clock that costs no time, and with triggers on the emulator over HTTP."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sensors on the emulator."""
 
 from __future__ import annotations

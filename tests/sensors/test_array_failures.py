@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A task that waits for an array: its message names the sub-jobs that failed and shows their last lines."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a wait ends, which must not depend on the mode: with a rejected key, a timeout, a kill, many jobs."""
 
 from __future__ import annotations

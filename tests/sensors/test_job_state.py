@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sensor on the worker, against the emulator: what it returns, and how it fails."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # A private Slurm of two nodes on the loopback interface, without systemd and without accounting.
 #
 #   cluster.sh install          install Debian's packages (as root, or with sudo)

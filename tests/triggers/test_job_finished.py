@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The trigger of asset watchers, against the emulator over HTTP, over restarts of its triggerer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which jobs a killed trigger stops (with real triggerers: tests/live/test_on_kill.py)."""
 
 from __future__ import annotations

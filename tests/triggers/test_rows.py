@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Airflow's database stores for a trigger: small, whatever the number of jobs, and readable for long."""
 
 from __future__ import annotations

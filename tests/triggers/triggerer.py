@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A triggerer in a test: runs event triggers as Airflow's does, stores their events, and can be killed.
 
 Where this Airflow has shared streams, its own manager is used, driven as ``TriggerRunner.run_trigger`` does.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An exit code from the output beside what the scheduler reports, and arrays of which members may fail."""
 
 from __future__ import annotations

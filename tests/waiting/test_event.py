@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The event of a wait is bounded, whatever the number of jobs and whatever the cloud wrote."""
 
 from __future__ import annotations

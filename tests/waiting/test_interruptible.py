@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A task that is reported to end ends, whatever it is doing when the signal comes."""
 
 from __future__ import annotations

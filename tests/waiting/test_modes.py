@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a wait bears, it bears in every mode, and its deadline holds within a poll."""
 
 from __future__ import annotations

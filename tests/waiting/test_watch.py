@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a waiter makes of what it sees: every verdict, every note, and their way through an event."""
 
 from __future__ import annotations

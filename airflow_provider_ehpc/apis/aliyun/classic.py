@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """E-HPC API version 2018-04-12: jobs of E-HPC 1.0 clusters, mostly on PBS.
 
 :class:`EhpcClassicApi` uses the operations in :mod:`.classic_calls` to implement the interface that all APIs

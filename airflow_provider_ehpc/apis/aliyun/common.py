@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Helpers that the E-HPC APIs share besides the protocol: job references and formats of values."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """E-HPC API version 2024-07-30, ListCommonLogs: the log of operations on clusters.
 
 Sources: the operation's page (last updated 2026-06-29) and ``alibabacloud-ehpc20240730`` 2.4.0.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Container groups that a serverless job runs in, from the response of DescribeServerlessJobs.
 
 Their fields and words are those of Elastic Container Instance. Times are RFC 3339 in UTC; memory and storage

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """E-HPC API version 2024-07-30: jobs of Standard Edition clusters on PBS Pro or Slurm.
 
 :class:`EhpcApi` uses the operations in :mod:`.ehpc_calls` to implement the interface that all APIs share.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations of E-HPC API version 2024-07-30: one function each, preceded by its response model.
 
 Sources: the operations' pages (GetJob last updated 2026-01-14) and the request and response models of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filters and sort orders of E-HPC's job lists, for both versions of the API.
 
 Source: ListJobsRequestJobFilter of ``alibabacloud-ehpc20240730`` 2.4.0 and ListJobsWithFiltersRequest of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Alibaba Cloud's RPC protocol: all parameters are in the query, and an error has a code and a message.
 
 Both E-HPC versions use it. Headers name the version and the operation (signature V3).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """E-HPC API version 2018-04-12: serverless jobs, which run in containers.
 
 :class:`EhpcServerlessApi` uses the operations in :mod:`.serverless_calls` to implement the interface that all

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations of E-HPC API version 2018-04-12 on serverless jobs: one function each, preceded by its response
 model.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sign requests with ACS3-HMAC-SHA256, Alibaba Cloud's signature V3.
 
 Source: "V3 request body & signature" of the OpenAPI user guide, and the requests of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """E-HPC's words for a job's state.
 
 API 2024-07-30, ListJobs documents (PBS/Slurm): FINISHED/Completed, RUNNING/Running, QUEUED/Pending,

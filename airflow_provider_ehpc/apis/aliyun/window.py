@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read two log files through one window, as GetJobLog of 2018-04-12 requires.
 
 One offset and one size apply to both files, and neither file's length is reported. If the response has

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A field type, the base class and the flows that both ModelArts API versions use."""
 
 from __future__ import annotations

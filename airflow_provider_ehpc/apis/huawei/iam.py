@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tokens of Huawei's IAM: authentication with a user's name and password instead of a key pair.
 
 Source: KeystoneCreateUserTokenByPassword (iam_30_0001, 2025-12-27). A token is valid for 24 hours, or until

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A job version of API v1, in detail and as a row of the list.
 
 Numbers, also those of resources, are sent as numbers or in quotes. Most fields of the captured response are

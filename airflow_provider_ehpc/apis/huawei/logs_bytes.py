@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a log by bytes with API v1's ``/log``, which returns up to 2 KiB per call as JSON text.
 
 Offsets count the bytes of the file, but the response is text, so it cannot contain a character that is cut at

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a log by lines, as AOM stores it: a page has the lines after a base line, which is an opaque number.
 
 Both API versions have this operation, with the same response and opposite words for the direction. The

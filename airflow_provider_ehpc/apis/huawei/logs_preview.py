@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Follow a log by its preview, which contains at most the last 5 MB: find the part that is new.
 
 Older regions and Open Telekom Cloud have previews instead of lines. The sizes in a preview would be enough to

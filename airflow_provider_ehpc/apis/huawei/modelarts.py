@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ModelArts API v2: training jobs and their logs.
 
 :class:`ModelArtsApi` puts the operations (:mod:`.modelarts_calls`) behind the interface that all APIs share.

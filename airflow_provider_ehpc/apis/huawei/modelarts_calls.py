@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operations of ModelArts API v2: one function each, with its response model before it.
 
 Sources: the operations' pages (ShowTrainingJobLogsFromAom last updated 2026-08-26), the request and response

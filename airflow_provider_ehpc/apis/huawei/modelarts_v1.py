@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ModelArts API v1: job versions and their log files.
 
 The public cloud took it out of service on 2023-06-30. Private clouds and Open Telekom Cloud still have it,

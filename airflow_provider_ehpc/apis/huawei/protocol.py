@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The protocol of all ModelArts calls: requests, responses and errors.
 
 Errors have two sources. The gateway (``APIG.*``, ``APIGW.*``) rejects requests before they reach the service.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The conditions and the order of ModelArts' search for training jobs.
 
 Source: JobSearches, Filter and ListTagFilter of ``huaweicloudsdkmodelarts`` 3.1.219.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SDK-HMAC-SHA256, Huawei Cloud's signature with an access key and a secret key.
 
 Source: the API Request Signing Guide and the signer of ``huaweicloudsdkcore`` 3.1.219;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The words and numbers that ModelArts uses for a training job's state, and their meaning."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convert a job's spec to the body of CreateTrainingJob.
 
 A ModelArts job needs more than other jobs: a flavor or a pool, an image or an algorithm, inputs and outputs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training job of API v2: the response of show, create and terminate, and an item of a search.
 
 Source: ShowTrainingJobDetails and CreateTrainingJob (2026-01-30), and the models of

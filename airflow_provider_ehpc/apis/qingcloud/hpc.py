@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QingCloud HPC: jobs of HPC and E-HPC clusters.
 
 :class:`QingCloudHpcApi` puts the operations (:mod:`.hpc_calls`) behind the interface that all APIs share. The

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operations of QingCloud HPC on jobs: one function each, with its response model before it.
 
 Source: the pages on jobs of the HPC API reference (2023-09-06).

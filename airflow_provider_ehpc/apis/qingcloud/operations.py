@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QingCloud HPC's ``/operation``: the operation log of clusters, and the progress of asynchronous calls.
 
 Source: the page on operation of the HPC API reference (2023-09-06). Its sample is not JSON, and it does not

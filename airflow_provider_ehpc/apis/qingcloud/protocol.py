@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The protocol of QingCloud's HPC API: the path is the action, errors are a ``ret_code``.
 
 Sources: the pages on requests, parameters and error codes of the HPC API reference (2023-09-06).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The signature of QingCloud's HPC API.
 
 It differs from the signature of QingCloud's other APIs: a fourth line holds the body's MD5, the signed path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The words that QingCloud HPC uses for the states of jobs and operations, and their meaning."""
 
 from __future__ import annotations

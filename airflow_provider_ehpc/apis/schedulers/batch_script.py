@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ``#SBATCH`` and ``#PBS`` lines of a batch script, as arguments of a submission.
 
 The clouds' APIs take a command, not a script's text, and their schedulers never see these lines. Sources:

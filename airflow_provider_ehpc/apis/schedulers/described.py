@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a scheduler's own description of jobs, for both schedulers and even if the text is malformed."""
 
 from __future__ import annotations

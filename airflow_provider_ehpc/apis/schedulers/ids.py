@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Job IDs of Slurm and PBS: arrays, their sub-jobs, heterogeneous jobs.
 
 Slurm writes ``123``, ``123_4``, ``123_[5-9%2]`` and, for the parts of a heterogeneous job, ``123+1``. PBS

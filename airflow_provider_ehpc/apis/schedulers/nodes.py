@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node lists as Slurm and PBS write them, such as ``compute[002,005-007]``."""
 
 from __future__ import annotations

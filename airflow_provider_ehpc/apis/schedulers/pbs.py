@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PBS jobs, read from the attributes that ``qstat -f -F json`` prints.
 
 Sources: pbs_job_attributes(7B) and job.h of OpenPBS; the attributes of 66 jobs of OpenPBS 23.06.06

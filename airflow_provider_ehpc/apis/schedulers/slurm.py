@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Slurm jobs, read from the fields that ``scontrol show job`` prints.
 
 Sources: scontrol(1) and squeue(1) of Slurm; jobs of Slurm 22.05.8 (docs/outcomes.md).

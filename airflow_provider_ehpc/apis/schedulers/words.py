@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State words of Slurm and PBS, in all forms that their tools print.
 
 Sources: squeue(1) and sacct(1) of Slurm 22.05 to 24.11, ``job_state_string_compact`` in Slurm's source,

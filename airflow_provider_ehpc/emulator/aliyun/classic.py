@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulate E-HPC API version 2018-04-12 for jobs of a scheduler.
 
 Sources: the pages of the operations (GetJobLog last updated 2025-07-31) and the models of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The row of Alibaba Cloud in the table of services: both API versions of E-HPC."""
 
 from __future__ import annotations

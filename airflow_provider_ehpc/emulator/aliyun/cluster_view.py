@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Show a cluster through the E-HPC APIs: find jobs by ID, apply faults, write times, read logs."""
 
 from __future__ import annotations

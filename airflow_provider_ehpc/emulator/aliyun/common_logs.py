@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulate ListCommonLogs of E-HPC 2024-07-30.
 
 Source of fields and filters: the page of the operation (last updated 2026-06-29).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the containers of serverless jobs as processes, and describe them.
 
 The script of a job runs its container, retries it after a failure, and records when each attempt starts and

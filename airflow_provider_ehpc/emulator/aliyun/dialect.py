@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Define how E-HPC writes IDs, states and scheduler errors on PBS and on Slurm clusters."""
 
 from __future__ import annotations

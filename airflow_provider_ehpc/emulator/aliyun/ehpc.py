@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulate E-HPC API version 2024-07-30.
 
 Source: the pages of the operations (GetJob last updated 2026-01-14). As there, GetJob has numbers and times

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read parameters in the form of both E-HPC versions. Anything undocumented is InvalidParams."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Describe a job in the attributes of PBS, which DescribeJob of 2018-04-12 passes on.
 
 E-HPC documents a few of them (``egroup``, ``Stageout_status``, ``Keep_Files``, ``server``, ``queue``). The

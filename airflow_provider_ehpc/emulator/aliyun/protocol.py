@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulate the gateway of Alibaba Cloud, which checks each request (signature V3).
 
 Sources: the common errors in the OpenAPI user guide, for codes and messages; ``alibabacloud-tea-openapi``

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Record requests to E-HPC, of both API versions, in the operation log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the parameters of E-HPC 2024-07-30."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulate E-HPC API version 2018-04-12 for serverless jobs.
 
 Sources: the pages of the operations (DescribeServerlessJobs as changed 2023-07-21) and the models of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the parameters of E-HPC 2018-04-12 for serverless jobs."""
 
 from __future__ import annotations

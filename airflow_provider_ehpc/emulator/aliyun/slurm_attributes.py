@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Describe a job as ``scontrol show job`` of Slurm does, which DescribeJob of 2018-04-12 passes on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The row of Huawei Cloud in the table of services: IAM, and ModelArts v2 and v1."""
 
 from __future__ import annotations

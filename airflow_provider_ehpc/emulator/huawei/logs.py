@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read log files in the units of ModelArts: bytes, lines, and the newest part."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulate ModelArts API v2.
 
 Sources: the pages of the operations and ``huaweicloudsdkmodelarts`` 3.1.219. They do not document which lines

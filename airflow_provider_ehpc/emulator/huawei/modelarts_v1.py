@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulate ModelArts API v1, as far as it still exists: reading and stopping jobs.
 
 Sources: "Querying Training Job Logs (Old)" (modelarts_03_0055) and the pages beside it. Numbers are numbers

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulate the API gateway of Huawei Cloud, which checks each request.
 
 Sources: "Common Errors Related to IAM Authentication Information" (api-sign-0001) for the gateway, including

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Create IAM tokens for a user name and password (KeystoneCreateUserTokenByPassword, iam_30_0001)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Show jobs of the cluster as ModelArts training jobs: IDs, tasks, log files, phases and parameters.
 
 A job runs one process per node: its tasks ``worker-0``, ``worker-1``, … Each task has its own log, which

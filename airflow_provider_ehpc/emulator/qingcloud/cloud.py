@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The row of QingCloud in the table of services: its HPC API."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulate the actions on jobs.
 
 Sources: the pages on jobs (2023-09-06) and their samples, which disagree. Times have no zone in job/list and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulate /operation: the log of operations on the clusters of a zone.
 
 Source: the page on operation in the HPC API reference (2023-09-06). Anything undocumented is as in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the parameters of QingCloud HPC's actions from a query or a body, and create its errors."""
 
 from __future__ import annotations

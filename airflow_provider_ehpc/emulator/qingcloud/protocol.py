@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulate the protocol of QingCloud's HPC API: check each request, and write responses.
 
 Source of signature, parameters and error codes: the HPC API reference (2023-09-06). The HTTP status of errors

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the jobs: as local processes, on a real Slurm, or simulated."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run jobs as processes of this machine, which outlive the emulator and which a later emulator finds.
 
 Each job is a session of its own under a small shell, which writes the exit code. A directory per job

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run jobs on the Slurm of this machine, by its command line tools (``SLURM_CONF`` selects the Slurm).
 
 Accounting is not needed: ``squeue`` also lists ended jobs until slurmctld forgets them after MinJobAge, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulate jobs without processes, for tests of scale. The command is a timetable.
 
 ``wait=2 run=30 exit=1`` starts two seconds after its submission, runs for thirty and ends with code 1. With

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DAGs for ``benchmarks.crashes``: one task that follows the log of the job named in the run's conf."""
 
 from __future__ import annotations

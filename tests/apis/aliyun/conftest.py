@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run flows without a network: each test responds to the requests itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Formats of values in E-HPC's requests and responses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """E-HPC's ListCommonLogs as a source of records, whose times have no zone."""
 
 from __future__ import annotations

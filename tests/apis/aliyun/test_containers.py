@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Container groups: the source of a serverless job's exit code and of its failure's reason."""
 
 from __future__ import annotations

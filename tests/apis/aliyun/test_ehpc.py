@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """E-HPC 2024-07-30, tested with the small cluster in this file."""
 
 from __future__ import annotations

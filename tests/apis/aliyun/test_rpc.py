@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of the RPC protocol: each code decides about retries, and hints help the user."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Serverless jobs of E-HPC 2018-04-12, tested with the small cluster in this file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signature V3, compared with Alibaba Cloud's documentation and requests of its SDK (``tests/vectors``)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading two files through one window: a wrong offset loses or repeats lines of a job's log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A log by lines, as in both API versions, with a switch for each undocumented property."""
 
 from __future__ import annotations

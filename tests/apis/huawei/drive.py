@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run calls and flows against a function in place of a cloud, without HTTP."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading a log by bytes from servers that treat a cut character in each of the three ways."""
 
 from __future__ import annotations

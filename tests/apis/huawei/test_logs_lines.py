@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading a log by lines: each line is read once, for each variant of the undocumented properties."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Following a log by previews, which contain only its end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """API v1 with the common interface."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests and errors of ModelArts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The models for every sample response."""
 
 from __future__ import annotations

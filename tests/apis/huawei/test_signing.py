@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The signature, compared with those of the vendor's SDK and signing guide."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every word and number for a state in the reference."""
 
 from __future__ import annotations

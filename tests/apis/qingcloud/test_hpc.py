@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs and operations of QingCloud HPC with the common interface."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QingCloud's /operation as a source of records."""
 
 from __future__ import annotations

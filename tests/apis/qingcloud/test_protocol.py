@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests to QingCloud HPC and the errors in its responses."""
 
 from __future__ import annotations

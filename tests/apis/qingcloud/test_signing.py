@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QingCloud's HPC signature, compared with those in its documentation and of the vendor's code."""
 
 from __future__ import annotations

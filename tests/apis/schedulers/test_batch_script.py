@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lines of batch scripts."""
 
 from __future__ import annotations

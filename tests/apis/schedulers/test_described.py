@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text that is nearly JSON: the exit code in it must not be lost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Job IDs: misreading one confuses an array with a sub-job, or miscounts its sub-jobs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Outcomes of PBS jobs: E-HPC 2018-04-12 has no word for a failed job; only these attributes show it."""
 
 from __future__ import annotations

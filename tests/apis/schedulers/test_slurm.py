@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Outcomes of Slurm jobs in the fields of scontrol, which differ from PBS's attributes."""
 
 from __future__ import annotations

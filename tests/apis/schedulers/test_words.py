@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State words: misreading one ends a wait too early or never."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A DAG for the tests of a running Airflow: audits of the window that is given in the run's conf."""
 
 from __future__ import annotations

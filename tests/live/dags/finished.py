@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start when a job ends whose name begins with ``watched``; the task returns the reported jobs."""
 
 from __future__ import annotations

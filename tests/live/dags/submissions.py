@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A task that submits a job under the name in the run's conf, as in ``benchmarks.submissions``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DAGs for the tests of a running Airflow: one task each, what it waits for is given in the run's conf."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The same waits in every mode. The jobs' IDs are in the environment, by the name of the wait."""
 
 from __future__ import annotations

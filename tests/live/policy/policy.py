@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tasks whose jobs fail, each by another cause, with a retry policy."""
 
 from __future__ import annotations

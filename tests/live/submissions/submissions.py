@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs that a DAG submits, on workers and in the triggerer."""
 
 from __future__ import annotations
