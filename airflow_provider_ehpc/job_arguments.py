@@ -55,7 +55,13 @@ def captures(fields: dict[str, Any], api: str) -> bool:
 
 
 def job_spec(
-    fields: dict[str, Any], api: str, name: str, *, password: str | None, token: str | None
+    fields: dict[str, Any],
+    api: str,
+    name: str,
+    *,
+    password: str | None,
+    token: str | None,
+    only: str | None = None,
 ) -> JobSpec:
     """Return the job that the arguments of a task describe.
 
@@ -63,6 +69,7 @@ def job_spec(
     :param name: the job's name.
     :param password: the cluster user's, if the connection has one.
     :param token: the token of the marker with the job's exit code; None to write none.
+    :param only: the members of the array that run the command, such as ``3,7-9``; None for all.
     :raises InvalidArgument: naming the arguments that are missing, or that the API does not support.
     """
     check_submission(api, fields)
@@ -71,6 +78,8 @@ def job_spec(
         command = wrap(fields.get("command") or fields["script"], token)
     else:
         command = fields.get("command") or _script_command(fields["script"])
+    if only and not _is_path(command):
+        command = _only_in(only, command, token)
     return JobSpec(
         name=name,
         command=command_line(api, command),
@@ -86,10 +95,32 @@ def command_line(api: str, command: str) -> str:
     a command, you must specify the full path of the command" (CreateJob's and SubmitJob's pages). So a shell
     runs everything else.
     """
-    words = command.split()
-    if api not in ("ehpc", "ehpc-classic") or words[0] == "--" or (len(words) == 1 and words[0][0] == "/"):
+    if api not in ("ehpc", "ehpc-classic") or command.split()[0] == "--" or _is_path(command):
         return command
     return f"-- /bin/sh -c {shlex.quote(command)}"
+
+
+def _is_path(command: str) -> bool:
+    return len(command.split()) == 1 and command.lstrip()[0] == "/"
+
+
+def _only_in(members: str, command: str, token: str | None) -> str:
+    """Return a command that does nothing, successfully, in all other members of its array.
+
+    No API takes a list of members, only a range. A script's path remains as it is: the scheduler reads it.
+    """
+    ranges = " ".join(part if "-" in part else f"{part}-{part}" for part in members.split(","))
+    marker = f"printf '[exit-code %s 0]\\n' {token}; " if token else ""
+    guard = (
+        "ehpc_member=${SLURM_ARRAY_TASK_ID:-${PBS_ARRAY_INDEX:-$EHPC_ARRAY_TASK_ID}}; "
+        '[ -z "$ehpc_member" ] && ehpc_runs=1 || ehpc_runs=; '
+        f'for ehpc_range in {ranges}; do [ -n "$ehpc_runs" ] || '
+        '[ "$ehpc_member" -lt "${ehpc_range%-*}" ] || [ "$ehpc_member" -gt "${ehpc_range#*-}" ] || '
+        "ehpc_runs=1; done; "
+        '[ -n "$ehpc_runs" ] || { echo "member $ehpc_member succeeded in an earlier job"; '
+        f"{marker}exit 0; }};"
+    )
+    return guard + ("\n" if "\n" in command or command.startswith("#") else " ") + command.removeprefix("-- ")
 
 
 def _script_command(script: str) -> str:

@@ -48,7 +48,9 @@ class JobRecord:
     array: str | None = None
     """The whole array of the task, such as ``1-100``, if it is one."""
     members: str | None = None
-    """The range of its members that the job runs, if not all; after its failure, that of the next job."""
+    """The range of its members that the job has, if not all; after its failure, that of the next job."""
+    only: str | None = None
+    """The members that the job runs, such as ``1,3-4``, if these are not all of the range."""
 
     @property
     def ref(self) -> JobRef | None:
@@ -107,7 +109,11 @@ class JobRecords:
             if left and array_size(again := range_of(left)) < array_size(saved.array):
                 # A range loses the limit of members that run at the same time.
                 limit = re.search(r"%\d+$", saved.array.strip())
-                self.saved = dataclasses.replace(saved, members=again + (limit[0] if limit else ""))
+                self.saved = dataclasses.replace(
+                    saved,
+                    members=again + (limit[0] if limit else ""),
+                    only=left if array_size(left) < array_size(again) else None,
+                )
         self.ended(JobState.FAILED)
 
     def whole(self, job: dict[str, Any]) -> dict[str, Any]:

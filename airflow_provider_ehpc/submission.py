@@ -106,7 +106,10 @@ class Submission:
         self._array = array
         self._max_failed_members = max_failed_members
         self.members: str | None = None
-        """The range of the array that has not succeeded in an earlier try; None for the whole array."""
+        """The smallest range with all members that have not succeeded in an earlier try; None for the whole
+        array."""
+        self.only: str | None = None
+        """Those members, if the range has others, too."""
         self.token: str | None = None
         """The token of the marker with the exit code of the job."""
         self.name = self._name(self._ti.try_number)
@@ -138,12 +141,12 @@ class Submission:
             name, ref = next(self._found_of_earlier_tries(), (name, None))
         elif record.ended in (JobState.FAILED, JobState.CANCELLED):
             self._log.info("%s of an earlier try ended %s", record.ref or record.name, record.ended)
-            self.members = self._members_left()
+            self._choose_members()
             return None
         else:
             ref = record.ref or self._search(record.name, until=record.at + VISIBLE)
         if ref is None or self._has_failed(ref):
-            self.members = self._members_left()
+            self._choose_members()
             return None
         self._log.info("rejoining %s, which an earlier try of this task submitted", ref)
         self.name = name
@@ -155,10 +158,11 @@ class Submission:
             self._records.save(dataclasses.replace(record, job=ref.as_dict()))
         return ref
 
-    def _members_left(self) -> str | None:
-        """Return the range of the array that has not succeeded in an earlier try, if that is saved."""
+    def _choose_members(self) -> None:
+        """Submit only the members of the array that have not succeeded, if an earlier try saved them."""
         saved = self._records.saved
-        return saved.members if saved and saved.array == self._array else None
+        if saved and saved.array == self._array:
+            self.members, self.only = saved.members, saved.only
 
     def _found_of_earlier_tries(self) -> Iterator[tuple[str, JobRef]]:
         """Search for the jobs of this task's earlier tries, the latest first, if none is saved."""
@@ -329,4 +333,5 @@ class Submission:
             token=self.token,
             array=self._array,
             members=self.members,
+            only=self.only,
         )

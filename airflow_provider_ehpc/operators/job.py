@@ -308,7 +308,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             if submission.members:
                 self.log.info(
                     "submitting only the members %s of the array %s: all others have succeeded",
-                    submission.members,
+                    submission.only or submission.members,
                     fields["array"],
                 )
                 fields["array"] = submission.members
@@ -318,6 +318,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
                 submission.name,
                 password=self.hook.account.user_password,
                 token=submission.new_token() if captured else None,
+                only=submission.only,
             )
             self._ref = submission.submit(spec)
             self.log.info("submitted %s under the name %r", self._ref, spec.name)

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shlex
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +20,8 @@ from airflow_provider_ehpc.apis.array import array_status
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobFailedRetryably
+from airflow_provider_ehpc.exit_code import take
+from airflow_provider_ehpc.job_arguments import job_spec
 from airflow_provider_ehpc.operators.job import SubmitJobOperator
 from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.event import bounded_event
@@ -128,19 +133,65 @@ def test_a_retry_submits_the_failed_members(
 def test_each_retry_has_fewer_members(
     ehpc_emulator: Emulator, submit: Make, members: Members, run: Any
 ) -> None:
-    """Members between the failed ones run again, because no API takes a list."""
+    """No API takes a list: members between the failed ones are in the range, but run nothing."""
     task = submit(max_failed_members=1)
-    for failed, expected in (((2, 3, 7), "7 SUCCEEDED, 3 FAILED"), ((3, 5), "4 SUCCEEDED, 2 FAILED")):
+    for failed, expected in (((2, 3, 7), "7 SUCCEEDED, 3 FAILED"), ((3, 7), "4 SUCCEEDED, 2 FAILED")):
         members.fail(*failed)
         with pytest.raises(JobFailedRetryably, match=expected):
             run(task)
         task.next()
-    members.fail(5)
+    members.fail(7)
     result = run(task)
-    assert arrays(ehpc_emulator) == ["1-10", "2-7", "3-5:2"]
+    assert arrays(ehpc_emulator) == ["1-10", "2-7", "3-7:4"]
     assert result["state"] == "SUCCEEDED"
-    assert result["members"] == {"SUCCEEDED": "1-4,6-10", "FAILED": "5"}
+    assert result["members"] == {"SUCCEEDED": "1-6,8-10", "FAILED": "7"}
     assert result["array"] == {"SUCCEEDED": 9, "FAILED": 1}
+    assert members.runs == {1: 1, 2: 2, 3: 3, 4: 1, 5: 1, 6: 1, 7: 3, 8: 1, 9: 1, 10: 1}
+
+
+@pytest.mark.parametrize(
+    "variable", ["PBS_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID", "EHPC_ARRAY_TASK_ID", "OTHER"]
+)
+@pytest.mark.parametrize("token", [None, "0" * 32], ids=["plain", "captured"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"command": "set -eu; echo ran; exit 3"},
+        {"command": "-- /bin/sh -c 'echo ran; exit 3'"},
+        {"script": "#!/bin/sh -eu\n#SBATCH -n 1\necho ran\nexit 3\n"},
+        {"script": "#!/usr/bin/env python3\nprint('ran')\nraise SystemExit(3)\n"},
+    ],
+    ids=["command", "program", "script", "python"],
+)
+def test_only_the_chosen_members_run_the_command(
+    given: dict[str, str], token: str | None, variable: str
+) -> None:
+    for api in ("ehpc", "ehpc-serverless"):
+        only = "2,4-5,12"
+        spec = job_spec(
+            {**given, "array": "2-12", "options": {"Container": {"Image": "i"}}},
+            api,
+            "job",
+            password=None,
+            token=token,
+            only=only,
+        )
+        shell = shlex.split(spec.command)[1:] if api == "ehpc" else ["/bin/sh", "-c", spec.command]
+        for index in (2, 3, 5, 12):
+            runs = index != 3 or variable == "OTHER"  # an index that is unknown runs everything
+            done = subprocess.run(
+                shell, env={**os.environ, variable: str(index)}, capture_output=True, text=True
+            )
+            assert done.returncode == (3 if runs else 0), done.stderr
+            assert ("ran" in done.stdout.splitlines()) is runs
+            if token:
+                assert take(done.stdout, token)[1] == done.returncode
+
+
+def test_a_script_on_the_cluster_runs_in_all_members_of_the_range() -> None:
+    fields = {"command": "/home/alice/run.sh", "array": "2-7"}
+    spec = job_spec(fields, "ehpc", "job", password=None, token=None, only="2-3,7")
+    assert spec.command == "/home/alice/run.sh"
 
 
 def test_one_member_is_a_range(ehpc_emulator: Emulator, submit: Make, members: Members) -> None:
