@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convert an operation to an event of the Open Cybersecurity Schema Framework: API Activity, class 6003.
 
-Version 1.5.0 (2025-04-28), in which ``metadata.uid`` is the source's own ID of the event; since 1.7.0 it is
-another ID.
+Version 1.8.0. The tests validate events with its published schema (ocsf-json-schema).
 """
 
 from __future__ import annotations
 
 import json
 import re
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_ehpc.apis.operation import OperationRecord, OperationStatus
 
-VERSION = "1.5.0"
+VERSION = "1.8.0"
 _CATEGORY = 6
 _CLASS = 6003
 _INFORMATIONAL = 1
@@ -43,8 +43,10 @@ _ACTIVITIES: dict[int, tuple[str, tuple[str, ...]]] = {
     4: ("Delete", ("Del", "Delete", "Remove", "Unbind", "Uninstall")),
 }
 _VERBS = {verb: number for number, (_, verbs) in _ACTIVITIES.items() for verb in verbs}
-_OTHER = (99, "Other")
-_STATUS_IDS = {OperationStatus.SUCCEEDED: 1, OperationStatus.FAILED: 2}
+_STATUSES = {OperationStatus.SUCCEEDED: (1, "Success"), OperationStatus.FAILED: (2, "Failure")}
+_UNKNOWN = (0, "Unknown")
+_OTHER = 99
+"""A value without a name in OCSF; its caption is the cloud's own word."""
 # By the prefixes of the IDs in both clouds' samples.
 _RESOURCE_TYPES = {
     "cln": "node",
@@ -59,9 +61,11 @@ _RESOURCE_TYPES = {
 
 
 def api_activity(record: OperationRecord) -> dict[str, Any]:
-    """Return the event for ``record``."""
+    """Return the event for ``record``. An unchanged record always has the same ``metadata.uid``."""
     cloud = _CLOUDS[record.cloud]
     activity, activity_name = _activity(record.action)
+    status, status_name = _STATUSES.get(record.status) or _unmapped(record.raw_status)
+    raw_data = json.dumps(dict(record.raw), ensure_ascii=False)
     event: dict[str, Any] = {
         "activity_id": activity,
         "activity_name": activity_name,
@@ -72,15 +76,16 @@ def api_activity(record: OperationRecord) -> dict[str, Any]:
         "type_uid": _CLASS * 100 + activity,
         "severity_id": _INFORMATIONAL,
         "time": _milliseconds(record.time),
-        "status_id": _STATUS_IDS.get(record.status, 99),
-        "status": record.raw_status,
+        "status_id": status,
+        "status": status_name,
         "message": record.description,
         "metadata": {
             "version": VERSION,
             "profiles": ["cloud"],
             "product": {"name": cloud.product, "vendor_name": cloud.vendor},
-            "log_name": cloud.log,
-            "uid": record.uid,
+            "log_source": cloud.log,
+            "uid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{record.cloud} {record.key} {raw_data}")),
+            "original_event_uid": record.uid,
             "original_time": str(record.raw.get(cloud.time_field, record.time.isoformat())),
         },
         "cloud": {"provider": cloud.vendor, cloud.place: record.zone},
@@ -90,7 +95,7 @@ def api_activity(record: OperationRecord) -> dict[str, Any]:
         # carried out the operation.
         "src_endpoint": {"name": record.node or "unknown"},
         "resources": [_resource(uid) for uid in record.resources],
-        "raw_data": json.dumps(dict(record.raw), ensure_ascii=False),
+        "raw_data": raw_data,
     }
     if record.error:
         event["status_code"] = record.error
@@ -106,7 +111,11 @@ def _activity(action: str) -> tuple[int, str]:
     for word in re.findall(r"[A-Z][a-z]*", action):
         if word in _VERBS:
             return _VERBS[word], _ACTIVITIES[_VERBS[word]][0]
-    return _OTHER
+    return _unmapped(action)
+
+
+def _unmapped(word: str) -> tuple[int, str]:
+    return (_OTHER, word) if word else _UNKNOWN
 
 
 def _resource(uid: str) -> dict[str, str]:

@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
@@ -36,10 +35,10 @@ from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, OperationsForbidden, TaskKilled
 from airflow_provider_ehpc.operators.operation_audit import OperationAuditOperator
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
+from tests.audit.ocsf_schema import check_event
 from tests.conftest import Pauses
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = json.loads((ROOT / "tests" / "schemas" / "ocsf-1.5.0-api-activity.json").read_text())
 # Days that are over and still in the log, whenever the tests run.
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=5)
 DAY = timedelta(days=1)
@@ -437,9 +436,9 @@ def test_ocsf_events_are_written_beside(ehpc_emulator: Emulator, audit: Audit) -
     _fill(ehpc_emulator, random.Random(1), 200, busy=0)
     reported = audit(formats=("jsonl", "ocsf"))
     plain, events = _lines(reported, 0), _lines(reported, 1)
-    assert [event["metadata"]["uid"] for event in events] == [line["uid"] for line in plain]
+    assert [event["metadata"]["original_event_uid"] for event in events] == [line["uid"] for line in plain]
     for event in events:
-        jsonschema.validate(event, SCHEMA)
+        check_event(event)
     assert [file["format"] for file in reported["files"]] == ["jsonl", "ocsf"]
 
 
