@@ -16,7 +16,7 @@ from packaging.version import Version
 import airflow_provider_ehpc
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("troubleshooting.md",)
+PAGES = ("troubleshooting.md", "zh/troubleshooting.md")
 PACKAGE = Path(airflow_provider_ehpc.__file__).parent
 HOLE = "\0"
 """A part of a message that differs: a field of an f-string, a ``%s``, or ``…`` in a page."""
