@@ -5,25 +5,40 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from airflow_provider_ehpc.emulator.aliyun.dialect import DIALECTS
 from airflow_provider_ehpc.emulator.server import SCHEDULERS, Emulator
 
 
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if text.isascii() and text.isdigit() and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"expected a number from {least} to {most}, got {text!r}")
+
+    return number
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_ehpc.emulator",
-        description="Run a local cloud for airflow-provider-ehpc: the APIs over HTTP, with real jobs.",
+        description="Run a local cloud for airflow-provider-ehpc: the APIs over HTTP, with real jobs. "
+        "It prints Airflow connections to itself and runs until Ctrl-C.",
+        epilog="Jobs run as your user, without a sandbox.",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)"
     )
-    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument(
+        "--port", type=_number(0, 65535), default=0, help="port to listen on (default: a free one)"
+    )
     parser.add_argument(
         "--directory",
         type=Path,
@@ -39,7 +54,10 @@ def _arguments() -> argparse.Namespace:
         help="form of E-HPC's job IDs and states (default: slurm with --scheduler slurm, else pbs)",
     )
     parser.add_argument(
-        "--slots", type=int, default=16, help="cores of the local scheduler (default: %(default)s)"
+        "--slots",
+        type=_number(1, 1_000_000),
+        default=16,
+        help="cores of the local scheduler (default: %(default)s)",
     )
     return parser.parse_args()
 
@@ -61,7 +79,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         )
         await emulator.open()
     except (OSError, ValueError) as error:
-        print(f"The emulator cannot start: {error}", file=sys.stderr)
+        print(f"The emulator cannot start: {_reason(error, arguments.port)}", file=sys.stderr)
         return 2
     try:
         print(f"The emulator answers at {emulator.url}", flush=True)
@@ -76,10 +94,27 @@ async def _run(arguments: argparse.Namespace) -> int:
                 f"Job {job_id} of cluster {emulator.cluster_id} runs for a minute: wait for it in a DAG",
                 flush=True,
             )
+        print(
+            "Paste the lines that begin with export into the terminal in which you run Airflow. "
+            "Ctrl-C stops the emulator.",
+            flush=True,
+        )
         await stopped.wait()
     finally:
         await emulator.shut(kill_jobs=False)
+    left = "its jobs are killed" if arguments.directory is None else f"its state is in {emulator.directory}"
+    print(f"\nThe emulator has stopped; {left}.", flush=True)
     return 0
+
+
+def _reason(error: OSError | ValueError, port: int) -> str:
+    """Return what prevents the start, and what to do."""
+    if isinstance(error, OSError):
+        if error.errno == errno.EADDRINUSE:
+            return f"port {port} is in use; choose another --port, or omit it to use a free one"
+        if error.filename:
+            return f"{error.filename}: {error.strerror}; choose another --directory"
+    return str(error)
 
 
 if __name__ == "__main__":

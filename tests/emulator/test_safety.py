@@ -326,13 +326,6 @@ def test_a_corrupt_state_file_gives_one_line(tmp_path: Path, folder: str, how: s
     assert "Move it away" in line
 
 
-@pytest.mark.parametrize("arguments", [["--host", "0.0.0.0"], ["--directory", "/dev/null"]])
-def test_what_else_prevents_the_start_is_one_line(arguments: list[str]) -> None:
-    command = [sys.executable, "-m", "airflow_provider_ehpc.emulator", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
-
-
 def test_its_log_holds_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     """URLs contain signatures in QingCloud and passwords in E-HPC. A malformed request may have both."""
     password = 'pass"w\\ord-4711'
