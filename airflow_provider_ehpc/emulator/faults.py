@@ -61,7 +61,7 @@ class FaultKind(StrEnum):
     their status; empty means successful."""
 
 
-_PERSISTENT = frozenset(
+PERSISTENT = frozenset(
     {
         FaultKind.QUOTA,
         FaultKind.CLOCK,
@@ -171,7 +171,7 @@ class Faults:
             for fault in list(self._faults):
                 other_kind = fault.kind is not FaultKind.LATENCY
                 if (
-                    fault.kind in _PERSISTENT | _LOG_KINDS
+                    fault.kind in PERSISTENT | _LOG_KINDS
                     or not fault.matches(operation, job_id)
                     or (other_kind and any(each.kind is not FaultKind.LATENCY for each in taken))
                 ):
