@@ -4,6 +4,7 @@
 # make test-faults the matrix of faults with its slow cells; writes docs/faults.md
 # make test-matrix checks and tests on Airflow 3.1 and on the newest
 # make check-next  types and tests on the newest pre-release of Airflow
+# make dist-check  builds what is published, and checks it in a clean environment
 # make benchmarks  an environment for the scripts in benchmarks/, in .venv-benchmarks
 # make slurm       a private Slurm for the tests that want one (Debian; make slurm-stop ends it)
 
@@ -23,8 +24,8 @@ endif
 # Where it is set, each of some hundred processes compiles the package and the tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo standalone environments test test-faults test-matrix check-next benchmarks slurm slurm-stop \
-        constraints clean
+.PHONY: demo standalone environments test test-faults test-matrix check-next dist-check benchmarks slurm \
+        slurm-stop constraints clean
 
 demo: .venv/installed
 	.venv/bin/python -m demo
@@ -60,6 +61,17 @@ check-next:
 	.venv-next/bin/python -m pip install -q 'apache-airflow>=$(NEXT)' -e '.[dev]'
 	.venv-next/bin/mypy
 	.venv-next/bin/python -m pytest $(PYTEST_ARGS) --ignore=tests/live --ignore=tests/faults
+
+# Source distribution and wheel: complete, accepted by a package index, and usable where nothing else is installed.
+dist-check:
+	rm -rf dist .venv-dist && $(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install -q build twine
+	.venv-dist/bin/python -m build
+	.venv-dist/bin/python -m twine check --strict dist/*
+	$(PYTHON) tests/packaging/complete.py dist/*.tar.gz
+	rm -rf .venv-dist && $(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install -q -c constraints/airflow-$(NEWEST).txt dist/*.whl
+	.venv-dist/bin/python -I -W error tests/packaging/installed.py README.md
 
 .venv/installed: pyproject.toml constraints/airflow-$(NEWEST).txt
 	$(PYTHON) -m venv .venv

@@ -7,6 +7,8 @@ from typing import Any
 
 from airflow_provider_ehpc import __version__
 
+_LOGO = "/docs/integration-logos/managed-hpc.svg"
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description, in the form of Airflow's ``provider_info.schema.json``."""
@@ -19,16 +21,27 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "Alibaba Cloud E-HPC",
                 "external-doc-url": "https://www.alibabacloud.com/help/en/e-hpc/",
+                "how-to-guide": [
+                    "/docs/clouds/alibaba-ehpc.md",
+                    "/docs/submit.md",
+                    "/docs/waiting.md",
+                    "/docs/logs.md",
+                ],
+                "logo": _LOGO,
                 "tags": ["service"],
             },
             {
                 "integration-name": "Huawei Cloud ModelArts",
                 "external-doc-url": "https://support.huaweicloud.com/intl/en-us/modelarts/index.html",
+                "how-to-guide": ["/docs/clouds/huawei-modelarts.md"],
+                "logo": _LOGO,
                 "tags": ["service"],
             },
             {
                 "integration-name": "QingCloud HPC",
                 "external-doc-url": "https://docsv3.qingcloud.com/compute/hpc/",
+                "how-to-guide": ["/docs/clouds/qingcloud-hpc.md", "/docs/audit.md"],
+                "logo": _LOGO,
                 "tags": ["service"],
             },
         ],

@@ -304,6 +304,14 @@ def test_the_provider_info_is_valid() -> None:
     jsonschema.validate(get_provider_info(), _schema("provider_info.schema.json"))
 
 
+def test_guides_and_logos_exist() -> None:
+    """Airflow's schema requires that their paths begin with /docs/."""
+    for integration in get_provider_info()["integrations"]:
+        paths = [*integration["how-to-guide"], integration["logo"]]
+        assert [path for path in paths if not (ROOT.parent / path.lstrip("/")).is_file()] == []
+        assert all(path.startswith("/docs/") for path in paths)
+
+
 def test_the_connection_types_are_valid() -> None:
     """The stricter schema of the official providers knows the fields of the connection form."""
     schema = _schema("provider.yaml.schema.json")

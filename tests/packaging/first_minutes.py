@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Do what the README says under "Try it", as a new user does after the installation."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+EMULATOR = "python -m airflow_provider_ehpc.emulator"
+FIRST = ["pip install airflow-provider-ehpc", EMULATOR]
+STEPS = 6
+"""The most steps that it may take: commands, saving the DAG, and pasting what the emulator prints."""
+
+
+def first_minutes(readme: Path, home: Path) -> str:
+    """Follow the README in an empty home directory, and return a transcript.
+
+    :raises AssertionError: if a step fails, if there are too many, or if the log lacks lines of the job.
+    """
+    section = readme.read_text().partition("## Try it")[2].partition("\n## ")[0]
+    consoles = "\n".join(re.findall(r"^```console\n(.*?)^```", section, re.DOTALL | re.MULTILINE))
+    commands = re.findall(r"^\$ (.+)$", consoles, re.MULTILINE)
+    assert commands[: len(FIRST)] == FIRST, commands
+    assert len(commands) + len(("save the DAG", "paste the connections")) <= STEPS, commands
+
+    file = home / "airflow" / "dags" / "run_my_job.py"
+    assert f"~/{file.relative_to(home)}" in section
+    (code,) = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    file.parent.mkdir(parents=True)
+    file.write_text(code)
+
+    # A terminal of a new user: nothing of Airflow is set, and `airflow` is that of the environment.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    environment |= {
+        "HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    emulator = subprocess.Popen(
+        [sys.executable, *EMULATOR.split()[1:]],
+        env=environment,
+        cwd=home,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert emulator.stdout
+    transcript = f"$ {EMULATOR}\n"
+    try:
+        while "Ctrl-C" not in (line := emulator.stdout.readline()):
+            assert line, "the emulator has ended"
+            transcript += line
+            if line.startswith("export "):
+                name, _, value = shlex.split(line)[1].partition("=")
+                environment[name] = value
+        assert "Job 1.manager of cluster ehpc-hz-emulator " in transcript
+        for command in commands[len(FIRST) :]:
+            ended = subprocess.run(
+                shlex.split(command),
+                env=environment,
+                cwd=home,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=500,
+                check=False,
+            )
+            transcript += f"$ {command}\n{ended.stdout}"
+            assert ended.returncode == 0, transcript[-5000:]
+    finally:
+        emulator.send_signal(signal.SIGINT)
+        emulator.wait(30)
+    assert "state=success" in transcript, transcript[-5000:]
+    assert all(f"step {n} of 5" in transcript for n in range(1, 6)), transcript[-5000:]
+    return transcript
