@@ -26,7 +26,6 @@ from typing import Any
 from demo.local_airflow import LocalAirflow
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES = ROOT / "airflow_provider_ehpc" / "example_dags"
 PLACE = ROOT / ".demo"
 MODES_DAG = "ehpc_wait_and_log"
 CLOUDS_DAG = "every_cloud"
@@ -130,7 +129,9 @@ def main() -> int:
         os.environ.update(connections, AIRFLOW_HOME=str(PLACE / "airflow"))
         from demo import jobs  # not before AIRFLOW_HOME is set
 
-        airflow = LocalAirflow(PLACE / "airflow", EXAMPLES, connections, port=arguments.port, parallelism=6)
+        airflow = LocalAirflow(
+            PLACE / "airflow", ROOT / "example_dags", connections, port=arguments.port, parallelism=6
+        )
         with airflow:
             print(f"Airflow answers at {airflow.url}", flush=True)
             job_id = jobs.submit_heat_equation(arguments.seconds)

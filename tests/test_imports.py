@@ -81,7 +81,6 @@ ALLOWED: dict[str, set[str]] = {
     "decorators": _TASKS,
     "links": _HOOKS,
     "cli": _TASKS,
-    "example_dags": _TASKS | {"decorators", "retry"},
     "get_provider_info": {"__init__"},
     "emulator": {"__init__", "apis"},
 }
