@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -68,32 +68,13 @@ class JobTask(TextTemplates):
         version_id = arguments.optional_identifier("version_id", self.version_id, what="version")
         return list(dict.fromkeys(self.hook.job_ref(job_id, cluster_id, version_id) for job_id in job_ids))
 
-    @property
-    def console_link(self) -> str:
-        """Return the address of the cloud's console; empty if there is none, or if it is not known yet."""
-        from airflow_provider_ehpc.links.job import console_url
-
-        if "hook" not in self.__dict__:
-            return ""
-        account = self.hook.account
-        return console_url(account.base_url, account.zone)
-
-    @property
-    def archive_link(self) -> str:
-        """Return the address of the archived log; empty if there is none."""
-        from airflow_provider_ehpc.links.job import archive_url
-
-        return archive_url(getattr(self, "keep_log_at", None))
-
-    def _push_links(self, context: Context) -> None:
+    def _push_links(self, context: Context, refs: Sequence[JobRef]) -> None:
         """Let Airflow show the links while the task runs."""
-        if (ti := context.get("ti")) is None:
-            return
-        # This reads the account, which the links need.
-        _ = self.hook.account
-        for link in getattr(self, "operator_extra_links", ()):
-            if address := getattr(self, link.attribute):
-                ti.xcom_push(key=link.xcom_key, value=address)
+        from airflow_provider_ehpc.links.job import push_links
+
+        push_links(
+            self, context, self.hook.account, refs=refs, folder=getattr(self, "keep_log_at", None)
+        )
 
     @property
     def _limit(self) -> float:

@@ -25,7 +25,7 @@ from airflow_provider_ehpc.compat import (
 )
 from airflow_provider_ehpc.exceptions import JobFailure, TaskKilled, without_useless_retries
 from airflow_provider_ehpc.job_arguments import captures, exit_codes, job_fields, job_spec
-from airflow_provider_ehpc.links.job import ArchivedLogLink, CloudConsoleLink
+from airflow_provider_ehpc.links.job import JOB_LINKS
 from airflow_provider_ehpc.logs.lines import line_encoding
 from airflow_provider_ehpc.operators.base import JobFollower
 from airflow_provider_ehpc.operators.stop_job import StopJobOperator
@@ -137,7 +137,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         "environment": "json",
         "options": "json",
     }
-    operator_extra_links = (CloudConsoleLink(), ArchivedLogLink())
+    operator_extra_links = JOB_LINKS
     ui_color = "#c6e2c3"
     version_id: str | None = None
     resubmits = True
@@ -324,7 +324,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             self.log.info("submitted %s under the name %r", self._ref, spec.name)
         context["ti"].xcom_push(key=JOB_ID_KEY, value=self._ref.job_id)
         self._exit_token = submission.token if captured else None
-        self._push_links(context)
+        self._push_links(context, [self._ref])
         if self._killed.wait(0.0):
             self._stop([self._ref])
             raise TaskKilled(f"Airflow ended the task while it submitted {self._ref}")

@@ -14,7 +14,7 @@ from airflow_provider_ehpc.apis.capabilities import Capability
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import without_useless_retries
-from airflow_provider_ehpc.links.job import ArchivedLogLink, CloudConsoleLink
+from airflow_provider_ehpc.links.job import JOB_LINKS
 from airflow_provider_ehpc.logs.lines import line_encoding
 from airflow_provider_ehpc.operators.base import JobFollower
 from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, parse_policy, parse_states
@@ -72,7 +72,7 @@ class JobLogOperator(JobFollower, BaseOperator):
         "api",
         "keep_log_at",
     )
-    operator_extra_links = (CloudConsoleLink(), ArchivedLogLink())
+    operator_extra_links = JOB_LINKS
     ui_color = "#d5e8f7"
 
     def __init__(
@@ -136,5 +136,5 @@ class JobLogOperator(JobFollower, BaseOperator):
         """Poll the job and write the new lines, until the job has ended and its log is read."""
         with without_useless_retries(), self._stops_at_execution_timeout(context):
             self.hook.require(Capability.LOG)
-            self._push_links(context)
+            self._push_links(context, [self.ref])
             return self._follow(context)
