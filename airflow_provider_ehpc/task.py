@@ -72,9 +72,7 @@ class JobTask(TextTemplates):
         """Let Airflow show the links while the task runs."""
         from airflow_provider_ehpc.links.job import push_links
 
-        push_links(
-            self, context, self.hook.account, refs=refs, folder=getattr(self, "keep_log_at", None)
-        )
+        push_links(self, context, self.hook.account, refs=refs, folder=getattr(self, "keep_log_at", None))
 
     @property
     def _limit(self) -> float:

@@ -14,7 +14,7 @@ from airflow_provider_ehpc.apis.job import JobRef
 
 @dataclass(frozen=True, slots=True)
 class _Console:
-    """The pages of a cloud's console, with ``{region}``, ``{cluster}``, ``{job}``, ``{bucket}``, ``{path}``."""
+    """Pages of a console, with ``{region}``, ``{cluster}``, ``{job}``, ``{bucket}`` and ``{path}``."""
 
     home: str
     job: str = ""

@@ -16,6 +16,7 @@ from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import JobNotFound, without_useless_retries
 from airflow_provider_ehpc.links.job import CloudConsoleLink, ClusterLink
+from airflow_provider_ehpc.logs.lines import STDERR_LEVEL
 from airflow_provider_ehpc.operators.base import JobFollower
 from airflow_provider_ehpc.waiting.conditions import FinishedPolicy
 from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
@@ -59,6 +60,7 @@ class StopJobOperator(JobFollower, BaseOperator):
     stop_job_on_kill = False
     keep_log_at = None
     log_settle_time = 0.0
+    stderr_level = STDERR_LEVEL
 
     def __init__(
         self,

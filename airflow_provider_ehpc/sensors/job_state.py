@@ -146,7 +146,9 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             started = first.timestamp() if first else time.time()
             seen = first is not None
             self._push_links(context, self.refs)
-            self._watch = JobSetWatch(self.refs, self._conditions(started), started, seen_before=seen)
+            self._watch = JobSetWatch(
+                self.refs, self._conditions(started), started, seen_before=seen, describe=not seen
+            )
         while (verdict := self._poll(self._watch)) is None:
             if self.deferrable:
                 self._defer(self._watch)

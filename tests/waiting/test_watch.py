@@ -174,10 +174,11 @@ def test_an_end_without_an_outcome_follows_the_policy(policy: str, outcome: Outc
     assert verdict.jobs[0]["state"] == counts
     assert verdict.jobs[0]["outcome_assumed"] is True
     (note,) = notes
-    assert note.warning
+    assert note.warning == (policy == "fail")
     assert note.text == (
         f"job 7 in cluster c1 is {counts} ('FINISHED'). The cloud reports only that it ended, without an "
-        f"exit code: by finished_without_exit_code='{policy}' it counts as {counts}."
+        f"exit code: by finished_without_exit_code='{policy}' it counts as {counts}. "
+        "See docs/waiting.md#assumed-outcomes"
     )
 
 
