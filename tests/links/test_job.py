@@ -151,10 +151,8 @@ def test_of_many_jobs_only_the_cluster_is_linked(
     ehpc_emulator: Emulator, connect: Connect, console: None
 ) -> None:
     jobs = [ehpc_emulator.submit("true") for _ in range(3)]
-    ti = TaskInstance()
-    JobStateSensor(task_id="state", conn_id=connect(ehpc_emulator.connection), job_id=jobs).execute(
-        {"ti": ti}
-    )
+    ti, conn_id = TaskInstance(), connect(ehpc_emulator.connection)
+    JobStateSensor(task_id="state", conn_id=conn_id, job_id=jobs, poke_interval=0.1).execute({"ti": ti})
     assert {key: value for key, value in ti.xcoms.items() if key.startswith("_link_")} == {
         "_link_CloudConsoleLink": "https://console.example.org/",
         "_link_ClusterLink": f"https://console.example.org/cluster/{CLUSTER}",
