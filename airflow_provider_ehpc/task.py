@@ -53,6 +53,10 @@ class JobTask(TextTemplates):
     resubmits: bool = False
     """True if a retry submits the job again: an array, or a job about which a ``retry_policy`` decides."""
     log: Any
+    ended_jobs: list[dict[str, Any]] | None = None
+    """The last statuses of the jobs, when the wait is over."""
+    failure: JobFailure | None = None
+    """Why the job failed, if it did."""
     _stopped: set[JobRef]
     """The jobs that this try or an earlier try of the task stopped."""
 
@@ -156,6 +160,7 @@ class JobTask(TextTemplates):
                 token=conditions.exit_token,
             )
         except JobFailure as failure:
+            self.failure = failure
             self._summarized(verdict.jobs, {verdict.job_id: failure})
             failure.job = next((job for job in verdict.jobs if job["job_id"] == verdict.job_id), {})
             if failure.explained:
@@ -179,7 +184,27 @@ class JobTask(TextTemplates):
                 failure = (failures or {}).get(job["job_id"])
                 cause = failure.diagnosis.cause.value if failure and failure.diagnosis else "none"
                 metrics.job_ended(self.hook.api.name, job["state"], cause, cost)
-        return [{**job, "summary": cost} if cost else job for job, cost in zip(jobs, found, strict=True)]
+        both = zip(jobs, found, strict=True)
+        self.ended_jobs = [{**job, "summary": cost} if cost else job for job, cost in both]
+        return self.ended_jobs
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """Return what OpenLineage is to know of the job when the task starts or resumes."""
+        from airflow_provider_ehpc.lineage import job_lineage
+
+        return job_lineage(self)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return what OpenLineage is to know of the job when the task has succeeded."""
+        from airflow_provider_ehpc.lineage import job_lineage
+
+        return job_lineage(self)
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
+        """Return what OpenLineage is to know of the job when the task has failed."""
+        from airflow_provider_ehpc.lineage import job_lineage
+
+        return job_lineage(self, failed=True)
 
     def _failure(self, verdict: Verdict) -> type[JobFailure]:
         """Return the exception for a failed job: if it is submitted again, a policy decides about a retry.
