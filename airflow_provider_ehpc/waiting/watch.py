@@ -52,6 +52,9 @@ _NONE: frozenset[str] = frozenset()
 _LOST = (JobState.FAILED, JobState.CANCELLED)
 ASSUMED_OUTCOMES = "docs/waiting.md#assumed-outcomes"
 """The page that explains why an end may have no outcome."""
+_ORDINARY = "Job run at"
+"""The beginning of the comment that PBS writes about every job that has run (``comment`` in
+pbs_job_attributes(7B))."""
 _LONGEST_LIST = 2000
 """Characters of the list of an array's failed members in a message."""
 
@@ -116,7 +119,7 @@ class JobWatch:
         if before is None or before.state is not status.state:
             notes += self._header(status)
             text = self._change(before, status, now) + requeues
-            notes.append(Note(text + assumption, warning=self._alarming(assumption)))
+            notes.append(Note(text + assumption, warning=self._alarming(status, assumption)))
             self._since = self._reported = now
             notes += self._age(status, before)
         elif requeues:
@@ -151,7 +154,7 @@ class JobWatch:
             more += f"; sub-jobs: {counts(status.array)}"
         more += assumption
         text = f"{self.ref} ended {status.state}{more}"
-        notes = [Note(text, warning=self._alarming(assumption))] if more and status != before else []
+        notes = [Note(text, warning=self._alarming(status, assumption))] if more and status != before else []
         return self._ended(status) or self._verdict(Outcome.FAILED, self._failure(status)), notes
 
     def _awaits_code(self, status: JobStatus) -> bool:
@@ -281,9 +284,11 @@ class JobWatch:
         )
         return dataclasses.replace(status, state=assumed, reason=reason), assumption
 
-    def _alarming(self, assumption: str) -> bool:
-        """Return True if an assumed outcome is not the one that the task waits for."""
-        return bool(assumption) and self._policy not in self.conditions.target_states
+    def _alarming(self, status: JobStatus, assumption: str) -> bool:
+        """Return True for an assumed outcome that the task does not wait for, or that has a reason: something
+        could not be read."""
+        wanted = self._policy in self.conditions.target_states
+        return bool(assumption) and not (wanted and (status.reason or _ORDINARY).startswith(_ORDINARY))
 
     @property
     def _policy(self) -> JobState:
