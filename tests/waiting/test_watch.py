@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.waiting.conditions import WaitConditions, parse_policy, parse_states
 from airflow_provider_ehpc.waiting.watch import (
+    ASSUMED_OUTCOMES,
     GONE_GRACE,
     LATE_POLL,
     OLD_RECORD,
@@ -742,3 +744,9 @@ def test_the_promises_of_the_docs() -> None:
     """docs/waiting.md names them."""
     assert GONE_GRACE == 300
     assert WaitConditions().not_found_grace == 60
+
+
+def test_the_explanation_of_an_assumed_outcome_exists() -> None:
+    page, _, anchor = ASSUMED_OUTCOMES.partition("#")
+    heading = anchor.replace("-", " ").capitalize()
+    assert f"\n### {heading}\n" in (Path(__file__).parents[2] / page).read_text()
