@@ -33,6 +33,16 @@ console._STORES["file"] = "https://oss.console.aliyun.com/bucket/oss-cn-hangzhou
 """
 
 
+# The folders of this machine in tracebacks.
+_WITHOUT_FOLDERS = r"""() => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const node = texts.currentNode;
+        node.nodeValue = node.nodeValue.replace(/\/\S*\/(?=site-packages|airflow_provider_ehpc)/g, "…/");
+    }
+}"""
+
+
 class Camera:
     """A browser that takes pictures of one Airflow.
 
@@ -50,6 +60,7 @@ class Camera:
         self.page.get_by_text(text).first.wait_for(timeout=60_000)
         # Fonts, icons and the scrolling to the end of a log.
         self.page.wait_for_timeout(1500)
+        self.page.evaluate(_WITHOUT_FOLDERS)
 
     def shoot(self, name: str, part: Any = None) -> None:
         """Save what the browser shows, or a part of it, as an image of the documentation."""
@@ -58,7 +69,7 @@ class Camera:
 
 
 @contextmanager
-def camera(url: str, *, width: int = 1360, height: int = 860, **options: Any) -> Iterator[Camera]:
+def camera(url: str, *, width: int = 1280, height: int = 780, **options: Any) -> Iterator[Camera]:
     """Start a browser for an Airflow.
 
     :param options: those of Playwright's ``new_page``, such as ``color_scheme`` and ``locale``.
@@ -102,14 +113,14 @@ def task_logs(airflow: LocalAirflow) -> None:
         return f"/dags/{DAG_ID}/runs/{run_id}/tasks/{task_id}"
 
     with camera(airflow.url) as shots:
-        while not any("step   50" in line for line in airflow.log_lines(DAG_ID, run_id, "solve")):
+        while not any("step   30" in line for line in airflow.log_lines(DAG_ID, run_id, "solve")):
             time.sleep(1)
-        shots.open(path("solve"), "step   50")
+        shots.open(path("solve"), "step   30")
         shots.shoot("task-log-running")
         for task_id, name, text in (
-            ("solve", "task-log-done", "Task instance in success state"),
+            ("solve", "task-log-done", "log of job"),
             ("post_process", "task-log-failed", "out of memory"),
-            ("refine", "task-log-skipped", "skip_on_exit_code"),
+            ("refine", "task-log-skipped", "log of job"),
         ):
             airflow.wait_for_task(DAG_ID, run_id, task_id)
             shots.open(path(task_id), text)

@@ -99,7 +99,7 @@ class JobWatch:
         """The last count of requeues that was reported."""
         self._missing_since: float | None = None
         self._describe = describe
-        self._description = ""
+        self._description: list[str] = []
 
     @property
     def settled(self) -> bool:
@@ -314,12 +314,11 @@ class JobWatch:
         return text
 
     def _header(self, status: JobStatus) -> list[Note]:
-        """Return a line that describes the job, if it has changed since the last one."""
-        text = description(status) if self._describe else ""
-        if not text or text == self._description:
-            return []
-        self._description = text
-        return [Note(f"{self.ref}: {text}")]
+        """Return the lines that describe the job, as far as they have changed since the last ones."""
+        lines = description(status) if self._describe else []
+        new = [line for line in lines if line and line not in self._description]
+        self._description = lines
+        return [Note(f"{self.ref}: {line}") for line in new]
 
     def _requeues(self, status: JobStatus) -> str:
         """Return the requeues since the last poll in words; a job may run twice between two polls."""

@@ -27,9 +27,11 @@ def some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more nodes" if len(names) > 4 else "")
 
 
-def description(status: JobStatus) -> str:
-    """Return what is known of a job before it ends: its name, user, queue, resources and time limit."""
-    parts = [
+def description(status: JobStatus) -> list[str]:
+    """Return what is known of a job before it ends in up to two lines: its name, user and queue, and its
+    resources and time limit.
+    """
+    names = [
         f"{what} {shown[:_LONGEST]}"
         for what, text in (("name", status.name), ("user", status.user), ("queue", status.queue))
         if (shown := " ".join((text or "").split()))
@@ -39,11 +41,14 @@ def description(status: JobStatus) -> str:
     per_node = [_amount(status.resources.get(f"{unit.lower()}s"), unit) for unit in ("core", "GPU")]
     per_node = [amount for amount in (*per_node, status.resources.get("memory", "")) if amount]
     if per_node:
-        requested.append(", ".join(per_node) + (" each" if nodes not in ("", "1") else ""))
-    parts += [" with ".join(requested)] if requested else []
+        requested.append(
+            " and ".join(filter(None, (", ".join(per_node[:-1]), per_node[-1])))
+            + (" each" if nodes not in ("", "1") else "")
+        )
+    limits = [" with ".join(requested)] if requested else []
     if status.wall_time:
-        parts.append(f"wall time {lasted(status.wall_time)}")
-    return "; ".join(parts)
+        limits.append(f"wall time {lasted(status.wall_time)}")
+    return [", ".join(names), ", ".join(limits)]
 
 
 def _amount(number: str | None, unit: str) -> str:

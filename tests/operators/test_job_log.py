@@ -92,10 +92,11 @@ def test_an_unknown_level_is_refused(make: Make, level: Any) -> None:
 def test_the_log_begins_with_what_the_job_is(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
     job_id = ehpc_emulator.submit("echo line; sleep 0.2", name="md", nodes=2, cores=2)
     job = make(job_id).execute({})
-    headers = [line for line in task_log.lines if "name md" in line]
+    job_in_cluster = f"job {job_id} in cluster ehpc-hz-emulator"
+    headers = [line for line in task_log.lines if line.startswith(f"{job_in_cluster}: ")]
     assert headers == [
-        f"job {job_id} in cluster ehpc-hz-emulator: name md; user testuser; queue workq; "
-        "2 nodes with 2 cores each"
+        f"{job_in_cluster}: name md, user testuser, queue workq",
+        f"{job_in_cluster}: 2 nodes with 2 cores each",
     ]
     states = [line for line in task_log.lines if " is QUEUED" in line or " is RUNNING" in line]
     assert task_log.lines.index(headers[0]) < task_log.lines.index(states[0])

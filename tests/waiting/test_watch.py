@@ -171,7 +171,7 @@ FULL = {
     "resources": {"nodes": "2", "cores": "4", "gpus": "1", "memory": "8GB"},
     "wall_time": 5400,
 }
-HEADER = "job 7 in cluster c1: name heat equation; user alice; queue workq; 2 nodes with "
+REQUESTED = "job 7 in cluster c1: 2 nodes with 4 cores, 1 GPU and 8GB each"
 
 
 def test_a_job_is_described_when_it_is_seen_and_when_more_is_known() -> None:
@@ -180,9 +180,14 @@ def test_a_job_is_described_when_it_is_seen_and_when_more_is_known() -> None:
     _, again = job.saw(status("QUEUED", **FULL), START + 1)
     _, runs = job.saw(status("RUNNING", nodes=("n1", "n2"), **FULL), START + 2)
     _, ends = job.saw(status("SUCCEEDED", nodes=("n1", "n2"), **FULL), START + 3)
-    assert texts(first) == [f"{HEADER}4 cores, 1 GPU, 8GB each", "job 7 in cluster c1 is QUEUED"]
+    assert texts(first) == [
+        "job 7 in cluster c1: name heat equation, user alice, queue workq",
+        REQUESTED,
+        "job 7 in cluster c1 is QUEUED",
+    ]
     assert texts(again) == []
-    assert texts(runs)[0] == f"{HEADER}4 cores, 1 GPU, 8GB each; wall time 1:30:00"
+    assert texts(runs)[0] == f"{REQUESTED}, wall time 1:30:00"
+    assert len(runs) == 2
     assert len(ends) == 1
 
 
@@ -192,7 +197,7 @@ def test_a_job_is_described_when_it_is_seen_and_when_more_is_known() -> None:
         ({}, ""),
         ({"queue": "q"}, "queue q"),
         ({"resources": {"nodes": "1", "cores": "1", "gpus": "0"}}, "1 node with 1 core"),
-        ({"resources": {"cores": "2", "gpus": "2"}}, "2 cores, 2 GPUs"),
+        ({"resources": {"cores": "2", "gpus": "2"}}, "2 cores and 2 GPUs"),
         ({"resources": {"nodes": "3"}}, "3 nodes"),
         ({"nodes": ("a",), "resources": {"memory": "8GB"}}, "1 node with 8GB"),
         ({"name": "n" * 999}, f"name {'n' * 100}"),
