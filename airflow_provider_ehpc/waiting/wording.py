@@ -41,10 +41,9 @@ def description(status: JobStatus) -> list[str]:
     per_node = [_amount(status.resources.get(f"{unit.lower()}s"), unit) for unit in ("core", "GPU")]
     per_node = [amount for amount in (*per_node, status.resources.get("memory", "")) if amount]
     if per_node:
-        requested.append(
-            " and ".join(filter(None, (", ".join(per_node[:-1]), per_node[-1])))
-            + (" each" if nodes not in ("", "1") else "")
-        )
+        *others, last = per_node
+        amounts = f"{', '.join(others)} and {last}" if others else last
+        requested.append(amounts + (" each" if nodes not in ("", "1") else ""))
     limits = [" with ".join(requested)] if requested else []
     if status.wall_time:
         limits.append(f"wall time {lasted(status.wall_time)}")
