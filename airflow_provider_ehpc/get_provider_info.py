@@ -97,7 +97,9 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "extra-links": [
             "airflow_provider_ehpc.links.job.CloudConsoleLink",
+            "airflow_provider_ehpc.links.job.ClusterLink",
             "airflow_provider_ehpc.links.job.ArchivedLogLink",
+            "airflow_provider_ehpc.links.job.AuditFolderLink",
         ],
         "task-decorators": [
             {"name": "hpc_job", "class-name": "airflow_provider_ehpc.decorators.hpc_job.hpc_job_task"}

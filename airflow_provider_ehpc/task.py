@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,10 @@ class JobTask(TextTemplates):
     resubmits: bool = False
     """True if a retry submits the job again: an array, or a job about which a ``retry_policy`` decides."""
     log: Any
+    ended_jobs: list[dict[str, Any]] | None = None
+    """The last statuses of the jobs, when the wait is over."""
+    failure: JobFailure | None = None
+    """Why the job failed, if it did."""
     _stopped: set[JobRef]
     """The jobs that this try or an earlier try of the task stopped."""
 
@@ -68,32 +72,11 @@ class JobTask(TextTemplates):
         version_id = arguments.optional_identifier("version_id", self.version_id, what="version")
         return list(dict.fromkeys(self.hook.job_ref(job_id, cluster_id, version_id) for job_id in job_ids))
 
-    @property
-    def console_link(self) -> str:
-        """Return the address of the cloud's console; empty if there is none, or if it is not known yet."""
-        from airflow_provider_ehpc.links.job import console_url
-
-        if "hook" not in self.__dict__:
-            return ""
-        account = self.hook.account
-        return console_url(account.base_url, account.zone)
-
-    @property
-    def archive_link(self) -> str:
-        """Return the address of the archived log; empty if there is none."""
-        from airflow_provider_ehpc.links.job import archive_url
-
-        return archive_url(getattr(self, "keep_log_at", None))
-
-    def _push_links(self, context: Context) -> None:
+    def _push_links(self, context: Context, refs: Sequence[JobRef]) -> None:
         """Let Airflow show the links while the task runs."""
-        if (ti := context.get("ti")) is None:
-            return
-        # This reads the account, which the links need.
-        _ = self.hook.account
-        for link in getattr(self, "operator_extra_links", ()):
-            if address := getattr(self, link.attribute):
-                ti.xcom_push(key=link.xcom_key, value=address)
+        from airflow_provider_ehpc.links.job import push_links
+
+        push_links(self, context, self.hook.account, refs=refs, folder=getattr(self, "keep_log_at", None))
 
     @property
     def _limit(self) -> float:
@@ -177,6 +160,7 @@ class JobTask(TextTemplates):
                 token=conditions.exit_token,
             )
         except JobFailure as failure:
+            self.failure = failure
             self._summarized(verdict.jobs, {verdict.job_id: failure})
             failure.job = next((job for job in verdict.jobs if job["job_id"] == verdict.job_id), {})
             if failure.explained:
@@ -200,7 +184,27 @@ class JobTask(TextTemplates):
                 failure = (failures or {}).get(job["job_id"])
                 cause = failure.diagnosis.cause.value if failure and failure.diagnosis else "none"
                 metrics.job_ended(self.hook.api.name, job["state"], cause, cost)
-        return [{**job, "summary": cost} if cost else job for job, cost in zip(jobs, found, strict=True)]
+        both = zip(jobs, found, strict=True)
+        self.ended_jobs = [{**job, "summary": cost} if cost else job for job, cost in both]
+        return self.ended_jobs
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """Return what OpenLineage is to know of the job when the task starts or resumes."""
+        from airflow_provider_ehpc.lineage import job_lineage
+
+        return job_lineage(self)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return what OpenLineage is to know of the job when the task has succeeded."""
+        from airflow_provider_ehpc.lineage import job_lineage
+
+        return job_lineage(self)
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
+        """Return what OpenLineage is to know of the job when the task has failed."""
+        from airflow_provider_ehpc.lineage import job_lineage
+
+        return job_lineage(self, failed=True)
 
     def _failure(self, verdict: Verdict) -> type[JobFailure]:
         """Return the exception for a failed job: if it is submitted again, a policy decides about a retry.

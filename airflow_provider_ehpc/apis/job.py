@@ -117,6 +117,8 @@ class JobStatus:
     nodes: tuple[str, ...] = ()
     resources: Mapping[str, str] = field(default_factory=dict)
     """Requested resources, per node: ``nodes``, ``cores``, ``gpus``, ``memory``."""
+    wall_time: int | None = None
+    """The time limit in seconds, if the API reports it."""
     resources_used: Mapping[str, str] = field(default_factory=dict)
     stdout_path: str | None = None
     stderr_path: str | None = None

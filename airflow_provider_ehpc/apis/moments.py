@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from airflow_provider_ehpc.apis.call import InvalidArgument
+
+_LIMIT = re.compile(r"(?:(\d{1,6})-)?(\d{1,6}):(\d\d):(\d\d)")
 
 
 def aware(name: str, time: datetime) -> datetime:
@@ -43,3 +46,12 @@ def milliseconds(name: str, time: datetime | None) -> int | None:
     :raises InvalidArgument: for any value but an aware datetime.
     """
     return None if time is None else round(aware(name, time).timestamp() * 1000)
+
+
+def limit_seconds(text: str) -> int | None:
+    """Return the seconds of a scheduler's time limit, ``[D-]HH:MM:SS``; None for another text."""
+    match = _LIMIT.fullmatch(text.strip())
+    if not match:
+        return None
+    days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -18,6 +18,7 @@ import select
 import stat
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from airflow_provider_ehpc.text import unfold
@@ -106,6 +107,12 @@ def emission_budget() -> EmissionBudget:
     if loop not in _budgets:
         _budgets[loop] = EmissionBudget()
     return _budgets[loop]
+
+
+def write_record(log: Any, stream: str, record: str, stderr_level: str) -> None:
+    """Write a record to the task log: that of a standard error at its own level, others at INFO."""
+    level = stderr_level if stream == "stderr" else "info"
+    getattr(log, level)("%s", record)
 
 
 def records(lines: list[str], prefix: str = "", *, together: bool = True) -> Iterator[str]:

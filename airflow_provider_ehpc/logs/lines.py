@@ -19,6 +19,11 @@ _END = 4
 """Of the bytes shown of a longer line, one in this many is from its end, with a progress bar's last state."""
 
 
+STDERR_LEVELS = ("debug", "info", "warning", "error")
+"""The levels of Airflow's log that the lines of a standard error can have."""
+STDERR_LEVEL = "warning"
+
+
 class LineAssembler:
     """Assemble the lines of one stream.
 
@@ -142,6 +147,16 @@ def line_encoding(name: str) -> str:
             f"encoding: a log in {name} cannot be split into lines at line feeds; write the log in UTF-8"
         )
     return encoding
+
+
+def line_level(level: str) -> str:
+    """Read ``stderr_level``.
+
+    :raises InvalidArgument: if it is not one of :data:`STDERR_LEVELS`.
+    """
+    if isinstance(level, str) and level.lower() in STDERR_LEVELS:
+        return level.lower()
+    raise InvalidArgument(f"stderr_level: expected {', '.join(STDERR_LEVELS)}, not {level!r}")
 
 
 def _leaves_newline(byte: int, encoding: str) -> bool:

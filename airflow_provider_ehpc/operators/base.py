@@ -40,6 +40,7 @@ class JobFollower(JobTask):
     poll_interval: float
     log_settle_time: float
     keep_log_at: str | None
+    stderr_level: str
     deferrable: bool
     _killed: InterruptibleWait
     _store: WorkerStore | None = None
@@ -75,7 +76,7 @@ class JobFollower(JobTask):
             store.save(dataclasses.replace(begun, cycle=None))
             store.defer(cursor)
             self._defer_log(conditions, started, cursor, seen=first is not None)
-        self._watch = JobWatch(self.ref, conditions, started)
+        self._watch = JobWatch(self.ref, conditions, started, describe=cursor is None)
         follower = LogFollower(
             self.hook.api,
             self.ref,
@@ -116,12 +117,13 @@ class JobFollower(JobTask):
             **self._trigger_arguments(conditions, started, seen=seen),
             settle=self.log_settle_time,
             encoding=self.encoding,
+            stderr_level=self.stderr_level,
             cursor=cursor.as_dict() if cursor else None,
         )
         self._defer(trigger)
 
     def _do(self, step: Step) -> JobStatus | ApiError | None:
-        from airflow_provider_ehpc.logs.emission import records
+        from airflow_provider_ehpc.logs.emission import records, write_record
         from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, GetStatus, Pause
         from airflow_provider_ehpc.logs.lines import stream_prefix
         from airflow_provider_ehpc.waiting.verdict import Note
@@ -135,7 +137,7 @@ class JobFollower(JobTask):
                 return error
         if isinstance(step, Emit):
             for record in records(step.lines, stream_prefix(step.stream), together=step.behind):
-                self.log.info("%s", record)
+                write_record(self.log, step.stream, record, self.stderr_level)
             if self._meter:
                 self._meter.written()
         elif isinstance(step, Note):
@@ -161,7 +163,7 @@ class JobFollower(JobTask):
         from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
         from airflow_provider_ehpc.waiting.watch import JobSetWatch
 
-        watch = JobSetWatch([self.ref], self._conditions(time.time()), time.time())
+        watch = JobSetWatch([self.ref], self._conditions(time.time()), time.time(), describe=True)
         conditions = self._conditions(watch.started)
         while (verdict := self._poll(watch)) is None:
             if self.deferrable:

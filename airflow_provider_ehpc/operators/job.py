@@ -25,8 +25,8 @@ from airflow_provider_ehpc.compat import (
 )
 from airflow_provider_ehpc.exceptions import JobFailure, TaskKilled, without_useless_retries
 from airflow_provider_ehpc.job_arguments import captures, exit_codes, job_fields, job_spec
-from airflow_provider_ehpc.links.job import ArchivedLogLink, CloudConsoleLink
-from airflow_provider_ehpc.logs.lines import line_encoding
+from airflow_provider_ehpc.links.job import JOB_LINKS
+from airflow_provider_ehpc.logs.lines import STDERR_LEVEL, line_encoding, line_level
 from airflow_provider_ehpc.operators.base import JobFollower
 from airflow_provider_ehpc.operators.stop_job import StopJobOperator
 from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, parse_policy
@@ -99,6 +99,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     :param log_settle_time: seconds, or a ``timedelta``, without a new byte after which an ended job's log
         counts as complete.
     :param encoding: of the job's output, such as ``gbk``, if the API returns bytes (E-HPC).
+    :param stderr_level: the level of the lines of the standard error in the task log: ``debug``, ``info``,
+        ``warning`` or ``error``.
     :param durable: rejoin the job after a crash and in a retry. False submits a new job in each try.
     :param stop_job_on_kill: stop the job if a user ends the task, or if ``timeout`` or ``execution_timeout``
         is exceeded.
@@ -137,7 +139,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         "environment": "json",
         "options": "json",
     }
-    operator_extra_links = (CloudConsoleLink(), ArchivedLogLink())
+    operator_extra_links = JOB_LINKS
     ui_color = "#c6e2c3"
     version_id: str | None = None
     resubmits = True
@@ -175,6 +177,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         keep_log_at: str | None = None,
         log_settle_time: timedelta | float = 5.0,
         encoding: str = "utf-8",
+        stderr_level: str = STDERR_LEVEL,
         durable: bool = True,
         stop_job_on_kill: bool = True,
         skip_on_exit_code: int | Collection[int] | None = None,
@@ -220,6 +223,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         self.keep_log_at = keep_log_at
         self.log_settle_time = arguments.seconds("log_settle_time", log_settle_time)
         self.encoding = line_encoding(encoding)
+        self.stderr_level = line_level(stderr_level)
         self.durable = durable
         self.stop_job_on_kill = stop_job_on_kill
         self.skip_on_exit_code = exit_codes(skip_on_exit_code)
@@ -324,7 +328,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             self.log.info("submitted %s under the name %r", self._ref, spec.name)
         context["ti"].xcom_push(key=JOB_ID_KEY, value=self._ref.job_id)
         self._exit_token = submission.token if captured else None
-        self._push_links(context)
+        self._push_links(context, [self._ref])
         if self._killed.wait(0.0):
             self._stop([self._ref])
             raise TaskKilled(f"Airflow ended the task while it submitted {self._ref}")

@@ -14,8 +14,8 @@ from airflow_provider_ehpc.apis.capabilities import Capability
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import without_useless_retries
-from airflow_provider_ehpc.links.job import ArchivedLogLink, CloudConsoleLink
-from airflow_provider_ehpc.logs.lines import line_encoding
+from airflow_provider_ehpc.links.job import JOB_LINKS
+from airflow_provider_ehpc.logs.lines import STDERR_LEVEL, line_encoding, line_level
 from airflow_provider_ehpc.operators.base import JobFollower
 from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, parse_policy, parse_states
 from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class JobLogOperator(JobFollower, BaseOperator):
     """Follow a job to its end and write its log into the task log while it runs.
 
-    Every complete line appears once and in order; lines of the standard error begin with ``stderr | ``.
+    Every complete line appears once and in order; lines of the standard error begin with ``stderr | `` and
+    are warnings.
     Lines over 16 KiB are visibly shortened. A log that cannot be read for a while never fails the task.
     A job that ends in another state than the target states fails the task at once, without retries; so does a
     key that the cloud rejects.
@@ -52,6 +53,8 @@ class JobLogOperator(JobFollower, BaseOperator):
     :param not_found_grace: seconds, or a ``timedelta``, in which a new job may be unknown.
     :param poll_interval: seconds, or a ``timedelta``, between two cycles.
     :param encoding: the encoding of the job's output, such as ``gbk``, if the API returns bytes (E-HPC).
+    :param stderr_level: the level of the lines of the standard error in the task log: ``debug``, ``info``,
+        ``warning`` or ``error``.
     :param log_settle_time: seconds, or a ``timedelta``, without a new byte after which an ended job's log
         counts as complete.
     :param keep_log_at: a folder of any kind that ``ObjectStoragePath`` supports, in which the raw bytes of
@@ -72,7 +75,7 @@ class JobLogOperator(JobFollower, BaseOperator):
         "api",
         "keep_log_at",
     )
-    operator_extra_links = (CloudConsoleLink(), ArchivedLogLink())
+    operator_extra_links = JOB_LINKS
     ui_color = "#d5e8f7"
 
     def __init__(
@@ -89,6 +92,7 @@ class JobLogOperator(JobFollower, BaseOperator):
         poll_interval: timedelta | float = 10.0,
         log_settle_time: timedelta | float = 5.0,
         encoding: str = "utf-8",
+        stderr_level: str = STDERR_LEVEL,
         keep_log_at: str | None = None,
         stop_job_on_kill: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -117,6 +121,7 @@ class JobLogOperator(JobFollower, BaseOperator):
         self.poll_interval = arguments.seconds("poll_interval", poll_interval, positive=True)
         self.log_settle_time = arguments.seconds("log_settle_time", log_settle_time)
         self.encoding = line_encoding(encoding)
+        self.stderr_level = line_level(stderr_level)
         self.keep_log_at = keep_log_at
         self.stop_job_on_kill = stop_job_on_kill
         self.deferrable = deferrable
@@ -136,5 +141,5 @@ class JobLogOperator(JobFollower, BaseOperator):
         """Poll the job and write the new lines, until the job has ended and its log is read."""
         with without_useless_retries(), self._stops_at_execution_timeout(context):
             self.hook.require(Capability.LOG)
-            self._push_links(context)
+            self._push_links(context, [self.ref])
             return self._follow(context)

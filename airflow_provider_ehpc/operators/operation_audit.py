@@ -18,6 +18,7 @@ from airflow_provider_ehpc.audit.sinks import FORMATS, AuditSummary, carried_ope
 from airflow_provider_ehpc.audit.window import AUDIT_SETTLE_TIME, REQUEST_LIMIT, read_window
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import OperationsForbidden, TaskKilled, without_useless_retries
+from airflow_provider_ehpc.links.job import AuditFolderLink, CloudConsoleLink, ClusterLink, push_links
 from airflow_provider_ehpc.templates import TextTemplates
 from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
 
@@ -65,6 +66,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("conn_id", "api", "cluster_id", "start", "end", "path", "rules")
+    operator_extra_links = (CloudConsoleLink(), ClusterLink(), AuditFolderLink())
     ui_color = "#d5e8f7"
 
     def __init__(
@@ -126,6 +128,7 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         window, rules = self._window(), [Rule.parse(rule) for rule in self.rules or ()]
         cluster_id = arguments.optional_identifier("cluster_id", self.cluster_id, what="cluster")
         source = self.hook.operation_source(cluster_id)
+        push_links(self, context, self.hook.account, cluster_id=cluster_id, folder=self.path)
         self._wait_until(window.end + self.settle)
         summary, records, violations = self._audit(source, window, rules)
         for record in records:

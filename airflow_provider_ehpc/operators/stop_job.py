@@ -15,7 +15,8 @@ from airflow_provider_ehpc.apis.capabilities import Capability
 from airflow_provider_ehpc.apis.job import JobRef, JobState
 from airflow_provider_ehpc.compat import BaseOperator, conf
 from airflow_provider_ehpc.exceptions import JobNotFound, without_useless_retries
-from airflow_provider_ehpc.links.job import CloudConsoleLink
+from airflow_provider_ehpc.links.job import CloudConsoleLink, ClusterLink
+from airflow_provider_ehpc.logs.lines import STDERR_LEVEL
 from airflow_provider_ehpc.operators.base import JobFollower
 from airflow_provider_ehpc.waiting.conditions import FinishedPolicy
 from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
@@ -51,7 +52,7 @@ class StopJobOperator(JobFollower, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "conn_id", "cluster_id", "version_id", "api")
-    operator_extra_links = (CloudConsoleLink(),)
+    operator_extra_links = (CloudConsoleLink(), ClusterLink())
     ui_color = "#eac9c1"
     target_states = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
     finished_without_exit_code: FinishedPolicy = "success"
@@ -59,6 +60,7 @@ class StopJobOperator(JobFollower, BaseOperator):
     stop_job_on_kill = False
     keep_log_at = None
     log_settle_time = 0.0
+    stderr_level = STDERR_LEVEL
 
     def __init__(
         self,
@@ -105,13 +107,13 @@ class StopJobOperator(JobFollower, BaseOperator):
             self.log.info("job_id is %r: there is no job to stop", self.job_id)
             return None
         with without_useless_retries():
+            self._push_links(context, [self.ref])
             try:
                 self.hook.stop(self.ref)
             except ApiError as error:
                 if ended := self._ended(error):
                     return ended
             else:
-                self._push_links(context)
                 self._stopped.add(self.ref)
                 self.log.info("requested the stop of %s", self.ref)
             return self._wait() if self.wait_for_completion else self.ref.as_dict()

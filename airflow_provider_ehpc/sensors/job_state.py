@@ -22,7 +22,7 @@ from airflow_provider_ehpc.compat import (
     conf,
 )
 from airflow_provider_ehpc.exceptions import without_useless_retries
-from airflow_provider_ehpc.links.job import CloudConsoleLink
+from airflow_provider_ehpc.links.job import CloudConsoleLink, ClusterLink
 from airflow_provider_ehpc.task import DEFER_SLACK, JobTask
 from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, parse_policy, parse_states
 from airflow_provider_ehpc.waiting.watch import JobSetWatch, Verdict
@@ -70,7 +70,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("conn_id", "job_id", "cluster_id", "version_id", "api")
-    operator_extra_links = (CloudConsoleLink(),)
+    operator_extra_links = (CloudConsoleLink(), ClusterLink())
     ui_color = "#d5e8f7"
 
     def __init__(
@@ -145,8 +145,10 @@ class JobStateSensor(JobTask, BaseSensorOperator):
         if self._watch is None:
             started = first.timestamp() if first else time.time()
             seen = first is not None
-            self._push_links(context)
-            self._watch = JobSetWatch(self.refs, self._conditions(started), started, seen_before=seen)
+            self._push_links(context, self.refs)
+            self._watch = JobSetWatch(
+                self.refs, self._conditions(started), started, seen_before=seen, describe=not seen
+            )
         while (verdict := self._poll(self._watch)) is None:
             if self.deferrable:
                 self._defer(self._watch)

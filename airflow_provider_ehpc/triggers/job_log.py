@@ -16,9 +16,9 @@ from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.hooks.pool import POOL
 from airflow_provider_ehpc.logs.arrival import arrived
 from airflow_provider_ehpc.logs.cursor import SavedCursor
-from airflow_provider_ehpc.logs.emission import emission_budget, records
+from airflow_provider_ehpc.logs.emission import emission_budget, records, write_record
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, GetStatus, LogFollower, Pause, Step
-from airflow_provider_ehpc.logs.lines import stream_prefix
+from airflow_provider_ehpc.logs.lines import STDERR_LEVEL, stream_prefix
 from airflow_provider_ehpc.logs.store import TriggerStore
 from airflow_provider_ehpc.metrics import LogMeter
 from airflow_provider_ehpc.polling.subscription import PollResult, Subscription
@@ -73,15 +73,23 @@ class JobLogTrigger(JobTrigger):
     :param cursor: the position at which an earlier try stopped,
         a :class:`~airflow_provider_ehpc.logs.cursor.SavedCursor` as a dict.
     :param encoding: the encoding of the job's output.
+    :param stderr_level: the level of the lines of the standard error.
     """
 
     def __init__(
-        self, *, settle: float, cursor: dict[str, Any] | None = None, encoding: str = "utf-8", **kwargs: Any
+        self,
+        *,
+        settle: float,
+        cursor: dict[str, Any] | None = None,
+        encoding: str = "utf-8",
+        stderr_level: str = STDERR_LEVEL,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.settle = settle
         self.cursor = cursor
         self.encoding = encoding
+        self.stderr_level = stderr_level
         self._store: TriggerStore | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -91,6 +99,8 @@ class JobLogTrigger(JobTrigger):
             kwargs["cursor"] = self.cursor
         if self.encoding != "utf-8":
             kwargs["encoding"] = self.encoding
+        if self.stderr_level != STDERR_LEVEL:
+            kwargs["stderr_level"] = self.stderr_level
         return path, {**kwargs, "settle": self.settle}
 
     async def watch(self) -> dict[str, Any]:
@@ -107,7 +117,13 @@ class JobLogTrigger(JobTrigger):
         follower = LogFollower(
             hook.api,
             ref,
-            JobWatch(ref, self.conditions, self.started, seen_before=self.seen or self.takes_over),
+            JobWatch(
+                ref,
+                self.conditions,
+                self.started,
+                seen_before=self.seen or self.takes_over,
+                describe=start is None,
+            ),
             clock=time.time,
             interval=self.poll_interval,
             settle=self.settle,
@@ -156,6 +172,6 @@ class JobLogTrigger(JobTrigger):
             except asyncio.CancelledError:
                 # The cursor counts these lines as written, and they are few.
                 for unwritten in (record, *left):
-                    self.log.info("%s", unwritten)
+                    write_record(self.log, step.stream, unwritten, self.stderr_level)
                 raise
-            self.log.info("%s", record)
+            write_record(self.log, step.stream, record, self.stderr_level)

@@ -30,7 +30,9 @@ class JobStateTrigger(JobTrigger):
     async def watch(self) -> dict[str, Any]:
         """Poll the jobs, together with all other triggers of this process, until the wait is over."""
         seen = self.seen or self.takes_over
-        watch = self._watch = JobSetWatch(self.refs, self.conditions, self.started, seen_before=seen)
+        watch = self._watch = JobSetWatch(
+            self.refs, self.conditions, self.started, seen_before=seen, describe=not seen
+        )
         lateness = Lateness(self.poll_interval)
         async with self.polling() as subscription:
             while True:

@@ -20,7 +20,7 @@ from airflow_provider_ehpc.diagnosis import CANCELLED_BY_US
 from airflow_provider_ehpc.waiting.captured import tolerated
 from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.verdict import Note, Outcome, Verdict
-from airflow_provider_ehpc.waiting.wording import counts, lasted, own_duration, some
+from airflow_provider_ehpc.waiting.wording import counts, description, lasted, own_duration, some
 
 __all__ = [
     "GONE_GRACE",
@@ -50,6 +50,11 @@ OLD_RECORD = 86400.0
 _RERUN = frozenset(JobState) - {JobState.UNKNOWN} - {state for state in JobState if state.terminal}
 _NONE: frozenset[str] = frozenset()
 _LOST = (JobState.FAILED, JobState.CANCELLED)
+ASSUMED_OUTCOMES = "docs/waiting.md#assumed-outcomes"
+"""The page that explains why an end may have no outcome."""
+_ORDINARY = "Job run at"
+"""The beginning of the comment that PBS writes about every job that has run (``comment`` in
+pbs_job_attributes(7B))."""
 _LONGEST_LIST = 2000
 """Characters of the list of an array's failed members in a message."""
 
@@ -66,10 +71,17 @@ class JobWatch:
 
     :param started: epoch seconds at which the wait began; ``not_found_grace`` counts from there.
     :param seen_before: an earlier process of the same wait may have seen the job.
+    :param describe: report the job's name, queue and resources when they become known.
     """
 
     def __init__(
-        self, ref: JobRef, conditions: WaitConditions, started: float, *, seen_before: bool = False
+        self,
+        ref: JobRef,
+        conditions: WaitConditions,
+        started: float,
+        *,
+        seen_before: bool = False,
+        describe: bool = False,
     ) -> None:
         self.ref = ref
         self.conditions = conditions
@@ -86,6 +98,8 @@ class JobWatch:
         self._restarts: int | None = None
         """The last count of requeues that was reported."""
         self._missing_since: float | None = None
+        self._describe = describe
+        self._description: list[str] = []
 
     @property
     def settled(self) -> bool:
@@ -103,8 +117,9 @@ class JobWatch:
         notes = self._known_again(before, now)
         requeues = self._requeues(status)
         if before is None or before.state is not status.state:
+            notes += self._header(status)
             text = self._change(before, status, now) + requeues
-            notes.append(Note(text + assumption, warning=bool(assumption)))
+            notes.append(Note(text + assumption, warning=self._alarming(status, assumption)))
             self._since = self._reported = now
             notes += self._age(status, before)
         elif requeues:
@@ -139,7 +154,7 @@ class JobWatch:
             more += f"; sub-jobs: {counts(status.array)}"
         more += assumption
         text = f"{self.ref} ended {status.state}{more}"
-        notes = [Note(text, warning=bool(assumption))] if more and status != before else []
+        notes = [Note(text, warning=self._alarming(status, assumption))] if more and status != before else []
         return self._ended(status) or self._verdict(Outcome.FAILED, self._failure(status)), notes
 
     def _awaits_code(self, status: JobStatus) -> bool:
@@ -263,10 +278,17 @@ class JobWatch:
         )
         if status.reason:
             assumption += f" The reason: {status.reason}."
+        assumption += f" See {ASSUMED_OUTCOMES}"
         reason = status.reason or (
             "no exit code is reported; finished_without_exit_code is 'fail'" if fail else None
         )
         return dataclasses.replace(status, state=assumed, reason=reason), assumption
+
+    def _alarming(self, status: JobStatus, assumption: str) -> bool:
+        """Return True for an assumed outcome that the task does not wait for, or that has a reason: something
+        could not be read."""
+        wanted = self._policy in self.conditions.target_states
+        return bool(assumption) and not (wanted and (status.reason or _ORDINARY).startswith(_ORDINARY))
 
     @property
     def _policy(self) -> JobState:
@@ -290,6 +312,13 @@ class JobWatch:
         if status.array:
             text += f"; sub-jobs: {counts(status.array)}"
         return text
+
+    def _header(self, status: JobStatus) -> list[Note]:
+        """Return the lines that describe the job, as far as they have changed since the last ones."""
+        lines = description(status) if self._describe else []
+        new = [line for line in lines if line and line not in self._description]
+        self._description = lines
+        return [Note(f"{self.ref}: {line}") for line in new]
 
     def _requeues(self, status: JobStatus) -> str:
         """Return the requeues since the last poll in words; a job may run twice between two polls."""
@@ -384,10 +413,22 @@ class JobSetWatch:
     """Wait for one or many jobs, until all are in a target state or one can no longer reach it."""
 
     def __init__(
-        self, refs: Iterable[JobRef], conditions: WaitConditions, started: float, *, seen_before: bool = False
+        self,
+        refs: Iterable[JobRef],
+        conditions: WaitConditions,
+        started: float,
+        *,
+        seen_before: bool = False,
+        describe: bool = False,
     ) -> None:
         self.started = started
-        self._watches = {ref: JobWatch(ref, conditions, started, seen_before=seen_before) for ref in refs}
+        refs = list(refs)
+        # A line for each of a thousand jobs would hide all others.
+        describe = describe and len(refs) == 1
+        self._watches = {
+            ref: JobWatch(ref, conditions, started, seen_before=seen_before, describe=describe)
+            for ref in refs
+        }
         self._reached: dict[JobRef, dict[str, Any]] = {}
         self._patience = Patience()
 

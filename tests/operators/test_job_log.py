@@ -65,6 +65,44 @@ def test_errors_are_distinguished(ehpc_emulator: Emulator, make: Make, task_log:
     assert sorted(written(task_log)) == ["out", "stderr | err"]
 
 
+@pytest.mark.parametrize("level", [None, "debug", "info", "warning", "ERROR"])
+def test_errors_have_their_level(
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog, level: str | None
+) -> None:
+    """So that the filter of Airflow's log view works."""
+    more = {"stderr_level": level} if level else {}
+    make(ehpc_emulator.submit("seq 20; seq 21 40 >&2"), **more).execute({})
+    levels = {record.getMessage(): record.levelname for record in task_log.records}
+    assert {levels[str(n)] for n in range(1, 21)} == {"INFO"}
+    assert {levels[f"stderr | {n}"] for n in range(21, 41)} == {(level or "warning").upper()}
+
+
+def test_merged_streams_have_no_errors(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+    make(ehpc_emulator.submit("exec 2>&1; echo out; echo err >&2")).execute({})
+    assert written(task_log) == ["out", "err"]
+    assert not task_log.warnings
+
+
+@pytest.mark.parametrize("level", ["critical", "", 30, None])
+def test_an_unknown_level_is_refused(make: Make, level: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"stderr_level: expected debug, info, warning, error, not"):
+        make("1.manager", stderr_level=level)
+
+
+def test_the_log_begins_with_what_the_job_is(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+    job_id = ehpc_emulator.submit("echo line; sleep 0.2", name="md", nodes=2, cores=2)
+    job = make(job_id).execute({})
+    job_in_cluster = f"job {job_id} in cluster ehpc-hz-emulator"
+    headers = [line for line in task_log.lines if line.startswith(f"{job_in_cluster}: ")]
+    assert headers == [
+        f"{job_in_cluster}: name md, user testuser, queue workq",
+        f"{job_in_cluster}: 2 nodes with 2 cores each",
+    ]
+    states = [line for line in task_log.lines if " is QUEUED" in line or " is RUNNING" in line]
+    assert task_log.lines.index(headers[0]) < task_log.lines.index(states[0])
+    assert job["resources"]["nodes"] == "2"
+
+
 def test_a_line_with_a_percent_sign_is_a_line(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
     """Passed as a format, it would raise inside the logger and be lost."""
     job_id = ehpc_emulator.submit("printf '100%% done %%s %%(name)s {x}\\n'")
@@ -324,10 +362,10 @@ def test_a_retry_goes_on_where_the_try_before_was_killed(
     with pytest.raises(TaskKilled):
         first.execute(context)
     killing.join()
-    before = len(task_log.lines)
+    before, written_before = len(task_log.lines), len(written(task_log))
     gate.open()
     result = make(job_id).execute(context)
-    again = written(task_log)[before - 1 :]
+    again = written(task_log)[written_before:]
     assert again[-1] == "end"
     assert task_log.lines[before].startswith("--- resumed at byte 292 of stdout; up to one cycle")
     assert [line for line in task_log.lines if line.isdigit()] == [str(n) for n in range(1, 101)]

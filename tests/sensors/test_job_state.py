@@ -36,8 +36,11 @@ def test_it_waits_for_success(ehpc_emulator: Emulator, make: Make, task_log: Tas
     assert job["outcome_assumed"] is True
     assert len(job["nodes"]) == 2
     ending = f"job {job_id} in cluster ehpc-hz-emulator is SUCCEEDED ('FINISHED')"
-    assert any(line.startswith(ending) for line in task_log.lines)
-    assert "it counts as SUCCEEDED" in task_log.warnings[0]
+    (line,) = [line for line in task_log.lines if line.startswith(ending)]
+    assert "it counts as SUCCEEDED. See docs/waiting.md#assumed-outcomes" in line
+    assert not task_log.warnings
+    headers = [line for line in task_log.lines if "name md" in line]
+    assert headers == [f"job {job_id} in cluster ehpc-hz-emulator: name md, user testuser, queue workq"]
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ async def test_the_news_of_the_end_travel_with_the_event(
 ) -> None:
     """A thousand triggers that end together would else wait for a thousand lines before they fire."""
     verdict = Verdict.from_event(await fire(make(JobStateTrigger, ehpc_emulator.submit("sleep 0.3"))))
-    assert [note.warning for note in verdict.news if "is SUCCEEDED" in note.text] == [True]
+    assert [note.warning for note in verdict.news if "is SUCCEEDED" in note.text] == [False]
     assert not [line for line in task_log.lines if "SUCCEEDED" in line]
 
 
@@ -259,6 +259,22 @@ async def test_the_log_is_streamed_and_is_not_in_the_event(
     ]
     assert "数据" not in json.dumps(event, ensure_ascii=False)
     assert event["log"] == {"bytes": 5 * (13 + 6) + 3, "lines": 11, "cut_lines": 0, "errors": 0}
+
+
+@pytest.mark.parametrize("level", ["warning", "info", "error"])
+async def test_errors_have_their_level(
+    ehpc_emulator: Emulator, make: Make, quick_triggers: None, task_log: TaskLog, level: str
+) -> None:
+    trigger = make(JobLogTrigger, ehpc_emulator.submit("seq 20; seq 21 40 >&2"), stderr_level=level)
+    # An older triggerer may not know the argument.
+    assert ("stderr_level" in trigger.serialize()[1]) == (level != "warning")
+    rebuilt = JobLogTrigger(**trigger.serialize()[1])
+    await fire(rebuilt)
+    levels = {
+        r.levelname: r.getMessage().split("\n") for r in task_log.records if "stderr |" in r.getMessage()
+    }
+    assert levels == {level.upper(): [f"stderr | {n}" for n in range(21, 41)]}
+    assert {r.levelname for r in task_log.records if r.getMessage()[0].isdigit()} == {"INFO"}
 
 
 async def test_many_streams_at_once_are_whole_each(

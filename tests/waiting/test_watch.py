@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from airflow_provider_ehpc.apis.call import (
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.waiting.conditions import WaitConditions, parse_policy, parse_states
 from airflow_provider_ehpc.waiting.watch import (
+    ASSUMED_OUTCOMES,
     GONE_GRACE,
     LATE_POLL,
     OLD_RECORD,
@@ -162,6 +164,56 @@ def test_an_unknown_word_is_warned_of_once_a_word() -> None:
     assert "the undocumented state 'DEFROSTING'" in first[1].text
 
 
+FULL = {
+    "name": "heat\nequation",
+    "user": "alice",
+    "queue": "workq",
+    "resources": {"nodes": "2", "cores": "4", "gpus": "1", "memory": "8GB"},
+    "wall_time": 5400,
+}
+REQUESTED = "job 7 in cluster c1: 2 nodes with 4 cores, 1 GPU and 8GB each"
+
+
+def test_a_job_is_described_when_it_is_seen_and_when_more_is_known() -> None:
+    job = JobWatch(REF, WaitConditions(), START, describe=True)
+    _, first = job.saw(status("QUEUED", **{**FULL, "wall_time": None}), START)
+    _, again = job.saw(status("QUEUED", **FULL), START + 1)
+    _, runs = job.saw(status("RUNNING", nodes=("n1", "n2"), **FULL), START + 2)
+    _, ends = job.saw(status("SUCCEEDED", nodes=("n1", "n2"), **FULL), START + 3)
+    assert texts(first) == [
+        "job 7 in cluster c1: name heat equation, user alice, queue workq",
+        REQUESTED,
+        "job 7 in cluster c1 is QUEUED",
+    ]
+    assert texts(again) == []
+    assert texts(runs)[0] == f"{REQUESTED}, wall time 1:30:00"
+    assert len(runs) == 2
+    assert len(ends) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, ""),
+        ({"queue": "q"}, "queue q"),
+        ({"resources": {"nodes": "1", "cores": "1", "gpus": "0"}}, "1 node with 1 core"),
+        ({"resources": {"cores": "2", "gpus": "2"}}, "2 cores and 2 GPUs"),
+        ({"resources": {"nodes": "3"}}, "3 nodes"),
+        ({"nodes": ("a",), "resources": {"memory": "8GB"}}, "1 node with 8GB"),
+        ({"name": "n" * 999}, f"name {'n' * 100}"),
+    ],
+)
+def test_a_job_is_described_as_far_as_it_is_known(fields: dict[str, Any], text: str) -> None:
+    _, notes = JobWatch(REF, WaitConditions(), START, describe=True).saw(status("RUNNING", **fields), START)
+    assert [note.text for note in notes[:-1]] == ([f"{REF}: {text}"] if text else [])
+
+
+def test_one_of_many_jobs_is_not_described() -> None:
+    jobs = JobSetWatch([REF, OTHER], WaitConditions(), START, describe=True)
+    _, notes = jobs.saw({REF: status("RUNNING", **FULL), OTHER: status("RUNNING", OTHER, **FULL)}, START)
+    assert not [note for note in notes if "queue" in note.text]
+
+
 @pytest.mark.parametrize(
     ("policy", "outcome", "counts"),
     [("success", Outcome.REACHED, "SUCCEEDED"), ("fail", Outcome.FAILED, "FAILED")],
@@ -174,11 +226,23 @@ def test_an_end_without_an_outcome_follows_the_policy(policy: str, outcome: Outc
     assert verdict.jobs[0]["state"] == counts
     assert verdict.jobs[0]["outcome_assumed"] is True
     (note,) = notes
-    assert note.warning
+    assert note.warning == (policy == "fail")
     assert note.text == (
         f"job 7 in cluster c1 is {counts} ('FINISHED'). The cloud reports only that it ended, without an "
-        f"exit code: by finished_without_exit_code='{policy}' it counts as {counts}."
+        f"exit code: by finished_without_exit_code='{policy}' it counts as {counts}. "
+        "See docs/waiting.md#assumed-outcomes"
     )
+
+
+@pytest.mark.parametrize(
+    ("reason", "warns"),
+    [("Job run at Fri Nov 27 on (n1:ncpus=1) and finished", False), ("Exit_status 'x' is unreadable", True)],
+)
+def test_a_doubt_about_an_end_is_a_warning(reason: str, warns: bool) -> None:
+    shown = status("FINISHED", state=JobState.SUCCEEDED, outcome_assumed=True, reason=reason)
+    _, (note,) = watch().saw(shown, START)
+    assert note.warning == warns
+    assert reason in note.text
 
 
 @pytest.mark.parametrize(("code", "outcome"), [(0, Outcome.REACHED), (3, Outcome.FAILED)])
@@ -685,3 +749,9 @@ def test_the_promises_of_the_docs() -> None:
     """docs/waiting.md names them."""
     assert GONE_GRACE == 300
     assert WaitConditions().not_found_grace == 60
+
+
+def test_the_explanation_of_an_assumed_outcome_exists() -> None:
+    page, _, anchor = ASSUMED_OUTCOMES.partition("#")
+    heading = anchor.replace("-", " ").capitalize()
+    assert f"\n### {heading}\n" in (Path(__file__).parents[2] / page).read_text()

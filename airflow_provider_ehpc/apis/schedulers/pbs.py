@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.apis.moments import limit_seconds
 from airflow_provider_ehpc.apis.response import Number, ResponseModel, Text, Time
 from airflow_provider_ehpc.apis.schedulers.words import WordOrigin, meaning
 
@@ -36,6 +37,12 @@ class PbsUsed(ResponseModel):
     ncpus: Text = ""
     mem: Text = ""
     """With its unit, as in ``61440kb``."""
+
+
+class PbsRequested(ResponseModel):
+    """The resources that a job requested in all."""
+
+    walltime: Text = ""
 
 
 class PbsJob(ResponseModel):
@@ -64,6 +71,7 @@ class PbsJob(ResponseModel):
     """The time of the end (since OpenPBS 20), written like the other times."""
     moved: PbsTime = Field(None, alias="history_timestamp")
     """Epoch seconds of the same."""
+    requested: PbsRequested | None = Field(None, alias="Resource_List")
     used: PbsUsed | None = Field(None, alias="resources_used")
     output_path: Text = Field("", alias="Output_Path")
     """``host:path``."""
@@ -199,6 +207,7 @@ def pbs_status(ref: JobRef, job: PbsJob) -> JobStatus:
         ended_at=(job.obit or job.moved) if ended else None,
         modified_at=job.modified,
         nodes=nodes,
+        wall_time=limit_seconds(job.requested.walltime) if job.requested else None,
         resources_used=_used(job, nodes) if ended else {},
         stdout_path=_path(job.output_path),
         stderr_path=_path(job.error_path),

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
+from airflow_provider_ehpc.apis.moments import limit_seconds
 from airflow_provider_ehpc.apis.response import Number, PascalResponseModel, Text, Time, pascal
 from airflow_provider_ehpc.apis.schedulers.ids import member_id
 from airflow_provider_ehpc.apis.schedulers.nodes import node_names
@@ -73,6 +74,8 @@ class SlurmJob(PascalResponseModel):
     """For a waiting job, the expected start."""
     end_time: SlurmTime = None
     """For a running job, the end of its time limit."""
+    time_limit: SlurmText = ""
+    """``1-02:00:00``, or a word such as ``UNLIMITED``."""
     node_list: SlurmText = ""
     restarts: Number = None
     """The number of times that Slurm has requeued the job; slurmrestd calls it ``restart_cnt``."""
@@ -201,6 +204,7 @@ def slurm_status(ref: JobRef, job: SlurmJob) -> JobStatus:
         started_at=None if waits or never_ran else job.start_time,
         ended_at=job.end_time if state.terminal else None,
         nodes=() if waits else node_names(job.node_list),
+        wall_time=limit_seconds(job.time_limit),
         stdout_path=job.std_out or None,
         stderr_path=job.std_err or None,
     )

@@ -196,3 +196,18 @@ def test_a_real_job(job_id):
 def test_restarts(state, runs, restarts):
     """PBS counts runs; a requeued job that waits has no run of its own yet."""
     assert status(job_state=state, run_count=runs).restarts == restarts
+
+
+@pytest.mark.parametrize(
+    ("requested", "seconds"),
+    [
+        ({"walltime": "01:30:00"}, 5400),
+        ({"walltime": "100:00:00", "ncpus": 4}, 360_000),
+        ({"ncpus": 4}, None),
+        ({}, None),
+        ({"walltime": None}, None),
+        ({"walltime": "soon"}, None),
+    ],
+)
+def test_the_time_limit(requested, seconds):
+    assert status(job_state="R", Resource_List=requested).wall_time == seconds

@@ -174,3 +174,19 @@ def test_the_text_of_scontrol_when_the_array_is_over():
     whole = described(ended, "2")
     assert (whole.state, whole.array) == (JobState.FAILED, {"SUCCEEDED": 1, "FAILED": 1})
     assert whole.failed_members == {"2_2": "FAILED, exit code 7, NonZeroExitCode"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"),
+    [
+        ("00:10:00", 600),
+        ("1-02:00:03", 93603),
+        ("UNLIMITED", None),
+        ("Partition_Limit", None),
+        (90, None),
+        (None, None),
+        ("9999999-00:00:00", None),
+    ],
+)
+def test_the_time_limit(limit, seconds):
+    assert status(JobState="RUNNING", TimeLimit=limit).wall_time == seconds
