@@ -149,7 +149,7 @@ _LOGS_COMMAND = _command(
         help="Begin with the first line of a stream that starts with this time\n"
         "or a later one: ISO 8601, or a duration such as 10m",
     ),
-    Arg(("--stream",), help="Only this stream: stdout or stderr; of ModelArts, the name of a task or a file"),
+    Arg(("--stream",), help="Only this stream: stdout, stderr, or a task of ModelArts"),
     Arg(("--tail",), type=positive_int(allow_zero=True), metavar="N", help="Begin with the last N lines"),
     _EXIT_CODE,
     _ENCODING,
@@ -257,13 +257,13 @@ _AUDIT_COMMAND = _command(
     Arg(
         ("--rules",),
         metavar="FILE",
-        help="A YAML or JSON file with a list of rules, as in OperationAuditOperator",
+        help="A YAML or JSON file with a list of rules (docs/audit.md)",
     ),
     Arg(
         ("--settle",),
         type=duration,
         default=timedelta(minutes=5),
-        help="The time after the window's end in which operations may still appear (default: 5m)",
+        help="Time after END in which operations may still appear (default: 5m)",
     ),
     _MAX_AGE,
     ARG_OUTPUT,
@@ -271,7 +271,7 @@ _AUDIT_COMMAND = _command(
     description="Save all operations of a window, or nothing and fail, as OperationAuditOperator does.\n"
     "Exit with 1 if a rule with the effect fail is violated.",
     examples="""
-airflow ehpc audit 2026-03-01T00:00+08:00 2026-03-02T00:00+08:00 --path audit --rules rules.yaml
+airflow ehpc audit 2026-03-01 2026-03-02 --path audit --rules rules.yaml
 """,
 )
 _EMULATOR_COMMAND = ActionCommand(

@@ -173,7 +173,9 @@ class LogPrinter:
             print_lines(self._terminal, self._selection, self._selection.take(step.stream, step.lines))
             self._terminal.progress(self._progress())
         elif isinstance(step, Note):
-            step.log(self._terminal)
+            # Without following, only what is about the log itself matters.
+            if self._follow or step.warning or step.text.startswith("---"):
+                step.log(self._terminal)
         elif isinstance(step, Pause):
             self._catch_up()
             if self._follow:

@@ -13,6 +13,7 @@ from airflow_provider_ehpc.cli.command import ERROR, command, hook_of, job_exit_
 from airflow_provider_ehpc.cli.follow import Line, LogPrinter, LogSelection, print_lines
 from airflow_provider_ehpc.cli.jobs import ENDED
 from airflow_provider_ehpc.cli.terminal import Terminal
+from airflow_provider_ehpc.exit_code import new_token
 from airflow_provider_ehpc.logs.lines import LineAssembler, line_encoding
 from airflow_provider_ehpc.logs.marker import ExitCodeFilter
 from airflow_provider_ehpc.outcome import end_of_wait
@@ -36,18 +37,19 @@ def logs(args: Namespace, terminal: Terminal) -> int:
     hook = hook_of(args)
     hook.require(Capability.LOG, "--api")
     (ref,) = refs_of(args, hook)
-    terminal.quiet = not args.follow
     terminal.progress(f"polling {ref}")
     first = hook.job_status(ref)
+    token = exit_token(hook.api.name, first)
     selection = LogSelection(args.stream, args.since, args.tail, zone=hook.account.local_zone)
     if args.tail and not (args.follow or args.since or args.exit_code):
-        lines = _last_lines(hook, ref, selection, args.tail, encoding, exit_token(hook.api.name, first))
+        lines = _last_lines(hook, ref, selection, args.tail, encoding, token)
         if lines is not None:
             print_lines(terminal, selection, lines)
             return 0
     conditions = WaitConditions(
         target_states=ENDED,
-        exit_token=exit_token(hook.api.name, first),
+        # With a token, no outcome is assumed before the log has been read, and --exit-code asks for it.
+        exit_token=token if token or args.follow else new_token(),
         not_found_grace=0.0,
         deadline=None if args.follow else time.time() + _FOREVER,
     )

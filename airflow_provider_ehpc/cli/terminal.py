@@ -28,13 +28,9 @@ _ERASE = "\r\x1b[2K"
 
 
 class Terminal:
-    """The output of a command. It has the methods of a logger, so that what a task logs is a note here.
+    """The output of a command. It has the methods of a logger, so that what a task logs is a note here."""
 
-    :param quiet: leave out notes that are no warnings.
-    """
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
+    def __init__(self) -> None:
         self.colors = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         self._err_colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
         self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -83,8 +79,7 @@ class Terminal:
 
     def info(self, message: str, *args: Any) -> None:
         """Write a note."""
-        if not self.quiet:
-            self._note(message % args if args else message, "dim")
+        self._note(message % args if args else message, "dim")
 
     def warning(self, message: str, *args: Any) -> None:
         """Write a warning."""

@@ -50,7 +50,7 @@ def moment(text: str) -> datetime:
 
     try:
         found = datetime.fromisoformat(text.strip())
-        return coerce_datetime(found)
+        return found if found.tzinfo else found.replace(tzinfo=coerce_datetime(found).tzinfo)
     except ValueError:
         pass
     try:
