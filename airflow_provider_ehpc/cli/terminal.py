@@ -67,9 +67,7 @@ class Terminal:
     def _cell(self, value: Any, output: str) -> str:
         from rich.markup import escape
 
-        text = "" if value is None else str(value)
-        # A name with an escape sequence would do what it likes to the terminal.
-        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        text = "" if value is None else _printable(str(value))
         if output == "plain":
             return text or "-"
         style = _STYLES.get(value) if isinstance(value, JobState) else None
@@ -91,6 +89,7 @@ class Terminal:
 
     def _note(self, text: str, style: str) -> None:
         self.clear()
+        text = "\n".join(map(_printable, text.split("\n")))
         sys.stderr.write(f"{_ESCAPES[style]}{text}{_END}\n" if self._err_colors else f"{text}\n")
         sys.stderr.flush()
 
@@ -120,3 +119,8 @@ class Terminal:
         while (left := end - time.monotonic()) > 0:
             self.progress(text(left))
             time.sleep(min(left, 1.0) if self._live else left)
+
+
+def _printable(text: str) -> str:
+    """Return a line without escape sequences: names and reasons must not control the terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

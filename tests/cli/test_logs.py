@@ -27,7 +27,7 @@ def test_the_log_as_it_is(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> No
     ended = ehpc("logs", job_id)
     assert ended.code == 0
     assert sorted(ended.lines) == ["one", "stderr | two"]
-    assert "incomplete last line of stdout: \x1b[1mthree" in ended.err
+    assert "incomplete last line of stdout: \\x1b[1mthree" in ended.err
 
     gate.open()
     ehpc_emulator.wait_for(job_id)

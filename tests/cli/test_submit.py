@@ -96,7 +96,7 @@ def test_wrong_arguments(ehpc: Ehpc, ehpc_emulator: Emulator, words: tuple[str, 
 
 
 def test_ctrl_c_leaves_the_job_running(ehpc_emulator: Emulator, gate: Gate) -> None:
-    program = [sys.executable, "-m", "airflow_provider_ehpc.cli", "submit", "--wait"]
+    program = [sys.executable, "-m", "airflow_provider_ehpc.cli", "submit", "--wait", *FAST]
     with subprocess.Popen(
         [*program, "--cluster-id", ehpc_emulator.cluster_id, "--", f"{gate.wait}; exit 0"],
         stdout=subprocess.PIPE,
