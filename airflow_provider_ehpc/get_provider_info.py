@@ -60,6 +60,7 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         },
+        "cli": ["airflow_provider_ehpc.cli.definition.get_ehpc_cli_commands"],
         "connection-types": [_ALIYUN_EHPC, _HUAWEI_MODELARTS, _QINGCLOUD_HPC],
         "hooks": [
             {

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.capabilities import Capability
-from airflow_provider_ehpc.apis.operation import OperationRecord, OperationSource, Window
-from airflow_provider_ehpc.audit.pending import complete
-from airflow_provider_ehpc.audit.rules import Effect, Rule, Violation, judge
-from airflow_provider_ehpc.audit.sinks import FORMATS, AuditSummary, carried_operations, write_audit
-from airflow_provider_ehpc.audit.window import AUDIT_SETTLE_TIME, REQUEST_LIMIT, read_window
+from airflow_provider_ehpc.audit.rules import Rule
+from airflow_provider_ehpc.audit.run import MAX_AGE, audit_window, fail_for, operation_line, run_audit
+from airflow_provider_ehpc.audit.sinks import FORMATS
+from airflow_provider_ehpc.audit.window import AUDIT_SETTLE_TIME, REQUEST_LIMIT
 from airflow_provider_ehpc.compat import BaseOperator, conf
-from airflow_provider_ehpc.exceptions import OperationsForbidden, TaskKilled, without_useless_retries
+from airflow_provider_ehpc.exceptions import TaskKilled, without_useless_retries
 from airflow_provider_ehpc.links.job import AuditFolderLink, CloudConsoleLink, ClusterLink, push_links
 from airflow_provider_ehpc.templates import TextTemplates
 from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
@@ -27,12 +26,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_ehpc.hooks.base import ApiHook
 
-MAX_AGE = timedelta(days=90)
 SHORTEST_DEFERRAL = timedelta(seconds=10)
 """Seconds. A shorter wait stays on the worker: Airflow can mark a task as failed if it resumes within about
 five seconds of its deferral (GH-71580)."""
-_LISTED = 20
-"""Violations that an exception names; the task log and the manifest list all."""
 
 
 class OperationAuditOperator(TextTemplates, BaseOperator):
@@ -125,26 +121,30 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
             return self._execute(context)
 
     def _execute(self, context: Context) -> dict[str, Any]:
-        window, rules = self._window(), [Rule.parse(rule) for rule in self.rules or ()]
+        window = audit_window(_moment("start", self.start), _moment("end", self.end), self.max_age)
+        rules = [Rule.parse(rule) for rule in self.rules or ()]
         cluster_id = arguments.optional_identifier("cluster_id", self.cluster_id, what="cluster")
         source = self.hook.operation_source(cluster_id)
         push_links(self, context, self.hook.account, cluster_id=cluster_id, folder=self.path)
         self._wait_until(window.end + self.settle)
-        summary, records, violations = self._audit(source, window, rules)
-        for record in records:
-            self.log.info("%s", _line(record))
-        for violation in violations:
-            self.log.warning("%s", violation)
-        result = summary.as_dict()
-        self._report_to_assets(context, result)
-        self.log.info(
-            "wrote %s of %s, read with %s, to %s",
-            _counted(summary.records, "operation"),
+        audit = run_audit(
+            self.hook,
+            source,
             window,
-            _counted(summary.requests, "request"),
-            ", ".join(file.path for file in summary.files),
+            rules,
+            self.path,
+            formats=self.formats,
+            settle=self.settle,
+            request_limit=self.request_limit,
         )
-        _fail_for(violations, summary)
+        for record in audit.records:
+            self.log.info("%s", operation_line(record))
+        for violation in audit.violations:
+            self.log.warning("%s", violation)
+        result = audit.summary.as_dict()
+        self._report_to_assets(context, result)
+        self.log.info("%s", audit)
+        fail_for(audit)
         return result
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
@@ -154,17 +154,6 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
     def on_kill(self) -> None:
         """End the wait."""
         self._killed.interrupt()
-
-    def _window(self) -> Window:
-        window = Window(_moment("start", self.start), _moment("end", self.end))
-        now = datetime.now(UTC)
-        window.check(now)
-        if now - window.start > self.max_age:
-            raise InvalidArgument(
-                f"start: the window {window} begins more than {self.max_age.days} days ago; the cloud may "
-                "have deleted a part of it. If your cloud stores its log longer, set a longer max_age"
-            )
-        return window
 
     def _wait_until(self, moment: datetime) -> None:
         left = moment - datetime.now(UTC)
@@ -177,29 +166,6 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
             self.defer(trigger=DateTimeTrigger(moment=moment), method_name="execute_complete")
         if self._killed.wait(left.total_seconds()):
             raise TaskKilled("Airflow ended the task while it waited for the window to settle")
-
-    def _audit(
-        self, source: OperationSource, window: Window, rules: Sequence[Rule]
-    ) -> tuple[AuditSummary, tuple[OperationRecord, ...], tuple[Violation, ...]]:
-        from airflow.sdk import ObjectStoragePath
-
-        directory = ObjectStoragePath(self.path)
-        carried = carried_operations(directory, source.scope, window)
-        now = datetime.now(UTC)
-        reading = self.hook.drive(
-            read_window(source, window, now=now, settle=self.settle, request_limit=self.request_limit)
-        )
-        done = self.hook.drive(complete(source, carried, now=now))
-        violations = judge(rules, reading.records, done.ended)
-        summary = write_audit(
-            directory,
-            source.scope,
-            reading,
-            completion=done,
-            violations=violations,
-            formats=self.formats,
-        )
-        return summary, (*done.ended, *reading.records), violations
 
     def _report_to_assets(self, context: Context, result: dict[str, Any]) -> None:
         from airflow.sdk import Asset
@@ -224,32 +190,3 @@ def _moment(name: str, value: Any) -> datetime:
             f"{name}: invalid datetime {value!r}: expected ISO 8601 with a time zone, such as "
             "2026-03-01T00:00:00+00:00"
         ) from None
-
-
-def _line(record: OperationRecord) -> str:
-    """Return the line of the task log for an operation."""
-    parts = [
-        record.time.isoformat(),
-        record.raw_status or record.status.value,
-        record.action,
-        f"by {record.operator or 'unknown user'}",
-        f"on {' '.join(record.resources)}" if record.resources else "",
-        f"({record.operation_id})",
-        f"error {record.error}" if record.error else "",
-    ]
-    return " ".join(" ".join(part.split()) for part in parts if part)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _fail_for(violations: Sequence[Violation], summary: AuditSummary) -> None:
-    failing = [str(violation) for violation in violations if violation.effect is Effect.FAIL]
-    if not failing:
-        return
-    more = f"\n… and {len(failing) - _LISTED} more" if len(failing) > _LISTED else ""
-    raise OperationsForbidden(
-        f"{_counted(len(failing), 'operation')} of {summary.window} violated a rule; all operations are in "
-        f"{summary.manifest}:\n" + "\n".join(failing[:_LISTED]) + more
-    )

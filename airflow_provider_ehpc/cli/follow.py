@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Print a job's log as a log follower reads it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING
+
+from airflow_provider_ehpc.apis.call import ApiError
+from airflow_provider_ehpc.apis.job import JobRef, JobStatus
+from airflow_provider_ehpc.cli.terminal import Terminal
+from airflow_provider_ehpc.cli.times import line_time
+from airflow_provider_ehpc.logs.follow import Emit, GetStatus, LogFollower, Pause, Step
+from airflow_provider_ehpc.logs.lines import stream_prefix
+from airflow_provider_ehpc.summary import duration
+from airflow_provider_ehpc.waiting.verdict import Note
+from airflow_provider_ehpc.waiting.watch import JobWatch
+
+if TYPE_CHECKING:
+    from airflow_provider_ehpc.hooks.base import ApiHook
+    from airflow_provider_ehpc.waiting.conditions import WaitConditions
+    from airflow_provider_ehpc.waiting.verdict import Verdict
+
+SETTLE = 5.0
+"""Seconds without a new byte after which the followed log of a job that has ended counts as complete."""
+Line = tuple[str, str]
+"""A stream, and a line of it."""
+
+
+class LogSelection:
+    """Choose the lines of a log that are shown.
+
+    What the job writes while it is followed is newer than ``since`` and behind the ``tail``: both end when
+    the log has been read up to its present end.
+
+    :param stream: only this one; None for all.
+    :param since: show each stream from its first line on that begins with this time or a later one.
+    :param tail: show only so many of the last lines of each stream.
+    :param zone: that of times without one.
+    """
+
+    def __init__(
+        self,
+        stream: str | None = None,
+        since: datetime | None = None,
+        tail: int | None = None,
+        *,
+        zone: tzinfo = UTC,
+    ) -> None:
+        self.stream = stream
+        self._since = since
+        self._zone = zone
+        self._begun: set[str] = set()
+        """The streams of which a line is newer than ``since``."""
+        self._tail = tail
+        self._last: dict[str, deque[str]] = {}
+        self.undated = 0
+        """The number of lines that were left out of a log without times."""
+        self._dated = False
+
+    def take(self, stream: str, lines: Sequence[str]) -> list[Line]:
+        """Add lines of the log; return those to show now."""
+        chosen = [line for line in lines if self._wants(stream, line)]
+        if self._tail is None:
+            return [(stream, line) for line in chosen]
+        self._last.setdefault(stream, deque(maxlen=self._tail)).extend(chosen)
+        return []
+
+    def caught_up(self) -> list[Line]:
+        """Return the lines to show when the log has been read up to its present end."""
+        last, self._last, self._tail, self._since = self._last, {}, None, None
+        if self._dated:
+            self.undated = 0
+        return [(stream, line) for stream, lines in last.items() for line in lines]
+
+    def _wants(self, stream: str, line: str) -> bool:
+        if self.stream not in (None, stream):
+            return False
+        if self._since is None or stream in self._begun:
+            return True
+        written = line_time(line, self._zone)
+        self._dated |= written is not None
+        if written is None or written < self._since:
+            self.undated += written is None
+            return False
+        self._begun.add(stream)
+        return True
+
+
+def print_lines(terminal: Terminal, selection: LogSelection, lines: Sequence[Line]) -> None:
+    """Print lines, with the names of their streams if there may be several."""
+    if lines:
+        several = selection.stream is None
+        terminal.write(
+            [terminal.prefixed(stream_prefix(stream) if several else "", line) for stream, line in lines]
+        )
+
+
+class LogPrinter:
+    """Print one job's log.
+
+    :param selection: chooses lines.
+    :param follow: False to end when the log has been read up to its present end.
+    :param interval: seconds between two polls.
+    :param first: the job's status if it is known already.
+    """
+
+    def __init__(
+        self,
+        hook: ApiHook,
+        ref: JobRef,
+        conditions: WaitConditions,
+        terminal: Terminal,
+        selection: LogSelection,
+        *,
+        follow: bool,
+        interval: float,
+        encoding: str = "utf-8",
+        first: JobStatus | None = None,
+    ) -> None:
+        self._hook = hook
+        self._ref = ref
+        self._terminal = terminal
+        self._selection = selection
+        self._follow = follow
+        self._first = first
+        self._began = time.time()
+        self._read = False
+        """The log has been read up to its end, and is not followed."""
+        self._watch = JobWatch(ref, conditions, self._began)
+        self._follower = LogFollower(
+            hook.api,
+            ref,
+            self._watch,
+            # Time is over as soon as everything has been read.
+            clock=lambda: conditions.deadline if self._read and conditions.deadline else time.time(),
+            interval=interval,
+            settle=SETTLE if follow else 0.0,
+            encoding=encoding,
+        )
+
+    @property
+    def unreadable(self) -> bool:
+        """True if reading the log failed."""
+        return self._follower.totals.errors > 0
+
+    def run(self) -> Verdict:
+        """Print the log and return how the wait ended."""
+        verdict = self._hook.drive(self._follower.steps(), self._do)
+        self._catch_up()
+        return verdict
+
+    def judged(self) -> JobStatus:
+        """Return the job's last status. If its exit code was looked for in vain, it is decided by the policy.
+
+        :raises LookupError: if the job was never seen.
+        """
+        status = self._watch.status
+        if status is None:
+            raise LookupError(f"{self._ref} was never seen")
+        if status.outcome_assumed and status.exit_code is None:
+            for note in self._watch.captured(status)[1]:
+                note.log(self._terminal)
+        return self._watch.status or status
+
+    def _do(self, step: Step) -> JobStatus | ApiError | None:
+        if isinstance(step, GetStatus):
+            return self._watch.status if self._read else self._poll()
+        if isinstance(step, Emit):
+            print_lines(self._terminal, self._selection, self._selection.take(step.stream, step.lines))
+            self._terminal.progress(self._progress())
+        elif isinstance(step, Note):
+            # Without following, only what is about the log itself matters.
+            if self._follow or step.warning or step.text.startswith("---"):
+                step.log(self._terminal)
+        elif isinstance(step, Pause):
+            self._catch_up()
+            if self._follow:
+                self._terminal.pause(step.seconds, lambda _left: self._progress())
+            self._read = not self._follow
+        return None
+
+    def _poll(self) -> JobStatus | ApiError | None:
+        if self._first:
+            first, self._first = self._first, None
+            return first
+        self._terminal.progress(self._progress())
+        try:
+            return self._hook.job_statuses([self._ref])[self._ref]
+        except ApiError as error:
+            if self._follow:
+                return error
+            raise
+
+    def _catch_up(self) -> None:
+        print_lines(self._terminal, self._selection, self._selection.caught_up())
+        if self._selection.undated:
+            self._terminal.warning(
+                "--since left out %d lines: none of them begins with a time", self._selection.undated
+            )
+            self._selection.undated = 0
+
+    def _progress(self) -> str:
+        state = self._watch.status.state if self._watch.status else "…"
+        followed = duration(time.time() - self._began)
+        return f"job {self._ref.job_id} {state}, followed for {followed}: {self._follower.totals}"

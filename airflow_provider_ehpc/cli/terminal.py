@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write results to the standard output and everything else to the standard error.
+
+On a terminal, there are colors and a progress line below everything else; in a pipe or a file, neither.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from airflow_provider_ehpc.apis.job import JobState
+
+_STYLES = {
+    JobState.RUNNING: "cyan",
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.CANCELLED: "yellow",
+}
+_ESCAPES = {"dim": "\x1b[2m", "yellow": "\x1b[33m", "red": "\x1b[31m"}
+_END = "\x1b[0m"
+_ERASE = "\r\x1b[2K"
+
+
+class Terminal:
+    """The output of a command. It has the methods of a logger, so that what a task logs is a note here."""
+
+    def __init__(self) -> None:
+        self.colors = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._err_colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._progress = ""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A job writes what it likes, whatever the locale.
+                stream.reconfigure(errors="backslashreplace")
+
+    # ------------------------------------------------------------------ results
+
+    def write(self, lines: Sequence[str]) -> None:
+        """Write lines to the standard output at once, for a reader of the pipe that follows them."""
+        self.clear()
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+        sys.stdout.flush()
+
+    def prefixed(self, prefix: str, line: str) -> str:
+        """Return a log line behind the name of its stream."""
+        if prefix and self.colors:
+            return f"{_ESCAPES['red']}{prefix}{_END}{line}"
+        return prefix + line
+
+    def rows(self, rows: Sequence[Mapping[str, Any]], output: str) -> None:
+        """Write rows as Airflow's commands do: as a table, plain columns, JSON or YAML."""
+        from airflow.cli.simple_table import AirflowConsole
+
+        self.clear()
+        if output in ("table", "plain"):
+            rows = [{name: self._cell(value, output) for name, value in row.items()} for row in rows]
+        AirflowConsole().print_as([dict(row) for row in rows], output)
+        sys.stdout.flush()
+
+    def _cell(self, value: Any, output: str) -> str:
+        from rich.markup import escape
+
+        text = "" if value is None else _printable(str(value))
+        if output == "plain":
+            return text or "-"
+        style = _STYLES.get(value) if isinstance(value, JobState) else None
+        return f"[{style}]{escape(text)}[/{style}]" if style else escape(text)
+
+    # ------------------------------------------------------------------ notes
+
+    def info(self, message: str, *args: Any) -> None:
+        """Write a note."""
+        self._note(message % args if args else message, "dim")
+
+    def warning(self, message: str, *args: Any) -> None:
+        """Write a warning."""
+        self._note(message % args if args else message, "yellow")
+
+    def error(self, message: str, *args: Any) -> None:
+        """Write an error on one line."""
+        self._note(" ".join((message % args if args else message).split()), "red")
+
+    def _note(self, text: str, style: str) -> None:
+        self.clear()
+        text = "\n".join(map(_printable, text.split("\n")))
+        sys.stderr.write(f"{_ESCAPES[style]}{text}{_END}\n" if self._err_colors else f"{text}\n")
+        sys.stderr.flush()
+
+    # ------------------------------------------------------------------ progress
+
+    def clear(self) -> None:
+        """Remove the progress line."""
+        if self._progress:
+            self._progress = ""
+            sys.stderr.write(_ERASE)
+            sys.stderr.flush()
+
+    def progress(self, text: str) -> None:
+        """Show a text below everything else, if there is a terminal."""
+        if self._live and text != self._progress:
+            self._progress = text
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(_ERASE + text[:width])
+            sys.stderr.flush()
+
+    def pause(self, seconds: float, text: Callable[[float], str]) -> None:
+        """Wait, and show the progress.
+
+        :param text: returns it for the number of seconds that are left.
+        """
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.progress(text(left))
+            time.sleep(min(left, 1.0) if self._live else left)
+
+
+def _printable(text: str) -> str:
+    """Return a line without escape sequences: names and reasons must not control the terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

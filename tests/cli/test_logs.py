@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``airflow ehpc logs``."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from airflow_provider_ehpc.cli.follow import LogSelection
+from airflow_provider_ehpc.cli.times import line_time
+from airflow_provider_ehpc.emulator.server import Emulator
+from tests.cli.conftest import FAST, Ehpc
+from tests.gates import Gate, eventually
+
+CST = timezone(timedelta(hours=8))
+
+
+def test_the_log_as_it_is(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
+    """Standard output is the log, and nothing else."""
+    job_id = ehpc_emulator.submit(f"echo one; echo two >&2; printf '\\033[1mthree'; {gate.wait}; printf four")
+    ehpc_emulator.wait_for(job_id, "RUNNING")
+    eventually(lambda: "one" in ehpc("logs", job_id).out)
+    ended = ehpc("logs", job_id)
+    assert ended.code == 0
+    assert sorted(ended.lines) == ["one", "stderr | two"]
+    assert "incomplete last line of stdout: \\x1b[1mthree" in ended.err
+
+    gate.open()
+    ehpc_emulator.wait_for(job_id)
+    ended = ehpc("logs", job_id)
+    assert (ended.code, ended.err) == (0, "")
+    assert sorted(ended.lines) == ["\x1b[1mthreefour", "one", "stderr | two"]
+    assert ehpc("logs", job_id, "--stream", "stderr").out == "two\n"
+    assert ehpc("logs", job_id, "--exit-code").code == 0
+
+
+def test_a_growing_log_is_followed_exactly_once(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
+    command = (
+        "for i in $(seq 300); do echo out $i; echo err $i >&2; [ $((i % 50)) = 0 ] && sleep 0.3; done; exit 4"
+    )
+    job_id = ehpc_emulator.submit(command)
+    ended = ehpc("logs", job_id, "-f", *FAST)
+    assert ended.code == 0
+    assert [line for line in ended.lines if "|" not in line] == [f"out {i}" for i in range(1, 301)]
+    assert [line for line in ended.lines if "|" in line] == [f"stderr | err {i}" for i in range(1, 301)]
+    assert f"job {job_id} in cluster ehpc-hz-emulator is FAILED" in ended.err
+    assert "\x1b" not in ended.out + ended.err
+
+
+def test_tail(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
+    job_id = ehpc_emulator.submit(f"seq 40000; {gate.wait}; echo new; echo newer")
+    eventually(lambda: "40000" in ehpc("logs", job_id, "--tail", "1").out)
+    assert ehpc("logs", job_id, "--tail", "3").out == "39998\n39999\n40000\n"
+    # More than are in the bytes that one request reads from the end.
+    assert len(ehpc("logs", job_id, "--tail", "30000").lines) == 30000
+    assert ehpc("logs", job_id, "--tail", "0").out == ""
+    opener = threading.Thread(target=lambda: (time.sleep(1), gate.open()))
+    opener.start()
+    assert ehpc("logs", job_id, "--tail", "1", "-f", *FAST).out == "40000\nnew\nnewer\n"
+    opener.join()
+    assert ehpc("logs", job_id, "--tail", "1").out == "newer\n"
+
+
+def test_since(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
+    now = datetime.now(UTC)
+    # The clock of the cluster is that of the connection, UTC+8.
+    written = [now.astimezone(CST) - timedelta(minutes=minutes) for minutes in (30, 20, 10)]
+    lines = [f"{time:%Y-%m-%d %H:%M:%S} step {n}" for n, time in enumerate(written)]
+    job_id = ehpc_emulator.submit(f"echo start; printf '%s\\n' '{lines[0]}' '{lines[1]}' more '{lines[2]}'")
+    ehpc_emulator.wait_for(job_id)
+    assert ehpc("logs", job_id, "--since", "25m").lines == [lines[1], "more", lines[2]]
+    assert ehpc("logs", job_id, "--since", (now - timedelta(minutes=15)).isoformat()).lines == [lines[2]]
+    ended = ehpc("logs", job_id, "--since", "1m")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+    undated = ehpc_emulator.submit("echo one; echo two")
+    ehpc_emulator.wait_for(undated)
+    ended = ehpc("logs", undated, "--since", "1m")
+    assert ended.out == ""
+    assert ended.err == "--since left out 2 lines: none of them begins with a time\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "time"),
+    [
+        ("2026-03-01T12:00:00Z x", datetime(2026, 3, 1, 12, tzinfo=UTC)),
+        ("[2026-03-01 12:00:00,123] x", datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=CST)),
+        ("2026/03/01 12:00:00 x", datetime(2026, 3, 1, 12, tzinfo=CST)),
+        ("2026-03-01 12:00:00.123456789+0000 x", datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)),
+        ("2026-13-01 12:00:00 x", None),
+        ("step 2026-03-01 12:00:00", None),
+        ("", None),
+    ],
+)
+def test_times_of_lines(line: str, time: datetime | None) -> None:
+    assert line_time(line, CST) == time
+
+
+def test_since_ends_where_following_begins() -> None:
+    """A traceback has no times, and is new."""
+    chosen = LogSelection(since=datetime(2026, 3, 1, tzinfo=UTC), tail=1)
+    assert chosen.take("stdout", ["old", "2026-03-02 00:00:00 new", "newer"]) == []
+    assert chosen.take("stderr", ["2026-02-01 00:00:00 old"]) == []
+    assert chosen.caught_up() == [("stdout", "newer")]
+    assert chosen.take("stderr", ["Traceback"]) == [("stderr", "Traceback")]
+    assert chosen.undated == 0
+
+
+def test_a_log_that_cannot_be_read_is_an_error(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
+    job_id = ehpc_emulator.submit(f"echo one; {gate.wait}")
+    ehpc_emulator.wait_for(job_id, "RUNNING")
+    ehpc_emulator.deny("GetJobLog")
+    ended = ehpc("logs", job_id)
+    assert (ended.code, ended.out) == (3, "")
+    assert "cannot read the log" in ended.err
+
+    ended = ehpc("logs", "1.job", "--conn-id", "qingcloud_hpc_default")
+    assert ended.code == 2
+    assert "does not support reading the log of a job" in ended.err
+
+
+def test_a_progress_line_stands_below_the_log(ehpc_on_terminal: Ehpc, ehpc_emulator: Emulator) -> None:
+    job_id = ehpc_emulator.submit("for i in 1 2 3; do echo out $i; echo err $i >&2; sleep 0.4; done")
+    ended = ehpc_on_terminal("logs", job_id, "-f", *FAST)
+    assert ended.code == 0
+    assert f"job {job_id} RUNNING, followed for " in ended.out
+    assert "\x1b[31mstderr | \x1b[0merr 1" in ended.out
+    # What remains on the screen, once each progress line is erased.
+    screen = [line.rpartition("\r\x1b[2K")[2] for line in ended.out.split("\n")]
+    shown = [re.sub(r"\x1b\[\d*m", "", line) for line in screen]
+    assert [line for line in shown if line.startswith("out")] == ["out 1", "out 2", "out 3"]
+    assert not [line for line in shown if "followed for" in line]
