@@ -294,7 +294,7 @@ class ApiHook(Client):
 
     def _without_secrets(self, ref: JobRef, spec: JobSpec) -> JobRef:
         """Return a submitted job's id, which goes into logs and XCom, unless it repeats a secret."""
-        secrets = Redactor((*self.account.confidential, spec.password or ""))
+        secrets = Redactor((*self.account.secrets, spec.password or ""))
         if secrets.text(ref.job_id) != ref.job_id:
             raise UnexpectedResponse("the job id in the response repeats a secret of the request")
         return ref
