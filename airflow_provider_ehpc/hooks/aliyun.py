@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc.apis.aliyun import classic, common_logs, ehpc, serverless
 from airflow_provider_ehpc.apis.aliyun.signing import Acs3Signer
-from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
+from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, PermissionDenied
 from airflow_provider_ehpc.hooks.account import (
     Account,
     TransportOptions,
@@ -88,8 +88,23 @@ class AliyunHook(ApiHook):
         issuer = RoleIssuer.read(self.conn_id, kind, extra, key, account.transport.proxy)
         return TokenAccount.of(account, issuer)
 
-    def _probe(self, account: Account) -> ApiCall[Any]:
-        return ehpc.list_clusters(page_size=1)
+    def _check(self, account: Account) -> Flow[str]:
+        place = account.zone or account.base_url
+        try:
+            visible = (yield ehpc.list_clusters(page_size=1)).total_count or 0
+        except PermissionDenied as error:
+            error.hint = f"{error.hint} The key is accepted; only this test needs the action.".strip()
+            raise
+        count = "1 cluster" if visible == 1 else f"{visible} clusters"
+        if not account.cluster_id:
+            return f"Signed in; {count} visible in {place}."
+        named = yield ehpc.list_clusters(page_size=1, cluster_ids=[account.cluster_id])
+        if not named.total_count:
+            raise InvalidArgument(
+                f"Signed in, but cluster {account.cluster_id} is not found ({count} visible in {place}): "
+                "check the extra fields cluster_id and region. A cluster of E-HPC 1.0 may not be listed."
+            )
+        return f"Signed in; {count} visible in {place}; cluster {account.cluster_id} found."
 
 
 class EhpcHook(AliyunHook):

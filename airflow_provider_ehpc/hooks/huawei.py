@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
+from airflow_provider_ehpc.apis.call import Flow, InvalidArgument
 from airflow_provider_ehpc.apis.huawei import modelarts, modelarts_v1
 from airflow_provider_ehpc.apis.huawei.iam import IamUser
 from airflow_provider_ehpc.apis.huawei.signing import SdkHmacSigner
@@ -35,6 +35,11 @@ FIELDS = {
 
 def _project(account: Account) -> str:
     return account.project_id or ""
+
+
+def _seen(account: Account, jobs: int | None) -> str:
+    count = "1 training job" if jobs == 1 else f"{jobs or 0} training jobs"
+    return f"Signed in; {count} visible in project {account.project_id} at {account.base_url}."
 
 
 class HuaweiHook(ApiHook):
@@ -146,8 +151,9 @@ class ModelArtsHook(HuaweiHook):
     show_log_lines, ashow_log_lines = operation_in(_project, modelarts.show_log_lines)
     show_log_preview, ashow_log_preview = operation_in(_project, modelarts.show_log_preview)
 
-    def _probe(self, account: Account) -> ApiCall[Any]:
-        return modelarts.search_training_jobs(_project(account), page_size=1)
+    def _check(self, account: Account) -> Flow[str]:
+        found = yield modelarts.search_training_jobs(_project(account), page_size=1)
+        return _seen(account, found.total)
 
 
 class ModelArtsV1Hook(HuaweiHook):
@@ -167,5 +173,6 @@ class ModelArtsV1Hook(HuaweiHook):
     show_log_lines, ashow_log_lines = operation_in(_project, modelarts_v1.show_log_lines)
     stop_job_version, astop_job_version = operation_in(_project, modelarts_v1.stop_job_version)
 
-    def _probe(self, account: Account) -> ApiCall[Any]:
-        return modelarts_v1.list_jobs(_project(account), page_size=1)
+    def _check(self, account: Account) -> Flow[str]:
+        found = yield modelarts_v1.list_jobs(_project(account), page_size=1)
+        return _seen(account, found.job_total_count)

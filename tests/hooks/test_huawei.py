@@ -20,6 +20,7 @@ from airflow_provider_ehpc.apis.call import (
     PermissionDenied,
     Throttled,
 )
+from airflow_provider_ehpc.apis.huawei.modelarts import search_training_jobs
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec, JobState
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import ajob_hook, job_hook, tokens
@@ -497,7 +498,7 @@ def test_iam_that_cannot_be_reached_is_named(
 ) -> None:
     hook = ModelArtsHook(account(ehpc_emulator.iam_connection, extra={"iam_endpoint": "http://127.0.0.1:9"}))
     with pytest.raises(NotReached, match=r"127\.0\.0\.1:9"):
-        hook._exchange(hook.account, hook._probe(hook.account))
+        hook._exchange(hook.account, search_training_jobs("p"))
 
 
 def test_no_token_and_no_password_is_shown(

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from alibabacloud_credentials.utils import auth_util
 
+from airflow_provider_ehpc.apis.aliyun import ehpc
 from airflow_provider_ehpc.apis.call import AuthenticationFailed, InvalidArgument, InvalidRequest, NotReached
 from airflow_provider_ehpc.apis.huawei import metadata
 from airflow_provider_ehpc.emulator.server import Emulator
@@ -465,7 +466,7 @@ def test_no_secret_is_shown(
     ):
         sts.failure = (status, body)
         with pytest.raises((AuthenticationFailed, NotReached)) as refused:
-            hook._exchange(hook.account, hook._probe(hook.account))
+            hook._exchange(hook.account, ehpc.list_clusters(page_size=1))
         texts.append(str(refused.value))
     shown = "".join(texts) + repr((hook.account, cache.__dict__)) + caplog.text + "".join(capfd.readouterr())
     for secret in secrets:
