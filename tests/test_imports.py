@@ -60,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "diagnosis": {"apis", "text"},
     "templates": set(),
     "arguments": _BOTTOM | {"hooks"},
-    "hooks": _BOTTOM,
+    "hooks": _BOTTOM | {"connection_types"},
     "waiting": _WAITING,
     # Neither of the next four imports another of them: what they share is in waiting.
     "polling": _WAITING,
@@ -383,6 +383,23 @@ def test_the_form_names_what_the_hook_reads(connection_type: str) -> None:
     assert set(behaviour["relabeling"]) == {"login", "password", "host"}
     # Placeholders of other fields are not shown.
     assert set(behaviour["placeholders"]) == {"login", "password", "host", "port"}
+
+
+def test_airflow_shows_the_forms() -> None:
+    """Airflow 3.1 asks the hooks for them, later versions the provider."""
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    shown = {meta.connection_type: meta for meta in HookMetaService.hook_meta_data()}
+    for conn_type, (_, required, optional) in FORMS.items():
+        meta = shown[conn_type]
+        assert meta.standard_fields
+        assert meta.standard_fields.login
+        assert meta.standard_fields.login.title.startswith("Access Key ID")
+        assert meta.standard_fields.login.placeholder.startswith("required")
+        assert set(meta.extra_fields) == required | optional
+        for name in required:
+            schema = meta.extra_fields[name]["schema"]
+            assert schema["type"] == "string" or schema["title"].endswith("(required)")
 
 
 def test_the_form_offers_what_the_hooks_know() -> None:

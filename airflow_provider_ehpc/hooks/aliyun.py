@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_ehpc.apis.aliyun import classic, common_logs, ehpc, serverless
 from airflow_provider_ehpc.apis.aliyun.signing import Acs3Signer
 from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, PermissionDenied
+from airflow_provider_ehpc.connection_types import ALIYUN_EHPC
 from airflow_provider_ehpc.hooks.account import (
     Account,
     TransportOptions,
@@ -18,6 +19,7 @@ from airflow_provider_ehpc.hooks.account import (
     time_zone,
 )
 from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.hooks.forms import with_form
 from airflow_provider_ehpc.hooks.operations import operation
 from airflow_provider_ehpc.hooks.roles import ACCESS_KEY, FIELDS, RoleIssuer
 from airflow_provider_ehpc.hooks.tokens import TokenAccount, Unsigned
@@ -107,6 +109,7 @@ class AliyunHook(ApiHook):
         return f"Signed in; {count} visible in {place}; cluster {account.cluster_id} found."
 
 
+@with_form(ALIYUN_EHPC)
 class EhpcHook(AliyunHook):
     """E-HPC API 2024-07-30: jobs of Standard Edition clusters on PBS Pro or Slurm.
 

@@ -10,6 +10,7 @@ from airflow_provider_ehpc.apis.call import Flow, InvalidArgument
 from airflow_provider_ehpc.apis.huawei import modelarts, modelarts_v1
 from airflow_provider_ehpc.apis.huawei.iam import IamUser
 from airflow_provider_ehpc.apis.huawei.signing import SdkHmacSigner
+from airflow_provider_ehpc.connection_types import HUAWEI_MODELARTS
 from airflow_provider_ehpc.hooks.account import (
     Account,
     TransportOptions,
@@ -19,6 +20,7 @@ from airflow_provider_ehpc.hooks.account import (
 )
 from airflow_provider_ehpc.hooks.agency import AgencyIssuer
 from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.hooks.forms import with_form
 from airflow_provider_ehpc.hooks.operations import operation_in
 from airflow_provider_ehpc.hooks.tokens import IamIssuer, TokenAccount, Unsigned
 
@@ -128,6 +130,7 @@ class HuaweiHook(ApiHook):
         return base_url(self.conn_id, f"{service}.{region}.myhuaweicloud.com")
 
 
+@with_form(HUAWEI_MODELARTS)
 class ModelArtsHook(HuaweiHook):
     """ModelArts API v2: training jobs.
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, InvalidRequest, NotFound
 from airflow_provider_ehpc.apis.qingcloud import hpc, operations
 from airflow_provider_ehpc.apis.qingcloud.signing import HpcSigner
+from airflow_provider_ehpc.connection_types import QINGCLOUD_HPC
 from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url, time_zone
 from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.hooks.forms import with_form
 from airflow_provider_ehpc.hooks.operations import operation_in
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def _zone(account: Account) -> str:
     return account.zone or ""
 
 
+@with_form(QINGCLOUD_HPC)
 class QingCloudHpcHook(ApiHook):
     """QingCloud HPC: jobs of HPC and E-HPC clusters of one zone, and the log of operations on them.
 
