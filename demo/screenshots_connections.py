@@ -86,6 +86,9 @@ def main() -> None:
         try:
             wait_for(airflow.url)
             page = browser.new_page(viewport={"width": 1100, "height": 1400})
+            # The first request signs in, and 3.1 then shows the home page.
+            page.goto(airflow.url)
+            page.wait_for_load_state("networkidle")
             for conn_type in FORMS:
                 show_form(page, airflow.url, conn_type)
             page.set_viewport_size({"width": 1100, "height": 560})

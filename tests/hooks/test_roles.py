@@ -7,6 +7,7 @@ import asyncio
 import importlib.util
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from airflow_provider_ehpc.apis.aliyun import ehpc
 from airflow_provider_ehpc.apis.call import AuthenticationFailed, InvalidArgument, InvalidRequest, NotReached
 from airflow_provider_ehpc.apis.huawei import metadata
 from airflow_provider_ehpc.emulator.server import Emulator
-from airflow_provider_ehpc.hooks import roles, tokens
+from airflow_provider_ehpc.hooks import job_hook, roles, tokens
 from airflow_provider_ehpc.hooks.aliyun import EhpcHook
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.hooks.huawei import ModelArtsHook
@@ -428,6 +429,22 @@ def test_fields_that_do_not_fit(
         _ = use(credentials, key=key, **extra).account
     assert message in str(caught.value)
     assert "connection 'ehpc_test'" in str(caught.value)
+
+
+CONNECTIONS = (Path(__file__).parents[2] / "docs" / "connections.md").read_text()
+EXAMPLES = re.findall(r"^```json\n(.*?)^```", CONNECTIONS, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_the_connections_in_the_documentation(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Each is pasted as it stands, and works."""
+    for variable in roles._VARIABLES.values():
+        monkeypatch.setenv(variable, "x")
+    connection = json.loads(EXAMPLES[number].replace("…", "x"))
+    assert job_hook(connect(connection)).account.base_url.startswith("https://")
+    assert {kind for kind in roles.FIELDS if f"`{kind}`" in CONNECTIONS} == set(roles.FIELDS)
 
 
 def test_without_the_package(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
