@@ -53,6 +53,7 @@ __all__ = [
     "no_longer_ours",
     "own_xcom",
     "read_connection",
+    "reads_declared_forms",
     "retry_policies",
     "stats",
     "task_state",
@@ -233,3 +234,10 @@ def stats() -> Any:
     with suppress(ImportError):  # 3.1, whose client sets itself up
         import_module("airflow.sdk.serde")
     return Stats
+
+
+def reads_declared_forms() -> bool:
+    """Return True if Airflow reads connection forms from the provider's description (3.2 and later)."""
+    from airflow import __version__
+
+    return tuple(int(part) for part in __version__.split(".")[:2]) >= (3, 2)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_ehpc import __version__
+from airflow_provider_ehpc.connection_types import CONNECTION_TYPES
 
 _LOGO = "/docs/integration-logos/managed-hpc.svg"
 
@@ -61,7 +62,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         },
         "cli": ["airflow_provider_ehpc.cli.definition.get_ehpc_cli_commands"],
-        "connection-types": [_ALIYUN_EHPC, _HUAWEI_MODELARTS, _QINGCLOUD_HPC],
+        "connection-types": list(CONNECTION_TYPES),
         "hooks": [
             {
                 "integration-name": "Alibaba Cloud E-HPC",
@@ -116,133 +117,3 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
     }
-
-
-_ALIYUN_EHPC: dict[str, Any] = {
-    "connection-type": "aliyun_ehpc",
-    "hook-class-name": "airflow_provider_ehpc.hooks.aliyun.EhpcHook",
-    "hook-name": "Alibaba Cloud E-HPC",
-    "ui-field-behaviour": {
-        "hidden-fields": ["schema", "port"],
-        "relabeling": {
-            "login": "Access Key ID",
-            "password": "Access Key Secret",
-            "host": "Endpoint",
-        },
-        "placeholders": {
-            "host": "default: ehpc.<region>.aliyuncs.com",
-            "region": "cn-hangzhou",
-            "cluster_id": "ehpc-hz-…",
-        },
-    },
-    "conn-fields": {
-        "region": {
-            "label": "Region",
-            "description": "The cluster's region, such as cn-hangzhou. Required without an endpoint.",
-            "schema": {"type": ["string", "null"]},
-        },
-        "security_token": {
-            "label": "Security Token",
-            "description": "Only for temporary keys of the Security Token Service.",
-            "schema": {"type": ["string", "null"], "format": "password"},
-        },
-        "time_zone": {
-            "label": "Time Zone",
-            "description": "The zone of the cluster's clocks, such as Asia/Shanghai. Default: UTC+8.",
-            "schema": {"type": ["string", "null"]},
-        },
-        "cluster_id": {
-            "label": "Default Cluster ID",
-            "description": "The cluster of tasks that do not name one.",
-            "schema": {"type": ["string", "null"]},
-        },
-        "user_password": {
-            "label": "Cluster User's Password",
-            "description": "For SubmitJobOperator(user=…), if the cluster requires the user's password.",
-            "schema": {"type": ["string", "null"], "format": "password"},
-        },
-    },
-}
-
-_HUAWEI_MODELARTS: dict[str, Any] = {
-    "connection-type": "huawei_modelarts",
-    "hook-class-name": "airflow_provider_ehpc.hooks.huawei.ModelArtsHook",
-    "hook-name": "Huawei Cloud ModelArts",
-    "ui-field-behaviour": {
-        "hidden-fields": ["schema", "port"],
-        "relabeling": {
-            "login": "Access Key ID (or IAM user)",
-            "password": "Secret Access Key (or the user's password)",
-            "host": "Endpoint",
-        },
-        "placeholders": {
-            "host": "default: modelarts.<region>.myhuaweicloud.com",
-            "region": "cn-north-4",
-            "iam_endpoint": "default: iam.<region>.myhuaweicloud.com",
-        },
-    },
-    "conn-fields": {
-        "region": {
-            "label": "Region",
-            "description": "The project's region, such as cn-north-4. Required without an endpoint.",
-            "schema": {"type": ["string", "null"]},
-        },
-        "project_id": {
-            "label": "Project ID",
-            "description": "The ID of the region's project. Required.",
-            "schema": {"type": ["string", "null"]},
-        },
-        "security_token": {
-            "label": "Security Token",
-            "description": "Only for temporary keys.",
-            "schema": {"type": ["string", "null"], "format": "password"},
-        },
-        "iam_domain": {
-            "label": "IAM Account Name",
-            "description": "If set, login and password belong to an IAM user, and requests are authenticated "
-            "with an IAM token.",
-            "schema": {"type": ["string", "null"]},
-        },
-        "iam_endpoint": {
-            "label": "IAM Endpoint",
-            "description": "IAM endpoint to request tokens from, instead of the region's.",
-            "schema": {"type": ["string", "null"]},
-        },
-    },
-}
-
-_QINGCLOUD_HPC: dict[str, Any] = {
-    "connection-type": "qingcloud_hpc",
-    "hook-class-name": "airflow_provider_ehpc.hooks.qingcloud.QingCloudHpcHook",
-    "hook-name": "QingCloud HPC",
-    "ui-field-behaviour": {
-        "hidden-fields": ["schema", "port"],
-        "relabeling": {
-            "login": "Access Key ID",
-            "password": "Secret Access Key",
-            "host": "Endpoint",
-        },
-        "placeholders": {
-            "host": "default: hpc.api.qingcloud.com",
-            "zone": "jinan1a",
-            "cluster_id": "ehpc-…",
-        },
-    },
-    "conn-fields": {
-        "zone": {
-            "label": "Zone",
-            "description": "The clusters' zone, such as jinan1a. Required.",
-            "schema": {"type": ["string", "null"]},
-        },
-        "time_zone": {
-            "label": "Time Zone",
-            "description": "The zone of the cluster's clocks, such as Asia/Shanghai. Default: UTC.",
-            "schema": {"type": ["string", "null"]},
-        },
-        "cluster_id": {
-            "label": "Default Cluster ID",
-            "description": "The cluster of tasks that do not name one.",
-            "schema": {"type": ["string", "null"]},
-        },
-    },
-}

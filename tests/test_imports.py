@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "diagnosis": {"apis", "text"},
     "templates": set(),
     "arguments": _BOTTOM | {"hooks"},
-    "hooks": _BOTTOM,
+    "hooks": _BOTTOM | {"connection_types"},
     "waiting": _WAITING,
     # Neither of the next four imports another of them: what they share is in waiting.
     "polling": _WAITING,
@@ -83,7 +83,8 @@ ALLOWED: dict[str, set[str]] = {
     "decorators": _TASKS,
     "links": _HOOKS,
     "cli": _TASKS,
-    "get_provider_info": {"__init__"},
+    "connection_types": set(),
+    "get_provider_info": {"__init__", "connection_types"},
     "emulator": {"__init__", "apis"},
 }
 PURE = (
@@ -253,7 +254,7 @@ def test_what_airflow_asks_of_every_provider_is_cheap() -> None:
     """Each ``airflow`` command and each component asks for the description when it starts."""
     more = loaded_by(f"import {PACKAGE}.get_provider_info as it; it.get_provider_info()") - loaded_by()
     others = {name for name in more if name.split(".")[0] not in sys.stdlib_module_names}
-    assert others == {PACKAGE, f"{PACKAGE}.get_provider_info"}
+    assert others == {PACKAGE, f"{PACKAGE}.get_provider_info", f"{PACKAGE}.connection_types"}
 
 
 def test_a_dag_file_with_a_watcher_stays_cheap() -> None:
@@ -353,35 +354,69 @@ def test_everything_that_exists_is_named() -> None:
     assert public <= named
 
 
-@pytest.mark.parametrize(
-    ("connection_type", "hook", "fields"),
-    [
-        (
-            "aliyun_ehpc",
-            "aliyun",
-            {"region", "security_token", "cluster_id", "time_zone", "user_password"},
-        ),
-        (
-            "huawei_modelarts",
-            "huawei",
-            {"region", "project_id", "security_token", "iam_domain", "iam_endpoint"},
-        ),
-        ("qingcloud_hpc", "qingcloud", {"zone", "cluster_id", "time_zone"}),
-    ],
-)
-def test_the_form_names_what_the_hook_reads(connection_type: str, hook: str, fields: set[str]) -> None:
+FORMS = {
+    "aliyun_ehpc": (
+        ("aliyun", "base", "roles"),
+        {"region"},
+        {"cluster_id", "time_zone", "credentials", "security_token", "user_password"}
+        | {"role_arn", "role_session_name", "external_id", "role_name", "sts_endpoint"}
+        | {"oidc_provider_arn", "oidc_token_file_path"},
+    ),
+    "huawei_modelarts": (
+        ("huawei", "base"),
+        {"region", "project_id"},
+        {"credentials", "security_token", "iam_domain", "iam_endpoint"},
+    ),
+    "qingcloud_hpc": (("qingcloud", "base"), {"zone"}, {"cluster_id", "time_zone"}),
+}
+"""By connection type: modules that read the fields, required fields, optional ones."""
+
+
+@pytest.mark.parametrize("connection_type", FORMS)
+def test_the_form_names_what_the_hook_reads(connection_type: str) -> None:
     """A field of the form that nobody reads is a promise, and one that it lacks cannot be filled in."""
-    source = "".join((ROOT / "hooks" / f"{name}.py").read_text() for name in (hook, "base"))
+    modules, required, optional = FORMS[connection_type]
+    source = "".join((ROOT / "hooks" / f"{name}.py").read_text() for name in (*modules, "account"))
     (form,) = [t for t in get_provider_info()["connection-types"] if t["connection-type"] == connection_type]
-    assert set(form["conn-fields"]) == fields
-    for name, field in form["conn-fields"].items():
+    fields = form["conn-fields"]
+    assert set(fields) == required | optional
+    assert set(list(fields)[: len(required)]) == required, "required fields come first"
+    for name, field in fields.items():
         assert f'"{name}"' in source
         assert field["label"]
         assert field["description"]
         secret = name in ("security_token", "user_password")
         assert ("format" in field["schema"]) == secret, "only secrets are hidden"
-    assert set(form["ui-field-behaviour"]["relabeling"]) == {"login", "password", "host"}
-    assert set(form["ui-field-behaviour"]["placeholders"]) <= fields | {"host"}
+        assert (field["schema"]["type"] == "string") == (name in required), "the form marks required fields"
+    behaviour = form["ui-field-behaviour"]
+    assert set(behaviour["relabeling"]) == {"login", "password", "host"}
+    # Placeholders of other fields are not shown.
+    assert set(behaviour["placeholders"]) == {"login", "password", "host", "port"}
+
+
+def test_airflow_shows_the_forms() -> None:
+    """Airflow 3.1 asks the hooks for them, later versions the provider."""
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    shown = {meta.connection_type: meta for meta in HookMetaService.hook_meta_data()}
+    for conn_type, (_, required, optional) in FORMS.items():
+        meta = shown[conn_type]
+        assert meta.standard_fields
+        assert meta.standard_fields.login
+        assert meta.standard_fields.login.title.startswith("Access Key ID")
+        assert meta.standard_fields.login.placeholder.startswith("required")
+        assert set(meta.extra_fields) == required | optional
+        for name in required:
+            schema = meta.extra_fields[name]["schema"]
+            assert schema["type"] == "string" or schema["title"].endswith("(required)")
+
+
+def test_the_form_offers_what_the_hooks_know() -> None:
+    from airflow_provider_ehpc.hooks import huawei, roles
+
+    for form, fields in (("aliyun_ehpc", roles.FIELDS), ("huawei_modelarts", huawei.FIELDS)):
+        (found,) = [t for t in get_provider_info()["connection-types"] if t["connection-type"] == form]
+        assert set(found["conn-fields"]["credentials"]["schema"]["enum"]) == set(fields)
 
 
 def test_airflow_finds_the_provider() -> None:

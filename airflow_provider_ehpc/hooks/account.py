@@ -103,6 +103,11 @@ class Account:
         """Return the key that the cloud accepts or rejects, so that two keys can be compared."""
         return self.signer
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return all texts that must not reach a log, with those of temporary credentials."""
+        return self.confidential
+
     def auth_flow(self, call: ApiCall[T]) -> Generator[Any, Any, T]:
         """Send a call with all that authenticates it, as the flow of ``httpx.Auth.auth_flow`` does."""
         response: T = yield Attempt(self, call)
@@ -139,6 +144,29 @@ def time_zone(conn_id: str, value: Any) -> tzinfo | None:
         raise InvalidArgument(
             f"connection {conn_id!r}: time_zone: unknown zone {name!r}; expected a name such as Asia/Shanghai"
         ) from None
+
+
+def credentials_type(
+    conn_id: str, extra: Mapping[str, Any], fields: Mapping[str, tuple[str, ...]], default: str
+) -> str:
+    """Return the value of a connection's extra field ``credentials``.
+
+    :param fields: the values, each with the extra fields that only some of them use.
+    :raises InvalidArgument: for another value, or if a field is set that the value does not use.
+    """
+    kind = str(extra.get("credentials") or "").strip() or default
+    if kind not in fields:
+        raise InvalidArgument(
+            f"connection {conn_id!r}: unknown credentials {kind!r}; expected one of {', '.join(fields)}"
+        )
+    for other, names in fields.items():
+        for name in names:
+            if extra.get(name) and name not in fields[kind]:
+                raise InvalidArgument(
+                    f"connection {conn_id!r}: {name} is set, but credentials is {kind!r}, which does not use "
+                    f"it; clear {name}, or set credentials to {other!r}"
+                )
+    return kind
 
 
 def is_host(text: str) -> bool:

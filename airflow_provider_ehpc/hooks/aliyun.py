@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc.apis.aliyun import classic, common_logs, ehpc, serverless
 from airflow_provider_ehpc.apis.aliyun.signing import Acs3Signer
-from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
-from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url, key_text, time_zone
+from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, PermissionDenied
+from airflow_provider_ehpc.connection_types import ALIYUN_EHPC
+from airflow_provider_ehpc.hooks.account import (
+    Account,
+    TransportOptions,
+    base_url,
+    credentials_type,
+    key_text,
+    time_zone,
+)
 from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.hooks.forms import with_form
 from airflow_provider_ehpc.hooks.operations import operation
+from airflow_provider_ehpc.hooks.roles import ACCESS_KEY, FIELDS, RoleIssuer
+from airflow_provider_ehpc.hooks.tokens import TokenAccount, Unsigned
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -26,8 +37,13 @@ class AliyunHook(ApiHook):
 
     ``login`` is the access key id, ``password`` the secret, ``host`` an endpoint in place of the region's
     own. Extra fields: ``region``, ``security_token``, ``cluster_id``, ``user_password``, ``time_zone``,
-    and the http provider's ``proxy``, ``verify``, ``timeout``, ``trust_env``. A connection of the official
-    ``alibaba_cloud`` type has the key in its extra fields, as ``access_key_id`` and ``access_key_secret``.
+    and the http provider's ``proxy``, ``verify``, ``timeout``, ``trust_env``.
+
+    The extra field ``credentials`` names another source of keys than login and password: ``ram_role_arn``,
+    ``oidc_role_arn``, ``ecs_ram_role`` or ``default``, with the fields in :data:`.roles.FIELDS`.
+
+    A connection of the official ``alibaba_cloud`` type has the key in its extra fields, as ``access_key_id``
+    and ``access_key_secret``.
     """
 
     conn_type = "aliyun_ehpc"
@@ -39,11 +55,10 @@ class AliyunHook(ApiHook):
         super().__init__(conn_id)
 
     def _understand(self, connection: Connection, extra: dict[str, Any]) -> Account:
-        key = self._key(
-            connection.login or extra.get("access_key_id"),
-            connection.password or extra.get("access_key_secret"),
-            extra,
-        )
+        kind = credentials_type(self.conn_id, extra, FIELDS, ACCESS_KEY)
+        login = connection.login or extra.get("access_key_id")
+        password = connection.password or extra.get("access_key_secret")
+        key = self._key(login, password, extra) if login or password or kind == ACCESS_KEY else None
         user_password = key_text(self.conn_id, "user_password", extra.get("user_password"), chosen=True)
         zone = time_zone(self.conn_id, extra.get("time_zone"))
         region = self._id("region", extra.get("region") or extra.get("region_id")) or ""
@@ -58,11 +73,11 @@ class AliyunHook(ApiHook):
                 f"connection {self.conn_id!r} names neither a region nor an endpoint: set its extra field "
                 "region, such as cn-hangzhou"
             )
-        return Account(
+        account = Account(
             conn_id=self.conn_id,
             base_url=url,
-            signer=Acs3Signer(key),
-            confidential=(*key.confidential, user_password) if user_password else key.confidential,
+            signer=Acs3Signer(key) if key else Unsigned(),
+            confidential=(*(key.confidential if key else ()), *([user_password] if user_password else [])),
             transport=TransportOptions.from_extra(self.conn_id, extra, url.split(":", 1)[0]),
             cluster_id=self._id("cluster_id", extra.get("cluster_id")),
             user_password=user_password or None,
@@ -70,11 +85,31 @@ class AliyunHook(ApiHook):
             local_zone=zone or BEIJING,
             zone_assumed=zone is None,
         )
+        if kind == ACCESS_KEY:
+            return account
+        issuer = RoleIssuer.read(self.conn_id, kind, extra, key, account.transport.proxy)
+        return TokenAccount.of(account, issuer)
 
-    def _probe(self, account: Account) -> ApiCall[Any]:
-        return ehpc.list_clusters(page_size=1)
+    def _check(self, account: Account) -> Flow[str]:
+        place = account.zone or account.base_url
+        try:
+            visible = (yield ehpc.list_clusters(page_size=1)).total_count or 0
+        except PermissionDenied as error:
+            error.hint = f"{error.hint} The key is accepted; only this test needs the action.".strip()
+            raise
+        count = "1 cluster" if visible == 1 else f"{visible} clusters"
+        if not account.cluster_id:
+            return f"Signed in; {count} visible in {place}."
+        named = yield ehpc.list_clusters(page_size=1, cluster_ids=[account.cluster_id])
+        if not named.total_count:
+            raise InvalidArgument(
+                f"Signed in, but cluster {account.cluster_id} is not found ({count} visible in {place}): "
+                "check the extra fields cluster_id and region. A cluster of E-HPC 1.0 may not be listed."
+            )
+        return f"Signed in; {count} visible in {place}; cluster {account.cluster_id} found."
 
 
+@with_form(ALIYUN_EHPC)
 class EhpcHook(AliyunHook):
     """E-HPC API 2024-07-30: jobs of Standard Edition clusters on PBS Pro or Slurm.
 

@@ -8,7 +8,6 @@ same :class:`~airflow_provider_ehpc.apis.call.ApiCall` or flow; no decision is w
 from __future__ import annotations
 
 import contextlib
-import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
@@ -22,6 +21,7 @@ from airflow_provider_ehpc.apis.call import (
     ApiError,
     AuthenticationFailed,
     Credentials,
+    Flow,
     InvalidArgument,
     UnexpectedResponse,
 )
@@ -294,7 +294,7 @@ class ApiHook(Client):
 
     def _without_secrets(self, ref: JobRef, spec: JobSpec) -> JobRef:
         """Return a submitted job's id, which goes into logs and XCom, unless it repeats a secret."""
-        secrets = Redactor((*self.account.confidential, spec.password or ""))
+        secrets = Redactor((*self.account.secrets, spec.password or ""))
         if secrets.text(ref.job_id) != ref.job_id:
             raise UnexpectedResponse("the job id in the response repeats a secret of the request")
         return ref
@@ -327,17 +327,32 @@ class ApiHook(Client):
     # ------------------------------------------------------------------ Airflow's connection test
 
     @abstractmethod
-    def _probe(self, account: Account) -> ApiCall[Any]:
-        """Return a cheap, signed read that any valid account is allowed to send."""
+    def _check(self, account: Account) -> Flow[str]:
+        """Check the account with few cheap reads; return a sentence about what it sees.
+
+        :raises InvalidArgument: if the key is accepted, but a field of the connection is wrong.
+        """
 
     def test_connection(self) -> tuple[bool, str]:
-        """Test whether the endpoint responds and accepts the key (``airflow connections test``)."""
-        started = time.monotonic()
+        """Test whether the endpoint responds, accepts the key and knows the cluster, without retries.
+
+        Airflow's Test button and ``airflow connections test`` show the sentence.
+        """
         try:
-            self._exchange(self.account, self._probe(self.account))
+            account = self.account
+            flow = self._check(account)
+            call = next(flow)
+            while True:
+                try:
+                    result = self._exchange(account, call)
+                except ApiError as error:
+                    call = flow.throw(error)
+                else:
+                    call = flow.send(result)
+        except StopIteration as end:
+            return True, str(end.value)
         except (ApiError, InvalidArgument) as error:
-            return False, str(error)
+            # The button tests a copy of the connection, with a random ID.
+            return False, str(error).replace(f"connection {self.conn_id!r}", "this connection")
         finally:
             self.close()
-        took = time.monotonic() - started
-        return True, f"{self.account.base_url} accepts the key; it responded in {took:.2f} s."

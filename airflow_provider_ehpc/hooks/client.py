@@ -34,6 +34,7 @@ from airflow_provider_ehpc.hooks.account import Account, Attempt, TransportOptio
 from airflow_provider_ehpc.hooks.exchange import Exchange
 from airflow_provider_ehpc.hooks.limiter import RateLimiter, limiter_of
 from airflow_provider_ehpc.hooks.mutex import Exclusive
+from airflow_provider_ehpc.hooks.tokens import Blocking
 from airflow_provider_ehpc.hooks.transport import asend, configure_session, new_async_session, send
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Client(HttpHook):
             step = next(flow)
             while True:
                 _check(deadline, step)
-                if not isinstance(step, ApiCall | Attempt | Exclusive | Together):
+                if not isinstance(step, ApiCall | Attempt | Blocking | Exclusive | Together):
                     step = flow.send(handle(step) if handle else None)
                     continue
                 try:
@@ -186,7 +187,7 @@ class Client(HttpHook):
             step = next(flow)
             while True:
                 _check(deadline, step)
-                if not isinstance(step, ApiCall | Attempt | Exclusive | Together):
+                if not isinstance(step, ApiCall | Attempt | Blocking | Exclusive | Together):
                     step = flow.send(await handle(step) if handle else None)
                     continue
                 try:
@@ -209,6 +210,8 @@ class Client(HttpHook):
                 return self.call(step)
             case Attempt():
                 return self._attempt(step.account, step.call)
+            case Blocking():
+                return step.function()
             case Exclusive():
                 with step.mutex.lock:
                     return self.drive(step.flow)
@@ -222,6 +225,8 @@ class Client(HttpHook):
                 return await self.acall(step)
             case Attempt():
                 return await self._aattempt(step.account, step.call)
+            case Blocking():
+                return await asyncio.to_thread(step.function)
             case Exclusive():
                 async with step.mutex.alock:
                     return await self.adrive(step.flow)

@@ -3,23 +3,45 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
+from airflow_provider_ehpc.apis.call import Flow, InvalidArgument
 from airflow_provider_ehpc.apis.huawei import modelarts, modelarts_v1
 from airflow_provider_ehpc.apis.huawei.iam import IamUser
 from airflow_provider_ehpc.apis.huawei.signing import SdkHmacSigner
-from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url, key_text
+from airflow_provider_ehpc.connection_types import HUAWEI_MODELARTS
+from airflow_provider_ehpc.hooks.account import (
+    Account,
+    TransportOptions,
+    base_url,
+    credentials_type,
+    key_text,
+)
+from airflow_provider_ehpc.hooks.agency import AgencyIssuer
 from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.hooks.forms import with_form
 from airflow_provider_ehpc.hooks.operations import operation_in
-from airflow_provider_ehpc.hooks.tokens import TokenAccount, Unsigned
+from airflow_provider_ehpc.hooks.tokens import IamIssuer, TokenAccount, Unsigned
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
+FIELDS = {
+    "access_key": ("security_token",),
+    "iam_user": ("iam_domain", "iam_endpoint"),
+    "ecs_agency": (),
+}
+"""The extra fields that each value of the extra field ``credentials`` uses."""
+
 
 def _project(account: Account) -> str:
     return account.project_id or ""
+
+
+def _seen(account: Account, jobs: int | None) -> str:
+    count = "1 training job" if jobs == 1 else f"{jobs or 0} training jobs"
+    return f"Signed in; {count} visible in project {account.project_id} at {account.base_url}."
 
 
 class HuaweiHook(ApiHook):
@@ -30,7 +52,8 @@ class HuaweiHook(ApiHook):
     ``verify``, ``timeout``, ``trust_env``.
 
     If the extra field ``iam_domain`` (the account's name) is set, ``login`` and ``password`` belong to an IAM
-    user, and requests are authenticated with a token of ``iam_endpoint`` or the region's IAM.
+    user, and requests are authenticated with a token of ``iam_endpoint`` or the region's IAM. If
+    ``credentials`` is ``ecs_agency``, the keys are those of the agency of the ECS that runs Airflow.
     """
 
     conn_type = "huawei_modelarts"
@@ -42,8 +65,24 @@ class HuaweiHook(ApiHook):
         super().__init__(conn_id)
 
     def _understand(self, connection: Connection, extra: dict[str, Any]) -> Account:
+        default = "iam_user" if extra.get("iam_domain") else "access_key"
+        kind = credentials_type(self.conn_id, extra, FIELDS, default)
         domain = key_text(self.conn_id, "iam_domain", extra.get("iam_domain"))
-        key = self._key(connection.login, connection.password, extra, user=bool(domain))
+        if kind == "iam_user" and not domain:
+            raise InvalidArgument(
+                f"connection {self.conn_id!r}: credentials is 'iam_user': set the extra field iam_domain to "
+                "the account's name"
+            )
+        if kind == "ecs_agency" and (connection.login or connection.password):
+            raise InvalidArgument(
+                f"connection {self.conn_id!r}: credentials is 'ecs_agency', which uses no key: clear "
+                "login and password"
+            )
+        key = (
+            None
+            if kind == "ecs_agency"
+            else self._key(connection.login, connection.password, extra, user=bool(domain))
+        )
         # It is sent in a header.
         project_id = key_text(self.conn_id, "project_id", extra.get("project_id"), ascii_only=True)
         if not project_id:
@@ -58,20 +97,18 @@ class HuaweiHook(ApiHook):
         else:
             url = self._regional("modelarts", extra, "host")
         transport = TransportOptions.from_extra(self.conn_id, extra, url.split(":", 1)[0])
+        account = Account(
+            conn_id=self.conn_id,
+            base_url=url,
+            signer=SdkHmacSigner(key) if key and not domain else Unsigned(),
+            confidential=key.confidential if key and not domain else (),
+            transport=transport,
+            project_id=project_id,
+        )
+        if key is None:
+            return TokenAccount.of(account, AgencyIssuer(self.conn_id))
         if not domain:
-            return Account(
-                conn_id=self.conn_id,
-                base_url=url,
-                signer=SdkHmacSigner(key),
-                confidential=key.confidential,
-                transport=transport,
-                project_id=project_id,
-            )
-        if key.security_token:
-            raise InvalidArgument(
-                f"connection {self.conn_id!r} has both security_token and iam_domain: the first belongs to a "
-                "temporary key, the second to an IAM user; leave one out"
-            )
+            return account
         iam_endpoint = str(extra.get("iam_endpoint") or "").strip()
         iam_url = (
             base_url(self.conn_id, iam_endpoint)
@@ -80,16 +117,8 @@ class HuaweiHook(ApiHook):
         )
         user = IamUser(key.access_key_id, key.secret, domain, project_id)
         iam = Account(self.conn_id, iam_url, Unsigned(), user.confidential, transport)
-        return TokenAccount(
-            conn_id=self.conn_id,
-            base_url=url,
-            signer=Unsigned(),
-            confidential=user.confidential,
-            transport=transport,
-            project_id=project_id,
-            iam=iam,
-            user=user,
-        )
+        account = replace(account, confidential=user.confidential)
+        return TokenAccount.of(account, IamIssuer(iam, user))
 
     def _regional(self, service: str, extra: dict[str, Any], instead: str) -> str:
         region = self._id("region", extra.get("region"))
@@ -101,6 +130,7 @@ class HuaweiHook(ApiHook):
         return base_url(self.conn_id, f"{service}.{region}.myhuaweicloud.com")
 
 
+@with_form(HUAWEI_MODELARTS)
 class ModelArtsHook(HuaweiHook):
     """ModelArts API v2: training jobs.
 
@@ -124,8 +154,9 @@ class ModelArtsHook(HuaweiHook):
     show_log_lines, ashow_log_lines = operation_in(_project, modelarts.show_log_lines)
     show_log_preview, ashow_log_preview = operation_in(_project, modelarts.show_log_preview)
 
-    def _probe(self, account: Account) -> ApiCall[Any]:
-        return modelarts.search_training_jobs(_project(account), page_size=1)
+    def _check(self, account: Account) -> Flow[str]:
+        found = yield modelarts.search_training_jobs(_project(account), page_size=1)
+        return _seen(account, found.total)
 
 
 class ModelArtsV1Hook(HuaweiHook):
@@ -145,5 +176,6 @@ class ModelArtsV1Hook(HuaweiHook):
     show_log_lines, ashow_log_lines = operation_in(_project, modelarts_v1.show_log_lines)
     stop_job_version, astop_job_version = operation_in(_project, modelarts_v1.stop_job_version)
 
-    def _probe(self, account: Account) -> ApiCall[Any]:
-        return modelarts_v1.list_jobs(_project(account), page_size=1)
+    def _check(self, account: Account) -> Flow[str]:
+        found = yield modelarts_v1.list_jobs(_project(account), page_size=1)
+        return _seen(account, found.job_total_count)

@@ -6,11 +6,13 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_ehpc.apis.call import ApiCall, InvalidArgument
+from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, InvalidRequest, NotFound
 from airflow_provider_ehpc.apis.qingcloud import hpc, operations
 from airflow_provider_ehpc.apis.qingcloud.signing import HpcSigner
+from airflow_provider_ehpc.connection_types import QINGCLOUD_HPC
 from airflow_provider_ehpc.hooks.account import Account, TransportOptions, base_url, time_zone
 from airflow_provider_ehpc.hooks.base import ApiHook
+from airflow_provider_ehpc.hooks.forms import with_form
 from airflow_provider_ehpc.hooks.operations import operation_in
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def _zone(account: Account) -> str:
     return account.zone or ""
 
 
+@with_form(QINGCLOUD_HPC)
 class QingCloudHpcHook(ApiHook):
     """QingCloud HPC: jobs of HPC and E-HPC clusters of one zone, and the log of operations on them.
 
@@ -82,5 +85,16 @@ class QingCloudHpcHook(ApiHook):
         """The connection's zone."""
         return _zone(self.account)
 
-    def _probe(self, account: Account) -> ApiCall[Any]:
-        return operations.list_operations(_zone(account), limit=1)
+    def _check(self, account: Account) -> Flow[str]:
+        zone, cluster_id = _zone(account), account.cluster_id
+        found = yield operations.list_operations(zone, limit=1)
+        seen = f"Signed in; {found.total_count or 0} operations visible in zone {zone}"
+        if not cluster_id:
+            return f"{seen}."
+        try:
+            yield hpc.list_jobs(zone, cluster_id, limit=1)
+        except (NotFound, InvalidRequest) as error:
+            raise InvalidArgument(
+                f"{seen}, but not cluster {cluster_id}: check the extra fields cluster_id and zone ({error})"
+            ) from None
+        return f"{seen}; cluster {cluster_id} found."

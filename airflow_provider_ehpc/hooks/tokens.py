@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens of Huawei's IAM, cached for all hooks of a process: IAM throttles clients that request many.
+"""Temporary credentials: tokens of IAM users, keys of roles and agencies. All hooks of a process share them.
 
-Invariants:
+Clouds throttle clients that request many. Invariants:
 
-* A token is replaced when a tenth of its life is left, or ten minutes if that is less.
-* For one IAM user, one token is requested at a time: other calls wait for it and share it.
-* A refused token is removed only if it is still the cached one: another thread may have replaced it.
+* Credentials are replaced when a tenth of their life is left, or ten minutes if that is less.
+* For one issuer, one request is sent at a time: other calls wait for it and share the result.
+* If the issuer has a temporary fault, the credentials are used until they expire.
+* Refused credentials are removed only if they are still the cached ones: another thread may have replaced
+  them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from airflow_provider_ehpc.apis.call import (
     ApiCall,
@@ -23,117 +25,199 @@ from airflow_provider_ehpc.apis.call import (
     ApiRequest,
     AuthenticationFailed,
     NotReached,
-    ServiceUnavailable,
+    Signer,
 )
-from airflow_provider_ehpc.apis.huawei.iam import IamToken, IamUser, TokenSigner, create_token
+from airflow_provider_ehpc.apis.huawei.iam import IamUser, TokenSigner, create_token
 from airflow_provider_ehpc.hooks.account import Account, Attempt
 from airflow_provider_ehpc.hooks.mutex import Exclusive, Mutex
 
 T = TypeVar("T")
 LONGEST_MARGIN = timedelta(minutes=10)
+RETRY_AFTER = timedelta(seconds=30)
+"""The time between two attempts to replace credentials that are still valid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Credentials that expire. A repr shows none of them."""
+
+    signer: Signer = field(repr=False)
+    confidential: tuple[str, ...] = field(repr=False)
+    expires_at: datetime
+
+
+class Issuer(Hashable, Protocol):
+    """A source of temporary credentials. Equal issuers issue the same."""
+
+    def issue(self) -> Generator[Any, Any, Grant]:
+        """Request new credentials.
+
+        :raises ApiError: transient if a later request may succeed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Blocking(Generic[T]):
+    """A step of a flow: call a function that blocks. The asynchronous driver calls it in a thread."""
+
+    function: Callable[[], T]
 
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """Signs nothing: the body of the request authenticates the user."""
+    """Signs nothing."""
 
     def sign(self, request: ApiRequest, *, host: str, now: datetime, nonce: str) -> ApiRequest:
         """See :class:`~airflow_provider_ehpc.apis.call.Signer`."""
         return dataclasses.replace(request, headers={**request.headers, "host": host})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenAccount(Account):
-    """An account whose requests are authenticated with a token of an IAM user."""
+@dataclass(frozen=True, slots=True)
+class IamIssuer:
+    """Issues tokens of an IAM user of Huawei Cloud."""
 
-    iam: Account
+    account: Account
     """The account for requests to IAM."""
     user: IamUser
+
+    def issue(self) -> Generator[Any, Any, Grant]:
+        """See :meth:`.Issuer.issue`."""
+        try:
+            token = yield Attempt(self.account, create_token(self.user))
+        except AuthenticationFailed as error:
+            error.hint = error.hint or (
+                "Check the connection's login, password and iam_domain: an IAM user, its password, and the "
+                "account's name. Wrong passwords lock the user for a while."
+            )
+            raise
+        return Grant(TokenSigner(token.token), (token.token,), token.expires_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenAccount(Account):
+    """An account whose requests are authenticated with temporary credentials."""
+
+    issuer: Issuer
+
+    @classmethod
+    def of(cls, account: Account, issuer: Issuer) -> TokenAccount:
+        """Return an account with credentials from an issuer in place of a key."""
+        fields = {each.name: getattr(account, each.name) for each in dataclasses.fields(account)}
+        return cls(**fields, issuer=issuer)
 
     @property
     def key(self) -> object:
         """See :attr:`.Account.key`."""
-        return self.user
+        return self.issuer
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """See :attr:`.Account.secrets`."""
+        grant = TOKENS.cached(self.issuer)
+        return (*self.confidential, *(grant.confidential if grant else ()))
 
     def auth_flow(self, call: ApiCall[T]) -> Generator[Any, Any, T]:
-        """Send a call with a token; if a cached one is refused, once more with a new one."""
-        token, cached = yield Exclusive(self._token(), TOKENS)
+        """Send a call with credentials; if cached ones are refused, once more with new ones."""
+        grant, cached = yield from self._grant()
         response: T
         try:
-            response = yield Attempt(self._bearing(token), call)
-        except AuthenticationFailed:
-            TOKENS.forget(self, token)
-            # A token that IAM has just issued is not refused for its age.
+            response = yield Attempt(self._with(grant), call)
+        except AuthenticationFailed as error:
+            TOKENS.forget(self.issuer, grant)
+            # Credentials that were just issued are not refused for their age.
             if not cached:
                 raise
+            refused = error
         else:
             return response
-        token, _ = yield Exclusive(self._token(), TOKENS)
-        response = yield Attempt(self._bearing(token), call)
+        replaced, _ = yield from self._grant()
+        if replaced.signer == grant.signer:
+            raise refused
+        response = yield Attempt(self._with(replaced), call)
         return response
 
-    def _token(self) -> Generator[Any, Any, tuple[IamToken, bool]]:
-        """Return a token, and True if it was cached."""
-        if token := TOKENS.get(self):
-            return token, True
-        with _token_failure():
-            token = yield Attempt(self.iam, create_token(self.user))
-        TOKENS.save(self, token)
-        return token, False
+    def _grant(self) -> Generator[Any, Any, tuple[Grant, bool]]:
+        """Return credentials, and True if they were cached."""
+        if grant := TOKENS.get(self.issuer):
+            return grant, True
+        issued: tuple[Grant, bool] = yield Exclusive(self._issue(), TOKENS.mutex(self.issuer))
+        return issued
 
-    def _bearing(self, token: IamToken) -> Account:
-        return dataclasses.replace(self, signer=TokenSigner(token.token))
+    def _issue(self) -> Generator[Any, Any, tuple[Grant, bool]]:
+        if grant := TOKENS.get(self.issuer):
+            return grant, True
+        try:
+            with _not_sent():
+                grant = yield from self.issuer.issue()
+        except NotReached:
+            if grant := TOKENS.postpone(self.issuer):
+                return grant, True
+            raise
+        TOKENS.save(self.issuer, grant)
+        return grant, False
+
+    def _with(self, grant: Grant) -> Account:
+        return dataclasses.replace(
+            self, signer=grant.signer, confidential=(*self.confidential, *grant.confidential)
+        )
 
 
-class TokenCache(Mutex):
-    """Tokens by the user and the IAM that issued them. A flow that reads or requests one holds the mutex."""
+class TokenCache:
+    """Temporary credentials by their issuer."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._tokens: dict[tuple[str, IamUser], tuple[IamToken, datetime]] = {}
+        self._grants: dict[Issuer, tuple[Grant, datetime]] = {}
+        self._mutexes: dict[Issuer, Mutex] = {}
 
-    def get(self, account: TokenAccount) -> IamToken | None:
-        """Return the cached token; None if there is none or it expires soon."""
-        token, until = self._tokens.get(_key(account), (None, None))
-        return token if until and _now() < until else None
+    def mutex(self, issuer: Issuer) -> Mutex:
+        """Return the mutex that a flow holds while it requests credentials."""
+        return self._mutexes.setdefault(issuer, Mutex())
 
-    def save(self, account: TokenAccount, token: IamToken) -> None:
-        """Cache a new token."""
-        life = token.expires_at - _now()
-        self._tokens[_key(account)] = token, token.expires_at - min(life / 10, LONGEST_MARGIN)
+    def cached(self, issuer: Issuer) -> Grant | None:
+        """Return the cached credentials, even if they have expired."""
+        return self._grants.get(issuer, (None,))[0]
 
-    def forget(self, account: TokenAccount, token: IamToken) -> None:
-        """Remove a token that was refused."""
-        cached, _ = self._tokens.get(_key(account), (None, None))
-        if cached == token:
-            self._tokens.pop(_key(account), None)
+    def get(self, issuer: Issuer) -> Grant | None:
+        """Return the cached credentials; None if there are none or they expire soon."""
+        grant, until = self._grants.get(issuer, (None, None))
+        return grant if until and _now() < until else None
+
+    def save(self, issuer: Issuer, grant: Grant) -> None:
+        """Cache new credentials."""
+        life = grant.expires_at - _now()
+        self._grants[issuer] = grant, grant.expires_at - min(life / 10, LONGEST_MARGIN)
+
+    def postpone(self, issuer: Issuer) -> Grant | None:
+        """Use the cached credentials for a while longer; return None if there are none that are valid."""
+        grant = self.cached(issuer)
+        if grant is None or _now() >= grant.expires_at:
+            return None
+        self._grants[issuer] = grant, min(_now() + RETRY_AFTER, grant.expires_at)
+        return grant
+
+    def forget(self, issuer: Issuer, grant: Grant) -> None:
+        """Remove credentials that were refused."""
+        if self.cached(issuer) == grant:
+            self._grants.pop(issuer, None)
 
 
 TOKENS = TokenCache()
 
 
 @contextmanager
-def _token_failure() -> Iterator[None]:
-    """Complete the error of a request for a token, for the call that needs it."""
+def _not_sent() -> Iterator[None]:
+    """Turn a transient error of an issuer into one that permits to retry the call, even a write."""
     try:
         yield
-    except AuthenticationFailed as error:
-        error.hint = error.hint or (
-            "Check the connection's login, password and iam_domain: an IAM user, its password, and the "
-            "account's name. Wrong passwords lock the user for a while."
-        )
-        raise
-    except ServiceUnavailable as error:
-        # The call itself was not sent, so even a write may be retried.
+    except ApiError as error:
+        if not error.transient:
+            raise
+        # The call itself was not sent.
         failure = ApiError.from_dict({**error.as_dict(), "kind": NotReached.__name__})
         failure.retry_after = error.retry_after
     else:
         return
     raise failure
-
-
-def _key(account: TokenAccount) -> tuple[str, IamUser]:
-    return account.iam.base_url, account.user
 
 
 def _now() -> datetime:

@@ -205,7 +205,10 @@ def _failure(error: BaseException, account: Account, attempt: AttemptProgress) -
     why, hint = _cause(error, account.transport, attempt)
     if attempt.connected:
         return AnswerLost(f"the request was sent, but {why}")
-    hint = hint or f"Check the endpoint of connection {account.conn_id!r} and the network from this machine."
+    hint = hint or (
+        f"Check the region or the endpoint of connection {account.conn_id!r}, and the network from this "
+        "machine."
+    )
     return NotReached(f"cannot connect: {why}", hint=hint)
 
 

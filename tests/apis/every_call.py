@@ -17,7 +17,7 @@ from typing import Any
 from airflow_provider_ehpc import apis
 from airflow_provider_ehpc.apis.aliyun import classic, common_logs, ehpc, serverless
 from airflow_provider_ehpc.apis.call import ApiCall
-from airflow_provider_ehpc.apis.huawei import iam, modelarts, modelarts_v1
+from airflow_provider_ehpc.apis.huawei import iam, metadata, modelarts, modelarts_v1
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec
 from airflow_provider_ehpc.apis.qingcloud import hpc, operations
 from tests.apis.answering import sample
@@ -132,6 +132,18 @@ CALLS: dict[Callable[..., Any], tuple[ApiCall[Any], Any]] = {
     ),
     serverless.stop_serverless_jobs: (serverless.stop_serverless_jobs(CLUSTER, ["5"]), _aliyun()),
     iam.create_token: (iam.create_token(iam.IamUser("u", "p", "d", "p1")), _huawei("iam-token")),
+    metadata.create_session_token: (metadata.create_session_token(), "metadata-token"),
+    metadata.get_security_key: (
+        metadata.get_security_key("metadata-token"),
+        {
+            "credential": {
+                "access": "AK",
+                "secret": "SK",
+                "securitytoken": "T",
+                "expires_at": "2020-01-08T03:50:07.574000Z",
+            }
+        },
+    ),
     modelarts.show_training_job: (modelarts.show_training_job("p1", _V2), _huawei("v2-show")),
     modelarts.search_training_jobs: (modelarts.search_training_jobs("p1"), _huawei("v2-search")),
     modelarts.create_training_job: (

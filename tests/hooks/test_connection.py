@@ -210,7 +210,7 @@ def test_an_endpoint_that_is_not_there(
     ehpc_emulator: Emulator, connect: Connect, ask: Ask, pauses: Pauses, host: str, why: str
 ) -> None:
     hook = EhpcHook(connect(ehpc_emulator.connection, host=host))
-    with pytest.raises(NotReached, match=f"{host}.*cannot connect: {why}. Check the endpoint of connection"):
+    with pytest.raises(NotReached, match=f"{host}.*cannot connect: {why}. Check the region or the endpoint"):
         ask(hook, *GetJob)
 
 
@@ -262,11 +262,73 @@ def test_a_type_that_is_no_clouds(ehpc_emulator: Emulator, connect: Connect) -> 
             attempt()
 
 
-def test_test_connection_says_yes(ehpc_emulator: Emulator, hook: EhpcHook) -> None:
+FOUND = "Signed in; 1 cluster visible in cn-hangzhou; cluster ehpc-hz-emulator found."
+
+
+def test_test_connection_reports_what_it_sees(ehpc_emulator: Emulator, hook: EhpcHook) -> None:
+    assert hook.test_connection() == (True, FOUND)
+    assert ehpc_emulator.requests.counts == {"ListClusters": {"ok": 2}}
+
+
+@pytest.mark.parametrize(
+    ("extra", "good", "text"),
+    [
+        ({"cluster_id": None}, True, "Signed in; 1 cluster visible in cn-hangzhou."),
+        (
+            {"cluster_id": "ehpc-hz-typo"},
+            False,
+            "Signed in, but cluster ehpc-hz-typo is not found (1 cluster visible in cn-hangzhou): check the "
+            "extra fields cluster_id and region.",
+        ),
+    ],
+)
+def test_test_connection_and_the_cluster(
+    ehpc_emulator: Emulator, connect: Connect, extra: dict[str, Any], good: bool, text: str
+) -> None:
+    result = EhpcHook(connect(ehpc_emulator.connection, extra=extra)).test_connection()
+    assert result[0] == good
+    assert result[1].startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("conn_type", "text"),
+    [
+        ("huawei_modelarts", "Signed in; 0 training jobs visible in project "),
+        ("qingcloud_hpc", "Signed in; 0 operations visible in zone "),
+    ],
+)
+def test_test_connection_of_other_clouds(
+    ehpc_emulator: Emulator, connect: Connect, conn_type: str, text: str
+) -> None:
+    hook = job_hook(connect(ehpc_emulator.connections[conn_type]))
+    good, shown = hook.test_connection()
+    assert good, shown
+    assert shown.startswith(text)
+
+
+def test_test_connection_of_modelarts_v1(ehpc_emulator: Emulator, connect: Connect) -> None:
+    hook = job_hook(connect(ehpc_emulator.connections["huawei_modelarts"]), "modelarts-v1")
+    assert hook.test_connection()[1].startswith("Signed in; 0 training jobs visible in project ")
+
+
+def test_test_connection_names_an_unknown_cluster_of_qingcloud(
+    ehpc_emulator: Emulator, connect: Connect
+) -> None:
+    connection = ehpc_emulator.connections["qingcloud_hpc"]
+    good, text = job_hook(connect(connection, extra={"cluster_id": "ehpc-typo"})).test_connection()
+    assert not good
+    assert "Signed in; 0 operations visible in zone" in text
+    assert "but not cluster ehpc-typo: check the extra fields cluster_id and zone" in text
+
+
+def test_test_connection_without_the_right_to_list(ehpc_emulator: Emulator, hook: EhpcHook) -> None:
+    ehpc_emulator.deny("ListClusters")
     good, text = hook.test_connection()
-    assert good
-    assert text.startswith(f"{ehpc_emulator.url} accepts the key; it responded in ")
-    assert ehpc_emulator.requests.counts == {"ListClusters": {"ok": 1}}
+    assert not good
+    assert text.endswith(
+        "The RAM user or role needs the action ehpc:ListClusters. The key is accepted; only this test needs "
+        "the action."
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,15 +336,22 @@ def test_test_connection_says_yes(ehpc_emulator: Emulator, hook: EhpcHook) -> No
     [
         ({"password": "wrong-secret"}, "Check the connection's password"),
         ({"host": "http://127.0.0.1:1"}, "cannot connect: Connection refused"),
-        ({"login": None}, "has no access key id"),
+        (
+            {"host": None, "extra": {"region": "cn-hangzou"}},
+            "cannot connect: the host name cannot be resolved. Check the region or the endpoint of this "
+            "connection",
+        ),
+        ({"login": None}, "this connection has no access key id"),
     ],
 )
 def test_test_connection_says_why_not_at_once(
     ehpc_emulator: Emulator, connect: Connect, pauses: Pauses, changes: dict[str, Any], message: str
 ) -> None:
+    """Airflow tests a copy of the connection, whose random ID would only confuse."""
     good, text = EhpcHook(connect(ehpc_emulator.connection, **changes)).test_connection()
     assert not good
     assert message in text
+    assert "ehpc_test" not in text
     assert pauses == []
 
 
@@ -344,7 +413,8 @@ def test_a_key_that_no_request_can_carry(
         {"extra": {**changes.get("extra", {}), field: value}} if field == "security_token" else {field: value}
     )
     conn_id = connect(ehpc_emulator.connection, **{**changes, **more})
-    with pytest.raises(InvalidArgument, match=rf"connection 'ehpc_test': {field} contains U\+") as caught:
+    named = rf"connection 'ehpc_test': {field} (contains U\+|is set)"
+    with pytest.raises(InvalidArgument, match=named) as caught:
         ask(hook(conn_id), "job_status", JobRef("1", "c"))
     assert "lanted" not in str(caught.value)
     assert ehpc_emulator.requests.count() == 0

@@ -20,6 +20,7 @@ from airflow_provider_ehpc.apis.call import (
     PermissionDenied,
     Throttled,
 )
+from airflow_provider_ehpc.apis.huawei.modelarts import search_training_jobs
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec, JobState
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.hooks import ajob_hook, job_hook, tokens
@@ -400,7 +401,8 @@ def test_a_region_is_enough_for_the_endpoints(ehpc_emulator: Emulator, account: 
     told = hook.account
     assert told.base_url == "https://modelarts.ap-southeast-3.myhuaweicloud.com"
     assert isinstance(told, tokens.TokenAccount)
-    assert told.iam.base_url == "https://iam.ap-southeast-3.myhuaweicloud.com"
+    assert isinstance(told.issuer, tokens.IamIssuer)
+    assert told.issuer.account.base_url == "https://iam.ap-southeast-3.myhuaweicloud.com"
 
 
 def test_the_hook_is_found_by_its_api_and_by_the_connection(hook: ModelArtsHook) -> None:
@@ -496,7 +498,7 @@ def test_iam_that_cannot_be_reached_is_named(
 ) -> None:
     hook = ModelArtsHook(account(ehpc_emulator.iam_connection, extra={"iam_endpoint": "http://127.0.0.1:9"}))
     with pytest.raises(NotReached, match=r"127\.0\.0\.1:9"):
-        hook._exchange(hook.account, hook._probe(hook.account))
+        hook._exchange(hook.account, search_training_jobs("p"))
 
 
 def test_no_token_and_no_password_is_shown(
@@ -504,9 +506,10 @@ def test_no_token_and_no_password_is_shown(
 ) -> None:
     """A token is worth the password for a day, and some servers send back what they were sent."""
     ask(user_hook, "search_training_jobs")
-    ((token, _),) = cache._tokens.values()
+    ((grant, _),) = cache._grants.values()
+    (token,) = grant.confidential
     password = ehpc_emulator.accounts.first.secret
-    message = f"bad token {token.token} of {password}"
+    message = f"bad token {token} of {password}"
     ehpc_emulator.fault("error", status=400, code="ModelArts.2788", message=message)
 
     with pytest.raises(InvalidRequest, match="bad token") as caught:
@@ -514,7 +517,7 @@ def test_no_token_and_no_password_is_shown(
 
     shown = repr((user_hook.account, user_hook.__dict__, cache.__dict__)) + str(caught.value)
     assert password not in shown
-    assert token.token not in shown
+    assert token not in shown
 
 
 # ---------------------------------------------------------------------- on the wire

@@ -118,10 +118,12 @@ def test_the_type_of_the_connection_chooses_the_hook(hook: QingCloudHpcHook) -> 
         job_hook("qingcloud_hpc_default", "ehpc").job_status(JobRef("1.manager", CLUSTER))
 
 
-def test_the_connection_test_reads_one_operation(ehpc_emulator: Emulator, hook: QingCloudHpcHook) -> None:
+def test_the_connection_test_reads_one_operation_and_the_cluster(
+    ehpc_emulator: Emulator, hook: QingCloudHpcHook
+) -> None:
     good, told = hook.test_connection()
     assert good, told
-    assert ehpc_emulator.requests.counts == {"operation": {"ok": 1}}
+    assert ehpc_emulator.requests.counts == {"job/list": {"ok": 1}, "operation": {"ok": 1}}
 
 
 def test_the_connection_test_says_what_is_wrong(

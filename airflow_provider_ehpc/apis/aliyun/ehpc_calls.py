@@ -7,7 +7,7 @@ Sources: the operations' pages (GetJob last updated 2026-01-14) and the request 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 from pydantic import Field
@@ -290,8 +290,14 @@ class ListClustersResponse(PascalResponseModel):
     total_count: Number = None
 
 
-def list_clusters(*, page_size: int) -> ApiCall[ListClustersResponse]:
-    """List the account's clusters (ListClusters): the cheapest read that needs no cluster."""
-    return rpc_call(
-        VERSION, "ListClusters", ListClustersResponse, {"PageNumber": 1, "PageSize": page_size}, subject=""
-    )
+def list_clusters(*, page_size: int, cluster_ids: Sequence[str] = ()) -> ApiCall[ListClustersResponse]:
+    """List clusters (ListClusters): the cheapest read that needs no cluster.
+
+    :param cluster_ids: only these; empty for all of the account in the region.
+    """
+    parameters = {
+        "ClusterIds": compact_json(list(cluster_ids)) if cluster_ids else None,
+        "PageNumber": 1,
+        "PageSize": page_size,
+    }
+    return rpc_call(VERSION, "ListClusters", ListClustersResponse, parameters, subject="")

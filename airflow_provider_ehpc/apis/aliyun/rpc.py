@@ -139,6 +139,15 @@ def _reader(operation: str, model: type[A]) -> Callable[[ApiResponse], A]:
     return read
 
 
+def read_error(operation: str, response: ApiResponse) -> ApiError:
+    """Return the error that a response of any of Alibaba Cloud's RPC services means."""
+    try:
+        fields = json_object(response)
+    except ApiError as error:
+        return error
+    return _error(operation, response, fields, as_text(fields.get("RequestId")) or None)
+
+
 def _error(
     operation: str, response: ApiResponse, fields: Mapping[str, Any], request_id: str | None
 ) -> ApiError:
