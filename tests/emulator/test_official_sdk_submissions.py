@@ -27,7 +27,7 @@ COMMAND = "sleep 60 # 'a b' & 世"
 LINE = "-- /bin/sh -c 'sleep 60 # '\"'\"'a b'\"'\"' & 世'"
 VARIABLES = '[{"Name":"NAME_OF_IT","Value":"value of it"}]'
 CLUSTER = "ehpc-hz-emulator"
-UNKNOWN_TO_THE_SDK = {"qingcloud": {"cmd_line_type": "input", "submit_type": 1, "zone": "jinan1a"}}
+UNKNOWN_TO_THE_SDK = {"qingcloud": {"cmd_line_type": "input", "submit_type": 1, "priority": 7}}
 """What its documentation names, but not its SDK."""
 NEEDED: Mapping[str, dict[str, Any]] = {
     "ehpc": {"options": {"PostCmdLine": "true"}},
@@ -141,7 +141,6 @@ def _qingcloud(emulator: RecordingEmulator, name: str) -> None:
         run_user="bob-the-user",
         core_limit=41,
         scheduler_queue_name="gpu-queue",
-        priority=7,
         stdout_redirect_path="/home/a/out.txt",
         stderr_redirect_path="/home/a/err.txt",
     )
