@@ -48,10 +48,12 @@ __all__ = [
     "aread_connection",
     "asset_states",
     "async_xcom",
+    "calls_on_kill",
     "conf",
     "is_mapped",
     "no_longer_ours",
     "own_xcom",
+    "ran_before",
     "read_connection",
     "reads_declared_forms",
     "retry_policies",
@@ -121,6 +123,15 @@ def is_mapped(operator: Any) -> bool:
     return bool(getattr(operator, "_BaseOperator__from_mapped", False))
 
 
+def ran_before(task_instance: Any) -> bool:
+    """Return False if no earlier process of a task instance, in this try or another, has pushed an XCom.
+
+    When a process begins, Airflow deletes the XComs of earlier ones, whose keys its server reports.
+    """
+    reported = getattr(task_instance, "_ti_context_from_server", None)
+    return reported is None or bool(reported.xcom_keys_to_clear)
+
+
 def own_xcom(context: Context, key: str) -> Any:
     """Return an XCom that this try of the task has pushed; None if there is none."""
     from airflow.sdk.execution_time.xcom import XCom
@@ -136,6 +147,13 @@ def async_xcom() -> Any | None:
     from airflow.sdk.execution_time.xcom import XCom
 
     return XCom if hasattr(XCom, "aset") and hasattr(XCom, "aget_one") else None
+
+
+def calls_on_kill() -> bool:
+    """Return True if Airflow calls a trigger's ``on_kill`` (3.3). Before, it only cancels the trigger."""
+    from airflow.triggers.base import BaseTrigger
+
+    return hasattr(BaseTrigger, "on_kill")
 
 
 def asset_states(accessors: Any | None) -> list[Any]:

@@ -6,7 +6,8 @@ Airflow allows (which changes if a user clears the task). No cloud takes an idem
 used to find a job whose submission got no response.
 
 The name is saved before the submission and the ID after it, both before the first poll (Airflow 3.3). Airflow
-3.1 and 3.2 save nothing: a retry searches for the names of the earlier tries.
+3.1 and 3.2 save nothing: a retry searches for the names of the earlier tries, and a try that runs a second
+time for its own.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from airflow_provider_ehpc.apis.call import (
 )
 from airflow_provider_ehpc.apis.job import JobRef, JobSpec, JobState
 from airflow_provider_ehpc.apis.submit_rules import unique_name
+from airflow_provider_ehpc.compat import ran_before
 from airflow_provider_ehpc.exceptions import SubmissionUnknown, TaskKilled
 from airflow_provider_ehpc.exit_code import new_token
 from airflow_provider_ehpc.job_record import JobRecord
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.job_record import JobRecords
     from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
 
+JOB_NAME_KEY = "job_name"
+"""Key of the XCom that holds the name of the job, before its submission, if no store saves it."""
 VISIBLE = 60.0
 """Seconds after which a submitted job is certainly found by its name."""
 _PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -98,6 +102,8 @@ class Submission:
         self._prefix = prefix
         self._ti = context["ti"]
         self._retries = getattr(context.get("task"), "retries", None)
+        # A run that was deleted and created again can have the same ID.
+        self._run_started = str(getattr(context.get("dag_run"), "start_date", ""))
         self._records = records
         self._killed = killed
         self._log = log
@@ -119,7 +125,8 @@ class Submission:
 
     def _name(self, try_number: int) -> str:
         ti = self._ti
-        parts = [ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.max_tries, try_number, self._run]
+        task = [ti.dag_id, ti.run_id, self._run_started, ti.task_id, ti.map_index]
+        parts = [*task, ti.max_tries, try_number, self._run]
         digest = hashlib.sha256(json.dumps(parts).encode()).digest()
         suffix = base64.b32encode(digest)[:12].decode().lower()
         return unique_name(self._hook.api.name, self._prefix, suffix)
@@ -138,17 +145,19 @@ class Submission:
         ref: JobRef | None
         name = record.name if record else self.name
         if record is None:
-            name, ref = next(self._found_of_earlier_tries(), (name, None))
-        elif record.ended in (JobState.FAILED, JobState.CANCELLED):
+            if self._records.lost:
+                self._ti.xcom_push(key=JOB_NAME_KEY, value=self.name)
+            name, ref = next(self._found_by_name(), (name, None))
+        elif record.ended in (JobState.FAILED, JobState.CANCELLED) and not self._is_this_try(name):
             self._log.info("%s of an earlier try ended %s", record.ref or record.name, record.ended)
             self._choose_members()
             return None
         else:
             ref = record.ref or self._search(record.name, until=record.at + VISIBLE)
-        if ref is None or self._has_failed(ref):
+        if ref is None or (not self._is_this_try(name) and self._has_failed(ref)):
             self._choose_members()
             return None
-        self._log.info("rejoining %s, which an earlier try of this task submitted", ref)
+        self._log.info("rejoining %s, which this task has submitted before", ref)
         self.name = name
         # A job that is found by its name alone has the token that new_token() then derived from it.
         self.token = record.token if record else token_of(name)
@@ -164,12 +173,25 @@ class Submission:
         if saved and saved.array == self._array:
             self.members, self.only = saved.members, saved.only
 
-    def _found_of_earlier_tries(self) -> Iterator[tuple[str, JobRef]]:
-        """Search for the jobs of this task's earlier tries, the latest first, if none is saved."""
+    def _is_this_try(self, name: str) -> bool:
+        """Return True for the job of this try, which an earlier process of it submitted.
+
+        The try ends as that job ends. The members of an array that failed are submitted again.
+        """
+        return name == self.name and self._array is None
+
+    def _found_by_name(self) -> Iterator[tuple[str, JobRef]]:
+        """Search for the jobs of this task, the latest first, if none is saved.
+
+        A try can run twice: if a container restarts, the new process can have the host name and the process
+        ID of the old one, and Airflow takes its request to start the task for a repeated one (``ti_run`` in
+        the execution API).
+        """
         ti = self._ti
         # The first try since a user cleared the task, if ever.
         first = 1 if self._retries is None else max(1, ti.max_tries - self._retries + 1)
-        for try_number in range(ti.try_number - 1, first - 1, -1):
+        last = ti.try_number if self._records.lost and ran_before(ti) else ti.try_number - 1
+        for try_number in range(last, first - 1, -1):
             name = self._name(try_number)
             if ref := self._search(name, until=0.0):
                 yield name, ref

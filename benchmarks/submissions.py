@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from airflow_provider_ehpc.emulator.server import Emulator
@@ -133,6 +133,19 @@ class Submissions:
         return self._airflow.task(dag_id, run_id, "run")["state"] in ENDS
 
 
+@contextlib.contextmanager
+def started(home: Path) -> Iterator[tuple[LocalAirflow, Emulator]]:
+    """Run an Airflow with the DAGs, and the cloud of its jobs."""
+    with Emulator(home / "cloud", slots=64) as cloud:
+        os.environ["AIRFLOW_CONN_CLOUD"] = cloud.connection_json
+        settings = {
+            "AIRFLOW_CONN_CLOUD": cloud.connection_json,
+            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
+        }
+        with LocalAirflow(home / "airflow", DAGS, settings, parallelism=8) as airflow:
+            yield airflow, cloud
+
+
 def main() -> None:
     """Kill, count and print a table."""
     parser = argparse.ArgumentParser(
@@ -149,13 +162,7 @@ def main() -> None:
     with contextlib.ExitStack() as undo:
         home = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="submissions-")))
         os.environ["AIRFLOW_HOME"] = str(home / "airflow")
-        cloud = undo.enter_context(Emulator(home / "cloud", slots=64))
-        os.environ["AIRFLOW_CONN_CLOUD"] = cloud.connection_json
-        settings = {
-            "AIRFLOW_CONN_CLOUD": cloud.connection_json,
-            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
-        }
-        airflow = undo.enter_context(LocalAirflow(home / "airflow", DAGS, settings))
+        airflow, cloud = undo.enter_context(started(home))
         submissions = Submissions(airflow, cloud, arguments.seed)
         for kind in arguments.kinds:
             submissions.run(kind, arguments.moments)

@@ -138,6 +138,12 @@ class LocalAirflow:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def end_component(self, name: str) -> None:
+        """SIGTERM a component, and wait until it has ended."""
+        process = self._processes.pop(name)
+        process.terminate()
+        process.wait(60)
+
     def stop(self) -> None:
         """End every component that was started."""
         for process in self._processes.values():
@@ -210,6 +216,11 @@ class LocalAirflow:
         """Clear a task, as a user does in the UI; one that runs is ended and begun again."""
         body = {"dry_run": False, "only_failed": False, "task_ids": [task_id], "dag_run_id": run_id}
         self._ask("POST", f"/dags/{dag_id}/clearTaskInstances", body)
+
+    def mark(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """Set the state of a task, as a user does in the UI; one that runs is ended."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        self._ask("PATCH", path, {"new_state": state})
 
     @staticmethod
     def task_process(ti_id: str) -> int | None:

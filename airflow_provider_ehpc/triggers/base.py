@@ -17,7 +17,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobRef
-from airflow_provider_ehpc.compat import AirflowNotFoundException, task_state
+from airflow_provider_ehpc.compat import AirflowNotFoundException, calls_on_kill, task_state
 from airflow_provider_ehpc.hooks.pool import POOL
 from airflow_provider_ehpc.logs.emission import emission_budget
 from airflow_provider_ehpc.polling.poller import subscribed
@@ -169,6 +169,11 @@ class JobTrigger(BaseTrigger):
             payload = await self.watch()
         except (AirflowNotFoundException, InvalidArgument) as error:
             payload = Verdict(Outcome.ERROR, str(error)).as_event()
+        except asyncio.CancelledError:
+            # Of a triggerer that ends, Airflow does not report the task's state any more.
+            if not calls_on_kill():
+                await self.on_kill()
+            raise
         if self.conditions.exit_token:
             # The worker needs it to read an exit code. `airflow dags test` drops the arguments of `defer`.
             payload["exit_token"] = self.conditions.exit_token

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DAGs for ``benchmarks.submissions``: one task that submits a job under the name in the run's conf."""
+"""A task that submits a job, on the worker and deferred: its name and its command are in the run's conf."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ for how, deferrable in (("worker", False), ("deferred", True)):
     with DAG(f"submit_{how}", schedule=None, catchup=False):
         SubmitJobOperator(
             task_id="run",
-            command="sleep 4; echo the end",
+            command="{{ dag_run.conf.get('command', 'sleep 4; echo the end') }}",
             job_name="{{ dag_run.conf['name'] }}",
             conn_id="cloud",
             api="ehpc-classic",

@@ -44,9 +44,11 @@ class RecordingEmulator(Emulator):
     """Stores every request in :attr:`sent`."""
 
     sent: list[Sent] = field(default_factory=list)
+    jobs: str = "timetable"
+    """The scheduler."""
 
     def __post_init__(self) -> None:
-        super().__init__(scheduler="timetable")
+        super().__init__(scheduler=self.jobs)
 
     def _application(self, platform: Platform) -> web.Application:
         app = super()._application(platform)

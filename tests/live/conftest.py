@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_ehpc.emulator.server import Emulator
+from benchmarks.submissions import started
 from demo.local_airflow import LocalAirflow
 from tests.statsd import StatsdServer
 
@@ -65,6 +66,15 @@ def airflow(
     }
     with LocalAirflow(tmp_path_factory.mktemp("airflow"), DAGS, environment) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def submitting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalAirflow, Emulator]]:
+    """An Airflow of its own, whose processes tests kill, with tasks that submit jobs; and their cloud."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("AIRFLOW_CONN_CLOUD", raising=False)
+        with started(tmp_path_factory.mktemp("submitting")) as running:
+            yield running
 
 
 def _slurm_answers() -> bool:

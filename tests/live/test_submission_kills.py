@@ -16,10 +16,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("submission kills")]
 
 
 @pytest.mark.parametrize(("kind", "moments"), [("task", 3), ("lost", 2)])
-def test_there_is_one_job(
-    airflow: LocalAirflow, cloud: Emulator, monkeypatch: pytest.MonkeyPatch, kind: str, moments: int
-) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_CLOUD", cloud.connection_json)
-    submissions = Submissions(airflow, cloud, seed=1)
+def test_there_is_one_job(submitting: tuple[LocalAirflow, Emulator], kind: str, moments: int) -> None:
+    submissions = Submissions(*submitting, seed=1)
     submissions.run(kind, moments)
     assert not submissions.failures

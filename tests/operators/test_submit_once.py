@@ -7,7 +7,9 @@ import itertools
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -182,6 +184,56 @@ def test_a_retry_after_a_crash_leaves_one_job(
     assert job["state"] == "SUCCEEDED"
     assert task.ti.xcoms["job_id"] == job["job_id"]
     assert len(jobs_of(ehpc_emulator)) == 1
+
+
+@pytest.mark.parametrize("command", ["sleep 1; echo done", "exit 1"])
+@pytest.mark.parametrize("store", [True, False])
+@pytest.mark.parametrize("place", CRASHES)
+def test_a_try_that_runs_twice_leaves_one_job(
+    ehpc_emulator: Emulator,
+    submit: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    soon: None,
+    place: str,
+    store: bool,
+    command: str,
+) -> None:
+    """A container that restarts may run a try again; the try ends as its job ends."""
+    task = submit(command, store=store)
+    crash_at(monkeypatch, place)
+    with pytest.raises(Crash):
+        task.run()
+    if command == "exit 1":
+        if jobs_of(ehpc_emulator):
+            eventually(lambda: jobs_of(ehpc_emulator)[0].phase.ended)
+        with pytest.raises(JobFailed):
+            task.again().run()
+    else:
+        assert task.again().run()["state"] == "SUCCEEDED"
+    assert len(jobs_of(ehpc_emulator)) == 1
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_the_first_process_of_a_task_does_not_search(
+    ehpc_emulator: Emulator, submit: Make, store: bool
+) -> None:
+    submit("true", store=store, wait_for_completion=False).run()
+    assert not ehpc_emulator.requests.count("ListJobs")
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_run_that_was_deleted_and_created_again_submits_a_job(
+    ehpc_emulator: Emulator, submit: Make, store: bool
+) -> None:
+    """It has the same ID. The job of the old one must not be taken for its own."""
+    names = set()
+    for day in (1, 2):
+        task = submit("true", store=store, wait_for_completion=False, job_name="same")
+        task.ti.task_id = "same"
+        task.ti.xcoms["job_name"] = "of the old run"
+        task.again().dag_run = SimpleNamespace(start_date=datetime(2026, 1, day, tzinfo=UTC))
+        names.add(task.run()["name"])
+    assert len(names) == len(jobs_of(ehpc_emulator)) == 2
 
 
 @pytest.mark.parametrize("store", [True, False])

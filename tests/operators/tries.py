@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +33,7 @@ class TaskInstance:
         self.try_number = 1
         self.max_tries = retries
         self.xcoms: dict[str, Any] = {}
+        self._ti_context_from_server = SimpleNamespace(xcom_keys_to_clear=[])
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
@@ -46,6 +49,7 @@ class Tries:
         self, make: Callable[[], SubmitJobOperator], *, retries: int = 2, store: bool = True
     ) -> None:
         self.ti = TaskInstance(retries=retries)
+        self.dag_run = SimpleNamespace(start_date=datetime(2026, 1, 1, tzinfo=UTC))
         self.states = States()
         self._make = make
         self._store = store
@@ -55,7 +59,7 @@ class Tries:
     @property
     def context(self) -> dict[str, Any]:
         """The context of the current try."""
-        context: dict[str, Any] = {"ti": self.ti, "task": self.operator}
+        context: dict[str, Any] = {"ti": self.ti, "task": self.operator, "dag_run": self.dag_run}
         return {**context, "task_state_store": self.states} if self._store else context
 
     def run(self) -> Any:
@@ -68,6 +72,12 @@ class Tries:
         self.ti.try_number += 1
         if cleared:
             self.ti.max_tries = self.ti.try_number - 1 + self._retries
+        return self.again()
+
+    def again(self) -> Tries:
+        """Let another process run the same try."""
+        # Airflow deletes the XComs of the old one, and reports their keys.
+        self.ti._ti_context_from_server = SimpleNamespace(xcom_keys_to_clear=list(self.ti.xcoms))
         self.ti.xcoms.clear()
         self.operator = self._make()
         return self

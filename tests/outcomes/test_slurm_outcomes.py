@@ -7,18 +7,14 @@ cluster; ``UPDATE_OUTCOMES=1`` writes the table of docs/outcomes.md.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import json
 import re
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,53 +23,18 @@ from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound
 from airflow_provider_ehpc.hooks import job_hook
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
-from airflow_provider_ehpc.triggers import base
-from airflow_provider_ehpc.waiting import watch
 from tests.gates import eventually
+from tests.outcomes.cases import ARRAY, CANCELLED, NODE_DOWN, PROGRAMS, WALL_TIME, Case
 from tests.outcomes.table import UPDATE, Seen, cells, write
+from tests.outcomes.tasks import MODES, Ends, Submissions, Tasks, connected, found, table
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 APIS = ("ehpc", "ehpc-classic")
-MODES = ("worker", "deferred")
-CONN_ID = "ehpc_outcomes"
+SUBMITTING = (*APIS, "ehpc-serverless")
+CONN_ID = "aliyun_ehpc"
 _NEVER = 25.0
 """Seconds after which the wait for a job that never ends times out."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A job, what happens to it, and how it must be reported."""
-
-    name: str
-    command: str
-    state: str
-    exit_code: str = ""
-    """As scontrol, and so DescribeJob, reports it; API 2024-07-30 has none."""
-    reason: str = ""
-    """A pattern for the reason; API 2024-07-30 has none."""
-    lines: str = ""
-    members: str = ""
-    """A pattern for the failed sub-jobs of an array."""
-    cause: str = ""
-    """What the diagnosis names, through both APIs."""
-    spec: dict[str, Any] = field(default_factory=dict)
-    timeout: float = 600.0
-
-
-_CRASHES = ("ILL", "ABRT", "FPE", "SEGV")
-
-
-def _signal(name: str, number: int) -> Case:
-    return Case(
-        f"the program is killed by SIG{name}",
-        f"echo before; kill -{name} $$; echo never",
-        "FAILED",
-        str(128 + number),
-        "NonZeroExitCode",
-        "before",
-        cause={"KILL": "killed"}.get(name, "program crashed" if name in _CRASHES else ""),
-    )
 
 
 # Until this file exists in the cluster's home.
@@ -99,46 +60,7 @@ ENDS = (
         "SUCCEEDED",
         spec={"queue": "suspended", "cores": 5},
     ),
-    Case("done", "echo one; echo two", "SUCCEEDED"),
-    Case("exit 3", "echo out; echo err >&2; exit 3", "FAILED", "3", "NonZeroExitCode", "out / err"),
-    _signal("HUP", 1),
-    _signal("INT", 2),
-    _signal("QUIT", 3),
-    _signal("ILL", 4),
-    _signal("ABRT", 6),
-    _signal("FPE", 8),
-    _signal("KILL", 9),
-    _signal("USR1", 10),
-    _signal("SEGV", 11),
-    _signal("PIPE", 13),
-    _signal("TERM", 15),
-    Case(
-        "the batch shell is killed by SIGKILL",
-        "echo before; kill -KILL $PPID; sleep 1",
-        "FAILED",
-        "137",
-        "JobLaunchFailure; ended by SIGKILL",
-        "before",
-        cause="killed",
-    ),
-    Case(
-        "the command is not executable (126)",
-        "touch plain; ./plain",
-        "FAILED",
-        "126",
-        "NonZeroExitCode",
-        "Permission denied",
-        cause="not executable",
-    ),
-    Case(
-        "no such command (127)",
-        "no-such-command",
-        "FAILED",
-        "127",
-        "NonZeroExitCode",
-        "not found",
-        cause="command not found",
-    ),
+    *PROGRAMS,
     Case(
         "the output file cannot be written",
         "echo lost",
@@ -147,16 +69,7 @@ ENDS = (
         "JobLaunchFailure; the job could not be launched: check that its output files can be written",
         spec={"stdout_path": "/no-such-directory/out"},
     ),
-    Case(
-        "the wall time is over",
-        "echo begun; sleep 600",
-        "FAILED",
-        r"\d*",
-        "TimeLimit.*",
-        "begun",
-        spec={"wall_time": 60},
-        cause="wall time exceeded",
-    ),
+    WALL_TIME,
     Case(
         "the wall time is over; SIGTERM is trapped",
         "trap 'echo trapped; exit 0' TERM; echo begun; while :; do sleep 0.2; done",
@@ -176,15 +89,7 @@ ENDS = (
         spec=_QUEUED,
         cause="cancelled by a user",
     ),
-    Case(
-        "cancelled while it runs",
-        "echo begun; sleep 600",
-        "CANCELLED",
-        r"\d+",
-        ".*",
-        "begun",
-        cause="cancelled by a user",
-    ),
+    CANCELLED,
     Case("suspended, then resumed", f"{_HOLD}; echo done", "SUCCEEDED"),
     Case("requeued by an administrator", _AGAIN, "SUCCEEDED"),
     Case("held", "true", "QUEUED", "", "JobHeld(User|Admin)", spec=_QUEUED, timeout=_NEVER),
@@ -221,18 +126,10 @@ ENDS = (
 )
 # After the others of their node.
 NODE_ENDS = (
-    Case(
-        "its node goes down, no requeue",
-        "echo begun; sleep 600",
-        "FAILED",
-        r"\d*",
-        "NodeDown.*",
-        "begun",
-        spec={"queue": "urgent"},
-        cause="node failure",
-    ),
+    NODE_DOWN,
     Case("its node goes down, requeue", _AGAIN, "SUCCEEDED", spec={"queue": "urgent"}),
 )
+SUBMITTED_ENDS = (*PROGRAMS, WALL_TIME, CANCELLED, ARRAY, NODE_DOWN)
 CASES = {case.name: case for case in (*ENDS, *NODE_ENDS)}
 
 
@@ -249,11 +146,9 @@ def _resume_node() -> None:
 class Waits:
     """Waits for each job in every way at once, as tasks do."""
 
-    def __init__(self, cloud: Emulator) -> None:
+    def __init__(self, cloud: Emulator, tasks: Tasks) -> None:
         self._cloud = cloud
-        self._threads = ThreadPoolExecutor(max_workers=200)
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._tasks = tasks
         self.jobs: dict[str, str] = {}
         self.ends: dict[tuple[str, str, str], Future[Seen]] = {}
 
@@ -267,12 +162,8 @@ class Waits:
         job_id = self.jobs[case.name]
         for api in APIS:
             for mode in MODES:
-                self.ends[case.name, api, mode] = self._threads.submit(self._end, case, job_id, api, mode)
-
-    def close(self) -> None:
-        """End the threads; the waits are over by then."""
-        self._threads.shutdown(cancel_futures=True)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+                key = case.name, api, mode
+                self.ends[key] = self._tasks.threads.submit(self._end, case, job_id, api, mode)
 
     def _end(self, case: Case, job_id: str, api: str, mode: str) -> Seen:
         sensor = JobStateSensor(
@@ -290,14 +181,8 @@ class Waits:
         return dataclasses.replace(seen, reason=reason, members=members, lines=lines)
 
     def _task(self, sensor: JobStateSensor, api: str) -> Seen:
-        from airflow.providers.common.compat.sdk import TaskDeferred
-
         try:
-            try:
-                job = sensor.execute({})
-            except TaskDeferred as deferred:
-                event = asyncio.run_coroutine_threadsafe(_event(deferred.trigger), self._loop).result()
-                job = sensor.resume_execution(deferred.method_name, {"event": event}, {})
+            job = self._tasks.run(sensor, {})
         except JobFailed as failure:
             return Seen.of_failure(str(failure))
         except JobNotFound:
@@ -310,42 +195,39 @@ class Waits:
         return Seen(job["state"], reason=job.get("reason", ""))
 
 
-async def _event(trigger: Any) -> dict[str, Any]:
-    try:
-        async for event in trigger.run():
-            payload: dict[str, Any] = json.loads(json.dumps(event.payload))
-            return payload
-    finally:
-        await trigger.cleanup()
-    raise AssertionError("the trigger has fired no event")
+@dataclass
+class AllEnds:
+    """How each task ended, by case, API and mode."""
+
+    waited: Ends
+    submitted: Ends
 
 
 @pytest.fixture(scope="module")
-def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str, str], Seen]]:
-    """Let everything happen once; return how each task ended, by case, API and mode."""
+def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AllEnds]:
+    """Let everything happen once."""
     try:
         partitions = _slurm("sinfo", "--noheader", "--format=%R").split()
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no Slurm answers on this machine: make slurm (Debian) starts a private one")
     if not {"urgent", "requeued", "cancelled", "suspended"} <= set(partitions):
         pytest.skip("this Slurm has not the partitions that the table needs: make slurm-stop slurm")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "FIRST_POLL", 0.0)
-        patch.setattr(base, "EARLIEST_EVENT", 0.0)
-        patch.setattr(watch, "GONE_GRACE", 10.0, raising=False)
-        directory = tmp_path_factory.mktemp("outcomes") / "cloud"
-        with Emulator(directory, scheduler="slurm") as cloud:
-            patch.setenv(f"AIRFLOW_CONN_{CONN_ID.upper()}", cloud.connection_json)
-            waits = Waits(cloud)
-            try:
-                _happen(cloud, waits, directory / "home" / "gate")
-                yield {key: end.result(timeout=300) for key, end in waits.ends.items()}
-            finally:
-                waits.close()
-                _resume_node()
+    directory = tmp_path_factory.mktemp("outcomes") / "cloud"
+    with Emulator(directory, scheduler="slurm") as cloud, connected(cloud):
+        tasks = Tasks()
+        waits, submissions = Waits(cloud, tasks), Submissions(cloud, tasks, SUBMITTING)
+        try:
+            _happen(cloud, waits, submissions, directory / "home" / "gate")
+            yield AllEnds(
+                {key: end.result(timeout=300) for key, end in waits.ends.items()},
+                {key: end.result(timeout=300) for key, end in submissions.ends.items()},
+            )
+        finally:
+            _resume_node()
+            tasks.close()
 
 
-def _happen(cloud: Emulator, waits: Waits, gate: Path) -> None:
+def _happen(cloud: Emulator, waits: Waits, submissions: Submissions, gate: Path) -> None:
     for case in ENDS:
         waits.submit(case)
         if case.name.startswith("preempted"):
@@ -370,6 +252,8 @@ def _happen(cloud: Emulator, waits: Waits, gate: Path) -> None:
         *(name for name in jobs if name.startswith("preempted")),
     ):
         _has_begun(cloud, jobs[name])
+    # The node has room for these, but not for all others at once.
+    submissions.begin(WALL_TIME)
     # Seen by every wait before it changes.
     time.sleep(3)
     array = jobs["an array, partly cancelled"]
@@ -389,18 +273,24 @@ def _happen(cloud: Emulator, waits: Waits, gate: Path) -> None:
     _again(cloud, requeued)
     _again(cloud, jobs["preempted, PreemptMode=REQUEUE"])
     gate.touch()
+    submissions.begin(CANCELLED)
+    submissions.stop(CANCELLED)
+    for case in (*PROGRAMS, ARRAY):
+        submissions.begin(case)
     for case in ENDS:
         if case.spec.get("queue") and case.state != "QUEUED":
             eventually(lambda job_id=jobs[case.name]: cloud.job(job_id).phase.ended, timeout=200)
-    _fail_node(cloud, waits, gate)
+    _fail_node(cloud, waits, submissions, gate)
 
 
-def _fail_node(cloud: Emulator, waits: Waits, gate: Path) -> None:
+def _fail_node(cloud: Emulator, waits: Waits, submissions: Submissions, gate: Path) -> None:
     gate.unlink()
     ids = [waits.submit(case) for case in NODE_ENDS]
     for job_id in ids:
         _has_begun(cloud, job_id)
-    _slurm("scontrol", "update", f"jobid={ids[0]}", "requeue=0")
+    submissions.begin(NODE_DOWN)
+    for job_id in (ids[0], *(job.number for job, _ in submissions.jobs(NODE_DOWN))):
+        _slurm("scontrol", "update", f"jobid={job_id}", "requeue=0")
     for case in NODE_ENDS:
         waits.begin(case)
     time.sleep(3)
@@ -429,8 +319,8 @@ def _again(cloud: Emulator, job_id: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("name", CASES)
-def test_an_end(ends: dict[tuple[str, str, str], Seen], name: str, api: str, mode: str) -> None:
-    case, seen = CASES[name], ends[name, api, mode]
+def test_an_end(ends: AllEnds, name: str, api: str, mode: str) -> None:
+    case, seen = CASES[name], ends.waited[name, api, mode]
     assert seen.state == case.state
     assert case.lines in seen.lines
     assert re.fullmatch(case.members, seen.members)
@@ -444,7 +334,24 @@ def test_an_end(ends: dict[tuple[str, str, str], Seen], name: str, api: str, mod
         assert re.fullmatch(case.reason, seen.reason)
 
 
-def test_the_table(ends: dict[tuple[str, str, str], Seen]) -> None:
+@pytest.mark.parametrize("api", SUBMITTING)
+@pytest.mark.parametrize("case", SUBMITTED_ENDS, ids=lambda case: case.name)
+def test_an_end_of_a_submitted_job(ends: AllEnds, case: Case, api: str) -> None:
+    seen = found(ends.submitted, case, api)
+    if seen is None:
+        assert (api, case) == ("ehpc-serverless", NODE_DOWN)
+        return
+    assert seen.state == case.state
+    # What neither the API nor the log reports.
+    if (api, case.name) != ("ehpc", "the batch shell is killed by SIGKILL"):
+        assert re.fullmatch(case.exit_code, seen.exit_code.removeprefix("0"))
+    if (api, case) != ("ehpc-serverless", WALL_TIME):
+        assert seen.cause == case.cause
+    if case == ARRAY and api != "ehpc-serverless":
+        assert seen.members == "2 6"
+
+
+def test_the_table(ends: AllEnds) -> None:
     """Both modes report the same; the table is written only if that is wanted."""
     rows = [
         cells("what happens", "api", "worker", "deferred", "diagnosis", "exit code", "reason", "last lines"),
@@ -452,7 +359,7 @@ def test_the_table(ends: dict[tuple[str, str, str], Seen]) -> None:
     ]
     for name in CASES:
         for api in APIS:
-            worker, deferred = (ends[name, api, mode] for mode in MODES)
+            worker, deferred = (ends.waited[name, api, mode] for mode in MODES)
             assert worker == deferred
             why = "; ".join(part for part in (worker.reason, worker.members) if part)
             lines = f"`{worker.lines}`" if worker.lines else ""
@@ -460,3 +367,4 @@ def test_the_table(ends: dict[tuple[str, str, str], Seen]) -> None:
             rows.append(cells(name, f"`{api}`", *ends_as, why, lines))
     if UPDATE:
         write("slurm", rows)
+        write("submitted-slurm", table(ends.submitted, SUBMITTED_ENDS, SUBMITTING))

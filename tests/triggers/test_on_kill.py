@@ -140,10 +140,40 @@ def test_the_time_is_less_than_airflow_s() -> None:
     assert limit > base.STATE_TIMEOUT + base.STOP_TIMEOUT
 
 
+@pytest.mark.parametrize("calls", [True, False], ids=["3.3", "3.1"])
+@pytest.mark.parametrize("state", ["failed", "deferred"])
+async def test_before_airflow_3_3_the_cancellation_stops_the_job(
+    ehpc_emulator: Emulator,
+    conn_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    quick_triggers: None,
+    state: str,
+    calls: bool,
+) -> None:
+    """It is all that a trigger sees there of a task that a user ended."""
+    report(monkeypatch, state)
+    monkeypatch.setattr(base, "calls_on_kill", lambda: calls)
+    job_id = ehpc_emulator.submit("sleep 60")
+    one = trigger(conn_id, ehpc_emulator, job_id)
+
+    async def wait() -> None:
+        async for event in one.run():
+            raise AssertionError(json.dumps(event.payload))
+
+    waiting = asyncio.create_task(wait())
+    await until(lambda: ehpc_emulator.requests.count("GetJob", "ok"))
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await one.cleanup()
+    assert ehpc_emulator.requests.count("StopJobs", "ok") == (state == "failed" and not calls)
+
+
 async def test_jobs_in_a_target_state_are_spared(
     ehpc_emulator: Emulator, conn_id: str, monkeypatch: pytest.MonkeyPatch, quick_triggers: None
 ) -> None:
     report(monkeypatch, "failed")
+    monkeypatch.setattr(base, "calls_on_kill", lambda: True)
     reached = ehpc_emulator.submit("sleep 60")
     ehpc_emulator.wait_for(reached, "RUNNING")
     terms = WaitConditions((JobState.RUNNING,))
