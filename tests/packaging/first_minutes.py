@@ -40,39 +40,41 @@ def first_minutes(readme: Path, home: Path) -> str:
         "HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    emulator = subprocess.Popen(
-        [sys.executable, *EMULATOR.split()[1:]],
-        env=environment,
-        cwd=home,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert emulator.stdout
-    transcript = f"$ {EMULATOR}\n"
-    try:
-        while "Ctrl-C" not in (line := emulator.stdout.readline()):
-            assert line, "the emulator has ended"
-            transcript += line
-            if line.startswith("export "):
-                name, _, value = shlex.split(line)[1].partition("=")
-                environment[name] = value
-        assert "Job 1.manager of cluster ehpc-hz-emulator " in transcript
-        for command in commands[len(FIRST) :]:
-            ended = subprocess.run(
-                shlex.split(command),
-                env=environment,
-                cwd=home,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=500,
-                check=False,
-            )
-            transcript += f"$ {command}\n{ended.stdout}"
-            assert ended.returncode == 0, transcript[-5000:]
-    finally:
-        emulator.send_signal(signal.SIGINT)
-        emulator.wait(30)
+    program = [sys.executable, *EMULATOR.split()[1:]]
+    with subprocess.Popen(program, env=environment, cwd=home, stdout=subprocess.PIPE, text=True) as emulator:
+        try:
+            transcript = _paste_and_run(commands[len(FIRST) :], emulator, environment, home)
+        finally:
+            emulator.send_signal(signal.SIGINT)
+            emulator.wait(30)
     assert "state=success" in transcript, transcript[-5000:]
     assert all(f"step {n} of 5" in transcript for n in range(1, 6)), transcript[-5000:]
+    return transcript
+
+
+def _paste_and_run(
+    commands: list[str], emulator: subprocess.Popen[str], environment: dict[str, str], home: Path
+) -> str:
+    transcript = f"$ {EMULATOR}\n"
+    assert emulator.stdout
+    while "Ctrl-C" not in (line := emulator.stdout.readline()):
+        assert line, "the emulator has ended"
+        transcript += line
+        if line.startswith("export "):
+            name, _, value = shlex.split(line)[1].partition("=")
+            environment[name] = value
+    assert "Job 1.manager of cluster ehpc-hz-emulator " in transcript
+    for command in commands:
+        ended = subprocess.run(
+            shlex.split(command),
+            env=environment,
+            cwd=home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=500,
+            check=False,
+        )
+        transcript += f"$ {command}\n{ended.stdout}"
+        assert ended.returncode == 0, transcript[-5000:]
     return transcript
