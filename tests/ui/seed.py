@@ -109,7 +109,8 @@ class Seed:
         if state.terminal:
             times["ended_at"] = self.now - timedelta(minutes=minutes * 0.1)
         ref = JobRef(job_id, cluster_id)
-        record = TaskRecord(conn_id=conn_id, api="ehpc", console="https://ehpc.console.aliyun.com/")
+        api = "modelarts" if "huawei" in conn_id else "ehpc"
+        record = TaskRecord(conn_id=conn_id, api=api, console="https://ehpc.console.aliyun.com/")
         steps = [JobState.QUEUED, JobState.RUNNING, state] if "started_at" in times else [state]
         for n, step in enumerate(dict.fromkeys(steps)):
             early = {k: v for k, v in times.items() if k != "ended_at" or step.terminal}
@@ -175,7 +176,6 @@ def scene(seed: Seed | None = None) -> Seed:
         log=2_480_000,
         **big,
     )
-    seed.job(f"{cfd}/hostile", "501", 8, JobState.RUNNING, name=HOSTILE, log=12_000, **small)
     for index, state in enumerate((JobState.SUCCEEDED, JobState.RUNNING, JobState.CANCELLED)):
         log = (index + 1) * 40_000
         seed.job(

@@ -234,10 +234,10 @@ def test_a_session_that_has_ended(server: Server, opened: Open) -> None:
 
 def test_the_tab_shows_the_jobs_of_its_task(server: Server, browser: Browser) -> None:
     """Airflow 3.4 shows this address in a tab of the task. Without a map index it leaves ``{MAP_INDEX}``."""
-    run_id = server.jobs("text=case-2")["tasks"][0]["run_id"]
     with signed_in(browser, server) as page:
         for task, index, names in (("case", "2", ["case-2"]), ("hostile", "{MAP_INDEX}", ["<img"])):
-            query = f"dag=cfd_sweep&run={run_id.replace('+', '%2B')}&task={task}&map_index={index}&tab=1"
+            run_id = server.jobs(f"task={task}")["tasks"][0]["run_id"].replace("+", "%2B")
+            query = f"dag=cfd_sweep&run={run_id}&task={task}&map_index={index}&tab=1"
             page.goto(f"{server.url}/ehpc/?{query}")
             page.locator("tr.task").first.wait_for()
             assert [text.split()[0] for text in page.locator("td.job").all_inner_texts()] == names
