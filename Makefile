@@ -6,6 +6,7 @@
 # make check-next  types and tests on the newest pre-release of Airflow
 # make dist-check  builds what is published, and checks it in a clean environment
 # make benchmarks  an environment for the scripts in benchmarks/, in .venv-benchmarks
+# make browser     a Chromium for the tests of the page "HPC jobs" (Debian)
 # make slurm       a private Slurm for the tests that want one (Debian; make slurm-stop ends it)
 
 PYTHON ?= python3
@@ -24,8 +25,8 @@ endif
 # Where it is set, each of some hundred processes compiles the package and the tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo standalone environments test test-faults test-matrix check-next dist-check benchmarks slurm \
-        slurm-stop constraints clean
+.PHONY: demo standalone environments test test-faults test-matrix check-next dist-check benchmarks browser \
+        slurm slurm-stop constraints clean
 
 demo: .venv/installed
 	.venv/bin/python -m demo
@@ -101,6 +102,11 @@ benchmarks: .venv-benchmarks/installed
 slurm:
 	command -v slurmctld >/dev/null || sh tests/slurm/cluster.sh install
 	sh tests/slurm/cluster.sh start $(SLURM_DIR)
+
+# Without it, these tests are skipped.
+browser:
+	command -v chromium >/dev/null || { apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium fonts-noto-cjk; }
 
 slurm-stop:
 	sh tests/slurm/cluster.sh stop $(SLURM_DIR)

@@ -50,6 +50,8 @@ __all__ = [
     "async_xcom",
     "calls_on_kill",
     "conf",
+    "database_xcom",
+    "in_a_process_of_airflow",
     "is_mapped",
     "no_longer_ours",
     "own_xcom",
@@ -57,6 +59,7 @@ __all__ = [
     "read_connection",
     "reads_declared_forms",
     "retry_policies",
+    "scopes_plugins",
     "stats",
     "task_state",
     "task_state_store",
@@ -105,6 +108,14 @@ def retry_policies() -> Any | None:
         return None
 
 
+def scopes_plugins() -> bool:
+    """Return True if Airflow can show a view of a plugin on some tasks only, by ``applies_to`` (3.4)."""
+    from airflow import __version__
+    from packaging.version import Version
+
+    return Version(__version__).release >= (3, 4)
+
+
 def no_longer_ours(error: Exception) -> bool:
     """Return True if Airflow refused to save something because the task instance has been replaced.
 
@@ -140,6 +151,18 @@ def own_xcom(context: Context, key: str) -> Any:
     return XCom.get_one(
         key=key, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
     )
+
+
+def in_a_process_of_airflow() -> bool:
+    """Return True in the process of a task or of the triggers: it has a supervisor that stores XComs."""
+    return hasattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS")
+
+
+def database_xcom() -> Any:
+    """Return the XCom class that writes to Airflow's database, whichever backend XComs have."""
+    from airflow.sdk.bases.xcom import BaseXCom
+
+    return BaseXCom
 
 
 def async_xcom() -> Any | None:

@@ -16,6 +16,7 @@ from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.compat import AirflowTaskTimeout, task_state_store
 from airflow_provider_ehpc.exceptions import JobFailed, JobFailedRetryably, JobFailure
+from airflow_provider_ehpc.recording.task import RecordsJobs
 from airflow_provider_ehpc.templates import TextTemplates
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ STOPPED_KEY = "ehpc:stopped_jobs"
 """The key in the task state store for the IDs of the jobs that the task stopped."""
 
 
-class JobTask(TextTemplates):
+class JobTask(RecordsJobs, TextTemplates):
     """A mixin for operators and sensors that wait for jobs over a connection."""
 
     conn_id: str
@@ -114,6 +115,9 @@ class JobTask(TextTemplates):
             verdict, notes = watch.poll_failed(error, time.time())
         else:
             verdict, notes = watch.saw(statuses, time.time())
+        if self._recorder:
+            self._recorder.follow(lambda: watch.watches)
+            self._recorder.polled(notes and verdict is None)
         for note in notes:
             note.log(self.log)
         return verdict
@@ -141,6 +145,8 @@ class JobTask(TextTemplates):
             known = all_jobs(self.hook, refs, conditions, reached)
             verdict = dataclasses.replace(verdict, jobs=tuple(known))
         verdict = capture_exit_codes(verdict, self.hook, refs, conditions)
+        if verdict.outcome not in (Outcome.REACHED, Outcome.FAILED):
+            self._record_end(verdict.jobs, verdict.outcome)
         if verdict.outcome is Outcome.TIMED_OUT and self._execution_limit < self.timeout:
             # Airflow raises the same on a worker.
             message = verdict.message
@@ -175,6 +181,7 @@ class JobTask(TextTemplates):
         from airflow_provider_ehpc import metrics, summary
 
         jobs = list(jobs)
+        self._record_end(jobs, "failed" if failures else "reached", failures)
         found = [summary.summary(job) for job in jobs]
         line = summary.sentence(jobs[0], found[0]) if len(jobs) == 1 else summary.total(found)
         if line:

@@ -63,6 +63,7 @@ class JobFollower(JobTask):
         from airflow_provider_ehpc.metrics import LogMeter
         from airflow_provider_ehpc.waiting.watch import JobWatch
 
+        recorder = self._begin_record(context)
         started = time.time()
         conditions = self._conditions(started)
         first = self._first_status() if self.deferrable else None
@@ -75,12 +76,16 @@ class JobFollower(JobTask):
             begun = cursor or SavedCursor(self.hook.api.name, self.ref.as_dict())
             store.save(dataclasses.replace(begun, cycle=None))
             store.defer(cursor)
+            seen = JobWatch(self.ref, conditions, started)
+            seen.status = first
+            recorder.follow(lambda: (seen,))
+            recorder.polled(True)
             self._defer_log(conditions, started, cursor, seen=first is not None)
-        self._watch = JobWatch(self.ref, conditions, started, describe=cursor is None)
+        watch = self._watch = JobWatch(self.ref, conditions, started, describe=cursor is None)
         follower = LogFollower(
             self.hook.api,
             self.ref,
-            self._watch,
+            watch,
             clock=time.time,
             interval=self.poll_interval,
             settle=self.log_settle_time,
@@ -89,6 +94,7 @@ class JobFollower(JobTask):
             encoding=self.encoding,
         )
         self._meter = LogMeter(self.hook.api.name, "worker", follower.totals, resumed=cursor is not None)
+        recorder.follow(lambda: (watch,), follower.totals)
         try:
             verdict = self.hook.drive(arrived(follower.steps(), time.time), self._do)
         except TaskKilled:
@@ -149,6 +155,8 @@ class JobFollower(JobTask):
                 # duplicates.
                 self._killed.wait(HEARTBEATS)
                 raise TaskKilled(f"another try of the task now follows {self.ref}")
+        if isinstance(step, Pause) and self._recorder:
+            self._recorder.cycle()
         # While there is a backlog, there are no pauses. Between two pieces of it, the cursor is correct as
         # well.
         wait = step.seconds if isinstance(step, Pause) else 0.0
@@ -158,11 +166,12 @@ class JobFollower(JobTask):
 
     # ------------------------------------------------------------------ without the log
 
-    def _wait(self) -> dict[str, Any]:
+    def _wait(self, context: Context) -> dict[str, Any]:
         """Poll the job until the wait is over; in deferrable mode, leave that to the triggerer."""
         from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
         from airflow_provider_ehpc.waiting.watch import JobSetWatch
 
+        self._begin_record(context)
         watch = JobSetWatch([self.ref], self._conditions(time.time()), time.time(), describe=True)
         conditions = self._conditions(watch.started)
         while (verdict := self._poll(watch)) is None:
@@ -206,6 +215,7 @@ class JobFollower(JobTask):
         """End the task by the verdict in the trigger's event."""
         from airflow_provider_ehpc.waiting.verdict import Verdict
 
+        self._begin_record(context, resumed=True)
         verdict, event = Verdict.from_event(event), event or {}
         for note in verdict.news:
             note.log(self.log)

@@ -269,6 +269,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         with without_useless_retries(), self._ends_job(context):
             job_id = self._submit(context)
             if not self.wait_for_completion:
+                self._begin_record(context)
+                self._record_end([{**self.ref.as_dict(), "name": job_id}], "submitted")
                 return {**self.ref.as_dict(), "name": job_id}
             if self.get_logs and supports(self.hook.api.name, Capability.LOG):
                 return self._follow(context)
@@ -277,7 +279,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
                     "the API %r has no operation that reads logs: this log shows only the job's states",
                     self.hook.api.name,
                 )
-            return self._wait()
+            return self._wait(context)
 
     def _submit(self, context: Context) -> str:
         """Submit the job or find it; return its name."""

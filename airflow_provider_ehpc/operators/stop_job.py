@@ -116,7 +116,7 @@ class StopJobOperator(JobFollower, BaseOperator):
             else:
                 self._stopped.add(self.ref)
                 self.log.info("requested the stop of %s", self.ref)
-            return self._wait() if self.wait_for_completion else self.ref.as_dict()
+            return self._wait(context) if self.wait_for_completion else self.ref.as_dict()
 
     def _ended(self, error: ApiError) -> dict[str, Any] | None:
         """Return a job that could not be stopped because it has ended or is unknown.

@@ -146,6 +146,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
             started = first.timestamp() if first else time.time()
             seen = first is not None
             self._push_links(context, self.refs)
+            self._begin_record(context)
             self._watch = JobSetWatch(
                 self.refs, self._conditions(started), started, seen_before=seen, describe=not seen
             )
@@ -165,6 +166,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
         for note in verdict.news:
             note.log(self.log)
         self._waiting = not_reached(event or {}, self.refs, self.target_states)
+        self._begin_record(context, resumed=True)
         return self._result(verdict, event)
 
     def on_kill(self) -> None:

@@ -22,6 +22,7 @@ from airflow_provider_ehpc.hooks.pool import POOL
 from airflow_provider_ehpc.logs.emission import emission_budget
 from airflow_provider_ehpc.polling.poller import subscribed
 from airflow_provider_ehpc.polling.subscription import Subscription
+from airflow_provider_ehpc.recording.recorder import Jobs, TriggererRecorder
 from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.event import pack, unpack
 from airflow_provider_ehpc.waiting.stop import stop_jobs
@@ -108,6 +109,7 @@ class JobTrigger(BaseTrigger):
         self.terms = terms or {}
         self.stop_job_on_kill = stop_job_on_kill
         self.seen = seen
+        self._recorder: TriggererRecorder | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the arguments that rebuild the trigger. Defaults are left out: an older triggerer may
@@ -177,6 +179,8 @@ class JobTrigger(BaseTrigger):
         if self.conditions.exit_token:
             # The worker needs it to read an exit code. `airflow dags test` drops the arguments of `defer`.
             payload["exit_token"] = self.conditions.exit_token
+        if self._recorder:
+            self._recorder.close()
         await asyncio.sleep(max(0.0, earliest - time.time()))
         yield JobEvent(payload=payload)
 
@@ -213,6 +217,17 @@ class JobTrigger(BaseTrigger):
             first=first,
             last=last,
         )
+
+    def recorder(self, jobs: Jobs) -> TriggererRecorder:
+        """Return the recorder of these jobs for the page "HPC jobs"."""
+        ti = getattr(self, "task_instance", None)
+        self._recorder = TriggererRecorder(ti, self.log, jobs, conn_id=self.conn_id, api=self.api)
+        return self._recorder
+
+    async def cleanup(self) -> None:
+        """Stop recording the jobs."""
+        if self._recorder:
+            self._recorder.close()
 
     async def on_kill(self) -> None:
         """Stop the jobs that have not reached a target state, if ``stop_job_on_kill`` is set and a user ended

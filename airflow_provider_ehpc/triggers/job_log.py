@@ -114,16 +114,17 @@ class JobLogTrigger(JobTrigger):
         (ref,) = self.refs
         store = self._store = TriggerStore(getattr(self, "task_instance", None), self.log)
         start = await store.load(hook.api.name, ref) or SavedCursor.read(self.cursor, hook.api.name, ref)
+        watch = JobWatch(
+            ref,
+            self.conditions,
+            self.started,
+            seen_before=self.seen or self.takes_over,
+            describe=start is None,
+        )
         follower = LogFollower(
             hook.api,
             ref,
-            JobWatch(
-                ref,
-                self.conditions,
-                self.started,
-                seen_before=self.seen or self.takes_over,
-                describe=start is None,
-            ),
+            watch,
             clock=time.time,
             interval=self.poll_interval,
             settle=self.settle,
@@ -134,6 +135,8 @@ class JobLogTrigger(JobTrigger):
         meter = LogMeter(hook.api.name, "triggerer", follower.totals, resumed=start is not None)
         async with self.polling() as subscription:
             view = SubscriptionView(subscription, ref)
+            recorder = self.recorder(lambda: (watch,))
+            recorder.follow(lambda: (watch,), follower.totals)
 
             async def do(step: Step) -> JobStatus | ApiError | None:
                 if isinstance(step, GetStatus):
@@ -146,6 +149,7 @@ class JobLogTrigger(JobTrigger):
                 elif isinstance(step, Checkpoint):
                     await store.save(step.cursor)
                 elif isinstance(step, Pause):
+                    recorder.cycle()
                     await view.pause(step.seconds)
                 return None
 
@@ -160,6 +164,7 @@ class JobLogTrigger(JobTrigger):
 
     async def cleanup(self) -> None:
         """Give up this stream's share of the log's bandwidth."""
+        await super().cleanup()
         if self._store:
             self._store.close()
 

@@ -35,6 +35,7 @@ class JobStateTrigger(JobTrigger):
         )
         lateness = Lateness(self.poll_interval)
         async with self.polling() as subscription:
+            recorder = self.recorder(lambda: watch.watches)
             while True:
                 result = await subscription.poll()
                 if isinstance(result, ApiError):
@@ -44,6 +45,7 @@ class JobStateTrigger(JobTrigger):
                     notes = lateness.polled(subscription.late) + notes
                 if verdict is not None and len(notes) <= _CARRIED:
                     return self._event(dataclasses.replace(verdict, news=tuple(notes)))
+                recorder.polled(notes and verdict is None)
                 await self.log_notes(*notes)
                 if verdict is not None:
                     return self._event(verdict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
@@ -100,6 +100,11 @@ class JobWatch:
         self._missing_since: float | None = None
         self._describe = describe
         self._description: list[str] = []
+
+    @property
+    def since(self) -> float:
+        """Return the time in epoch seconds at which the job's state was first seen."""
+        return self._since
 
     @property
     def settled(self) -> bool:
@@ -431,6 +436,11 @@ class JobSetWatch:
         }
         self._reached: dict[JobRef, dict[str, Any]] = {}
         self._patience = Patience()
+
+    @property
+    def watches(self) -> Collection[JobWatch]:
+        """The watches of all jobs."""
+        return self._watches.values()
 
     @property
     def waiting(self) -> list[JobRef]:

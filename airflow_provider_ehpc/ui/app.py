@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serve the page and its data. Airflow's auth manager decides who sees what.
+
+FastAPI reads the annotations, so they are not postponed.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.common.db.common import SessionDep
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from fastapi import Depends, FastAPI, HTTPException, Query
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from airflow_provider_ehpc.ui.jobs import Filters, read_page
+
+STATIC = Path(__file__).parent / "static"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+"""The page runs only its own script: what clouds report about jobs is text, whatever it contains."""
+
+
+class _Page(StaticFiles):
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        # The browser asks whether a file has changed: after an upgrade, page and script fit.
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def _jobs(
+    user: GetUserDep,
+    session: SessionDep,
+    filters: Annotated[Filters, Query()],
+) -> JSONResponse:
+    """Return a page of recorded jobs, of the DAGs that the user may read."""
+    readable = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
+    try:
+        page = read_page(session, readable, filters)
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from None
+    return JSONResponse(page, headers={"Cache-Control": "no-store"})
+
+
+def build_app() -> FastAPI:
+    """Return the application."""
+    app = FastAPI(title="HPC jobs", docs_url=None, redoc_url=None, openapi_url=None)
+    # What is shown is stored in XComs, and as well protected as they are.
+    may_read = Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.XCOM))
+    app.add_api_route("/jobs", _jobs, methods=["GET"], dependencies=[may_read], response_model=None)
+    app.mount("/", _Page(directory=STATIC, html=True))
+    return app
