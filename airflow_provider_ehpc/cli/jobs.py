@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
-from airflow_provider_ehpc.apis.call import ApiError
+from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
 from airflow_provider_ehpc.apis.capabilities import Capability
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.cli.captured import with_captured_code
@@ -19,7 +19,7 @@ from airflow_provider_ehpc.cli.command import ERROR, command, hook_of, jobs_exit
 from airflow_provider_ehpc.cli.terminal import Terminal
 from airflow_provider_ehpc.outcome import end_of_wait
 from airflow_provider_ehpc.summary import duration
-from airflow_provider_ehpc.waiting.conditions import WaitConditions, parse_states
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.stop import stop_jobs
 from airflow_provider_ehpc.waiting.watch import JobSetWatch, JobWatch
 
@@ -33,7 +33,7 @@ ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 @command
 def jobs(args: Namespace, terminal: Terminal) -> None:
     """List the jobs of a cluster."""
-    states = parse_states(args.state) if args.state else tuple(JobState)
+    states = _states(args.state) if args.state else tuple(JobState)
     hook = hook_of(args)
     hook.require(Capability.LIST_JOBS, "--api")
     terminal.progress("listing jobs")
@@ -129,6 +129,13 @@ def wait(
                 f"waiting for {what} for {duration(time.time() - began)}, next poll in {rest:.0f} s"
             ),
         )
+
+
+def _states(words: Sequence[str]) -> tuple[JobState, ...]:
+    try:
+        return tuple(map(JobState.parse, words))
+    except ValueError as error:
+        raise InvalidArgument(f"--state: {error}") from None
 
 
 def _statuses(hook: ApiHook, refs: Sequence[JobRef]) -> dict[JobRef, JobStatus | None]:

@@ -61,7 +61,10 @@ class Terminal:
         self.clear()
         if output in ("table", "plain"):
             rows = [{name: self._cell(value, output) for name, value in row.items()} for row in rows]
-        AirflowConsole().print_as([dict(row) for row in rows], output)
+        console = AirflowConsole()
+        # Rich would exit with 1.
+        console.on_broken_pipe = _raise_again  # type: ignore[method-assign]
+        console.print_as([dict(row) for row in rows], output)
         sys.stdout.flush()
 
     def _cell(self, value: Any, output: str) -> str:
@@ -119,6 +122,11 @@ class Terminal:
         while (left := end - time.monotonic()) > 0:
             self.progress(text(left))
             time.sleep(min(left, 1.0) if self._live else left)
+
+
+def _raise_again() -> None:
+    """Raise what an except clause is handling."""
+    raise
 
 
 def _printable(text: str) -> str:
