@@ -72,7 +72,7 @@ def state(args: Namespace, terminal: Terminal) -> int:
             )
             continue
         for note in watch.saw(status, time.time())[1]:
-            if note.warning:
+            if note.warning or status.outcome_assumed:
                 note.log(terminal)
         known.append(watch.status or status)
     if known:
@@ -152,12 +152,8 @@ def _row(status: JobStatus) -> Mapping[str, Any]:
         "exit_code": status.exit_code,
         "user": status.user,
         "queue": status.queue,
-        "submitted_at": _second(status.submitted_at),
-        "started_at": _second(status.started_at),
-        "ended_at": _second(status.ended_at),
+        "submitted_at": status.submitted_at,
+        "started_at": status.started_at,
+        "ended_at": status.ended_at,
         "reason": status.reason,
     }
-
-
-def _second(time: datetime | None) -> str | None:
-    return time.astimezone(UTC).isoformat(timespec="seconds") if time else None
