@@ -64,6 +64,11 @@ def _exit_code(body: Body, args: Namespace) -> int:
     except (ApiError, AirflowException) as error:
         terminal.error("%s", error)
         return ERROR
+    except Exception as error:
+        if args.verbose:
+            raise
+        terminal.error("%s: %s (--verbose shows where)", type(error).__name__, error)
+        return ERROR
 
 
 def hook_of(args: Namespace) -> ApiHook:

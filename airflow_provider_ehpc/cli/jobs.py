@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
-from airflow_provider_ehpc.apis.call import ApiError
+from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
 from airflow_provider_ehpc.apis.capabilities import Capability
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.cli.captured import with_captured_code
@@ -19,7 +19,7 @@ from airflow_provider_ehpc.cli.command import ERROR, command, hook_of, jobs_exit
 from airflow_provider_ehpc.cli.terminal import Terminal
 from airflow_provider_ehpc.outcome import end_of_wait
 from airflow_provider_ehpc.summary import duration
-from airflow_provider_ehpc.waiting.conditions import WaitConditions, parse_states
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.stop import stop_jobs
 from airflow_provider_ehpc.waiting.watch import JobSetWatch, JobWatch
 
@@ -33,7 +33,7 @@ ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 @command
 def jobs(args: Namespace, terminal: Terminal) -> None:
     """List the jobs of a cluster."""
-    states = parse_states(args.state) if args.state else tuple(JobState)
+    states = _states(args.state) if args.state else tuple(JobState)
     hook = hook_of(args)
     hook.require(Capability.LIST_JOBS, "--api")
     terminal.progress("listing jobs")
@@ -72,7 +72,7 @@ def state(args: Namespace, terminal: Terminal) -> int:
             )
             continue
         for note in watch.saw(status, time.time())[1]:
-            if note.warning:
+            if note.warning or status.outcome_assumed:
                 note.log(terminal)
         known.append(watch.status or status)
     if known:
@@ -131,6 +131,13 @@ def wait(
         )
 
 
+def _states(words: Sequence[str]) -> tuple[JobState, ...]:
+    try:
+        return tuple(map(JobState.parse, words))
+    except ValueError as error:
+        raise InvalidArgument(f"--state: {error}") from None
+
+
 def _statuses(hook: ApiHook, refs: Sequence[JobRef]) -> dict[JobRef, JobStatus | None]:
     statuses = hook.job_statuses(refs)
     return {ref: with_captured_code(hook, ref, status) for ref, status in statuses.items()}
@@ -145,12 +152,8 @@ def _row(status: JobStatus) -> Mapping[str, Any]:
         "exit_code": status.exit_code,
         "user": status.user,
         "queue": status.queue,
-        "submitted_at": _second(status.submitted_at),
-        "started_at": _second(status.started_at),
-        "ended_at": _second(status.ended_at),
+        "submitted_at": status.submitted_at,
+        "started_at": status.started_at,
+        "ended_at": status.ended_at,
         "reason": status.reason,
     }
-
-
-def _second(time: datetime | None) -> str | None:
-    return time.astimezone(UTC).isoformat(timespec="seconds") if time else None

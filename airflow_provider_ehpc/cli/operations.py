@@ -30,7 +30,7 @@ def operations(args: Namespace, terminal: Terminal) -> None:
     terminal.rows(
         [
             {
-                "time": record.time.astimezone(UTC).isoformat(timespec="seconds"),
+                "time": record.time,
                 "status": record.status.value,
                 "action": record.action,
                 "operator": record.operator or None,
@@ -63,8 +63,8 @@ def audit(args: Namespace, terminal: Terminal) -> int | None:
     terminal.rows(
         [
             {
-                "start": window.start.isoformat(),
-                "end": window.end.isoformat(),
+                "start": window.start,
+                "end": window.end,
                 "operations": summary.records,
                 "pending": summary.pending,
                 "violations": len(result.violations),

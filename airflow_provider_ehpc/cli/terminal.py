@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_ehpc.apis.job import JobState
@@ -55,23 +56,17 @@ class Terminal:
         return prefix + line
 
     def rows(self, rows: Sequence[Mapping[str, Any]], output: str) -> None:
-        """Write rows as Airflow's commands do: as a table, plain columns, JSON or YAML."""
-        from airflow.cli.simple_table import AirflowConsole
+        """Write rows as Airflow's commands do: as a table, plain columns, JSON or YAML.
+
+        :param rows: all with the same columns.
+        """
+        from airflow_provider_ehpc.cli.table import RowConsole
 
         self.clear()
-        if output in ("table", "plain"):
-            rows = [{name: self._cell(value, output) for name, value in row.items()} for row in rows]
-        AirflowConsole().print_as([dict(row) for row in rows], output)
+        RowConsole().print_as(
+            [{name: _cell(value, output) for name, value in row.items()} for row in rows], output
+        )
         sys.stdout.flush()
-
-    def _cell(self, value: Any, output: str) -> str:
-        from rich.markup import escape
-
-        text = "" if value is None else _printable(str(value))
-        if output == "plain":
-            return text or "-"
-        style = _STYLES.get(value) if isinstance(value, JobState) else None
-        return f"[{style}]{escape(text)}[/{style}]" if style else escape(text)
 
     # ------------------------------------------------------------------ notes
 
@@ -119,6 +114,24 @@ class Terminal:
         while (left := end - time.monotonic()) > 0:
             self.progress(text(left))
             time.sleep(min(left, 1.0) if self._live else left)
+
+
+def _cell(value: Any, output: str) -> Any:
+    if isinstance(value, datetime):
+        value = value.astimezone(UTC).replace(microsecond=0)
+        if output == "table":
+            value = f"{value:%m-%d %H:%M}" if sys.stdout.isatty() else f"{value:%Y-%m-%d %H:%M:%S}"
+        else:
+            value = value.isoformat()
+    if output not in ("table", "plain"):
+        return value
+    from rich.markup import escape
+
+    text = "" if value is None else _printable(str(value))
+    if output == "plain":
+        return text or "-"
+    style = _STYLES.get(value) if isinstance(value, JobState) else None
+    return f"[{style}]{escape(text)}[/{style}]" if style else escape(text)
 
 
 def _printable(text: str) -> str:

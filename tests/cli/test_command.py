@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from airflow.cli.cli_config import ActionCommand
 from airflow.version import version
 from packaging.version import Version
 
+from airflow_provider_ehpc.cli.command import command
 from airflow_provider_ehpc.cli.definition import get_ehpc_cli_commands
+from airflow_provider_ehpc.cli.terminal import Terminal
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.get_provider_info import get_provider_info
 from tests.cli.conftest import Ehpc
@@ -44,23 +47,23 @@ def test_the_definition_is_cheap() -> None:
     assert {name.split(".")[0] for name in modules} <= set(sys.stdlib_module_names)
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_command_exists(command: ActionCommand) -> None:
+@pytest.mark.parametrize("defined", COMMANDS, ids=lambda defined: defined.name)
+def test_every_command_exists(defined: ActionCommand) -> None:
     """They are imported when they are used."""
-    cells = [cell.cell_contents for cell in command.func.__closure__ or ()]
+    cells = [cell.cell_contents for cell in defined.func.__closure__ or ()]
     (path,) = [text for text in cells if isinstance(text, str) and text.startswith(PACKAGE)]
     module, _, function = path.rpartition(".")
     assert callable(getattr(importlib.import_module(module), function))
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_help(ehpc: Ehpc, command: ActionCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("defined", COMMANDS, ids=lambda defined: defined.name)
+def test_help(ehpc: Ehpc, defined: ActionCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    if command.name == "emulator":
+    if defined.name == "emulator":
         return  # passes --help on
-    ended = ehpc(command.name, "--help")
+    ended = ehpc(defined.name, "--help")
     assert (ended.code, ended.err) == (0, "")
-    assert command.help in ended.out or str(command.description) in ended.out
+    assert defined.help in ended.out or str(defined.description) in ended.out
     assert "examples:\n  airflow ehpc" in ended.out
     assert max(map(len, ended.lines)) <= 100
 
@@ -110,6 +113,20 @@ def test_an_error_is_one_line_without_secrets(
     ended = ehpc("jobs", "--conn-id", "wrong")
     assert ended.code == 2
     assert "connection 'wrong' is of type 'http'" in ended.err
+
+
+@command
+def _defect(args: Namespace, terminal: Terminal) -> None:
+    terminal.progress("not shown in a pipe")
+    raise ZeroDivisionError("a\ndefect")
+
+
+def test_a_defect_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="3"):
+        _defect(Namespace(verbose=False))
+    assert capsys.readouterr() == ("", "ZeroDivisionError: a defect (--verbose shows where)\n")
+    with pytest.raises(ZeroDivisionError):
+        _defect(Namespace(verbose=True))
 
 
 def test_a_broken_pipe_is_silent(ehpc_emulator: Emulator) -> None:

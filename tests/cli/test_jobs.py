@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from datetime import UTC, datetime
 
@@ -12,7 +13,7 @@ import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.cli.conftest import FAST, Ehpc
-from tests.gates import Gate, eventually
+from tests.gates import Gate
 
 
 def test_jobs_are_filtered(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
@@ -105,13 +106,19 @@ def test_the_exit_code_of_a_job(ehpc: Ehpc, command: str, own: int) -> None:
     assert ehpc("logs", job_id, "--exit-code").code == own
 
 
+def test_an_assumed_outcome_is_named(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
+    job_id = ehpc_emulator.submit("exit 0")
+    ehpc_emulator.wait_for(job_id)
+    ended = ehpc("state", job_id, "--exit-code")
+    assert ended.code == 0
+    assert "reports only that it ended" in ended.err
+
+
 def test_several_jobs_are_waited_for(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
     done = ehpc("submit", "--", "exit 0").out.strip()
     failing = ehpc("submit", "--", f"{gate.wait}; exit 5").out.strip()
     assert ehpc("state", failing, "--exit-code").code == 4, "it has not ended"
-    opener = threading.Thread(
-        target=lambda: (eventually(lambda: ehpc_emulator.requests.count("GetJob") > 5), gate.open())
-    )
+    opener = threading.Timer(1.0, gate.open)
     opener.start()
     ended = ehpc("state", done, failing, "--wait", "--exit-code", *FAST)
     opener.join()
@@ -133,8 +140,30 @@ def test_jobs_are_stopped(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
     assert "could not stop job 99.manager" in ended.err
 
 
-def test_a_terminal_shows_colors(ehpc_on_terminal: Ehpc, ehpc_emulator: Emulator) -> None:
-    ehpc_emulator.wait_for(ehpc_emulator.submit("exit 3"))
-    ended = ehpc_on_terminal("jobs", "-o", "table")
-    assert ended.code == 0
-    assert "\x1b[31mFAILED\x1b[0m" in ended.out
+def test_a_terminal_shows_colors_and_fits(ehpc_on_terminal: Ehpc, ehpc_emulator: Emulator) -> None:
+    job_id = ehpc_emulator.submit("exit 3", name="a" * 30)
+    ehpc_emulator.wait_for(job_id)
+    for words in (("jobs",), ("state", job_id)):
+        ended = ehpc_on_terminal(*words)
+        assert ended.code == 0
+        assert "\x1b[31mFAILED\x1b[0m" in ended.out
+        screen = re.sub(r"\x1b\[[\d;]*m", "", ended.out.rpartition("\x1b[2K")[2])
+        assert max(map(len, screen.split("\n"))) <= 120
+        assert f"\n{job_id} | {'a' * 30} | FAILED" in screen
+    # In a list, a job is one line: what does not fit is cut.
+    other = ehpc_emulator.submit("exit 3", name="b" * 200)
+    ehpc_emulator.wait_for(other)
+    ended = ehpc_on_terminal("jobs")
+    (line,) = [line for line in ended.out.split("\n") if "bbb" in line]
+    assert line.startswith(other)
+    assert "b…" in line
+
+
+def test_a_piped_table_has_a_line_for_each_job(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
+    """However long the texts are, ``grep`` finds a job whole."""
+    job_id = ehpc_emulator.submit("exit 3", name="a" * 60)
+    ehpc_emulator.wait_for(job_id)
+    ended = ehpc("jobs", "--conn-id", "huawei_modelarts_default")
+    (line,) = [line for line in ended.lines if "a" * 60 in line]
+    assert "FAILED" in line
+    assert "the training process ended with an error" in line

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -58,7 +57,7 @@ def test_tail(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
     # More than are in the bytes that one request reads from the end.
     assert len(ehpc("logs", job_id, "--tail", "30000").lines) == 30000
     assert ehpc("logs", job_id, "--tail", "0").out == ""
-    opener = threading.Thread(target=lambda: (time.sleep(1), gate.open()))
+    opener = threading.Timer(1.0, gate.open)
     opener.start()
     assert ehpc("logs", job_id, "--tail", "1", "-f", *FAST).out == "40000\nnew\nnewer\n"
     opener.join()
