@@ -120,12 +120,12 @@ def task_logs(airflow: LocalAirflow) -> None:
         for task_id, name, text in (
             ("solve", "task-log-done", "log of job"),
             ("post_process", "task-log-failed", "out of memory"),
-            ("refine", "task-log-skipped", "log of job"),
+            ("refine", "task-log-skipped", "skipped by"),
         ):
             airflow.wait_for_task(DAG_ID, run_id, task_id)
             shots.open(path(task_id), text)
             shots.shoot(name)
-        shots.open(path("solve"), "Cloud console")
+        shots.open(path("solve") + "/details", "Cloud console")
         shots.shoot("task-links")
 
 

@@ -186,6 +186,8 @@ class LogFollower:
                 break
             if not behind:
                 yield from self._rest(self._until_next_cycle())
+        yield from (note for note in notes if note.header)
+        notes = [note for note in notes if not note.header]
         if verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
             yield from self._drain()
             yield from self._flush()

@@ -416,13 +416,17 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             if self._records:
                 self._records.failed(failure.job)
             if failure.job.get("exit_code") in self.skip_on_exit_code:
-                raise AirflowSkipException(f"skip_on_exit_code: {failure}") from failure
+                raise self._skipped(failure.job) from failure
             raise
         if self._records:
             self._records.ended(JobState.SUCCEEDED)
             result = self._records.whole(result)
         if result.get("exit_code") in self.skip_on_exit_code:
-            raise AirflowSkipException(
-                f"skip_on_exit_code: {self.ref} ended with exit code {result['exit_code']}"
-            )
+            raise self._skipped(result)
         return result
+
+    def _skipped(self, job: Mapping[str, Any]) -> AirflowSkipException:
+        """Return the exception that skips the task, and log why: Airflow's view hides its own line."""
+        why = f"skip_on_exit_code: {self.ref} ended with exit code {job['exit_code']}"
+        self.log.info("skipped by %s", why)
+        return AirflowSkipException(why)

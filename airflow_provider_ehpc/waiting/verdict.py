@@ -31,6 +31,8 @@ class Note:
 
     text: str
     warning: bool = False
+    header: bool = False
+    """True if the line describes the job, and belongs above its log even if the job has ended."""
 
     def log(self, log: Any) -> None:
         """Write the line to a task's log."""

@@ -323,7 +323,7 @@ class JobWatch:
         lines = description(status) if self._describe else []
         new = [line for line in lines if line and line not in self._description]
         self._description = lines
-        return [Note(f"{self.ref}: {line}") for line in new]
+        return [Note(f"{self.ref}: {line}", header=True) for line in new]
 
     def _requeues(self, status: JobStatus) -> str:
         """Return the requeues since the last poll in words; a job may run twice between two polls."""

@@ -89,8 +89,13 @@ def test_an_unknown_level_is_refused(make: Make, level: Any) -> None:
         make("1.manager", stderr_level=level)
 
 
-def test_the_log_begins_with_what_the_job_is(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
+@pytest.mark.parametrize("ended", [False, True])
+def test_the_log_begins_with_what_the_job_is(
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog, ended: bool
+) -> None:
     job_id = ehpc_emulator.submit("echo line; sleep 0.2", name="md", nodes=2, cores=2)
+    if ended:
+        ehpc_emulator.wait_for(job_id)
     job = make(job_id).execute({})
     job_in_cluster = f"job {job_id} in cluster ehpc-hz-emulator"
     headers = [line for line in task_log.lines if line.startswith(f"{job_in_cluster}: ")]
@@ -98,8 +103,11 @@ def test_the_log_begins_with_what_the_job_is(ehpc_emulator: Emulator, make: Make
         f"{job_in_cluster}: name md, user testuser, queue workq",
         f"{job_in_cluster}: 2 nodes with 2 cores each",
     ]
-    states = [line for line in task_log.lines if " is QUEUED" in line or " is RUNNING" in line]
-    assert task_log.lines.index(headers[0]) < task_log.lines.index(states[0])
+    lines = task_log.lines
+    assert lines.index(headers[1]) < lines.index("line")
+    assert lines.index(headers[1]) < next(
+        n for n, line in enumerate(lines) if f"{job_in_cluster} is " in line
+    )
     assert job["resources"]["nodes"] == "2"
 
 

@@ -82,10 +82,15 @@ def test_it_can_end_after_the_submission(ehpc_emulator: Emulator, submit: Make) 
 @pytest.mark.parametrize("api", ["reports it", "does not"])
 @pytest.mark.parametrize("get_logs", [True, False])
 @pytest.mark.parametrize("codes", [99, [98, 99]])
-def test_an_exit_code_skips_the_task(submit: Make, codes: Any, get_logs: bool, api: str) -> None:
+def test_an_exit_code_skips_the_task(
+    submit: Make, task_log: TaskLog, codes: Any, get_logs: bool, api: str
+) -> None:
     given = CLASSIC if api == "reports it" else {}
     with pytest.raises(AirflowSkipException, match="exit code 99"):
         submit("exit 99", skip_on_exit_code=codes, get_logs=get_logs, **given).run()
+    assert task_log.lines[-1].startswith("skipped by skip_on_exit_code: job ")
+    assert task_log.lines[-1].endswith("ended with exit code 99")
+    assert not task_log.warnings
 
 
 def test_a_success_can_skip_the_task(submit: Make) -> None:
