@@ -23,9 +23,9 @@ with DAG(
 ):
 
     @task
-    def write_input(run_id: str = "") -> None:
+    def write_input(run_id: str | None = None) -> None:
         """Write the input of this run."""
-        folder = ObjectStoragePath(Variable.get("hpc_bucket")) / run_id
+        folder = ObjectStoragePath(Variable.get("hpc_bucket")) / str(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "input.txt").write_text("3\n1\n2\n")
 
@@ -37,9 +37,9 @@ with DAG(
     )
 
     @task
-    def read_output(job: dict[str, Any], run_id: str = "") -> str:
+    def read_output(job: dict[str, Any], run_id: str | None = None) -> str:
         """Return the result of this run."""
-        folder = ObjectStoragePath(Variable.get("hpc_bucket")) / run_id
+        folder = ObjectStoragePath(Variable.get("hpc_bucket")) / str(run_id)
         return (folder / "output.txt").read_text()
 
     write_input() >> solve
