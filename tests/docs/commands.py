@@ -88,8 +88,12 @@ def _check(words: list[str]) -> None:
 
 
 def _airflow(arguments: list[str]) -> None:
-    from airflow.cli.cli_parser import get_parser
+    from airflow.cli.cli_parser import ALL_COMMANDS_DICT, get_parser
 
+    from airflow_provider_ehpc.cli.definition import get_ehpc_cli_commands
+
+    for command in get_ehpc_cli_commands():  # Airflow 3.1 does not load the commands of providers
+        ALL_COMMANDS_DICT.setdefault(command.name, command)
     try:
         get_parser().parse_args(arguments)
     except SystemExit as error:
