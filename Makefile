@@ -5,6 +5,7 @@
 # make test-matrix checks and tests on Airflow 3.1 and on the newest
 # make check-next  types and tests on the newest pre-release of Airflow
 # make dist-check  builds what is published, and checks it in a clean environment
+# make docs        the documentation site, in site/
 # make benchmarks  an environment for the scripts in benchmarks/, in .venv-benchmarks
 # make browser     a Chromium for the tests of the page "HPC jobs" (Debian)
 # make slurm       a private Slurm for the tests that want one (Debian; make slurm-stop ends it)
@@ -25,7 +26,7 @@ endif
 # Where it is set, each of some hundred processes compiles the package and the tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo standalone environments test test-faults test-matrix check-next dist-check benchmarks browser \
+.PHONY: demo standalone environments test test-faults test-matrix check-next dist-check benchmarks docs browser \
         slurm slurm-stop constraints clean
 
 demo: .venv/installed
@@ -97,6 +98,15 @@ benchmarks: .venv-benchmarks/installed
 	$(PYTHON) -m venv .venv-benchmarks
 	.venv-benchmarks/bin/python -m pip install -q --upgrade pip
 	.venv-benchmarks/bin/python -m pip install -q -c constraints/benchmarks.txt -e '.[dev,benchmarks]'
+	touch $@
+
+# The package is read, not imported: .venv-docs has no Airflow. The variables silence advertisements of plugins.
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true .venv-docs/bin/mkdocs build --strict
+
+.venv-docs/installed: constraints/docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install -q -r constraints/docs.txt
 	touch $@
 
 slurm:
