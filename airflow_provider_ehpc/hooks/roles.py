@@ -30,7 +30,7 @@ from airflow_provider_ehpc.apis.call import (
     ServiceUnavailable,
 )
 from airflow_provider_ehpc.hooks.redaction import Redactor
-from airflow_provider_ehpc.hooks.tokens import Blocking, Grant
+from airflow_provider_ehpc.hooks.tokens import Blocking, Grant, has_issued
 
 ACCESS_KEY = "access_key"
 _TOKEN = "security_token"  # noqa: S105
@@ -176,7 +176,7 @@ class RoleIssuer:
             )
         if isinstance(caught, RetryError):
             if self.kind == "ecs_ram_role":
-                return AuthenticationFailed(
+                return (ServiceUnavailable if has_issued(self) else AuthenticationFailed)(
                     f"{_METADATA} cannot be reached",
                     hint="Only ECS instances have it. Elsewhere, set the connection's credentials to another "
                     "type. A proxy in HTTP_PROXY hides it.",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import importlib.util
 import json
 import logging
@@ -309,6 +310,24 @@ def test_a_key_is_used_while_its_source_has_a_fault(
     with pytest.raises(NotReached, match="busy"):
         read(hook, ask)
     hook.close()
+
+
+@pytest.mark.parametrize("kind", ["ecs_ram_role", "ecs_agency"])
+def test_metadata_that_is_gone_for_a_while(
+    request: Any, use: Use, ask: Ask, cache: TokenCache, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The first time it is the wrong machine. After weeks, it is a fault that passes."""
+    request.getfixturevalue("ecs" if kind == "ecs_ram_role" else "agency")
+    hook = use(kind)
+    assert read(hook, ask) == 0
+    ((issuer, (grant, _)),) = cache._grants.items()
+    cache._grants[issuer] = grant, tokens._now()
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setattr(metadata, "ENDPOINT", "http://127.0.0.1:9")
+    assert read(hook, ask) == 0
+    cache._grants[issuer] = dataclasses.replace(grant, expires_at=tokens._now()), tokens._now()
+    with pytest.raises(NotReached):
+        hook._exchange(hook.account, ehpc.list_clusters(page_size=1))
 
 
 # ---------------------------------------------------------------------- what a user reads
