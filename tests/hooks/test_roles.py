@@ -404,14 +404,16 @@ def test_a_server_without_an_agency(agency: KeySource, use: Use, ask: Ask) -> No
         read(use("ecs_agency"), ask)
 
 
+@pytest.mark.parametrize("kind", ["default", "ram_role_arn"])
 def test_no_source_in_the_default_chain(
-    use: Use, ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ecs: KeySource, use: Use, ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
+    """The error lists all sources, with what each of them lacks."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with pytest.raises(AuthenticationFailed, match=r"credentials 'default' .*unable to load credentials"):
-        read(use("default"), ask)
+    ecs.failure = (404, b"<h1>404</h1>")
+    extra = {"role_arn": ROLE} if kind == "ram_role_arn" else {}
+    with pytest.raises(AuthenticationFailed, match=rf"credentials '{kind}' .*unable to load .*HttpCode=404"):
+        read(use(kind, **extra), ask)
 
 
 def test_sts_that_cannot_be_reached(use: Use, ask: Ask, pauses: Pauses) -> None:
