@@ -11,7 +11,7 @@ from airflow_provider_ehpc.apis.call import AuthenticationFailed, NotReached
 from airflow_provider_ehpc.apis.huawei import metadata
 from airflow_provider_ehpc.apis.huawei.signing import SdkHmacSigner
 from airflow_provider_ehpc.hooks.account import Account, Attempt, TransportOptions
-from airflow_provider_ehpc.hooks.tokens import Grant, Unsigned
+from airflow_provider_ehpc.hooks.tokens import Grant, Unsigned, has_issued
 
 _LINK_LOCAL = TransportOptions(connect_timeout=3.0, read_timeout=5.0, trust_env=False)
 """The address is valid on the server only, so no proxy can reach it."""
@@ -29,6 +29,8 @@ class AgencyIssuer:
         try:
             token = yield Attempt(account, metadata.create_session_token())
         except NotReached as error:
+            if has_issued(self):
+                raise
             failure = AuthenticationFailed(
                 f"the metadata service of ECS cannot be reached: {error.message}",
                 hint="Only servers of Huawei Cloud have it. Elsewhere, set the connection's login and "

@@ -30,7 +30,7 @@ from airflow_provider_ehpc.apis.call import (
     ServiceUnavailable,
 )
 from airflow_provider_ehpc.hooks.redaction import Redactor
-from airflow_provider_ehpc.hooks.tokens import Blocking, Grant
+from airflow_provider_ehpc.hooks.tokens import Blocking, Grant, has_issued
 
 ACCESS_KEY = "access_key"
 _TOKEN = "security_token"  # noqa: S105
@@ -176,7 +176,7 @@ class RoleIssuer:
             )
         if isinstance(caught, RetryError):
             if self.kind == "ecs_ram_role":
-                return AuthenticationFailed(
+                return (ServiceUnavailable if has_issued(self) else AuthenticationFailed)(
                     f"{_METADATA} cannot be reached",
                     hint="Only ECS instances have it. Elsewhere, set the connection's credentials to another "
                     "type. A proxy in HTTP_PROXY hides it.",
@@ -186,12 +186,13 @@ class RoleIssuer:
                 f"cannot connect to the Security Token Service ({endpoint})",
                 hint="Check the connection's sts_endpoint and proxy, and the network from this machine.",
             )
-        if match := _STATUS.search(str(caught)):
-            return self._refusal(int(match[1]), match[2] or "")
-        # "error retrieving credentials from … result: …" shows a response that holds a key.
-        if type(caught).__name__ == "CredentialException" and self.kind == "default":
+        text = str(caught)
+        if text.startswith("unable to load credentials from any"):
             # It lists why each source of the chain has no key. The query of a URL holds signature and token.
-            return AuthenticationFailed(_QUERY.sub("?…", str(caught)))
+            return AuthenticationFailed(_QUERY.sub("?…", text))
+        if match := _STATUS.search(text):
+            return self._refusal(int(match[1]), match[2] or "")
+        # Without its text: "error retrieving credentials from … result: …" shows a response that holds a key.
         return ForeignResponse(f"the response with the key cannot be read ({type(caught).__name__})")
 
     def _refusal(self, status: int, body: str) -> ApiError:

@@ -204,6 +204,11 @@ class TokenCache:
 TOKENS = TokenCache()
 
 
+def has_issued(issuer: Issuer) -> bool:
+    """Return True if an issuer has issued credentials before, so that its absence is a fault that passes."""
+    return TOKENS.cached(issuer) is not None
+
+
 @contextmanager
 def _not_sent() -> Iterator[None]:
     """Turn a transient error of an issuer into one that permits to retry the call, even a write."""

@@ -120,6 +120,23 @@ def test_the_port_field_counts(ehpc_emulator: Emulator, connect: Connect) -> Non
 
 
 @pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("http://127.0.0.1:81", "http://127.0.0.1:81"),
+        ("ehpc.example.com", "https://ehpc.example.com:443"),
+        (None, "https://ehpc.cn-hangzhou.aliyuncs.com"),
+    ],
+)
+def test_the_port_for_the_test_button_changes_nothing(
+    ehpc_emulator: Emulator, connect: Connect, host: str | None, url: str
+) -> None:
+    """Airflow 3.3.2 tests no connection without one."""
+    account = EhpcHook(connect(ehpc_emulator.connection, host=host, port=443)).account
+    assert account.base_url == url
+    assert account.host == url.partition("//")[2].removesuffix(":443")
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"login": "LTAI5tSomebodyElse"}, "(InvalidAccessKeyId.NotFound, HTTP 404"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import importlib.util
 import json
 import logging
@@ -311,6 +312,24 @@ def test_a_key_is_used_while_its_source_has_a_fault(
     hook.close()
 
 
+@pytest.mark.parametrize("kind", ["ecs_ram_role", "ecs_agency"])
+def test_metadata_that_is_gone_for_a_while(
+    request: Any, use: Use, ask: Ask, cache: TokenCache, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The first time it is the wrong machine. After weeks, it is a fault that passes."""
+    request.getfixturevalue("ecs" if kind == "ecs_ram_role" else "agency")
+    hook = use(kind)
+    assert read(hook, ask) == 0
+    ((issuer, (grant, _)),) = cache._grants.items()
+    cache._grants[issuer] = grant, tokens._now()
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setattr(metadata, "ENDPOINT", "http://127.0.0.1:9")
+    assert read(hook, ask) == 0
+    cache._grants[issuer] = dataclasses.replace(grant, expires_at=tokens._now()), tokens._now()
+    with pytest.raises(NotReached):
+        hook._exchange(hook.account, ehpc.list_clusters(page_size=1))
+
+
 # ---------------------------------------------------------------------- what a user reads
 
 
@@ -385,14 +404,16 @@ def test_a_server_without_an_agency(agency: KeySource, use: Use, ask: Ask) -> No
         read(use("ecs_agency"), ask)
 
 
+@pytest.mark.parametrize("kind", ["default", "ram_role_arn"])
 def test_no_source_in_the_default_chain(
-    use: Use, ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ecs: KeySource, use: Use, ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
+    """The error lists all sources, with what each of them lacks."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with pytest.raises(AuthenticationFailed, match=r"credentials 'default' .*unable to load credentials"):
-        read(use("default"), ask)
+    ecs.failure = (404, b"<h1>404</h1>")
+    extra = {"role_arn": ROLE} if kind == "ram_role_arn" else {}
+    with pytest.raises(AuthenticationFailed, match=rf"credentials '{kind}' .*unable to load .*HttpCode=404"):
+        read(use(kind, **extra), ask)
 
 
 def test_sts_that_cannot_be_reached(use: Use, ask: Ask, pauses: Pauses) -> None:
