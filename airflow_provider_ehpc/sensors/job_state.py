@@ -59,7 +59,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
     :param target_states: the states to wait for. A state that is not terminal, such as RUNNING, may be over
         between two polls: also name the terminal states.
     :param finished_without_exit_code: how to count a job that ended without an outcome: ``success``, with a
-        warning in the log, or ``fail``. PBS clusters report FINISHED for every job that is over.
+        line in the log, or ``fail``. PBS clusters report FINISHED for every job that is over.
     :param not_found_grace: seconds, or a ``timedelta``, in which a new job may be unknown.
     :param stop_job_on_kill: stop the jobs when the task is killed or ``execution_timeout`` is exceeded.
     :param deferrable: wait in the triggerer.
