@@ -216,9 +216,16 @@ class JobTask(RecordsJobs, TextTemplates):
     def _failure(self, verdict: Verdict) -> type[JobFailure]:
         """Return the exception for a failed job: if it is submitted again, a policy decides about a retry.
 
-        Without one, an array with failed members is retried, but not one that somebody cancelled.
+        Without one, an array with failed members is retried, but not one that somebody cancelled. Of a large
+        array, the API may not report which members failed.
         """
-        members = any(job.get("array", {}).get(JobState.FAILED) for job in verdict.jobs)
+        array = getattr(self, "array", None)
+        members = any(
+            job["array"].get(JobState.FAILED)
+            if job.get("array")
+            else array and job.get("state") == JobState.FAILED
+            for job in verdict.jobs
+        )
         retryable = self.resubmits and (members or getattr(self, "retry_policy", None))
         return JobFailedRetryably if retryable else JobFailed
 

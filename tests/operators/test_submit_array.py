@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 import os
 import shlex
 import subprocess
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_ehpc import outcome
 from airflow_provider_ehpc.apis.array import array_status
@@ -29,6 +31,7 @@ from airflow_provider_ehpc.waiting.watch import JobWatch, Verdict
 from tests.conftest import Connect, TaskLog
 from tests.gates import eventually
 from tests.operators.tries import Tries, jobs_of
+from tests.triggers.test_triggers import fire
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("quick_triggers")]
 _NUMBERS = itertools.count()
@@ -283,3 +286,51 @@ def test_an_array_too_large_for_the_event_is_retried() -> None:
     assert "members" not in event["jobs"][0]
     operator = SubmitJobOperator(task_id="large", command="true", array="1-5000")
     assert operator._failure(Verdict.from_event(event)) is JobFailedRetryably
+
+
+def test_an_array_whose_members_are_not_reported_is_retried() -> None:
+    """API 2018-04-12 reads at most 200 of them."""
+    operator = SubmitJobOperator(task_id="large", command="true", array="1-1000")
+    for state, failure in (("FAILED", JobFailedRetryably), ("CANCELLED", JobFailed)):
+        event = {"outcome": "failed", "message": "", "jobs": [{"job_id": "1[]", "state": state}]}
+        assert operator._failure(Verdict.from_event(event)) is failure
+
+
+def test_the_row_and_the_event_of_a_thousand_members_are_small(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MySQL stores 64 KiB of each. Every second member fails: that is the longest list."""
+    from airflow.models import crypto
+    from airflow.models.trigger import Trigger
+    from cryptography.fernet import Fernet
+
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", Fernet.generate_key().decode())
+    if cached := getattr(crypto.get_fernet, "cache_clear", None):
+        cached()
+    with Emulator(tmp_path / "cloud", slots=250) as cloud:
+        conn_id = connect(cloud.connection)
+        task = Tries(
+            lambda: SubmitJobOperator(
+                task_id="thousand",
+                conn_id=conn_id,
+                command="exit $((PBS_ARRAY_INDEX % 2))",
+                array="1-1000",
+                capture_exit_code=False,
+                deferrable=True,
+                poll_interval=0.5,
+                log_settle_time=0.1,
+            )
+        )
+        with pytest.raises(TaskDeferred) as deferral:
+            task.run()
+        row = Trigger.from_object(deferral.value.trigger).encrypted_kwargs
+        event = asyncio.run(fire(deferral.value.trigger))
+        assert len(row) < 4096
+        assert len(json.dumps(event)) < 16 * 1024
+        monkeypatch.setattr(
+            "airflow_provider_ehpc.operators.job.own_xcom", lambda _context, key: task.ti.xcoms.get(key)
+        )
+        with pytest.raises(JobFailedRetryably, match="500 SUCCEEDED, 500 FAILED"):
+            task.operator.resume_execution("execute_complete", {"event": event}, task.context)  # type: ignore[arg-type]
+    if cached:
+        cached()

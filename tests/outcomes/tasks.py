@@ -129,7 +129,10 @@ class Submissions:
         return [
             job
             for job in jobs_of(self._cloud, serverless=serverless)
-            if job.spec.name.startswith(prefix) and job.phase == "RUNNING" and job.stdout_path.exists()
+            if job.spec.name.startswith(prefix)
+            and job.phase == "RUNNING"
+            and job.stdout_path.exists()
+            and job.stdout_path.stat().st_size
         ]
 
     def stop(self, case: Case) -> None:
@@ -163,15 +166,17 @@ Ends = Mapping[tuple[str, str, str], Seen]
 def found(ends: Ends, case: Case, api: str) -> Seen | None:
     """Return how a case's job ended, the same in both modes; None if the API does not support the job.
 
-    Without what differs from job to job; of an array, with the indexes of the failed members.
+    Without what differs from job to job; of an array, with the indexes of the failed members. A job that is
+    killed from outside may have no time to write its exit code, which is captured from the log of ``ehpc``.
     """
+    killed = api == "ehpc" and "\\d" in case.exit_code
     if (case.name, api, "worker") not in ends:
         return None
     worker, deferred = (
-        Seen(seen.state, seen.exit_code, members=_indexes(seen.members), cause=seen.cause)
+        Seen(seen.state, "" if killed else seen.exit_code, members=_indexes(seen.members), cause=seen.cause)
         for seen in (ends[case.name, api, mode] for mode in MODES)
     )
-    assert worker == deferred
+    assert worker == deferred, (case.name, api)
     return worker
 
 

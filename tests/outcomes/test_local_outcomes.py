@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from airflow_provider_ehpc.emulator.schedulers import local
 from airflow_provider_ehpc.emulator.server import Emulator
 from tests.outcomes.cases import ARRAY, CANCELLED, PROGRAMS, WALL_TIME
 from tests.outcomes.table import UPDATE, section, write
@@ -21,7 +22,13 @@ CASES = (*PROGRAMS, dataclasses.replace(WALL_TIME, spec={"wall_time": 3}), CANCE
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ends]:
-    with Emulator(tmp_path_factory.mktemp("local") / "cloud") as cloud, connected(cloud):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Emulator(tmp_path_factory.mktemp("local") / "cloud") as cloud,
+        connected(cloud),
+    ):
+        # On a busy machine, a job needs its time to end by SIGTERM.
+        patch.setattr(local, "_GRACE", 60.0)
         tasks = Tasks()
         try:
             submissions = Submissions(cloud, tasks, tuple(SUBMITTED))
