@@ -163,6 +163,8 @@ def scene(seed: Seed | None = None) -> Seed:
     small = {"nodes": ("compute007",), "resources": {"cores": "16", "gpus": "2"}}
     at = f"{seed.now - timedelta(hours=2):%Y-%m-%dT%H:%M:%S}+00:00"
     cfd, train, nightly = f"cfd_sweep/manual__{at}", f"train/scheduled__{at}", f"nightly_mesh/scheduled__{at}"
+    hostile = "cfd_sweep/manual__2026-11-01T00:00:00+00:00/hostile"
+    seed.job(hostile, "501", 8, JobState.RUNNING, name=HOSTILE, log=12_000, **small)
     seed.job(
         f"{nightly}/mesh", "88101", 95, JobState.SUCCEEDED, name="mesh-wing", queue="comp", log=184_000, **big
     )
