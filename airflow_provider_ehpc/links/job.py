@@ -33,9 +33,11 @@ class _PushedLink(BaseOperatorLink):
         """Return the address; empty if there is none."""
         from airflow.sdk.execution_time.xcom import XCom
 
-        # A task that resumes has pushed nothing itself, and must not replace what it pushed before.
-        pushed = getattr(operator, PUSHED, {}).get(self.xcom_key)
-        return pushed or XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
+        # A task that resumes has pushed nothing itself, and must not replace what it pushed before. Otherwise
+        # nothing is read: Airflow logs an error if there is no such XCom.
+        if (pushed := getattr(operator, PUSHED, None)) is not None:
+            return str(pushed.get(self.xcom_key, ""))
+        return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
 
 
 class CloudConsoleLink(_PushedLink):

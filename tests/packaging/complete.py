@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check that a source distribution has the files of the repository: ``complete.py dist/*.tar.gz``."""
+"""Check a source distribution: ``complete.py dist/*.tar.gz``.
+
+It must have every file of the repository, and no link in its description that a package index cannot follow.
+"""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -14,11 +18,15 @@ MADE = {"PKG-INFO"}
 def main(archive: str) -> None:
     """Compare the archive with git."""
     with tarfile.open(archive) as tar:
+        (info,) = (member for member in tar if member.name.endswith("/PKG-INFO"))
+        description = tar.extractfile(info).read().decode()  # type: ignore[union-attr]
         packed = {member.name.partition("/")[2] for member in tar if not member.isdir()}
     tracked = set(subprocess.check_output(["git", "ls-files", "-z"], text=True).rstrip("\0").split("\0"))
     if packed - MADE != tracked:
         missing, more = sorted(tracked - packed), sorted(packed - MADE - tracked)
         sys.exit(f"{archive}: files are missing: {missing}; files are not in the repository: {more}")
+    if links := re.findall(r"\]\((?!https?://|#)[^)]*\)", description):
+        sys.exit(f"{archive}: the description has relative links: {links}")
     print(f"{archive}: all {len(tracked)} files of the repository")
 
 

@@ -49,6 +49,8 @@ def first_minutes(readme: Path, home: Path) -> str:
             emulator.wait(30)
     assert "state=success" in transcript, transcript[-5000:]
     assert all(f"step {n} of 5" in transcript for n in range(1, 6)), transcript[-5000:]
+    alarming = re.findall(r"^.*\[error .*$", transcript, re.MULTILINE)
+    assert not alarming, alarming
     return transcript
 
 
