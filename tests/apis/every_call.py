@@ -132,7 +132,8 @@ CALLS: dict[Callable[..., Any], tuple[ApiCall[Any], Any]] = {
     ),
     serverless.stop_serverless_jobs: (serverless.stop_serverless_jobs(CLUSTER, ["5"]), _aliyun()),
     iam.create_token: (iam.create_token(iam.IamUser("u", "p", "d", "p1")), _huawei("iam-token")),
-    metadata.create_session_token: (metadata.create_session_token(), "metadata-token"),
+    # A bare text, not JSON.
+    metadata.create_session_token: (metadata.create_session_token(), 123456789012345678),
     metadata.get_security_key: (
         metadata.get_security_key("metadata-token"),
         {

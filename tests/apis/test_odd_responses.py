@@ -317,6 +317,8 @@ def test_json_of_another_service_is_not_a_result(function: Callable[..., Any]) -
     for status, body in _OTHERS:
         if call.operation == "ListTrainingJobTasks" and body == []:
             continue  # its response is a bare list
+        if call.operation in ("CreateMetadataToken", "GetSecurityKey") and status != 200:
+            continue  # no proxy is between a server and its metadata service, which has no format for errors
         with pytest.raises(ForeignResponse):
             call.read(ApiResponse(status, {}, json.dumps(body).encode()))
 

@@ -8,6 +8,7 @@ metadata service does not have any respond with 404, 405 or 503.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -30,6 +31,8 @@ from airflow_provider_ehpc.apis.response import ResponseModel, Text, Time, json_
 ENDPOINT = "http://169.254.169.254"
 _TOKEN_LIFE = 60
 """Seconds. A token is used at once."""
+_TOKEN = re.compile(r"[\w+/=.:~-]{12,}", re.ASCII)
+"""Anything else is the page of another server."""
 _NO_TOKENS = (404, 405, 503)
 _HINT = (
     "Configure an agency for this ECS (console: ECS, Management Information, Agency) that may use ModelArts, "
@@ -72,7 +75,7 @@ def create_session_token() -> ApiCall[str]:
         if response.status in _NO_TOKENS:
             return ""
         token = response.body.decode("ascii", "replace").strip()
-        if response.status != 200 or not (token.isascii() and token.isprintable() and " " not in token):
+        if response.status != 200 or not _TOKEN.fullmatch(token):
             raise foreign(response)
         return token
 
@@ -103,6 +106,8 @@ def _read_key(response: ApiResponse) -> AgencyKey:
         # Without the text of the response, which holds a key.
         raise ForeignResponse("the metadata service's response is not a JSON object") from None
     found = read_model(SecurityKeyResponse, fields, status=response.status, request_id=None).credential
+    if "credential" not in fields:
+        raise ForeignResponse("the metadata service's response has no key", status=response.status)
     if not (found.access and found.secret and found.security_token and found.expires_at):
         raise UnexpectedResponse("the metadata service's key is incomplete", status=response.status)
     # The documented times end with Z.
