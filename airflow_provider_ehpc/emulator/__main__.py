@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import errno
 import json
 import shlex
@@ -103,7 +104,9 @@ async def _run(arguments: argparse.Namespace) -> int:
     finally:
         await emulator.shut(kill_jobs=False)
     left = "its jobs are killed" if arguments.directory is None else f"its state is in {emulator.directory}"
-    print(f"\nThe emulator has stopped; {left}.", flush=True)
+    # Nobody reads it if the reader of the pipe has ended first.
+    with contextlib.suppress(BrokenPipeError):
+        print(f"\nThe emulator has stopped; {left}.", flush=True)
     return 0
 
 
