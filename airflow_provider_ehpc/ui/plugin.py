@@ -64,4 +64,4 @@ class EhpcPlugin(AirflowPlugin):  # type: ignore[misc, unused-ignore]  # untyped
 
     name = "ehpc"
     fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "HPC jobs"}]  # noqa: RUF012
-    external_views = _views()
+    external_views = _views()  # type: ignore[assignment, unused-ignore]  # a TypedDict in 3.4
