@@ -226,6 +226,23 @@ async def task_state(task_instance: Any) -> str | None:
     return None if state is None else str(state)
 
 
+async def task_xcom(task_instance: Any, key: str) -> Any:
+    """Return an XCom of a trigger's task; None if there is none, or this triggerer cannot read it."""
+    from airflow.sdk.bases.xcom import BaseXCom
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import GetXCom, XComResult
+
+    if not _supervisor_knows("GetXCom"):
+        return None
+    ti = task_instance
+    response = await task_runner.SUPERVISOR_COMMS.asend(
+        GetXCom(key=key, dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index)
+    )
+    if not isinstance(response, XComResult) or response.value is None:
+        return None
+    return BaseXCom.deserialize_value(response)
+
+
 def trigger_variables() -> TriggerVariables | None:
     """Return an object by which a trigger reads and writes Airflow variables; None outside of a triggerer."""
     return TriggerVariables() if _supervisor_knows("GetVariable", "PutVariable") else None

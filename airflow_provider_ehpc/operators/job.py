@@ -29,7 +29,7 @@ from airflow_provider_ehpc.links.job import JOB_LINKS
 from airflow_provider_ehpc.logs.lines import STDERR_LEVEL, line_encoding, line_level
 from airflow_provider_ehpc.operators.base import JobFollower
 from airflow_provider_ehpc.operators.stop_job import StopJobOperator
-from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, parse_policy
+from airflow_provider_ehpc.waiting.conditions import JOB_ID_KEY, FinishedPolicy, parse_policy
 from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["StopJobOperator", "SubmitJobOperator"]
 
-JOB_ID_KEY = "job_id"
-"""Key of the XCom that holds the job's ID."""
 STOP_SEARCH = 3.0
 """Seconds in which ``on_kill`` searches for a job whose submission is under way. Airflow kills the process
 after five."""

@@ -17,13 +17,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobRef
-from airflow_provider_ehpc.compat import AirflowNotFoundException, calls_on_kill, task_state
+from airflow_provider_ehpc.compat import AirflowNotFoundException, calls_on_kill, task_state, task_xcom
 from airflow_provider_ehpc.hooks.pool import POOL
 from airflow_provider_ehpc.logs.emission import emission_budget
 from airflow_provider_ehpc.polling.poller import subscribed
 from airflow_provider_ehpc.polling.subscription import Subscription
 from airflow_provider_ehpc.recording.recorder import Jobs, TriggererRecorder
-from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.conditions import JOB_ID_KEY, WaitConditions
 from airflow_provider_ehpc.waiting.event import pack, unpack
 from airflow_provider_ehpc.waiting.stop import stop_jobs
 from airflow_provider_ehpc.waiting.verdict import Note, Outcome, Verdict
@@ -258,13 +258,14 @@ class JobTrigger(BaseTrigger):
                 self.log.warning("not all jobs of this task were stopped within %g s", STOP_TIMEOUT)
 
     async def _is_still_deferred(self) -> bool:
-        """Return True if the task is still deferred or its state is unknown."""
+        """Return True if the task is still deferred, for the same job, or its state is unknown."""
         if (task_instance := getattr(self, "task_instance", None)) is None:
             # dag.test(), and callers outside of Airflow: no other triggerer can run the trigger.
             return False
         try:
             async with asyncio.timeout(STATE_TIMEOUT):
                 state = await task_state(task_instance)
+                job_id = await task_xcom(task_instance, JOB_ID_KEY) if state == "deferred" else None
         except Exception as error:
             self.log.warning(
                 "the jobs of this task were not stopped: Airflow did not report whether the task was killed "
@@ -273,6 +274,9 @@ class JobTrigger(BaseTrigger):
                 error,
             )
             return True
+        if isinstance(job_id, str) and job_id not in {ref.job_id for ref in self.refs}:
+            # A user cleared the task, and its next try has submitted a job and is deferred already.
+            return False
         if state == "deferred":
             self.log.info(
                 "the task is still deferred: another triggerer has taken it over. Its jobs continue."

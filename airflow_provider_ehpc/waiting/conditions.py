@@ -12,6 +12,8 @@ from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.job import JobState
 
 FinishedPolicy = Literal["success", "fail"]
+JOB_ID_KEY = "job_id"
+"""Key of the XCom in which a task that submits a job saves its ID."""
 
 
 @dataclass(frozen=True, slots=True)

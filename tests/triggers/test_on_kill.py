@@ -38,8 +38,10 @@ def trigger(
     return one
 
 
-def report(monkeypatch: pytest.MonkeyPatch, state: str | Exception | None) -> None:
-    """Let Airflow report the state of the task, which only a real triggerer could ask for."""
+def report(
+    monkeypatch: pytest.MonkeyPatch, state: str | Exception | None, *, job_id: str | None = None
+) -> None:
+    """Let Airflow report the state of the task and its job, which only a real triggerer can request."""
 
     async def task_state(task_instance: Any) -> str | None:
         assert task_instance is TI
@@ -47,7 +49,12 @@ def report(monkeypatch: pytest.MonkeyPatch, state: str | Exception | None) -> No
             raise state
         return state
 
+    async def task_xcom(task_instance: Any, key: str) -> str | None:
+        assert (task_instance, key) == (TI, "job_id")
+        return job_id
+
     monkeypatch.setattr(base, "task_state", task_state)
+    monkeypatch.setattr(base, "task_xcom", task_xcom)
 
 
 @pytest.mark.parametrize("state", [None, "failed", "success", "skipped", "scheduled", "removed"])
@@ -69,6 +76,21 @@ async def test_a_task_that_is_still_deferred_stops_none(
     await trigger(conn_id, ehpc_emulator, ehpc_emulator.submit("sleep 60")).on_kill()
     assert ehpc_emulator.requests.count() == 0
     assert any("another triggerer has taken it over" in line for line in task_log.lines)
+
+
+async def test_a_cleared_task_that_is_deferred_again_stops_the_old_job(
+    ehpc_emulator: Emulator, conn_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next try can submit its job and defer before this triggerer notices that the task was cleared."""
+    old, new = ehpc_emulator.submit("sleep 60"), ehpc_emulator.submit("sleep 60")
+    report(monkeypatch, "deferred", job_id=new)
+    one, other = (trigger(conn_id, ehpc_emulator, job_id) for job_id in (old, new))
+    await one.on_kill()
+    await other.on_kill()
+    for each in (one, other):
+        await each.cleanup()
+    assert ehpc_emulator.wait_for(old).phase == "CANCELLED"
+    assert not ehpc_emulator.job(new).phase.ended
 
 
 async def test_a_task_whose_state_is_unknown_stops_none_and_says_so(
