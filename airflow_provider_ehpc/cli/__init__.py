@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``airflow ehpc``: jobs, logs, submissions and operations from a terminal or a script."""
+"""Provide the command ``airflow ehpc``: jobs, logs, submissions and operations in a terminal or a script."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read the exit codes of jobs that ``airflow ehpc submit`` has submitted.
 
-The cloud may not report them. The token of the marker in the output of such a job follows from its name, so
-that a later command finds it.
+The cloud may not report them. The token of the marker in the output of such a job is derived from the job's
+name, so that a later command finds the marker.
 """
 
 from __future__ import annotations

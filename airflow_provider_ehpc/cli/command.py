@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all commands share: the connection, errors on one line, exit codes."""
+"""Provide what all commands share: the connection, errors on one line, exit codes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.hooks.base import ApiHook
 
 FAILED, USAGE, ERROR, UNFINISHED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 4, 130, 141
-"""Exit codes. The last two are those of a program that SIGINT or SIGPIPE ends, as shells report them."""
+"""Exit codes. The last two are what shells report if SIGINT or SIGPIPE ends a program."""
 
 Body = Callable[[Namespace, Terminal], int | None]
 
 
 def command(body: Body) -> Callable[[Namespace], None]:
-    """Make a command of a function that returns the exit code, None for 0."""
+    """Turn a function that returns the exit code (None for 0) into a command."""
 
     @suppress_logs_and_warning
     def run(args: Namespace) -> None:
@@ -55,7 +55,7 @@ def _exit_code(body: Body, args: Namespace) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads the rest. Python would complain when it flushes the stream at its end.
+        # The reader has closed the pipe. Without this, Python reports an error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (InvalidArgument, AirflowNotFoundException, OSError) as error:
@@ -89,7 +89,7 @@ def refs_of(args: Namespace, hook: ApiHook) -> list[JobRef]:
 def job_exit_code(job: Mapping[str, Any], *, own: bool) -> int:
     """Return the exit code for a job's status.
 
-    :param own: return the job's own exit code; False for 1 if it failed.
+    :param own: True to return the job's own exit code if it failed; False to return 1.
     """
     state = JobState(job.get("state", JobState.UNKNOWN))
     if state is JobState.SUCCEEDED:
@@ -97,7 +97,7 @@ def job_exit_code(job: Mapping[str, Any], *, own: bool) -> int:
     if not state.terminal:
         return UNFINISHED
     code = job.get("exit_code")
-    # A process can report nothing else to its shell.
+    # A process can only report exit codes from 0 to 255.
     return code if own and code is not None and 0 < code < 256 else FAILED
 
 

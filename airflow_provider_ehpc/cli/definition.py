@@ -48,7 +48,7 @@ _POLL_INTERVAL = Arg(
 _EXIT_CODE = Arg(
     ("--exit-code",),
     action="store_true",
-    help="Exit with the exit code of the job (of several: the first not 0)",
+    help="Exit with the exit code of the job (of several jobs: the first that is not 0)",
 )
 _ENCODING = Arg(
     ("--encoding",), default="utf-8", help="The encoding of the log, such as gbk (default: %(default)s)"
@@ -69,10 +69,10 @@ _COMMON = (_CONN_ID, _CLUSTER_ID, _API, ARG_VERBOSE)
 
 
 class _AllArguments(Arg):
-    """Take all arguments as they are: ``argparse.REMAINDER`` must not begin with an option (bpo-17050)."""
+    """Accept all arguments unchanged: ``argparse.REMAINDER`` cannot begin with an option (bpo-17050)."""
 
     def add_to_parser(self, parser: argparse.ArgumentParser) -> None:
-        """Let the parser of the command accept everything."""
+        """Make the parser of the command accept everything."""
 
         def parse_known_args(args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
             found = namespace or argparse.Namespace()
@@ -123,7 +123,7 @@ airflow ehpc jobs --user alice --since 7d --output json
 )
 _STATE_COMMAND = _command(
     "state",
-    "Show the states of jobs, or wait for their ends",
+    "Show the states of jobs, or wait until they have ended",
     _JOBS,
     *_COMMON,
     _VERSION_ID,
@@ -169,7 +169,7 @@ _SUBMIT_COMMAND = _command(
         ("command",),
         nargs="*",
         metavar="COMMAND",
-        help="After --, a program and its arguments, or in quotes a line for a shell",
+        help="After --, a program and its arguments, or a shell command in quotes",
     ),
     *_COMMON,
     Arg(
@@ -185,7 +185,7 @@ _SUBMIT_COMMAND = _command(
     Arg(("--gpus",), help="GPUs per node"),
     Arg(("--memory",), help="Memory per node, such as 4GB"),
     Arg(("--wall-time",), help="Time limit of the job: seconds, HH:MM:SS or D-HH:MM:SS"),
-    Arg(("--priority",), help="A whole number; its range is the API's"),
+    Arg(("--priority",), help="A whole number; the range depends on the API"),
     Arg(("--array",), help="The indexes of an array job: X-Y or X-Y:STEP"),
     Arg(
         ("-e", "--environment"),
@@ -195,7 +195,7 @@ _SUBMIT_COMMAND = _command(
     ),
     Arg(("--stdout-path",), help="A file on the cluster for the standard output"),
     Arg(("--stderr-path",), help="A file on the cluster for the standard error"),
-    Arg(("--options",), metavar="JSON", help="Parameters that only this API has, in its own words"),
+    Arg(("--options",), metavar="JSON", help="Parameters that only this API has, under its own names"),
     Arg(("--wait",), action="store_true", help="Wait until the job has ended; exit with 1 if it failed"),
     Arg(("-f", "--follow"), action="store_true", help="Wait, and print the log while the job runs"),
     _EXIT_CODE,
@@ -211,12 +211,12 @@ job=$(airflow ehpc submit -- 'make all && make check')
 )
 _STOP_COMMAND = _command(
     "stop",
-    "Request that jobs are stopped",
+    "Request to stop jobs",
     _JOBS,
     *_COMMON,
     _VERSION_ID,
-    description="Request that jobs are stopped. A job that has ended already is no error. To wait for the\n"
-    "ends, use airflow ehpc state --wait.",
+    description="Request to stop jobs. A job that has already ended is not an error. To wait until the jobs\n"
+    "have ended, use airflow ehpc state --wait.",
     examples="""
 airflow ehpc stop 12.manager 13.manager
 """,
@@ -268,7 +268,7 @@ _AUDIT_COMMAND = _command(
     _MAX_AGE,
     ARG_OUTPUT,
     ARG_VERBOSE,
-    description="Save all operations of a window, or nothing and fail, as OperationAuditOperator does.\n"
+    description="Save all operations of a window, or fail and save nothing, as OperationAuditOperator does.\n"
     "Exit with 1 if a rule with the effect fail is violated.",
     examples="""
 airflow ehpc audit 2026-03-01 2026-03-02 --path audit --rules rules.yaml
@@ -283,7 +283,7 @@ _EMULATOR_COMMAND = ActionCommand(
 
 
 def get_ehpc_cli_commands() -> list[GroupCommand]:
-    """Return the commands for Airflow 3.2 and later, which calls this at the start of every command."""
+    """Return the commands. Airflow 3.2 and later call this at the start of every command."""
     return [
         GroupCommand(
             name="ehpc",

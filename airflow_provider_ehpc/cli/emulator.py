@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``airflow ehpc emulator``."""
+"""Run ``airflow ehpc emulator``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from argparse import Namespace
 
 
 def emulator(args: Namespace) -> None:
-    """Replace this process by the emulator, which needs nothing of Airflow."""
+    """Replace this process with the emulator, which does not need Airflow."""
     sys.stdout.flush()
     program = [sys.executable, "-m", "airflow_provider_ehpc.emulator", *args.arguments]
     os.execv(sys.executable, program)  # noqa: S606 - no shell

@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 SETTLE = 5.0
 """Seconds without a new byte after which the followed log of a job that has ended counts as complete."""
 Line = tuple[str, str]
-"""A stream, and a line of it."""
+"""The name of a stream, and one of its lines."""
 
 
 class LogSelection:
-    """Choose the lines of a log that are shown.
+    """Select the lines of a log to show.
 
-    What the job writes while it is followed is newer than ``since`` and behind the ``tail``: both end when
-    the log has been read up to its present end.
+    Lines that the job writes while the log is followed are newer than ``since`` and come after the ``tail``.
+    So both stop applying once the log has been read up to its current end.
 
-    :param stream: only this one; None for all.
-    :param since: show each stream from its first line on that begins with this time or a later one.
-    :param tail: show only so many of the last lines of each stream.
-    :param zone: that of times without one.
+    :param stream: show only this stream; None for all.
+    :param since: show each stream from the first line that begins with this time or a later one.
+    :param tail: show only this number of last lines of each stream.
+    :param zone: the time zone of times without one.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class LogSelection:
         self._since = since
         self._zone = zone
         self._begun: set[str] = set()
-        """The streams of which a line is newer than ``since``."""
+        """The streams that have had a line newer than ``since``."""
         self._tail = tail
         self._last: dict[str, deque[str]] = {}
         self.undated = 0
-        """The number of lines that were left out of a log without times."""
+        """The number of lines without a time that were not shown."""
         self._dated = False
 
     def take(self, stream: str, lines: Sequence[str]) -> list[Line]:
@@ -70,7 +70,7 @@ class LogSelection:
         return []
 
     def caught_up(self) -> list[Line]:
-        """Return the lines to show when the log has been read up to its present end."""
+        """Return the lines to show once the log has been read up to its current end."""
         last, self._last, self._tail, self._since = self._last, {}, None, None
         if self._dated:
             self.undated = 0
@@ -91,7 +91,7 @@ class LogSelection:
 
 
 def print_lines(terminal: Terminal, selection: LogSelection, lines: Sequence[Line]) -> None:
-    """Print lines, with the names of their streams if there may be several."""
+    """Print lines. If several streams may be shown, lines begin with the name of their stream."""
     if lines:
         several = selection.stream is None
         terminal.write(
@@ -102,8 +102,8 @@ def print_lines(terminal: Terminal, selection: LogSelection, lines: Sequence[Lin
 class LogPrinter:
     """Print one job's log.
 
-    :param selection: chooses lines.
-    :param follow: False to end when the log has been read up to its present end.
+    :param selection: selects the lines to print.
+    :param follow: False to stop once the log has been read up to its current end.
     :param interval: seconds between two polls.
     :param first: the job's status if it is known already.
     """
@@ -135,7 +135,7 @@ class LogPrinter:
             hook.api,
             ref,
             self._watch,
-            # Time is over as soon as everything has been read.
+            # The deadline passes as soon as everything has been read.
             clock=lambda: conditions.deadline if self._read and conditions.deadline else time.time(),
             interval=interval,
             settle=SETTLE if follow else 0.0,
@@ -154,7 +154,7 @@ class LogPrinter:
         return verdict
 
     def judged(self) -> JobStatus:
-        """Return the job's last status. If its exit code was looked for in vain, it is decided by the policy.
+        """Return the job's last status. If no exit code was found, the policy determines the outcome.
 
         :raises LookupError: if the job was never seen.
         """
@@ -173,7 +173,7 @@ class LogPrinter:
             print_lines(self._terminal, self._selection, self._selection.take(step.stream, step.lines))
             self._terminal.progress(self._progress())
         elif isinstance(step, Note):
-            # Without following, only what is about the log itself matters.
+            # Without --follow, only notes about the log itself are relevant.
             if self._follow or step.warning or step.text.startswith("---"):
                 step.log(self._terminal)
         elif isinstance(step, Pause):

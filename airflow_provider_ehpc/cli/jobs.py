@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``airflow ehpc jobs``, ``state`` and ``stop``."""
+"""Run ``airflow ehpc jobs``, ``state`` and ``stop``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def jobs(args: Namespace, terminal: Terminal) -> None:
         if status.state in states
         and (args.user is None or status.user == args.user)
         and (args.name is None or fnmatchcase(status.name or "", args.name))
-        # The API may list more than it was asked for.
+        # The API may list more than the requested time range.
         and (not status.state.terminal or (status.submitted_at or args.since) >= args.since)
     ]
     chosen.sort(key=lambda status: (status.submitted_at or datetime.min.replace(tzinfo=UTC), status.job_id))
@@ -54,7 +54,7 @@ def jobs(args: Namespace, terminal: Terminal) -> None:
 
 @command
 def state(args: Namespace, terminal: Terminal) -> int:
-    """Show the states of jobs, or wait for their ends."""
+    """Show the states of jobs, or wait until they have ended."""
     hook = hook_of(args)
     refs = refs_of(args, hook)
     conditions = WaitConditions(target_states=ENDED, not_found_grace=0.0)
@@ -84,7 +84,7 @@ def state(args: Namespace, terminal: Terminal) -> int:
 
 @command
 def stop(args: Namespace, terminal: Terminal) -> int | None:
-    """Request that jobs are stopped."""
+    """Request to stop jobs."""
     hook = hook_of(args)
     hook.require(Capability.STOP, "--api")
     code = 0
@@ -96,7 +96,7 @@ def stop(args: Namespace, terminal: Terminal) -> int | None:
             except ApiError:
                 status = None
             if status and status.state.terminal:
-                terminal.info("%s has ended already: %s", ref, status.state)
+                terminal.info("%s has already ended: %s", ref, status.state)
                 continue
             code = ERROR
         for note in notes:
@@ -144,7 +144,7 @@ def _statuses(hook: ApiHook, refs: Sequence[JobRef]) -> dict[JobRef, JobStatus |
 
 
 def _row(status: JobStatus) -> Mapping[str, Any]:
-    """Return what a table shows of a job. All rows have the same columns."""
+    """Return the row of a job in a table. All rows have the same columns."""
     return {
         "job_id": status.job_id,
         "name": status.name,

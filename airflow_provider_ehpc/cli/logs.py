@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``airflow ehpc logs``."""
+"""Run ``airflow ehpc logs``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TAIL_SIZE = 64 * 1024
 """Bytes to read from the end of each stream for its last lines."""
 _FOREVER = 1e9
-"""Seconds. A log that is not followed is read within this time."""
+"""Seconds. Reading a log without following it takes less time than this."""
 
 
 @command
@@ -48,7 +48,7 @@ def logs(args: Namespace, terminal: Terminal) -> int:
             return 0
     conditions = WaitConditions(
         target_states=ENDED,
-        # With a token, no outcome is assumed before the log has been read, and --exit-code asks for it.
+        # With a token, no outcome is assumed before the log has been read. --exit-code needs this.
         exit_token=token if token or args.follow else new_token(),
         not_found_grace=0.0,
         deadline=None if args.follow else time.time() + _FOREVER,
@@ -75,12 +75,12 @@ def logs(args: Namespace, terminal: Terminal) -> int:
 def _last_lines(
     hook: ApiHook, ref: JobRef, selection: LogSelection, tail: int, encoding: str, token: str | None
 ) -> list[Line] | None:
-    """Return the last lines of each stream from its end; None if they are too long for that."""
+    """Return the last lines of each stream, read from its end; None if they are too long for this."""
     found: list[Line] = []
     seen: set[bytes] = set()
     encoding = "utf-8" if hook.api.log_limits.text else encoding
     for chunk in hook.log_tail(ref, TAIL_SIZE):
-        # Both streams may be in one file.
+        # Both streams may be in the same file.
         if selection.stream not in (None, chunk.stream) or chunk.data in seen:
             continue
         seen.add(chunk.data)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``airflow ehpc operations`` and ``audit``."""
+"""Run ``airflow ehpc operations`` and ``audit``."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _cluster(args: Namespace) -> str | None:
 
 
 def _rules(path: str) -> list[Any]:
-    """Return the rules in a file, as an audit task has them in its DAG file."""
+    """Return the rules in a file, in the same form as the operator's argument ``rules``."""
     import yaml  # type: ignore[import-untyped,unused-ignore]
 
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``airflow ehpc submit``."""
+"""Run ``airflow ehpc submit``."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _NAME = "cli"
 
 @command
 def submit(args: Namespace, terminal: Terminal) -> int | None:
-    """Submit a job; wait for it with or without its log."""
+    """Submit a job, and optionally wait for it or follow its log."""
     fields = _fields(args)
     encoding = line_encoding(args.encoding)
     hook = hook_of(args)
     cluster_id = arguments.optional_identifier("--cluster-id", args.cluster_id, what="cluster")
     check_submission(hook.api.name, fields)
-    # To the submission, this is the only try of a task, of which nothing can be saved. So the token of its
-    # marker follows from its name.
+    # The submission sees this as the only try of a task that cannot save anything. So the token of the marker
+    # is derived from the job's name.
     ti = SimpleNamespace(
         dag_id="", run_id=uuid.uuid4().hex, task_id="", map_index=-1, max_tries=0, try_number=1
     )
@@ -91,7 +91,7 @@ def submit(args: Namespace, terminal: Terminal) -> int | None:
 def _wait(
     args: Namespace, hook: ApiHook, ref: JobRef, token: str | None, encoding: str, terminal: Terminal
 ) -> int:
-    """Wait for the end of a job; return the exit code."""
+    """Wait until a job has ended; return the exit code."""
     conditions = WaitConditions(finished_without_exit_code="fail", exit_token=token)
     followed = args.follow and supports(hook.api.name, Capability.LOG)
     if followed:
@@ -123,11 +123,11 @@ def _wait(
 
 
 def _fields(args: Namespace) -> dict[str, Any]:
-    """Check the arguments that describe the job, as those of a task."""
+    """Check the arguments that describe the job, in the same way as those of a task."""
     if bool(args.command) == bool(args.script):
         raise InvalidArgument("give either a command after -- or --script")
     task = SimpleNamespace(
-        # One word is a line for a shell; several are a program and its arguments.
+        # A shell runs a single word; several words are a program and its arguments.
         command=None
         if args.script
         else args.command[0]
@@ -142,7 +142,7 @@ def _fields(args: Namespace) -> dict[str, Any]:
     fields = job_fields(task)
     if templates := [name for name, value in fields.items() if value is UNKNOWN]:
         raise InvalidArgument(
-            f"{templates[0]}: contains {{{{ or {{%, which begin a template in tasks; put it into a script on "
+            f"{templates[0]}: contains {{{{ or {{%, which begin a template in tasks; move it to a script on "
             "the cluster"
         )
     return fields
@@ -158,7 +158,7 @@ def _text(path: str) -> str:
 def _environment(items: list[str] | None) -> dict[str, str] | None:
     for item in items or ():
         if "=" not in item:
-            # Its text may be a secret.
+            # The message does not show the text, which may be a secret.
             raise InvalidArgument("--environment: expected NAME=VALUE")
     return {name: value for name, _, value in (item.partition("=") for item in items or ())} or None
 

@@ -10,12 +10,13 @@ from airflow.cli.simple_table import AirflowConsole, SimpleTable
 from rich.text import Text
 
 _LONG = frozenset({"name", "reason", "resources", "operator", "error"})
-"""Columns that get less room on a narrow terminal: in a list, their texts are cut; otherwise, they wrap."""
+"""Columns that get less space on a narrow terminal. If there are several rows, their texts are cut.
+Otherwise, they wrap."""
 _WIDEST = 10_000
 
 
 class RowConsole(AirflowConsole):
-    """Airflow's console, with a line for each row if the output is piped, and without empty columns."""
+    """Print tables as Airflow does, but without empty columns, and with one line per row in a pipe."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +24,7 @@ class RowConsole(AirflowConsole):
             self.width = _WIDEST
 
     def print_as_table(self, data: Any) -> None:
-        """Print rows, of which all have the same columns, as a table."""
+        """Print rows as a table. All rows have the same columns."""
         if not data:
             super().print_as_table(data)
             return
@@ -41,5 +42,5 @@ class RowConsole(AirflowConsole):
         self.print(table)
 
     def on_broken_pipe(self) -> None:
-        """Raise the ``BrokenPipeError`` that is being handled. Rich would exit with 1."""
+        """Raise the current ``BrokenPipeError``. Rich would exit with 1."""
         raise

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write results to the standard output and everything else to the standard error.
 
-On a terminal, there are colors and a progress line below everything else; in a pipe or a file, neither.
+On a terminal, the output has colors, and a progress line below everything else. In a pipe or a file, it has
+neither.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _ERASE = "\r\x1b[2K"
 
 
 class Terminal:
-    """The output of a command. It has the methods of a logger, so that what a task logs is a note here."""
+    """Write the output of a command. It has the methods of a logger, and writes log messages as notes."""
 
     def __init__(self) -> None:
         self.colors = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -38,19 +39,19 @@ class Terminal:
         self._progress = ""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                # A job writes what it likes, whatever the locale.
+                # A job's log can contain any character, in any locale.
                 stream.reconfigure(errors="backslashreplace")
 
     # ------------------------------------------------------------------ results
 
     def write(self, lines: Sequence[str]) -> None:
-        """Write lines to the standard output at once, for a reader of the pipe that follows them."""
+        """Write lines to the standard output and flush it, so that the reader of a pipe gets them at once."""
         self.clear()
         sys.stdout.writelines(f"{line}\n" for line in lines)
         sys.stdout.flush()
 
     def prefixed(self, prefix: str, line: str) -> str:
-        """Return a log line behind the name of its stream."""
+        """Return a log line with the prefix that names its stream."""
         if prefix and self.colors:
             return f"{_ESCAPES['red']}{prefix}{_END}{line}"
         return prefix + line
@@ -98,7 +99,7 @@ class Terminal:
             sys.stderr.flush()
 
     def progress(self, text: str) -> None:
-        """Show a text below everything else, if there is a terminal."""
+        """Show a text below everything else, if the output is a terminal."""
         if self._live and text != self._progress:
             self._progress = text
             width = shutil.get_terminal_size().columns - 1
@@ -108,7 +109,7 @@ class Terminal:
     def pause(self, seconds: float, text: Callable[[float], str]) -> None:
         """Wait, and show the progress.
 
-        :param text: returns it for the number of seconds that are left.
+        :param text: returns the progress text for the number of seconds that are left.
         """
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
@@ -135,5 +136,5 @@ def _cell(value: Any, output: str) -> Any:
 
 
 def _printable(text: str) -> str:
-    """Return a line without escape sequences: names and reasons must not control the terminal."""
+    """Escape control characters, so that names and reasons cannot control the terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

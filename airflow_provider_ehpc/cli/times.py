@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the times of the command line, and those at the beginnings of log lines."""
+"""Parse times on the command line, and times at the beginning of log lines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def duration(text: str) -> timedelta:
 
 
 def seconds(text: str) -> float:
-    """Return a duration above 0 in seconds; a bare number counts as seconds.
+    """Return a duration in seconds, greater than 0. A number without a unit is in seconds.
 
     :raises argparse.ArgumentTypeError: for any other text.
     """
@@ -42,7 +42,9 @@ def seconds(text: str) -> float:
 
 
 def moment(text: str) -> datetime:
-    """Return a time in ISO 8601, or that of a duration before now. Without a zone, it is in Airflow's.
+    """Return a time, given in ISO 8601 or as a duration before now.
+
+    A time without a zone is in Airflow's default time zone.
 
     :raises argparse.ArgumentTypeError: for any other text.
     """
@@ -65,7 +67,7 @@ def moment(text: str) -> datetime:
 def line_time(line: str, zone: tzinfo) -> datetime | None:
     """Return the time at the beginning of a log line; None if there is none.
 
-    :param zone: that of times without one.
+    :param zone: the time zone of times without one.
     """
     if (match := _LINE_TIME.match(line)) is None:
         return None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serve the page and its data. Airflow's auth manager decides who sees what.
+"""Serve the page and its data. Airflow's auth manager decides who can see them.
 
-FastAPI reads the annotations, so they are not postponed.
+FastAPI evaluates the annotations, so they are not postponed.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-"""The page runs only its own script: what clouds report about jobs is text, whatever it contains."""
+"""The page runs only its own script. Data from clouds cannot run as a script, whatever it contains."""
 
 
 class _Page(StaticFiles):
@@ -31,7 +31,7 @@ class _Page(StaticFiles):
         response = super().file_response(*args, **kwargs)
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"
-        # The browser asks whether a file has changed: after an upgrade, page and script fit.
+        # The browser revalidates each file, so that page and script match after an upgrade.
         response.headers["Cache-Control"] = "no-cache"
         return response
 
@@ -53,7 +53,7 @@ def _jobs(
 def build_app() -> FastAPI:
     """Return the application."""
     app = FastAPI(title="HPC jobs", docs_url=None, redoc_url=None, openapi_url=None)
-    # What is shown is stored in XComs, and as well protected as they are.
+    # The page shows data from XComs, so it requires the permission to read them.
     may_read = Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.XCOM))
     app.add_api_route("/jobs", _jobs, methods=["GET"], dependencies=[may_read], response_model=None)
     app.mount("/", _Page(directory=STATIC, html=True))

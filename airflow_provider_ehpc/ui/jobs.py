@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read what tasks recorded of their jobs, in one query, a page at a time."""
+"""Read what tasks recorded about their jobs, page by page, with one query per page."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 LARGEST_PAGE = 200
-"""Tasks in a page, at most."""
+"""The maximum number of tasks on a page."""
 MOST_READ = 10_000
-"""Tasks that one request reads, at most. If few of them fit the filter, the page is short, and the next one
-continues."""
+"""The maximum number of tasks that one request reads. If few of them match the filter, the page is short, and
+the next page continues."""
 ACTIVE = "ACTIVE"
-"""The filter for all jobs that have not ended."""
+"""The filter that selects all jobs that have not ended."""
 _STATES = {state.value for state in JobState}
 _ENDED = {state.value for state in JobState if state.terminal}
 _LONGEST_TEXT = 500
@@ -49,7 +49,7 @@ _JOB_COUNTS = ("array", "resources")
 
 
 class Filters(BaseModel):
-    """Which tasks to return."""
+    """Select the tasks to return."""
 
     state: str | None = Field(None, max_length=20)
     """A state of a job, or :data:`ACTIVE`."""
@@ -58,11 +58,11 @@ class Filters(BaseModel):
     task: str | None = Field(None, max_length=250)
     map_index: int | None = None
     text: str | None = Field(None, max_length=250)
-    """A part of a DAG, run, task, job ID, job name, cluster, queue or connection, in upper or lower case."""
+    """A part of a DAG, run, task, job ID, job name, cluster, queue or connection; the case is ignored."""
     limit: int = Field(50, ge=1, le=LARGEST_PAGE)
     """The number of tasks."""
     after: str | None = Field(None, max_length=2000)
-    """``next`` of the page before."""
+    """``next`` of the previous page."""
 
 
 def read_page(session: Session, readable: Iterable[str], filters: Filters) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def read_page(session: Session, readable: Iterable[str], filters: Filters) -> di
 
 
 def _query(dags: Iterable[str], filters: Filters) -> Any:
-    """Return the query. Its order is that of the primary key of XComs, apart from the directions."""
+    """Return the query. It sorts by the primary key of XComs, with the newest runs first."""
     xcom, task = XComModel, TaskInstance
     query: Any = (
         select(
@@ -153,7 +153,7 @@ def _decode(text: str) -> tuple[int, str, int]:
 
 
 def _parse(value: Any) -> Mapping[str, Any] | None:
-    """Return a record; None if something else was stored under its key."""
+    """Return a record; None if the XCom contains something else."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -178,9 +178,9 @@ def _fits(row: Any, record: Mapping[str, Any], filters: Filters) -> bool:
 
 
 def _task(row: Any, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a task with its jobs: the known fields, each of its own type and of bounded length.
+    """Return a task with its jobs: only known fields, with checked types and limited lengths.
 
-    Any DAG can store anything under the key.
+    Any DAG can store anything in this XCom.
     """
     jobs = [_job(job) for job in record["jobs"][:MOST_JOBS]]
     counts = _numbers(record.get("counts"))

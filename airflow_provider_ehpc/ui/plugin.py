@@ -14,19 +14,19 @@ from airflow.providers.common.compat.sdk import AirflowPlugin
 from airflow_provider_ehpc.compat import scopes_plugins
 
 PREFIX = "/ehpc"
-"""Path of the application below Airflow's base URL."""
+"""The path of the application under Airflow's base URL."""
 _OURS = ("JobStateSensor", "JobLogOperator", "SubmitJobOperator", "StopJobOperator", "@task.hpc_job")
 """The operators whose tasks record jobs, as Airflow's API names them."""
 
 
 class LazyApp:
-    """An ASGI application that is built by its first request."""
+    """Build an ASGI application at its first request."""
 
     def __init__(self) -> None:
         self._app: Any = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass the request on."""
+        """Pass the request to the application."""
         if self._app is None:
             from airflow_provider_ehpc.ui.app import build_app
 
@@ -35,7 +35,7 @@ class LazyApp:
 
 
 def _views() -> list[dict[str, Any]]:
-    # Relative addresses, because Airflow may be served below a path.
+    # The addresses are relative, because Airflow may be served under a path.
     page = {
         "name": "HPC jobs",
         "href": "ehpc/",
@@ -45,7 +45,7 @@ def _views() -> list[dict[str, Any]]:
         "category": "browse",
     }
     if not scopes_plugins():
-        # The tab would appear on every task of this Airflow.
+        # This Airflow version would show the tab on every task.
         return [page]
     tab = {
         "name": "HPC jobs",
@@ -60,7 +60,7 @@ def _views() -> list[dict[str, Any]]:
 
 
 class EhpcPlugin(AirflowPlugin):  # type: ignore[misc, unused-ignore]  # untyped in 3.1
-    """The page "HPC jobs"."""
+    """Register the page "HPC jobs"."""
 
     name = "ehpc"
     fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "HPC jobs"}]  # noqa: RUF012

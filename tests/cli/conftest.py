@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``airflow ehpc`` in this process, with its output in memory or on a terminal."""
+"""Run ``airflow ehpc`` in this process, with its output in memory or on a terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FAST = ("--poll-interval", "0.1")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command has ended."""
+    """Hold the exit code and the output of a command."""
 
     code: int
     out: str
@@ -56,7 +56,7 @@ def run(*words: str) -> int:
 def connections(ehpc_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, connection in ehpc_emulator.connections.items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{kind.upper()}_DEFAULT", json.dumps(connection))
-    # Commands set it for their own process.
+    # Commands set this variable for their own process.
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
     monkeypatch.setattr(follow, "SETTLE", 0.5)
 
@@ -106,5 +106,5 @@ def ehpc_on_terminal(monkeypatch: pytest.MonkeyPatch) -> Ehpc:
 
 @pytest.fixture
 def gate(ehpc_emulator: Emulator) -> Gate:
-    """Holds a job until a test opens it."""
+    """Hold a job until a test opens the gate."""
     return Gate(ehpc_emulator.directory / "gate")

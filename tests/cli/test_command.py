@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How Airflow finds the commands, and what all of them share."""
+"""Test that Airflow finds the commands, and test the code that all commands share."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def test_the_provider_info_names_the_commands() -> None:
 
 
 def test_the_definition_is_cheap() -> None:
-    """Every ``airflow`` command loads it."""
+    """Every ``airflow`` command loads this module."""
     modules = {name for name in imported("cli.definition") if name.split(".")[0] in ("airflow", PACKAGE)}
     allowed = ("airflow.cli.cli_config", f"{PACKAGE}.cli.times")
     assert not [name for name in modules if not name.startswith(allowed)]
-    # What these functions import is loaded when they are called.
+    # Imports inside these functions are loaded only when the functions are called.
     at_once = ast.parse(FILES["cli.times"].read_text()).body
     modules = {node.module or "" for node in at_once if isinstance(node, ast.ImportFrom)}
     assert {name.split(".")[0] for name in modules} <= set(sys.stdlib_module_names)
@@ -49,7 +49,7 @@ def test_the_definition_is_cheap() -> None:
 
 @pytest.mark.parametrize("defined", COMMANDS, ids=lambda defined: defined.name)
 def test_every_command_exists(defined: ActionCommand) -> None:
-    """They are imported when they are used."""
+    """Modules of commands are imported when a command is used."""
     cells = [cell.cell_contents for cell in defined.func.__closure__ or ()]
     (path,) = [text for text in cells if isinstance(text, str) and text.startswith(PACKAGE)]
     module, _, function = path.rpartition(".")
@@ -60,7 +60,7 @@ def test_every_command_exists(defined: ActionCommand) -> None:
 def test_help(ehpc: Ehpc, defined: ActionCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     if defined.name == "emulator":
-        return  # passes --help on
+        return  # this command passes --help on
     ended = ehpc(defined.name, "--help")
     assert (ended.code, ended.err) == (0, "")
     assert defined.help in ended.out or str(defined.description) in ended.out
@@ -163,7 +163,7 @@ runpy.run_module("airflow_provider_ehpc.cli", run_name="__main__")
 
 
 def test_connections_are_also_in_the_database(ehpc_emulator: Emulator, tmp_path: Path) -> None:
-    """Airflow reads those of the database only in processes that it knows."""
+    """Airflow reads connections from the database only in processes that it knows."""
     environment = {name: value for name, value in os.environ.items() if name != "_AIRFLOW_PROCESS_CONTEXT"}
     ended = subprocess.run(
         [sys.executable, "-c", _WITH_DATABASE],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The examples of docs/cli.md run."""
+"""Run the examples of docs/cli.md."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_example_runs(
                 continue  # test_command.py starts it
             fast = FAST if name in ("state", "logs", "submit") else ()
             ended = ehpc(name, *fast, *(word.replace("/tmp/", f"{tmp_path}/") for word in arguments))
-            # There is no Makefile in the directory of a job.
+            # The directory of a job has no Makefile.
             fails = "make all" in line
             assert (ended.code != 0) == fails, (line, ended)
             if assigned:
@@ -51,7 +51,7 @@ def test_every_example_runs(
 
 
 def test_the_exit_codes_of_the_page() -> None:
-    """They are those of the code."""
+    """The page lists the exit codes that the code uses."""
     from airflow_provider_ehpc.cli import command
 
     codes = {command.FAILED, command.USAGE, command.ERROR, command.UNFINISHED, command.INTERRUPTED}

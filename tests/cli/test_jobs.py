@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``airflow ehpc jobs``, ``state`` and ``stop``."""
+"""Test ``airflow ehpc jobs``, ``state`` and ``stop``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_jobs_are_filtered(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> N
     assert listed("--state", "running", "--state", "failed") == [failed, running]
     assert listed("--name", "train-*") == [done, failed]
     assert listed("--user", "alice") == [running]
-    # Jobs that have not ended are listed in any case.
+    # Jobs that have not ended are always listed.
     tomorrow = datetime.now(UTC).replace(year=datetime.now(UTC).year + 1).isoformat()
     assert listed("--since", tomorrow) == [running]
     assert listed("--state", "cancelled") == []
@@ -64,7 +64,7 @@ def test_every_output_format(ehpc: Ehpc, ehpc_emulator: Emulator, output: str) -
 
 
 def test_a_name_cannot_write_to_the_terminal(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
-    """Names come from users of the cluster. Rich reads brackets as markup, a terminal escape sequences."""
+    """Users of the cluster choose names. Rich interprets brackets, and terminals interpret escape sequences."""
     ehpc_emulator.submit("exit 0", name="[/red]a[b]\x1b[2J\u202e")
     ended = ehpc("jobs")
     assert ended.code == 0
@@ -96,7 +96,7 @@ def test_an_unknown_job_is_an_error(ehpc: Ehpc, ehpc_emulator: Emulator) -> None
 
 @pytest.mark.parametrize(("command", "own"), [("exit 0", 0), ("exit 7", 7)])
 def test_the_exit_code_of_a_job(ehpc: Ehpc, command: str, own: int) -> None:
-    """PBS reports none: it comes from the job's output, also in a later command."""
+    """If PBS reports no exit code, it comes from the job's output, even in a later command."""
     job_id = ehpc("submit", "--", command).out.strip()
     assert ehpc("state", job_id, "--wait", *FAST).code == min(own, 1)
     assert ehpc("state", job_id).code == 0
@@ -150,7 +150,7 @@ def test_a_terminal_shows_colors_and_fits(ehpc_on_terminal: Ehpc, ehpc_emulator:
         screen = re.sub(r"\x1b\[[\d;]*m", "", ended.out.rpartition("\x1b[2K")[2])
         assert max(map(len, screen.split("\n"))) <= 120
         assert f"\n{job_id} | {'a' * 30} | FAILED" in screen
-    # In a list, a job is one line: what does not fit is cut.
+    # In a list, each job takes one line: texts that do not fit are cut.
     other = ehpc_emulator.submit("exit 3", name="b" * 200)
     ehpc_emulator.wait_for(other)
     ended = ehpc_on_terminal("jobs")
@@ -160,7 +160,7 @@ def test_a_terminal_shows_colors_and_fits(ehpc_on_terminal: Ehpc, ehpc_emulator:
 
 
 def test_a_piped_table_has_a_line_for_each_job(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
-    """However long the texts are, ``grep`` finds a job whole."""
+    """``grep`` finds the complete row of a job, even if its texts are long."""
     job_id = ehpc_emulator.submit("exit 3", name="a" * 60)
     ehpc_emulator.wait_for(job_id)
     ended = ehpc("jobs", "--conn-id", "huawei_modelarts_default")

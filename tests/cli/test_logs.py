@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``airflow ehpc logs``."""
+"""Test ``airflow ehpc logs``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CST = timezone(timedelta(hours=8))
 
 
 def test_the_log_as_it_is(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
-    """Standard output is the log, and nothing else."""
+    """The standard output contains only the log."""
     job_id = ehpc_emulator.submit(f"echo one; echo two >&2; printf '\\033[1mthree'; {gate.wait}; printf four")
     ehpc_emulator.wait_for(job_id, "RUNNING")
     eventually(lambda: "one" in ehpc("logs", job_id).out)
@@ -54,7 +54,7 @@ def test_tail(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
     job_id = ehpc_emulator.submit(f"seq 40000; {gate.wait}; echo new; echo newer")
     eventually(lambda: "40000" in ehpc("logs", job_id, "--tail", "1").out)
     assert ehpc("logs", job_id, "--tail", "3").out == "39998\n39999\n40000\n"
-    # More than are in the bytes that one request reads from the end.
+    # These are more lines than one request can read from the end.
     assert len(ehpc("logs", job_id, "--tail", "30000").lines) == 30000
     assert ehpc("logs", job_id, "--tail", "0").out == ""
     opener = threading.Timer(1.0, gate.open)
@@ -66,7 +66,7 @@ def test_tail(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
 
 def test_since(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
     now = datetime.now(UTC)
-    # The clock of the cluster is that of the connection, UTC+8.
+    # The clock of the cluster is in the time zone of the connection, UTC+8.
     written = [now.astimezone(CST) - timedelta(minutes=minutes) for minutes in (30, 20, 10)]
     lines = [f"{time:%Y-%m-%d %H:%M:%S} step {n}" for n, time in enumerate(written)]
     job_id = ehpc_emulator.submit(f"echo start; printf '%s\\n' '{lines[0]}' '{lines[1]}' more '{lines[2]}'")
@@ -100,7 +100,7 @@ def test_times_of_lines(line: str, time: datetime | None) -> None:
 
 
 def test_since_ends_where_following_begins() -> None:
-    """A traceback has no times, and is new."""
+    """The lines of a traceback have no times, but they are new."""
     chosen = LogSelection(since=datetime(2026, 3, 1, tzinfo=UTC), tail=1)
     assert chosen.take("stdout", ["old", "2026-03-02 00:00:00 new", "newer"]) == []
     assert chosen.take("stderr", ["2026-02-01 00:00:00 old"]) == []
@@ -128,7 +128,7 @@ def test_a_progress_line_stands_below_the_log(ehpc_on_terminal: Ehpc, ehpc_emula
     assert ended.code == 0
     assert f"job {job_id} RUNNING, followed for " in ended.out
     assert "\x1b[31mstderr | \x1b[0merr 1" in ended.out
-    # What remains on the screen, once each progress line is erased.
+    # The text that remains on the screen after each progress line is erased.
     screen = [line.rpartition("\r\x1b[2K")[2] for line in ended.out.split("\n")]
     shown = [re.sub(r"\x1b\[\d*m", "", line) for line in screen]
     assert [line for line in shown if line.startswith("out")] == ["out 1", "out 2", "out 3"]

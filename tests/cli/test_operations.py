@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``airflow ehpc operations`` and ``audit``."""
+"""Test ``airflow ehpc operations`` and ``audit``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``airflow ehpc submit``."""
+"""Test ``airflow ehpc submit``."""
 
 from __future__ import annotations
 

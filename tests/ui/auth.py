@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An auth manager whose users read only the DAGs that begin with their names; ``admin`` reads all."""
+"""Provide an auth manager. Users can read only DAGs that begin with their names; ``admin`` can read all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PASSWORD = "open sesame"
 
 
 class OwnDags(SimpleAuthManager):
-    """Users ``alpha``, ``beta`` and ``admin``."""
+    """Manage the users ``alpha``, ``beta`` and ``admin``."""
 
     def is_authorized_dag(self, *, user: Any, details: Any = None, **kwargs: Any) -> bool:
         """Compare the DAG's ID with the user's name."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Airflow's UI in a headless Chromium, signed in.
+"""Open Airflow's UI in a headless Chromium as a signed-in user.
 
 ``python -m tests.ui.browser`` takes the screenshots of ``docs/images/``.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.ui.conftest import Server
 
 CHROMIUM = shutil.which("chromium")
-"""The browser of the system; None without one (``make browser``)."""
+"""The browser of the system; None if there is none (``make browser`` installs it)."""
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 
 
@@ -48,8 +48,8 @@ def signed_in(
 ) -> Iterator[Page]:
     """Open a page of Airflow's UI.
 
-    :param theme: Airflow's, as a user has chosen it.
-    :param language: the same.
+    :param theme: the theme that the user has chosen in Airflow.
+    :param language: the language that the user has chosen in Airflow.
     """
     context = browser.new_context(viewport={"width": width, "height": height}, locale="en-GB")
     context.add_cookies([{"name": "_token", "value": server.token(user), "url": server.url}])

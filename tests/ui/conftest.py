@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real API server of Airflow with the page, over a database with recorded jobs."""
+"""Provide a real Airflow API server with the page, and a database with recorded jobs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ TASKS = 5000
 
 @dataclass
 class Server:
-    """A running API server."""
+    """Hold a running API server."""
 
     airflow: LocalAirflow
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Return the address of the server."""
         return self.airflow.url
 
     def token(self, user: str) -> str:
@@ -47,8 +47,8 @@ class Server:
     ) -> tuple[int, Any, Any]:
         """Return the status, the body and the headers of a response.
 
-        :param cookie: send the token as the browser does; otherwise as a header.
-        :param token: that of a user who has signed in.
+        :param cookie: True to send the token as a cookie, as the browser does; False to send it as a header.
+        :param token: the token of a user who has signed in.
         """
         request = urllib.request.Request(f"{self.url}{path}")
         token = self.token(user) if user else token
@@ -71,9 +71,9 @@ class Server:
 
 @contextmanager
 def serve(home: Path, tasks: int = 0) -> Iterator[Server]:
-    """Run an API server over a database that :mod:`tests.ui.seed` has filled.
+    """Run an API server with a database that :mod:`tests.ui.seed` has filled.
 
-    :param tasks: the number of tasks beside those of the screenshots.
+    :param tasks: the number of tasks in addition to those of the screenshots.
     """
     dags = home / "dags"
     dags.mkdir(parents=True)
@@ -107,6 +107,6 @@ def serve(home: Path, tasks: int = 0) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a few jobs of every kind, and thousands of jobs of DAGs that two users own."""
+    """Run a server with a few jobs of every kind, and thousands of jobs in DAGs of two users."""
     with serve(tmp_path_factory.mktemp("airflow"), TASKS) as server:
         yield server

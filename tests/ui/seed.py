@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fill an Airflow's database with tasks that recorded jobs, for tests, screenshots and a benchmark.
+"""Fill an Airflow database with tasks that recorded jobs, for tests, screenshots and a benchmark.
 
-``python -m tests.ui.seed 5000`` writes that many tasks, and what the screenshots show. It runs with the
-environment of that Airflow.
+``python -m tests.ui.seed 5000`` writes 5000 tasks, and the tasks for the screenshots. It must run in the
+environment of this Airflow.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.recording.record import KEY, TaskRecord
 
 HOSTILE = "<img src=x onerror=\"document.title='pwned'\">"
-"""A job's name that runs a script if a page inserts it as HTML."""
+"""The name of a job that runs a script if a page inserts it as HTML."""
 CLUSTER = "ehpc-hz-cjzp3dbF4l"
 _ENDS = {JobState.SUCCEEDED: "success", JobState.FAILED: "failed", JobState.CANCELLED: "failed"}
 
 
 class Seed:
-    """Rows to insert."""
+    """Collect rows to insert."""
 
     def __init__(self, now: datetime | None = None) -> None:
         self.now = now or datetime.now(UTC)
@@ -84,7 +84,7 @@ class Seed:
                 "task_id": task_id,
                 "map_index": map_index,
                 "key": KEY,
-                # As Airflow's API server stores it: JSON in JSON.
+                # Airflow's API server stores the value in this way: JSON in JSON.
                 "value": json.dumps(record),
                 "timestamp": self.now,
             }
@@ -93,8 +93,8 @@ class Seed:
     def job(self, where: str, job_id: str, minutes: float, state: JobState, **fields: Any) -> None:
         """Add a task with one job.
 
-        :param where: DAG, run, task, with slashes.
-        :param minutes: since its submission.
+        :param where: DAG, run and task, separated by slashes.
+        :param minutes: the number of minutes since the submission of the job.
         """
         cause = fields.pop("cause", None)
         log = fields.pop("log", 0)
@@ -154,7 +154,7 @@ class Seed:
 
 
 def scene(seed: Seed | None = None) -> Seed:
-    """Add a small set of everything that the page shows."""
+    """Add a small set of tasks that covers everything that the page shows."""
     seed = seed or Seed()
     big = {
         "nodes": tuple(f"compute{n:03}" for n in range(4)),
@@ -222,7 +222,7 @@ def scene(seed: Seed | None = None) -> Seed:
 
 
 def many(number: int) -> Seed:
-    """Return tasks with a job each, of many DAG runs; every fifth job failed, every fifth runs."""
+    """Return tasks of many DAG runs, with one job each; every fifth job has failed, and every fifth runs."""
     seed = Seed()
     for n in range(number):
         dag_id = f"{'alpha' if n % 2 else 'beta'}_{n // 2 % 10}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page in Airflow's own UI, in a headless Chromium."""
+"""Test the page in Airflow's own UI, in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium."""
+    """Start Chromium."""
     with chromium() as browser:
         yield browser
 
 
 class Open(Protocol):
-    """Opens the page in Airflow's UI; returns it and its frame."""
+    """Open the page in Airflow's UI; return it and its frame."""
 
     def __call__(
         self,
@@ -176,7 +176,7 @@ def test_filters(server: Server, opened: Open) -> None:
         frame.locator("tr.task", has_text="job-4321").wait_for()
         frame.locator("tr.task").nth(1).wait_for(state="detached")
         frame.locator("[name=text]").fill("no such job")
-        frame.locator("#message", has_text="No job fits these filters").wait_for()
+        frame.locator("#message", has_text="No jobs match these filters").wait_for()
 
 
 def test_pages(server: Server, opened: Open) -> None:
@@ -216,7 +216,7 @@ def test_the_link_to_the_task_leads_out_of_the_frame(server: Server, opened: Ope
 
 def test_the_link_to_the_console_opens_a_window(server: Server, opened: Open) -> None:
     with opened(server) as (page, frame):
-        # Nothing on this machine is the cloud.
+        # The cloud cannot be reached from a test.
         page.context.route("https://ehpc.console.aliyun.com/**", lambda route: route.fulfill(body="console"))
         with page.context.expect_page() as opening:
             frame.locator("tr.task", has_text="solve-wing").get_by_text("Console").click()
@@ -233,7 +233,7 @@ def test_a_session_that_has_ended(server: Server, opened: Open) -> None:
 
 
 def test_the_tab_shows_the_jobs_of_its_task(server: Server, browser: Browser) -> None:
-    """Airflow 3.4 shows this address in a tab of the task. Without a map index it leaves ``{MAP_INDEX}``."""
+    """Airflow 3.4 opens this address in a tab of the task. Without a map index, ``{MAP_INDEX}`` remains."""
     with signed_in(browser, server) as page:
         for task, index, names in (("case", "2", ["case-2"]), ("hostile", "{MAP_INDEX}", ["<img"])):
             run_id = server.jobs(f"task={task}")["tasks"][0]["run_id"].replace("+", "%2B")

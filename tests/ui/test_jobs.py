@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page's application returns, to whom, and at what cost: over HTTP from a real API server."""
+"""Test the application of the page over HTTP on a real API server: data, permissions and response times."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_airflow_lists_the_page(server: Server) -> None:
 
 
 def test_the_page_fits_the_package() -> None:
-    """Every file that the page loads is in the package, and each text exists in both languages."""
+    """The package has every file that the page loads, and each text exists in both languages."""
     import re
 
     from airflow_provider_ehpc.ui.app import STATIC

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading recorded jobs: the number of queries, and records that are none."""
+"""Test how recorded jobs are read: the number of queries, and invalid records."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.ui.seed import Seed, many, scene
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    """A database in memory with the tables that are read."""
+    """Create a database in memory with the tables that are read."""
     from airflow.models import import_all_models
     from airflow.models.base import Base
 
-    import_all_models()  # tables refer to each other
+    import_all_models()  # the tables refer to each other
     engine = create_engine("sqlite://")
     Base.metadata.create_all(engine)
     with Session(engine) as session:
@@ -70,7 +70,7 @@ def test_a_user_without_dags_sends_none(session: Session) -> None:
 def test_a_search_through_more_than_one_request_reads(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page is short, and the next one continues where it stopped."""
+    """The page is short, and the next page continues where it stopped."""
     dags = fill(session, many(100))
     monkeypatch.setattr(jobs, "MOST_READ", 30)
     filters, found, pages = {"state": "FAILED"}, 0, 0
@@ -97,7 +97,7 @@ STRANGE = [
 
 @pytest.mark.parametrize("record", STRANGE, ids=range(len(STRANGE)))
 def test_anything_may_be_stored_under_the_key(session: Session, record: Any) -> None:
-    """Any DAG can push it. The page still shows the others."""
+    """Any DAG can push such an XCom. The page still shows the other records."""
     seed = Seed()
     seed.task("dag", "run", "strange", "running", record)
     seed.job("dag/run/usual", "1", 5, jobs.JobState.RUNNING)
@@ -125,7 +125,7 @@ def test_jobs_of_one_task_are_found_in_any_of_their_states(session: Session) -> 
 
 
 def test_importing_the_plugin_is_cheap() -> None:
-    """Every process of Airflow imports it; only the API server needs the application."""
+    """Every process of Airflow imports the plugin, but only the API server needs the application."""
     code = (
         "import sys, airflow.plugins_manager; before = set(sys.modules)\n"
         "import airflow_provider_ehpc.ui.plugin\n"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page "HPC jobs". What clouds report is inserted as text only.
+// The page "HPC jobs". It inserts data from clouds only as text.
 import { bytes, causeName, duration, language, outcomeName, stateName, t, when } from "./messages.js";
 
 const REFRESH = 10_000;
@@ -9,7 +9,7 @@ const COLUMNS = ["state", "job", "task", "place", "since", "queued", "ran", "res
 const SVG = "http://www.w3.org/2000/svg";
 const find = (id) => document.getElementById(id);
 const params = new URLSearchParams(location.search);
-// Airflow leaves a placeholder as it is if a task is not mapped.
+// If a task is not mapped, Airflow does not replace the placeholder.
 if (!/^-?\d+$/.test(params.get("map_index") ?? "")) params.delete("map_index");
 
 const positions = [];
@@ -28,7 +28,7 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// Texts from a cloud do not change the direction of what is around them.
+// Isolates text from a cloud, so that it cannot change the direction of the surrounding text.
 const foreign = (text, attributes) => element("bdi", attributes, text);
 
 // ------------------------------------------------------------------ theme, language
@@ -64,7 +64,7 @@ function applyLanguage() {
 
 // ------------------------------------------------------------------ links
 
-// Airflow's frame lets a page neither open a window nor leave the frame: a link is followed by the window around it.
+// Airflow's frame does not let a page open a window or leave the frame, so the parent window follows a link.
 function follow(event) {
   const link = event.target.closest("a[href]");
   if (!link || window.parent === window) return;
@@ -376,7 +376,7 @@ find("language").addEventListener("change", (event) => {
 document.addEventListener("click", follow);
 document.addEventListener("auxclick", follow);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
-// Airflow's page around this one changes its theme or its language.
+// Follow changes of the theme or the language in Airflow's page around this one.
 addEventListener("storage", () => {
   applyTheme();
   applyLanguage();

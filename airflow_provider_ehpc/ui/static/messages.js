@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The texts of the page, and its numbers and durations in words.
+// The texts of the page, and the formats of its numbers and durations.
 
 const TEXTS = {
   en: {
@@ -28,7 +28,7 @@ const TEXTS = {
     taskLink: "Task",
     console: "Console",
     jobs: (number) => `${number} jobs`,
-    shown: (shown, total) => `${shown} of ${total} jobs are recorded, failed ones first`,
+    shown: (shown, total) => `${shown} of ${total} jobs are recorded, failed jobs first`,
     ago: (time) => `${time} ago`,
     details: "Details",
     changes: "States",
@@ -53,14 +53,14 @@ const TEXTS = {
     memory: (n) => n,
     perNode: "per node",
     none: "No jobs. Tasks of this provider record their jobs here while they run.",
-    noneFit: "No job fits these filters.",
+    noneFit: "No jobs match these filters.",
     noneHere: "This task has recorded no jobs yet.",
     continued: "The first 10,000 tasks were searched; the next page continues.",
     scope: (where) => `Jobs of ${where}`,
     showAll: "Show all jobs",
     loginAgain: "Your session has ended. Sign in to Airflow again.",
-    forbidden: "You may not read XComs, in which jobs are recorded. Ask an administrator of Airflow for this permission.",
-    failed: (why) => `The jobs could not be read (${why}). Trying again.`,
+    forbidden: "You have no permission to read XComs, which contain the records of jobs. Ask an Airflow administrator for this permission.",
+    failed: (why) => `The jobs could not be read (${why}). Retrying.`,
     units: [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]],
   },
   zh: {
@@ -169,10 +169,10 @@ const OUTCOMES = {
   not_found: "the job was not found",
   timed_out: "timed out",
   error: "the job could not be polled",
-  submitted: "submitted, not waited for",
+  submitted: "submitted; the task did not wait",
 };
 
-// The language: chosen here, else Airflow's, else the browser's.
+// The language that the user chose here, else Airflow's, else the browser's.
 export function language() {
   const stored = (key) => {
     try {
@@ -193,7 +193,7 @@ export const stateName = (state) => (state ? TEXTS[language()].states?.[state] ?
 export const causeName = (cause) => TEXTS[language()].causes?.[cause] ?? cause;
 export const outcomeName = (outcome) => (TEXTS[language()].outcomes ?? OUTCOMES)[outcome] ?? outcome;
 
-// A duration in its two largest units.
+// Format a duration with its two largest units.
 export function duration(seconds) {
   let left = Math.max(0, Math.round(seconds));
   const parts = [];
