@@ -5,9 +5,9 @@
 # make test-matrix checks and tests on Airflow 3.1 and on the newest
 # make check-next  types and tests on the newest pre-release of Airflow
 # make dist-check  builds what is published, and checks it in a clean environment
-# make docs        the documentation site, in site/
+# make docs        builds the documentation site in site/
 # make benchmarks  an environment for the scripts in benchmarks/, in .venv-benchmarks
-# make browser     a Chromium for the tests of the page "HPC jobs" (Debian)
+# make browser     installs Chromium for the tests of the page "HPC jobs" (Debian)
 # make slurm       a private Slurm for the tests that want one (Debian; make slurm-stop ends it)
 
 PYTHON ?= python3
@@ -66,7 +66,7 @@ check-next:
 	.venv-next/bin/python -m pytest $(PYTEST_ARGS) \
 	  $(addprefix --ignore=tests/,apis docs emulator faults live outcomes packaging)
 
-# Source distribution and wheel: complete, accepted by a package index, and usable where nothing else is installed.
+# Check that source distribution and wheel are complete, accepted by a package index, and work in a clean environment.
 dist-check:
 	rm -rf dist .venv-dist && $(PYTHON) -m venv .venv-dist
 	.venv-dist/bin/python -m pip install -q build twine
@@ -102,7 +102,7 @@ benchmarks: .venv-benchmarks/installed
 	.venv-benchmarks/bin/python -m pip install -q -c constraints/benchmarks.txt -e '.[dev,benchmarks]'
 	touch $@
 
-# The package is read, not imported: .venv-docs has no Airflow. The variables silence advertisements of plugins.
+# The build reads the package without importing it: .venv-docs has no Airflow. The variables turn off advertisements.
 docs: .venv-docs/installed
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true .venv-docs/bin/mkdocs build --strict
 
@@ -115,7 +115,7 @@ slurm:
 	command -v slurmctld >/dev/null || sh tests/slurm/cluster.sh install
 	sh tests/slurm/cluster.sh start $(SLURM_DIR)
 
-# Without it, these tests are skipped.
+# Without a browser, the tests of the page "HPC jobs" are skipped.
 browser:
 	command -v chromium >/dev/null || { apt-get update -q && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium fonts-noto-cjk; }

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The forms of the connection types, as ``provider.yaml.schema.json`` of Airflow describes them.
+"""Define the forms of the connection types, in the format of Airflow's ``provider.yaml.schema.json``.
 
-What the forms of Airflow 3.3 show (``ui/src/pages/Connections``, ``ui/src/components/FlexibleForm``): the
-standard fields first, always in the same order, with a label and a placeholder; then the fields of the type,
-in the order below, by ``section``. A field whose type does not include null is required: it has a star, and
-without it the form cannot be saved. There are no placeholders, but ``examples`` are suggested.
+The forms of Airflow 3.3 (``ui/src/pages/Connections``, ``ui/src/components/FlexibleForm``) first show the
+standard fields, always in the same order, with a label and a placeholder. Then they show the fields of the
+type, in the order below, by ``section``. A field whose type does not include null is required: it has a star,
+and without it, the form cannot be saved. These fields have no placeholders, but the form suggests their
+``examples``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _ALIYUN_REGIONS = [
     *("cn-shenzhen", "cn-heyuan", "cn-guangzhou", "cn-chengdu", "cn-qingdao", "cn-wuhan-lr", "cn-hongkong"),
     *("ap-southeast-1", "ap-southeast-5", "ap-northeast-1", "eu-central-1", "me-east-1"),
 ]
-"""Those of ``alibabacloud-ehpc20240730`` 2.4.0, and others may be written."""
+"""The regions in ``alibabacloud-ehpc20240730`` 2.4.0, as suggestions: users can enter others."""
 _HUAWEI_REGIONS = [
     *("cn-north-4", "cn-north-9", "cn-north-12", "cn-east-3", "cn-east-4", "cn-south-1", "cn-southwest-2"),
     *("ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "af-south-1", "la-south-2", "sa-brazil-1"),
@@ -105,11 +106,11 @@ ALIYUN_EHPC: dict[str, Any] = {
         ),
         "oidc_token_file_path": _optional(
             "OIDC Token File",
-            "oidc_role_arn: the file with the token. Not needed in pods, where RRSA sets a variable.",
+            "oidc_role_arn: the file with the token. Not needed in pods, because RRSA sets a variable.",
             section=_ROLE,
         ),
         "role_name": _optional(
-            "ECS Role Name", "ecs_ram_role: the instance's role. Default: it is looked up.", section=_ROLE
+            "ECS Role Name", "ecs_ram_role: the instance's role. Default: detected.", section=_ROLE
         ),
         "sts_endpoint": _optional(
             "STS Endpoint",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the arguments of a submission, and make a job of them."""
+"""Check the arguments of a submission, and build a job from them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _TAKES_TEXT = re.compile(r"(?:sh|python[\d.]*)(?:\s|$)")
 def job_fields(task: Any) -> dict[str, Any]:
     """Check a task's arguments that describe its job, and return them; UNKNOWN stands for a template.
 
-    The task's own arguments take the place of a script's ``#SBATCH`` and ``#PBS`` lines, as those of
-    ``sbatch`` and ``qsub`` do.
+    The task's own arguments override a script's ``#SBATCH`` and ``#PBS`` lines, as the options of ``sbatch``
+    and ``qsub`` do.
 
     :param task: the task, with an attribute for each argument.
     :raises InvalidArgument: naming the argument that is wrong.
@@ -34,14 +34,14 @@ def job_fields(task: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     in_script: dict[str, Any] = {}
     if isinstance(task.script, str) and not arguments.is_template(task.script):
-        # Few DAG files need argparse.
+        # The import is local, because it loads argparse, which few DAG files need.
         from airflow_provider_ehpc.apis.schedulers.batch_script import script_fields
 
         in_script = script_fields(_script("script", task.script) if task.script.strip() else "")
     for name, check in _CHECKS.items():
-        # The attribute queue is Airflow's.
+        # The attribute queue belongs to Airflow.
         value = getattr(task, "job_queue" if name == "queue" else name)
-        # A template may render to nothing.
+        # A template may render to an empty text.
         if value is None or (name not in ("command", "script") and value == ""):
             value = in_script.get(name)
         if value is not None:
@@ -67,7 +67,7 @@ def job_spec(
 
     :param fields: from :func:`job_fields`, without templates.
     :param name: the job's name.
-    :param password: the cluster user's, if the connection has one.
+    :param password: the password of the cluster user, if the connection has one.
     :param token: the token of the marker with the job's exit code; None to write none.
     :param only: the members of the array that run the command, such as ``3,7-9``; None for all.
     :raises InvalidArgument: naming the arguments that are missing, or that the API does not support.
@@ -89,11 +89,11 @@ def job_spec(
 
 
 def command_line(api: str, command: str) -> str:
-    """Return a command as the API takes it.
+    """Return a command in the form that the API accepts.
 
-    E-HPC takes the path of a script on the cluster, or a program with its arguments behind ``-- ``: "to use
-    a command, you must specify the full path of the command" (CreateJob's and SubmitJob's pages). So a shell
-    runs everything else.
+    E-HPC accepts the path of a script on the cluster, or a program with its arguments after ``-- ``: "to use
+    a command, you must specify the full path of the command" (the pages of CreateJob and SubmitJob). So a
+    shell runs everything else.
     """
     if api not in ("ehpc", "ehpc-classic") or command.split()[0] == "--" or _is_path(command):
         return command
@@ -105,9 +105,10 @@ def _is_path(command: str) -> bool:
 
 
 def _only_in(members: str, command: str, token: str | None) -> str:
-    """Return a command that does nothing, successfully, in all other members of its array.
+    """Return a command that exits with 0 and does nothing else in all other members of its array.
 
-    No API takes a list of members, only a range. A script's path remains as it is: the scheduler reads it.
+    APIs accept only a range of members, not a list. The path of a script remains unchanged: the scheduler
+    reads the script.
     """
     ranges = " ".join(part if "-" in part else f"{part}-{part}" for part in members.split(","))
     marker = f"printf '[exit-code %s 0]\\n' {token}; " if token else ""
@@ -126,11 +127,11 @@ def _only_in(members: str, command: str, token: str | None) -> str:
 def _script_command(script: str) -> str:
     """Return the command that runs a script's text with the interpreter that its first line names."""
     first = script.lstrip().partition("\n")[0]
-    # Linux passes all that follows the interpreter as one argument.
+    # Linux passes everything after the interpreter as one argument.
     interpreter = shlex.join((first[2:].split(None, 1) if first.startswith("#!") else None) or ["/bin/sh"])
     if _TAKES_TEXT.search(first) or not first.startswith("#!"):
         return f"{interpreter} -c {shlex.quote(script)}"
-    # Of others, such as perl, -c is another option.
+    # In other interpreters, such as perl, -c is a different option.
     return (
         f'f=$(mktemp) && printf %s {shlex.quote(script)} >"$f" || exit 1; '
         f'{interpreter} "$f"; c=$?; rm -f "$f"; exit $c'
@@ -151,8 +152,8 @@ def _environment(argument: str, value: Any) -> dict[str, str]:
     for name, item in value.items():
         if not _VARIABLE.fullmatch(name):
             raise InvalidArgument(
-                f"{argument}: {arguments.shown(name)} is no name of a variable: it contains a blank, "
-                "'=' or a control character"
+                f"{argument}: {arguments.shown(name)} is not a valid name of a variable: it contains a "
+                "blank, '=' or a control character"
             )
         if not arguments.is_template(item) and not isinstance(item, str | int | float):
             raise InvalidArgument(f"{argument}: {name}: expected a text, got {type(item).__name__}")
@@ -162,7 +163,7 @@ def _environment(argument: str, value: Any) -> dict[str, str]:
 
 
 def _array(argument: str, value: Any) -> str:
-    # Few DAG files need it.
+    # The import is local, because few DAG files need it.
     from airflow_provider_ehpc.apis.array import array_size
 
     text = arguments.word(argument, value)
@@ -175,7 +176,7 @@ def _options(argument: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidArgument(f"{argument}: expected a dict, got {type(value).__name__}")
     if not all(isinstance(name, str) for name in value):
-        raise InvalidArgument(f"{argument}: expected texts as names")
+        raise InvalidArgument(f"{argument}: expected strings as names")
     try:
         json.dumps(value, allow_nan=False, default=_template_in_json)
     except (TypeError, ValueError, RecursionError) as error:
@@ -185,11 +186,11 @@ def _options(argument: str, value: Any) -> dict[str, Any]:
 
 def _template_in_json(value: Any) -> None:
     if not arguments.is_template(value):
-        raise TypeError(f"{type(value).__name__} is no text, number, list or dict")
+        raise TypeError(f"{type(value).__name__} is not a string, number, list or dict")
 
 
 def _script(argument: str, value: Any) -> str:
-    """Return the text of a script as a shell reads it, however Windows has written it."""
+    """Return the text of a script without the byte order mark and the line ends of Windows."""
     text = arguments.text(argument, value.removeprefix("\ufeff") if isinstance(value, str) else value)
     return text.replace("\r\n", "\n") if text.partition("\n")[0].endswith("\r") else text
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Describe a task's job to OpenLineage, if Airflow's OpenLineage provider is installed.
 
-That provider calls a task's ``get_openlineage_facets_on_…`` methods, and nothing here is imported otherwise.
-It calls them in a fork of the task's process, whose connection to the supervisor belongs to the parent. So
-they only read what the task already knows, and request nothing.
+The OpenLineage provider calls a task's ``get_openlineage_facets_on_…`` methods. Without it, nothing here is
+imported. It calls them in a fork of the task's process, whose connection to the supervisor belongs to the
+parent. So they only read what the task already knows, and send no requests.
 
-The provider itself adds the task's run, its parents and, on failure, the exception.
+The OpenLineage provider itself adds the task's run, its parents and, on failure, the exception.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.exceptions import JobFailure
 
 FACET = "ehpc_job"
-"""Name of the run facet with the job's state and cost."""
+"""The name of the run facet with the job's state and cost."""
 
 
 def job_lineage(task: Any, *, failed: bool = False) -> Any:
-    """Return the facets of a task that has one job: which job it is, and how it ended.
+    """Return the facets of a task that has one job. They identify the job and describe its outcome.
 
     :param failed: True if the task failed.
     :returns: an ``OperatorLineage``; without facets if the job is unknown, or if there are several.
@@ -33,7 +33,7 @@ def job_lineage(task: Any, *, failed: bool = False) -> Any:
     ref, api = _known_ref(task), _known_api(task)
     if ref is None or api is None:
         return OperatorLineage()
-    # IDs are unique in a cluster only.
+    # IDs are unique only within a cluster.
     source = f"{api}://{ref.cluster_id}" if ref.cluster_id else api
     facets: dict[str, Any] = {
         "externalQuery": external_query_run.ExternalQueryRunFacet(externalQueryId=ref.job_id, source=source)
@@ -48,7 +48,7 @@ def job_lineage(task: Any, *, failed: bool = False) -> Any:
 
 
 def _known_ref(task: Any) -> JobRef | None:
-    """Return the address of the task's job, without reading the connection; None if it has not one job."""
+    """Return the address of the task's only job, without reading the connection; None if there is none."""
     known = vars(task)
     if refs := known.get("refs"):
         return refs[0] if len(refs) == 1 else None
@@ -62,7 +62,7 @@ def _known_ref(task: Any) -> JobRef | None:
 
 
 def _known_api(task: Any) -> str | None:
-    """Return the name of the API; None before the connection is read, if the task does not name it."""
+    """Return the name of the API; None if the task does not set it and the connection was not read yet."""
     hook = vars(task).get("hook")
     return hook.api.name if hook else task.api or None
 
@@ -88,13 +88,13 @@ def _described(ref: JobRef, api: str, job: Mapping[str, Any], failure: JobFailur
 
 @cache
 def _job_facet() -> Any:
-    """Return the class of the run facet, which can only be defined if OpenLineage is installed."""
+    """Return the class of the run facet, which can be defined only if OpenLineage is installed."""
     import attr
     from openlineage.client.facet_v2 import RunFacet
 
     @attr.define
     class HpcJobRunFacet(RunFacet):  # type: ignore[misc,unused-ignore]
-        """The job of a task on an HPC cluster. A field that the cloud does not report is null."""
+        """Describe the job of a task on an HPC cluster. Fields that the cloud does not report are null."""
 
         api: str
         jobId: str

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Submit a task's job only once, also if requests, processes or Airflow fail.
+"""Submit a task's job only once, even if requests, processes or Airflow fail.
 
-A job's name is unique: it ends in a hash of DAG, run, task, map index, try and the number of tries that
-Airflow allows (which changes if a user clears the task). No cloud takes an idempotency token, so the name is
-used to find a job whose submission got no response.
+A job's name is unique: it ends with a hash of DAG, run, task, map index, try and the number of tries that
+Airflow allows (which changes if a user clears the task). No cloud accepts an idempotency token, so the name
+is used to find a job whose submission got no response.
 
 The name is saved before the submission and the ID after it, both before the first poll (Airflow 3.3). Airflow
 3.1 and 3.2 save nothing: a retry searches for the names of the earlier tries, and a try that runs a second
-time for its own.
+time searches for its own name.
 """
 
 from __future__ import annotations
@@ -48,37 +48,37 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.waiting.interruptible import InterruptibleWait
 
 JOB_NAME_KEY = "job_name"
-"""Key of the XCom that holds the name of the job, before its submission, if no store saves it."""
+"""The key of the XCom that holds the name of the job before its submission, if no store saves it."""
 VISIBLE = 60.0
 """Seconds after which a submitted job is certainly found by its name."""
 _PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each search for a job whose submission got no response."""
 SUBMISSIONS = 3
-"""Requests of one try, at most; another one is sent only if the job of the last was not found."""
+"""The maximum number of submissions in one try. Another one is sent only if the job is not found."""
 _REFUSALS = (AuthenticationFailed, PermissionDenied, NotFound, InvalidRequest, Throttled, NotReached)
 """Errors after which no job was submitted."""
 _NO_SECOND = frozenset({"AgentError.Job.SubmitFailure"})
-"""Codes for a scheduler that did not take the job. A search is still due: ``sbatch`` may fail by a timeout
-after slurmctld has taken it. But the same request would fail again."""
+"""Codes for a job that the scheduler did not accept. The job is still searched for: ``sbatch`` may time out
+after slurmctld has accepted it. But the submission is not repeated, because it would fail again."""
 _SOON = 10.0
-"""Seconds of that search."""
+"""The duration of that search, in seconds."""
 _DUPLICATE_NAME = frozenset({"ModelArts.2751"})
-"""Codes for a name that is used already, which only an earlier submission of this try can have done."""
+"""Codes for a name that is already used. Only an earlier submission of this try can have used it."""
 
 
 def token_of(name: str) -> str:
-    """Return the token of the marker with the exit code of the job of that name."""
+    """Return the token of the marker with the exit code of the job with this name."""
     return hashlib.sha256(f"exit code of {name}".encode()).hexdigest()[:32]
 
 
 class Submission:
-    """Submits the job of one try, or finds that of an earlier one.
+    """Submit the job of one try, or find the job of an earlier one.
 
     :param prefix: the readable part of the job's name.
     :param killed: ends a search if Airflow ends the task.
-    :param owns_job: stop an unfinished job of the task that a user has cleared.
-    :param array: the whole array of the task, if it is one.
-    :param max_failed_members: how many of its members may fail.
+    :param owns_job: True to stop an unfinished job of the task if a user has cleared the task.
+    :param array: the whole array of the task, if its job is an array.
+    :param max_failed_members: the number of its members that may fail.
     :param run: the number of the job within the try; Airflow 3.4 can repeat a try.
     """
 
@@ -102,7 +102,7 @@ class Submission:
         self._prefix = prefix
         self._ti = context["ti"]
         self._retries = getattr(context.get("task"), "retries", None)
-        # A run that was deleted and created again can have the same ID.
+        # If a run is deleted and created again, the new run can have the same ID.
         self._run_started = str(getattr(context.get("dag_run"), "start_date", ""))
         self._records = records
         self._killed = killed
@@ -115,13 +115,13 @@ class Submission:
         """The smallest range with all members that have not succeeded in an earlier try; None for the whole
         array."""
         self.only: str | None = None
-        """Those members, if the range has others, too."""
+        """These members, if the range also contains others."""
         self.token: str | None = None
         """The token of the marker with the exit code of the job."""
         self.name = self._name(self._ti.try_number)
-        """The name of the job that this try submits, or of the one that it rejoins."""
+        """The name of the job that this try submits or rejoins."""
         self.unknown: str | None = None
-        """The name of a job that may have been submitted, and whose ID is not known yet."""
+        """The name of a job that may have been submitted, but whose ID is not known yet."""
 
     def _name(self, try_number: int) -> str:
         ti = self._ti
@@ -134,7 +134,7 @@ class Submission:
     # ------------------------------------------------------------------ an earlier try's job
 
     def earlier_job(self) -> JobRef | None:
-        """Return the job of an earlier try that is to be waited for; None if a new one is to be submitted.
+        """Return the job of an earlier try to wait for; None if the task must submit a new one.
 
         :raises SubmissionUnknown: if it cannot be determined whether there is one.
         """
@@ -159,7 +159,7 @@ class Submission:
             return None
         self._log.info("rejoining %s, which this task has submitted before", ref)
         self.name = name
-        # A job that is found by its name alone has the token that new_token() then derived from it.
+        # If a job is found only by its name, new_token() has derived its token from this name.
         self.token = record.token if record else token_of(name)
         if record is None:
             self._records.save(self._record(name, ref))
@@ -174,21 +174,21 @@ class Submission:
             self.members, self.only = saved.members, saved.only
 
     def _is_this_try(self, name: str) -> bool:
-        """Return True for the job of this try, which an earlier process of it submitted.
+        """Return True if an earlier process of this try submitted the job.
 
-        The try ends as that job ends. The members of an array that failed are submitted again.
+        The try ends as that job ends. But the failed members of an array are submitted again.
         """
         return name == self.name and self._array is None
 
     def _found_by_name(self) -> Iterator[tuple[str, JobRef]]:
-        """Search for the jobs of this task, the latest first, if none is saved.
+        """Search for the jobs of this task if none is saved, the latest first.
 
         A try can run twice: if a container restarts, the new process can have the host name and the process
-        ID of the old one, and Airflow takes its request to start the task for a repeated one (``ti_run`` in
-        the execution API).
+        ID of the old one. Airflow then treats its request to start the task as a repeated request (``ti_run``
+        in the execution API).
         """
         ti = self._ti
-        # The first try since a user cleared the task, if ever.
+        # The first try since a user last cleared the task, or the first try of all.
         first = 1 if self._retries is None else max(1, ti.max_tries - self._retries + 1)
         last = ti.try_number if self._records.lost and ran_before(ti) else ti.try_number - 1
         for try_number in range(last, first - 1, -1):
@@ -201,7 +201,7 @@ class Submission:
         if (
             status is None
             or status.state not in (JobState.FAILED, JobState.CANCELLED)
-            # The wait judges what an API does not report, and what may run again.
+            # The wait judges jobs whose outcome is assumed, and jobs that may run again.
             or status.outcome_assumed
             or status.may_rerun
             or tolerated(status, self._max_failed_members).state is JobState.SUCCEEDED
@@ -226,7 +226,7 @@ class Submission:
             raise
 
     def _start_over(self, record: JobRecord) -> None:
-        """Stop the job from before a user cleared the task, if it still runs."""
+        """Stop the job that was submitted before a user cleared the task, if it still runs."""
         self._log.info("the task was cleared: submitting a new job")
         if record.ended or not self._owns_job:
             return
@@ -249,15 +249,15 @@ class Submission:
         """Return the token for the job that this try submits.
 
         It is random, so that nothing in the job's output can be mistaken for the marker. If a retry can find
-        the job only by its name (Airflow 3.1 and 3.2), it is derived from the name: otherwise a retry would
-        count a job of PBS that succeeded as failed. Such a job could compute its token, but nothing is gained
-        by it: it decides about its exit code anyway.
+        the job only by its name (Airflow 3.1 and 3.2), the token is derived from the name: otherwise a retry
+        would count a job of PBS that succeeded as failed. Such a job could compute its token, but would gain
+        nothing: it determines its exit code anyway.
         """
         self.token = token_of(self.name) if self._records.lost else new_token()
         return self.token
 
     def submit(self, spec: JobSpec) -> JobRef:
-        """Submit a job of the name :attr:`name`; search for it after each failure that leaves it uncertain.
+        """Submit a job with the name :attr:`name`. After a failure, search for the job if it may exist.
 
         :raises SubmissionUnknown: if it cannot be determined whether the job was submitted.
         :raises ApiError: if no job was submitted.
@@ -288,13 +288,13 @@ class Submission:
                     return ref
                 if not left or refused or isinstance(error, _REFUSALS):
                     raise
-                self._log.info("there is no job %r: submitting it again", spec.name)
+                self._log.info("the job %r does not exist: submitting it again", spec.name)
         raise AssertionError("unreachable")
 
     def _search(self, name: str, *, until: float) -> JobRef | None:
-        """Search for a job by its name, again and again while it may not be visible yet.
+        """Search for a job by its name; repeat the search while the job may not be visible yet.
 
-        :param until: epoch seconds from which on it is certainly visible.
+        :param until: the time in epoch seconds from which the job is certainly visible.
         :raises SubmissionUnknown: if the cloud does not list its jobs.
         """
         error: Exception | None = None
@@ -315,7 +315,7 @@ class Submission:
             if found:
                 if len(found) > 1:
                     self._log.warning(
-                        "there are %d jobs %r: %s", len(found), name, ", ".join(map(str, found))
+                        "%d jobs have the name %r: %s", len(found), name, ", ".join(map(str, found))
                     )
                 return found[0]
         if error is not None:
@@ -327,9 +327,9 @@ class Submission:
         return None
 
     def stop_unknown(self, until: float) -> None:
-        """Stop the job whose submission is under way; called in a signal handler.
+        """Stop the job whose submission is in progress. A signal handler calls this.
 
-        :param until: epoch seconds at which the search ends.
+        :param until: the time in epoch seconds at which the search ends.
         """
         while self.unknown and time.time() < until:
             try:

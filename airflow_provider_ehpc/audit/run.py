@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Audit a window: read it, check it and write it. The operator and the command line share this."""
+"""Audit a window: read it, check it and write it. The operator and the command line share this module."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 MAX_AGE = timedelta(days=90)
 _LISTED = 20
-"""Violations that an exception names; the task log and the manifest list all."""
+"""The maximum number of violations in an exception; the task log and the manifest list all."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """The written summary, the records that are in its files, and the rules that they violate."""
+    """Hold the written summary, the records in its files, and their violations of rules."""
 
     summary: AuditSummary
     records: tuple[OperationRecord, ...]
@@ -51,7 +51,7 @@ def audit_window(start: datetime, end: datetime, max_age: timedelta) -> Window:
     if now - window.start > max_age:
         raise InvalidArgument(
             f"start: the window {window} begins more than {max_age.days} days ago; the cloud may "
-            "have deleted a part of it. If your cloud stores its log longer, set a longer max_age"
+            "have deleted some of its records. If your cloud stores its log longer, set a longer max_age"
         )
     return window
 
@@ -69,8 +69,8 @@ def run_audit(
 ) -> AuditResult:
     """Read every operation of a window, check it and write it.
 
-    :param path: a folder, of any kind that ``ObjectStoragePath`` understands.
-    :raises WindowIncomplete: if the window cannot be read completely. Nothing is written then.
+    :param path: a folder, as a path or a URL that ``ObjectStoragePath`` supports.
+    :raises WindowIncomplete: if the window cannot be read completely. In this case, nothing is written.
     """
     from airflow.sdk import ObjectStoragePath
 
@@ -87,7 +87,7 @@ def run_audit(
 
 
 def operation_line(record: OperationRecord) -> str:
-    """Return a line for the log about an operation."""
+    """Return a log line about an operation."""
     parts = [
         record.time.isoformat(),
         record.raw_status or record.status.value,
@@ -101,7 +101,7 @@ def operation_line(record: OperationRecord) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, as ``2 operations``."""
+    """Return a number with its noun, such as ``2 operations``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temporary keys of the agency of the Huawei Cloud server that runs Airflow."""
+"""Get temporary keys of the agency of the Huawei Cloud server that runs Airflow."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from airflow_provider_ehpc.hooks.account import Account, Attempt, TransportOptio
 from airflow_provider_ehpc.hooks.tokens import Grant, Unsigned, has_issued
 
 _LINK_LOCAL = TransportOptions(connect_timeout=3.0, read_timeout=5.0, trust_env=False)
-"""The address is valid on the server only, so no proxy can reach it."""
+"""The address is valid only on the server itself, so no proxy can reach it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgencyIssuer:
-    """Issues keys of the agency that is configured for this server."""
+    """Issue keys of the agency that is configured for this server."""
 
     conn_id: str
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The connection forms of Airflow 3.1, which reads them from the hooks' classes.
+"""Provide the connection forms for Airflow 3.1, which reads them from the hook classes.
 
-Later versions read them from the provider's description.
+Later versions read the forms from the provider's description.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ H = TypeVar("H", bound=type)
 
 
 def with_form(form: Mapping[str, Any]) -> Callable[[H], H]:
-    """Give the hook of a connection type the form from ``connection_types.py``, if Airflow needs it there.
+    """Add a form from ``connection_types.py`` to the hook of a connection type, if Airflow reads it there.
 
-    Later versions warn of hooks that have these methods.
+    Later versions log a warning if a hook has these methods.
     """
 
     def add(hook: H) -> H:
         if not reads_declared_forms():
-            # On the class itself: Airflow does not look at its bases.
+            # Set them on the class itself: Airflow ignores its base classes.
             hook.get_ui_field_behaviour = staticmethod(lambda: _behaviour(form))  # type: ignore[attr-defined]
             hook.get_connection_form_widgets = staticmethod(lambda: _widgets(form))  # type: ignore[attr-defined]
         return hook
@@ -36,7 +36,7 @@ def _behaviour(form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _widgets(form: Mapping[str, Any]) -> dict[str, Any]:
-    # Airflow replaces these names if the packages are not installed.
+    # If the packages are not installed, Airflow provides replacements for these names.
     from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
     from flask_babel import lazy_gettext
     from wtforms import PasswordField, StringField
@@ -45,7 +45,7 @@ def _widgets(form: Mapping[str, Any]) -> dict[str, Any]:
     def widget(field: Mapping[str, Any]) -> Any:
         schema = field["schema"]
         secret = schema.get("format") == "password"
-        # This form cannot require a field.
+        # The forms of Airflow 3.1 cannot require a field.
         label = f"{field['label']} (required)" if schema["type"] == "string" else field["label"]
         return (PasswordField if secret else StringField)(
             lazy_gettext(label),

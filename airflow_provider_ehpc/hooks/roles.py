@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temporary keys of Alibaba Cloud's RAM roles, from the vendor's library (extra ``aliyun``).
+"""Get temporary keys of Alibaba Cloud's RAM roles from the vendor's library (extra ``aliyun``).
 
-``alibabacloud-credentials`` blocks, so it runs in a thread if an event loop runs. Its own cache is not used:
-it may return expired keys, its background threads never end, and its log shows responses
-(``alibabacloud_credentials/provider/refreshable.py`` of 1.0.12). ``hooks/tokens.py`` caches the keys.
+``alibabacloud-credentials`` blocks, so it runs in a thread if an event loop runs. This module does not use
+the cache of the library: it may return expired keys, its background threads never end, and its log shows
+responses (``alibabacloud_credentials/provider/refreshable.py`` of 1.0.12). ``hooks/tokens.py`` caches the
+keys.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from airflow_provider_ehpc.hooks.tokens import Blocking, Grant, has_issued
 
 ACCESS_KEY = "access_key"
 _TOKEN = "security_token"  # noqa: S105
-"""It belongs to the connection's key, not to the library's options."""
+"""This field belongs to the connection's key, not to the library's options."""
 FIELDS: dict[str, tuple[str, ...]] = {
     ACCESS_KEY: (_TOKEN,),
     "ram_role_arn": (_TOKEN, "role_arn", "role_session_name", "external_id", "sts_endpoint"),
@@ -48,15 +49,15 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "ecs_ram_role": ("role_name",),
     "default": (),
 }
-"""The extra fields that each value of the extra field ``credentials`` uses. All names are the library's."""
+"""The extra fields that each value of the extra field ``credentials`` uses, named as in the library."""
 _VARIABLES = {
     "role_arn": "ALIBABA_CLOUD_ROLE_ARN",
     "oidc_provider_arn": "ALIBABA_CLOUD_OIDC_PROVIDER_ARN",
     "oidc_token_file_path": "ALIBABA_CLOUD_OIDC_TOKEN_FILE",
 }
-"""Required fields, and the variables that the library reads in their place."""
+"""Required fields, and the environment variables that the library reads if they are not set."""
 _UNKNOWN_LIFE = timedelta(seconds=60)
-"""How long a key without an expiry time is used before the library is called again."""
+"""The time for which a key without an expiry time is used before the library is called again."""
 _METADATA = "the metadata service of ECS (100.100.100.200)"
 _HINTS = {
     "EntityNotExist.Role": "Check the connection's role_arn: acs:ram::<account id>:role/<role name>.",
@@ -78,7 +79,7 @@ _STATUS = re.compile(r"(?:http_code: |HttpCode=)(\d{3})(?:, result: (.*))?", re.
 
 @dataclass(frozen=True, slots=True)
 class RoleIssuer:
-    """Issues keys of a RAM role, or of the library's default chain of sources."""
+    """Issue keys of a RAM role, or of the library's default chain of sources."""
 
     conn_id: str
     kind: str
@@ -92,7 +93,7 @@ class RoleIssuer:
     def read(
         cls, conn_id: str, kind: str, extra: Mapping[str, Any], source: Credentials | None, proxy: str | None
     ) -> RoleIssuer:
-        """Read the fields of a connection.
+        """Read the fields of a connection and return the issuer.
 
         :param source: the connection's key, if it has one.
         :raises InvalidArgument: naming the field that is missing, or the package.
@@ -188,11 +189,12 @@ class RoleIssuer:
             )
         text = str(caught)
         if text.startswith("unable to load credentials from any"):
-            # It lists why each source of the chain has no key. The query of a URL holds signature and token.
+            # The text lists why each source of the chain has no key. The query of a URL contains a signature
+            # and a token.
             return AuthenticationFailed(_QUERY.sub("?…", text))
         if match := _STATUS.search(text):
             return self._refusal(int(match[1]), match[2] or "")
-        # Without its text: "error retrieving credentials from … result: …" shows a response that holds a key.
+        # Omit the text: "error retrieving credentials from … result: …" shows a response that contains a key.
         return ForeignResponse(f"the response with the key cannot be read ({type(caught).__name__})")
 
     def _refusal(self, status: int, body: str) -> ApiError:
@@ -205,7 +207,8 @@ class RoleIssuer:
             )
         error = read_error("AssumeRole", ApiResponse(status, {}, body.encode()))
         if not error.transient:
-            # One kind for all: the connection is read again, and the wait ends if it has not changed.
+            # Use one error class for all refusals: the caller reads the connection again, and ends the wait
+            # if the connection has not changed.
             error = AuthenticationFailed(
                 error.message,
                 code=error.code,
@@ -221,16 +224,20 @@ class RoleIssuer:
 def _library() -> Any:
     from alibabacloud_credentials import provider
 
-    # Its failures are reported as errors. Its handlers write to stderr, and its records show responses.
+    # This module reports failures of the library as errors. The handlers of the library write to stderr, and
+    # its log records show responses.
     logger = logging.getLogger("credentials")
     logger.handlers.clear()
     logger.setLevel(logging.CRITICAL)
-    # The chain starts one of its schedulers, which would log that.
+    # The default chain starts a scheduler, which logs this.
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
     return provider
 
 
 @functools.cache
 def _default_chain() -> Any:
-    """Return the library's chain: variables, OIDC, profile files, the ECS's role. It starts a thread."""
+    """Return the library's default chain: variables, OIDC, profile files, the role of the ECS instance.
+
+    The chain starts a thread.
+    """
     return _library().DefaultCredentialsProvider()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temporary credentials: tokens of IAM users, keys of roles and agencies. All hooks of a process share them.
+"""Cache temporary credentials: tokens of IAM users, keys of roles and agencies.
 
-Clouds throttle clients that request many. Invariants:
+All hooks of a process share them, because clouds throttle clients that request too many. Invariants:
 
-* Credentials are replaced when a tenth of their life is left, or ten minutes if that is less.
-* For one issuer, one request is sent at a time: other calls wait for it and share the result.
-* If the issuer has a temporary fault, the credentials are used until they expire.
+* Credentials are replaced when a tenth of their lifetime is left, or ten minutes if that is less.
+* Only one request is sent to an issuer at a time: other calls wait for it and share the result.
+* If an issuer fails temporarily, the credentials are used until they expire.
 * Refused credentials are removed only if they are still the cached ones: another thread may have replaced
   them.
 """
@@ -34,12 +34,12 @@ from airflow_provider_ehpc.hooks.mutex import Exclusive, Mutex
 T = TypeVar("T")
 LONGEST_MARGIN = timedelta(minutes=10)
 RETRY_AFTER = timedelta(seconds=30)
-"""The time between two attempts to replace credentials that are still valid."""
+"""The time between two attempts to replace credentials if they are still valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Credentials that expire. A repr shows none of them."""
+    """Hold credentials that expire. The repr does not show them."""
 
     signer: Signer = field(repr=False)
     confidential: tuple[str, ...] = field(repr=False)
@@ -47,7 +47,7 @@ class Grant:
 
 
 class Issuer(Hashable, Protocol):
-    """A source of temporary credentials. Equal issuers issue the same."""
+    """Issue temporary credentials. Equal issuers issue the same credentials."""
 
     def issue(self) -> Generator[Any, Any, Grant]:
         """Request new credentials.
@@ -58,14 +58,14 @@ class Issuer(Hashable, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Blocking(Generic[T]):
-    """A step of a flow: call a function that blocks. The asynchronous driver calls it in a thread."""
+    """Call a function that blocks, as a step of a flow. The asynchronous driver calls it in a thread."""
 
     function: Callable[[], T]
 
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """Signs nothing."""
+    """Send requests without a signature."""
 
     def sign(self, request: ApiRequest, *, host: str, now: datetime, nonce: str) -> ApiRequest:
         """See :class:`~airflow_provider_ehpc.apis.call.Signer`."""
@@ -74,7 +74,7 @@ class Unsigned:
 
 @dataclass(frozen=True, slots=True)
 class IamIssuer:
-    """Issues tokens of an IAM user of Huawei Cloud."""
+    """Issue tokens of an IAM user of Huawei Cloud."""
 
     account: Account
     """The account for requests to IAM."""
@@ -95,13 +95,13 @@ class IamIssuer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenAccount(Account):
-    """An account whose requests are authenticated with temporary credentials."""
+    """Authenticate the requests of an account with temporary credentials."""
 
     issuer: Issuer
 
     @classmethod
     def of(cls, account: Account, issuer: Issuer) -> TokenAccount:
-        """Return an account with credentials from an issuer in place of a key."""
+        """Return an account with credentials from an issuer instead of a key."""
         fields = {each.name: getattr(account, each.name) for each in dataclasses.fields(account)}
         return cls(**fields, issuer=issuer)
 
@@ -117,14 +117,14 @@ class TokenAccount(Account):
         return (*self.confidential, *(grant.confidential if grant else ()))
 
     def auth_flow(self, call: ApiCall[T]) -> Generator[Any, Any, T]:
-        """Send a call with credentials; if cached ones are refused, once more with new ones."""
+        """Send a call with credentials. If cached ones are refused, send it once more with new ones."""
         grant, cached = yield from self._grant()
         response: T
         try:
             response = yield Attempt(self._with(grant), call)
         except AuthenticationFailed as error:
             TOKENS.forget(self.issuer, grant)
-            # Credentials that were just issued are not refused for their age.
+            # Credentials that were just issued are not refused because they are too old.
             if not cached:
                 raise
             refused = error
@@ -163,7 +163,7 @@ class TokenAccount(Account):
 
 
 class TokenCache:
-    """Temporary credentials by their issuer."""
+    """Cache temporary credentials by issuer."""
 
     def __init__(self) -> None:
         self._grants: dict[Issuer, tuple[Grant, datetime]] = {}
@@ -188,7 +188,7 @@ class TokenCache:
         self._grants[issuer] = grant, grant.expires_at - min(life / 10, LONGEST_MARGIN)
 
     def postpone(self, issuer: Issuer) -> Grant | None:
-        """Use the cached credentials for a while longer; return None if there are none that are valid."""
+        """Use the cached credentials for longer, and return them; return None if there are no valid ones."""
         grant = self.cached(issuer)
         if grant is None or _now() >= grant.expires_at:
             return None
@@ -205,13 +205,13 @@ TOKENS = TokenCache()
 
 
 def has_issued(issuer: Issuer) -> bool:
-    """Return True if an issuer has issued credentials before, so that its absence is a fault that passes."""
+    """Return True if an issuer has issued credentials before, so that a failure to reach it is temporary."""
     return TOKENS.cached(issuer) is not None
 
 
 @contextmanager
 def _not_sent() -> Iterator[None]:
-    """Turn a transient error of an issuer into one that permits to retry the call, even a write."""
+    """Turn a transient error of an issuer into an error after which the call can be retried, even a write."""
     try:
         yield
     except ApiError as error:

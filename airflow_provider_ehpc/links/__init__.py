@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links that Airflow shows beside a task."""
+"""Provide the links that Airflow shows for a task."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses of pages in the consoles of clouds. Pure: no Airflow, no I/O.
+"""Build the addresses of pages in the consoles of clouds. Pure: no Airflow, no I/O.
 
-Every part that comes from a cloud or a user is percent-encoded. An address is empty if there is no such page.
+Every part that comes from a cloud or a user is percent-encoded. An address is empty if there is no such
+page.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from airflow_provider_ehpc.apis.job import JobRef
 
 @dataclass(frozen=True, slots=True)
 class _Console:
-    """Pages of a console, with ``{region}``, ``{cluster}``, ``{job}``, ``{bucket}`` and ``{path}``."""
+    """Hold the addresses of a console, with fields such as ``{region}``, ``{cluster}`` and ``{path}``."""
 
     home: str
     job: str = ""
@@ -47,27 +48,27 @@ _CONSOLES = {
     ),
     ".qingcloud.com": _Console(home="https://console.qingcloud.com/"),
 }
-"""The consoles, by the ends of the names of the clouds' endpoints. Other endpoints have none."""
+"""The consoles, by the end of the endpoint's host name. Other endpoints have no console."""
 _STORES = {
     "s3": "https://console.aws.amazon.com/s3/buckets/{bucket}?prefix={path}",
     "gs": "https://console.cloud.google.com/storage/browser/{bucket}/{path}",
 }
-"""The web consoles of storage that is known by its scheme alone."""
+"""The web consoles of storage that the scheme alone identifies."""
 _RESERVED = ":/?#[]@!$&()*+,;=%"
-"""Characters with a meaning in an address (RFC 3986)."""
+"""Characters that have a meaning in an address (RFC 3986)."""
 
 
 def console_url(endpoint: str, region: str | None, ref: JobRef | None = None) -> str:
-    """Return the address of a job in its cloud's console, or of the nearest page that is known.
+    """Return the address of a job in its cloud's console, or of the closest page that is known.
 
     :param endpoint: the URL of the API.
-    :param region: the region or zone; default: that in the name of the endpoint.
+    :param region: the region or zone; default: the one in the name of the endpoint.
     :param ref: the job.
     """
     console, region = _console(endpoint, region)
     if console is None:
         return ""
-    # A job of ModelArts v1 has versions, and its page is gone with that API's console.
+    # Jobs of ModelArts v1 have versions. Their page no longer exists, because the console of v1 was removed.
     if console.job and ref is not None and not ref.version_id:
         return _filled(console.job, region=region, job=ref.job_id)
     return _filled(console.home, region=region)
@@ -82,8 +83,8 @@ def cluster_url(endpoint: str, region: str | None, cluster_id: str | None) -> st
 def archive_url(folder: str | None, endpoint: str = "", region: str | None = None) -> str:
     """Return the address at which a browser shows a folder of an object storage.
 
-    :param folder: as ``ObjectStoragePath`` takes it.
-    :param endpoint: the URL of the task's API. A bucket of the same cloud is taken to be in the same region.
+    :param folder: a URL in the format of ``ObjectStoragePath``.
+    :param endpoint: the URL of the task's API. A bucket of the same cloud is assumed to be in its region.
     """
     parts = urlsplit(folder or "")
     if parts.scheme in ("http", "https"):
@@ -101,7 +102,7 @@ def _console(endpoint: str, region: str | None) -> tuple[_Console | None, str | 
     host = urlsplit(endpoint).hostname or ""
     for end, console in _CONSOLES.items():
         if host.endswith(end):
-            # ehpc.cn-hangzhou.aliyuncs.com
+            # For example, ehpc.cn-hangzhou.aliyuncs.com.
             named = host.removesuffix(end).partition(".")[2]
             return console, region or named or None
     return None, region

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links beside a task: to its job and its cluster in the cloud's console, and to what it saved.
+"""Define the links of a task: to its job and cluster in the cloud's console, and to the files that it saved.
 
-Airflow shows what a task has pushed as an XCom of the link's key. Airflow itself pushes the result of
-``get_link`` when the task ends or defers. Our tasks push it as soon as the job is known, so that the links
-work while they run, and however they end.
+Airflow shows the address in the XCom with the link's key. Airflow itself pushes the result of ``get_link``
+when the task ends or defers. The tasks of this package push it as soon as the job is known, so that the links
+work while the task runs, and however it ends.
 """
 
 from __future__ import annotations
@@ -23,43 +23,44 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.hooks.account import Account
 
 PUSHED = "pushed_links"
-"""The attribute of a task with the addresses that it has pushed, by the keys of the XComs."""
+"""The attribute of a task with the addresses that it has pushed, by XCom key."""
 
 
 class _PushedLink(BaseOperatorLink):
-    """A link whose address the task has pushed."""
+    """Link to an address that the task has pushed."""
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """Return the address; empty if there is none."""
+        """Return the address, or an empty text if there is none."""
         from airflow.sdk.execution_time.xcom import XCom
 
-        # A task that resumes has pushed nothing itself, and must not replace what it pushed before. Otherwise
-        # nothing is read: Airflow logs an error if there is no such XCom.
+        # A resumed task has pushed nothing in this process. It reads the address that it pushed before, so
+        # that Airflow does not replace it. Otherwise, read nothing: Airflow logs an error if the XCom does
+        # not exist.
         if (pushed := getattr(operator, PUSHED, None)) is not None:
             return str(pushed.get(self.xcom_key, ""))
         return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
 
 
 class CloudConsoleLink(_PushedLink):
-    """The job in the cloud's console, or the nearest page that is known."""
+    """Link to the job in the cloud's console, or to the closest page that is known."""
 
     name = "Cloud console"
 
 
 class ClusterLink(_PushedLink):
-    """The cluster in the cloud's console."""
+    """Link to the cluster in the cloud's console."""
 
     name = "Cluster"
 
 
 class ArchivedLogLink(_PushedLink):
-    """The log that ``keep_log_at`` saves."""
+    """Link to the log that ``keep_log_at`` saves."""
 
     name = "Archived log"
 
 
 class AuditFolderLink(_PushedLink):
-    """The folder with the files of an audit."""
+    """Link to the folder with the files of an audit."""
 
     name = "Audit files"
 
@@ -79,9 +80,9 @@ def push_links(
 ) -> None:
     """Push the addresses of a task's links, so that Airflow shows them while the task runs.
 
-    :param refs: the jobs; of several, only the cluster is linked.
+    :param refs: the jobs; if there are several, only their cluster has a link.
     :param cluster_id: the cluster of a task that has no jobs.
-    :param folder: where the task saves its log or its files.
+    :param folder: the folder in which the task saves its log or its files.
     """
     place = account.base_url, account.zone
     clusters = {ref.cluster_id for ref in refs} or {cluster_id}

@@ -3,5 +3,5 @@
 
 A task instance has one XCom, :data:`~airflow_provider_ehpc.recording.record.KEY`. A worker writes it at the
 first poll, when a job changes its state, when the wait ends, and once a minute while a log grows. The
-triggerer does the same, with a few writes per second for all triggers. The page only reads these XComs.
+triggerer does the same, but all triggers share a few writes per second. The page only reads these XComs.
 """

@@ -15,15 +15,15 @@ from typing import Any
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 
 KEY = "ehpc_jobs"
-"""Key of the XCom that holds the record."""
+"""The key of the XCom that holds the record."""
 MOST_JOBS = 100
-"""Jobs in a record, at most; of more jobs, the numbers in each state are recorded."""
+"""The maximum number of jobs in a record. The number of jobs in each state includes those beyond it."""
 MOST_CHANGES = 20
-"""Changes of state in a record, at most. Only that of a single job has them."""
+"""The maximum number of state changes in a record. Only the record of a single job has them."""
 MOST_POINTS = 60
-"""Points of a log's growth, at most."""
+"""The maximum number of points that describe the growth of a log."""
 POINTS_EVERY = 10.0
-"""Seconds between two points of a log's growth, at first."""
+"""The initial number of seconds between two such points."""
 _LONGEST_TEXT = 200
 _TEXTS = ("name", "raw_state", "queue", "reason")
 _OTHERS = (
@@ -49,22 +49,22 @@ _BEGINNINGS = {
 
 
 class LogGrowth:
-    """The size of a log over time, in at most :data:`MOST_POINTS` points."""
+    """Store the size of a log over time, in at most :data:`MOST_POINTS` points."""
 
     def __init__(self) -> None:
         self.points: list[list[int]] = []
-        """Epoch seconds and bytes."""
+        """Pairs of epoch seconds and bytes."""
         self._every = POINTS_EVERY
 
     def resume(self, points: Sequence[Sequence[int]]) -> None:
-        """Continue the points of an earlier process."""
+        """Continue with the points of an earlier process."""
         self.points = [[int(at), int(size)] for at, size in points][:MOST_POINTS] + self.points
         if len(self.points) > 1:
             self._every = max(POINTS_EVERY, (self.points[-1][0] - self.points[0][0]) / MOST_POINTS)
         self._thin()
 
     def add(self, at: float, size: int) -> None:
-        """Add a point if the last one is old enough; otherwise move the last one."""
+        """Add a point if the last one is old enough; otherwise replace the last one."""
         point = [int(at), size]
         if len(self.points) > 1 and self.points[-1][0] - self.points[-2][0] < self._every:
             self.points[-1] = point
@@ -79,9 +79,9 @@ class LogGrowth:
 
 
 class TaskRecord:
-    """The record of a task's jobs.
+    """Collect the record of a task's jobs.
 
-    :param head: what is the same for all jobs: the connection, the API, the address of the console.
+    :param head: the values that all jobs share: the connection, the API, the address of the console.
     """
 
     def __init__(self, **head: Any) -> None:
@@ -106,12 +106,12 @@ class TaskRecord:
     def saw(self, jobs: Iterable[tuple[JobRef, JobStatus | None, float]]) -> None:
         """Record the jobs, each with its last status and the time at which its state was first seen.
 
-        :param jobs: addresses, statuses (None for a job that was not seen yet), epoch seconds.
+        :param jobs: tuples of an address, a status (None if the job was not seen yet) and epoch seconds.
         """
         jobs = list(jobs)
         states = Counter(status.state.value if status else "" for _, status, _ in jobs)
         if len(jobs) > MOST_JOBS:
-            # Those that failed are the ones to look at.
+            # Users look for failed jobs first.
             jobs.sort(key=lambda job: not (job[1] and job[1].state is JobState.FAILED))
         rows = (
             _row({**ref.as_dict(), **(status.as_dict() if status else {}), "job_id": ref.job_id}, since)
@@ -124,7 +124,7 @@ class TaskRecord:
     ) -> None:
         """Record the last statuses, as dicts, at the end of the wait.
 
-        :param causes: why jobs failed, by their IDs.
+        :param causes: the causes of failures, by job ID.
         """
         states = Counter(str(job.get("state", "")) for job in jobs)
         first = (
@@ -141,8 +141,8 @@ class TaskRecord:
     def as_dict(self, now: float, *, outcome: str | None = None, lines: int | None = None) -> dict[str, Any]:
         """Return the record.
 
-        :param outcome: how the wait ended.
-        :param lines: the number of lines of the log.
+        :param outcome: the outcome of the wait.
+        :param lines: the number of lines in the log.
         """
         record = {
             **self._head,
@@ -173,7 +173,7 @@ class TaskRecord:
 
 
 def _row(job: Mapping[str, Any], since: float) -> dict[str, Any]:
-    """Return what the record holds of a job, given its status as a dict."""
+    """Return the row of a job in the record, given its status as a dict."""
     row: dict[str, Any] = {
         name: job[name] for name in ("job_id", "cluster_id", "version_id", "state") if job.get(name)
     }
@@ -182,7 +182,7 @@ def _row(job: Mapping[str, Any], since: float) -> dict[str, Any]:
     if nodes := job.get("nodes"):
         row["nodes"] = len(nodes)
     began = job.get(_BEGINNINGS.get(JobState(job.get("state") or JobState.UNKNOWN), ""))
-    # A job that the scheduler ran again was not queued when it was submitted.
+    # If the scheduler ran the job again, its current state did not begin at the reported time.
     if began and not (job.get("restarts") and not job.get("ended_at")):
         row["since"] = began
     else:
@@ -192,7 +192,7 @@ def _row(job: Mapping[str, Any], since: float) -> dict[str, Any]:
 
 
 def _keep_since(row: dict[str, Any], earlier: Mapping[str, Any] | None) -> None:
-    """Let a state that an earlier poll saw begin at that poll."""
+    """If an earlier poll saw the same state, use the time of that poll as the beginning of the state."""
     if earlier and row.get("since_seen") and earlier.get("state") == row.get("state"):
         row["since"] = earlier["since"]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decide when a task's record is written, and write it: from a worker at once, from a trigger in turn.
+"""Decide when to write a task's record, and write it: a worker writes at once, triggers take turns.
 
-Writing a record never fails or delays a wait.
+A failed or slow write never fails or delays a wait.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.waiting.watch import JobWatch
 
 LOG_EVERY = 60.0
-"""Seconds between two writes that only record how a log grows."""
+"""The number of seconds between two writes that only record the growth of a log."""
 WRITES_PER_SECOND = 3.0
-"""Writes per second of all triggers of a triggerer. Its supervisor has one thread for all requests; a write
-takes about 10 ms."""
+"""The number of writes per second that all triggers of a triggerer share. The supervisor of the triggerer has
+one thread for all requests, and a write takes about 10 ms."""
 
 Jobs = Callable[[], Iterable["JobWatch"]]
 
@@ -33,7 +33,7 @@ class _Recorder:
     """Follow the jobs of a task.
 
     :param jobs: returns the watches of the task's jobs.
-    :param head: what is the same for all jobs.
+    :param head: the values that all jobs share.
     """
 
     def __init__(self, ti: Any, log: Any, jobs: Jobs | None = None, **head: Any) -> None:
@@ -49,17 +49,17 @@ class _Recorder:
         self._outcome: str | None = None
 
     def follow(self, jobs: Jobs, totals: LogTotals | None = None) -> None:
-        """Record these jobs, and how their log grows."""
+        """Record these jobs, and the growth of their log."""
         self._jobs = jobs
         self._totals = totals
 
     def polled(self, changed: object) -> None:
-        """Process a poll; ``changed`` is true if a job has changed its state."""
+        """Process a poll; ``changed`` is true if the state of a job has changed."""
         if changed:
             self._write()
 
     def cycle(self) -> None:
-        """Process the end of a cycle of a log that is followed."""
+        """Process the end of a cycle in which a followed log was read."""
         now = time.time()
         (watch,) = self._jobs() if self._jobs else (None,)
         if self._totals:
@@ -80,7 +80,7 @@ class _Recorder:
         return {**self._record.as_dict(now, outcome=self._outcome, lines=lines), "try_number": self._try}
 
     def _resume(self, saved: Any) -> None:
-        # Airflow clears XComs when a worker begins a try, but not if a trigger begins it.
+        # Airflow clears XComs if a worker begins a try, but not if a trigger does.
         if isinstance(saved, dict) and saved.get("try_number") == self._try:
             self._record.resume(saved)
 
@@ -93,7 +93,7 @@ class _Recorder:
         if not self._failed:
             self._failed = True
             self._log.info(
-                "the page 'HPC jobs' is behind: the jobs of this task could not be recorded (%s %s). "
+                "the page 'HPC jobs' is out of date: the jobs of this task could not be recorded (%s %s). "
                 "The wait continues.",
                 type(error).__name__,
                 error,
@@ -121,7 +121,7 @@ class WorkerRecorder(_Recorder):
         """Record the end of the wait.
 
         :param jobs: the last statuses, as dicts.
-        :param causes: why jobs failed, by their IDs.
+        :param causes: the causes of failures, by job ID.
         """
         self._outcome = outcome
         if self._totals:
@@ -142,7 +142,7 @@ class WorkerRecorder(_Recorder):
 class TriggererRecorder(_Recorder):
     """Record the jobs of a deferred task in the triggerer.
 
-    A record that has changed waits for its turn. If it changes again meanwhile, it is still written once.
+    A changed record waits for its turn. If it changes again in the meantime, it is still written only once.
     """
 
     _waiting: ClassVar[dict[TriggererRecorder, None]] = {}
@@ -152,12 +152,12 @@ class TriggererRecorder(_Recorder):
     def __init__(self, ti: Any, log: Any, jobs: Jobs | None = None, **head: Any) -> None:
         super().__init__(ti, log, jobs, **head)
         xcom = database_xcom() if ti is not None and in_a_process_of_airflow() else None
-        # Airflow 3.1 and 3.2 do not have it.
+        # Airflow 3.1 and 3.2 do not have these methods.
         self._xcom = xcom if hasattr(xcom, "aset") and hasattr(xcom, "aget_one") else None
         self._loaded = False
 
     def close(self) -> None:
-        """Write nothing more: the worker that resumes the task records the end."""
+        """Stop writing: the worker that resumes the task records the end of the wait."""
         self._xcom = None
         self._waiting.pop(self, None)
 
@@ -189,7 +189,7 @@ class TriggererRecorder(_Recorder):
                     saved = await self._xcom.aget_one(key=KEY, **self._address)
                     self._resume(saved)
                 value = self._value()
-                # The worker that deferred has usually seen the same.
+                # The worker that deferred has usually written the same states.
                 known = (
                     isinstance(saved, dict) and saved.get("counts") == value["counts"] and not self._totals
                 )

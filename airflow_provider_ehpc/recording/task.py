@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Let a task record its jobs."""
+"""Provide a mixin for tasks that record their jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RecordsJobs:
-    """A mixin for tasks that wait for jobs."""
+    """Record the jobs of a task that waits for them. This is a mixin."""
 
     conn_id: str
     hook: Any
@@ -24,7 +24,7 @@ class RecordsJobs:
     def _begin_record(self, context: Context, *, resumed: bool = False) -> WorkerRecorder:
         """Return the recorder of this process.
 
-        :param resumed: True after a deferral: the trigger's record is continued.
+        :param resumed: True after a deferral, to continue the trigger's record.
         """
         from airflow_provider_ehpc.links.job import PUSHED, CloudConsoleLink
         from airflow_provider_ehpc.recording.recorder import WorkerRecorder
