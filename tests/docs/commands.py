@@ -14,7 +14,7 @@ from unittest import mock
 from tests.docs.pages import ROOT
 
 SEPARATORS = ("&&", "||", ";", "|")
-"""What ends a command within a line."""
+"""Operators that end a command within a line."""
 
 
 def check_commands(text: str) -> None:
@@ -32,7 +32,7 @@ def check_commands(text: str) -> None:
 
 
 def _commands(text: str) -> Iterator[str]:
-    """Yield commands, and not their output. A quoted text may contain line ends."""
+    """Yield commands without their output. A quoted text may contain line ends."""
     lines = iter(text.splitlines())
     for line in lines:
         if not line.startswith("$ "):
@@ -82,7 +82,7 @@ def _check(words: list[str]) -> None:
         case "pip", [command, *_]:
             assert command == "install"
         case "curl" | "git" | "cd" | "export" | "mkdir" | "pre-commit" | "source" | ".", _:
-            pass  # the shell's syntax is all that can be checked
+            pass  # only the shell syntax can be checked
         case _:
             raise AssertionError(f"unknown program {program}: check it here, or mark the block as not run")
 

@@ -18,13 +18,13 @@ _NOT_RUN = re.compile(r"^ *<!-- not run: (?P<reason>.+) -->$")
 
 
 def pages() -> list[Path]:
-    """Return every page that a user reads: those of the repository's root and of the site."""
+    """Return every page for users: those in the root of the repository and those of the site."""
     return [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 
 
 @dataclass(frozen=True)
 class Block:
-    """A code block. ``not_run`` is the reason in a marker before it: ``<!-- not run: … -->``."""
+    """Hold a code block. ``not_run`` is the reason in a marker before it: ``<!-- not run: … -->``."""
 
     page: Path
     line: int
@@ -39,7 +39,7 @@ class Block:
 def blocks(page: Path) -> Iterator[Block]:
     """Yield the code blocks of a page.
 
-    :raises ValueError: if a block does not end, or a marker stands before no block.
+    :raises ValueError: if a block does not end, or if a marker has no block after it.
     """
     fence: re.Match[str] | None = None
     body: list[str] = []
@@ -65,7 +65,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def included(text: str) -> Iterator[str]:
-    """Yield the lines of a page with the files and sections that it includes, as pymdownx.snippets does."""
+    """Yield the lines of a page and of the files and sections that it includes, as pymdownx.snippets does."""
     for line in text.splitlines():
         match = _INCLUDE.match(line)
         if match is None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run Python blocks of the documentation in one Airflow: ``run_blocks.py FOLDER RESULTS``.
 
-It is a process of its own. Each block is the only file of a DAG bundle. DAGs run by ``dag.test()``, tests by
-pytest, and other code as it is. ``RESULTS`` gets what failed, by block.
+This runs in its own process. Each block is the only file of a DAG bundle. ``dag.test()`` runs DAGs, pytest
+runs tests, and other code runs as a script. The file ``RESULTS`` contains the failures by block.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 SAMPLE = "1.manager"
-"""A job that has ended, for pages that wait for one."""
+"""A job that has ended, for pages that wait for a job."""
 INTERVALS = ("poll_interval", "poke_interval", "log_settle_time", "settle")
 INTERVAL = 0.2
-"""Seconds, instead of what the pages recommend."""
+"""The poll interval in seconds, instead of those on the pages."""
 
 
 def main(folder: Path, results: Path) -> None:
-    """Run every ``<folder>/<block>/block.py`` and write what failed."""
+    """Run every ``<folder>/<block>/block.py`` and write the failures."""
     from airflow.utils.db import initdb
 
     initdb()
@@ -90,7 +90,8 @@ def _run(file: Path) -> None:
     assert not bag.import_errors, bag.import_errors
     assert bag.dags, "no DAG was found"
     if retry_policies() is None:
-        # dag.test() of Airflow 3.1 makes an API server for every task: two minutes of processor time in all.
+        # In Airflow 3.1, dag.test() starts an API server for every task. In all, this takes two minutes of CPU
+        # time.
         return
     for dag in bag.dags.values():
         run = _test(dag)
@@ -100,7 +101,7 @@ def _run(file: Path) -> None:
 
 
 def _test(dag: Any) -> Any:
-    """Run a DAG. One that assets start gets an event as ``JobFinishedTrigger`` sends it."""
+    """Run a DAG. If assets start it, pass an event such as ``JobFinishedTrigger`` sends."""
     from airflow.models import dagrun
     from airflow.models.asset import AssetEvent, DagScheduleAssetReference
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every code block of README and docs: Python runs, commands are checked, data is parsed."""
+"""Run the Python code blocks of README and docs, check their commands, and parse their data."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from tests.docs.pages import ROOT, Block, blocks, pages
 ALL = [block for page in pages() for block in blocks(page)]
 RUN = [block for block in ALL if block.not_run is None]
 PYTHON = {block.text: block for block in reversed(RUN) if block.language == "python"}
-"""By text: a translated page repeats the code of the original."""
+"""The blocks by text, because a translated page repeats the code of the original."""
 DATA = {"json": "json.loads", "toml": "tomllib", "ini": "configparser"}
 NOT_RUN = 4
-"""Blocks with a marker. Every new one is an example that nobody checks: can it be written to run?"""
+"""The number of blocks with a marker. Nobody checks these blocks, so avoid new ones."""
 RUNNER = Path(__file__).with_name("run_blocks.py")
 
-# These tests wait for one process: they belong together, but need no other test's Airflow.
+# These tests wait for the same process, so they run in one worker. They share no Airflow with other tests.
 pytestmark = pytest.mark.xdist_group("docs")
 
 
 def placeholders(emulator: Emulator, folder: Path) -> dict[str, str]:
-    """Return what stands in the pages for things of the reader, and what it is here."""
+    """Return the placeholders in the pages, and their values in these tests."""
     return {
         "ehpc-hz-FYUr32****": emulator.cluster_id,
         "s3://my_conn@my-bucket": f"file://{folder}/my-bucket",
         "file:///var/lib/airflow/hpc-audit": f"file://{folder}/hpc-audit",
-        # Two jobs of the sweep show the same as twenty.
+        # Two jobs of the sweep test the same code as twenty.
         "range(0, 100, 5)": "range(0, 100, 50)",
     }
 
 
 @pytest.fixture(scope="session")
 def failures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """Run all Python blocks; return what failed, by block."""
+    """Run all Python blocks; return the failures by block."""
     folder = tmp_path_factory.mktemp("blocks")
     with Emulator(tmp_path_factory.mktemp("cloud")) as emulator:
         for block in PYTHON.values():
@@ -85,13 +85,13 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, 
 
 
 def name_of(block: Block) -> str:
-    """Return a block's name as a module."""
+    """Return the name of a block as a module."""
     return "".join(letter if letter.isalnum() else "_" for letter in str(block).replace(".md", ""))
 
 
 @pytest.mark.parametrize("block", PYTHON.values(), ids=str)
 def test_python_runs(block: Block, failures: Mapping[str, str]) -> None:
-    """A DAG succeeds on the emulator (on Airflow 3.1, it is parsed), a test passes, other code runs."""
+    """DAGs succeed on the emulator (on Airflow 3.1, they are only parsed), tests pass, other code runs."""
     if "HpcRetryPolicy" in block.text and "HpcRetryPolicy needs Airflow" in failures.get(name_of(block), ""):
         pytest.skip("this version of Airflow has no retry policies")
     assert name_of(block) not in failures, failures[name_of(block)]
@@ -99,13 +99,13 @@ def test_python_runs(block: Block, failures: Mapping[str, str]) -> None:
 
 @pytest.mark.parametrize("block", [block for block in RUN if block.language == "console"], ids=str)
 def test_commands_exist_with_these_arguments(block: Block) -> None:
-    """Commands are read by the parsers of the programs themselves."""
+    """The parsers of the programs themselves accept the commands."""
     check_commands(block.text)
 
 
 @pytest.mark.parametrize("block", [block for block in RUN if block.language in DATA], ids=str)
 def test_data_is_well_formed(block: Block) -> None:
-    """A connection or a setting can be pasted."""
+    """Connections and settings can be pasted."""
     import configparser
     import tomllib
 
@@ -118,7 +118,7 @@ def test_data_is_well_formed(block: Block) -> None:
 
 
 def test_no_block_is_left_out() -> None:
-    """Each block is of a kind that is checked, is output (text), or has a marker with a reason."""
+    """Each block is of a kind that is checked, or is output (text), or has a marker with a reason."""
     checked = {"python", "console", *DATA, "text"}
     assert [str(block) for block in RUN if block.language not in checked] == []
     assert len([block for block in ALL if block.not_run]) == NOT_RUN

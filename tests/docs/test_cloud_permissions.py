@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policies of docs/clouds/ allow each operation that the package sends, for the purpose they name."""
+"""Check that the policies of docs/clouds/ allow each operation that the package sends for their purpose."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ READ, WRITE, AUDIT = "To wait", "To submit", "To audit"
 
 
 def operations(page: str) -> set[str]:
-    """Return the operations of the API's modules: the first text in each expression that makes a call."""
+    """Return the operations of the API's modules: the first text in each expression that builds a call."""
     found = set()
     for source in SOURCES[page]:
         for node in ast.walk(ast.parse((APIS / source).read_text())):
@@ -54,7 +54,7 @@ def operations(page: str) -> set[str]:
 
 
 def table(page: str) -> dict[str, str]:
-    """Return the table of a page: what each operation needs."""
+    """Return the table of a page: the action that each operation needs."""
     rows = re.findall(r"^\| `([\w/]+)` \| `([^`]+)` \|", (CLOUDS / page).read_text(), re.MULTILINE)
     return dict(rows)
 
@@ -74,14 +74,14 @@ def policies(page: str) -> dict[str, set[str]]:
 
 
 def allowed(page: str, *purposes: str) -> set[str]:
-    """Return the actions of the policies for some purposes."""
+    """Return the actions of the policies for the given purposes."""
     of = policies(page).items()
     return {action for heading, actions in of if heading.startswith(purposes) for action in actions}
 
 
 @pytest.mark.parametrize("page", SOURCES)
 def test_the_table_has_every_operation(page: str) -> None:
-    """An operation that is added to the API must be added to the page and its policies, too."""
+    """If an operation is added to the API, it must also be added to the page and its policies."""
     written = set(table(page)) - ({"ListClusters"} if page == "alibaba-ehpc-serverless.md" else set())
 
     assert written == operations(page)
@@ -89,7 +89,7 @@ def test_the_table_has_every_operation(page: str) -> None:
 
 @pytest.mark.parametrize("page", [page for page in SOURCES if "qingcloud" not in page])
 def test_the_policies_have_every_action(page: str) -> None:
-    """Together, the policies allow everything in the table."""
+    """Together, the policies allow all actions in the table."""
     actions = set().union(*policies(page).values())
 
     assert set(table(page).values()) <= actions
@@ -142,7 +142,7 @@ def uses(api: str, emulator: Emulator, connect: Connect) -> Iterator[tuple[str, 
 def test_each_policy_allows_what_its_purpose_sends(
     api: str, page: str, ehpc_emulator: Emulator, connect: Connect
 ) -> None:
-    """With only the policies that the page names for its purpose, a task is not rejected."""
+    """A task needs only the policies that the page names for its purpose."""
     needs = table(page)
     for purpose, sent in uses(api, ehpc_emulator, connect):
         assert sent

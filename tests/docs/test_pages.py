@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links, and that no class or argument is without documentation."""
+"""Check links, and check that each class and each argument is documented."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LINK = re.compile(
 
 
 def classes() -> list[type]:
-    """Return the operators, sensors, triggers and hooks that are of use outside this package."""
+    """Return the operators, sensors, triggers and hooks that users of this package need."""
     found = set()
     for package in (operators, sensors, triggers, hooks):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -39,7 +39,7 @@ def classes() -> list[type]:
 
 
 def links(page: Path) -> list[str]:
-    """Return the targets of a page's links and pictures, without those in code."""
+    """Return the targets of a page's links and images, except those in code."""
     text = re.sub(
         r"^ *```.*?^ *```", "", "\n".join(included(page.read_text())), flags=re.DOTALL | re.MULTILINE
     )
@@ -49,7 +49,7 @@ def links(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """Anchors within the site are checked by ``make docs``."""
+    """Link targets exist. ``make docs`` checks anchors within the site."""
     for link in links(page):
         url = urlsplit(link)
         if url.scheme:
@@ -61,7 +61,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("kind", classes(), ids=lambda kind: kind.__name__)
 def test_each_class_has_a_guide(kind: type) -> None:
-    """Users look for a class by its name, and ask the same questions about each."""
+    """Users look up a class by its name, and have the same questions about each class."""
     (guide,) = (page for page in GUIDES.glob("*.md") if page.read_text().startswith(f"# {kind.__name__}\n"))
     text = guide.read_text()
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
@@ -75,7 +75,7 @@ def test_each_class_has_a_guide(kind: type) -> None:
     "kind", [kind for kind in classes() if not issubclass(kind, BaseHook)], ids=lambda kind: kind.__name__
 )
 def test_docstrings_have_all_arguments(kind: type) -> None:
-    """The guides show the arguments that docstrings describe."""
+    """Docstrings describe all arguments, because the guides show them."""
     documented: set[str] = set()
     accepted: set[str] = set()
     for base in kind.__mro__:
@@ -87,7 +87,7 @@ def test_docstrings_have_all_arguments(kind: type) -> None:
 
 
 def test_what_make_docs_installs_is_pinned() -> None:
-    """The site is built with the versions that were tried."""
+    """The site is built with tested versions."""
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["docs"]
     pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints/docs.txt").read_text(), re.MULTILINE)
     assert {re.split(r"[<>=]", requirement)[0] for requirement in extra} <= set(pinned)

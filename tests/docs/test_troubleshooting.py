@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every message that the troubleshooting pages quote is one that the package, or Airflow, really writes."""
+"""Check that the package or Airflow writes every message that the troubleshooting pages quote."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ("troubleshooting.md", "zh/troubleshooting.md")
 PACKAGE = Path(airflow_provider_ehpc.__file__).parent
 HOLE = "\0"
-"""A part of a message that differs: a field of an f-string, a ``%s``, or ``…`` in a page."""
+"""A part of a message that varies: a field of an f-string, a ``%s``, or ``…`` in a page."""
 AIRFLOWS = {
     "The conn_id `…` isn't defined": ("sdk/execution_time/context.py", "3.1"),
     "Unknown hook type": ("sdk/definitions/connection.py", "3.1"),
@@ -32,11 +32,11 @@ AIRFLOWS = {
         "3.3",
     ),
 }
-"""Airflow's own messages: the module that writes them, and the first version that does."""
+"""Airflow's own messages: the module that writes each of them, and the first version that does so."""
 
 
 def written_in(path: Path) -> Iterator[str]:
-    """Yield the texts of a module, without docstrings; what differs is :data:`HOLE`."""
+    """Yield the texts of a module, without docstrings; parts that vary are :data:`HOLE`."""
     tree = ast.parse(path.read_text())
     skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     skipped |= {
@@ -57,7 +57,7 @@ def messages() -> tuple[str, ...]:
 
 
 def is_written(quoted: str, texts: tuple[str, ...]) -> bool:
-    """Return True if one text has all fixed parts of a quoted message, in order, and a hole between them."""
+    """Return True if one text has all fixed parts of a quoted message, in order, with holes between them."""
     pattern = re.compile(
         f".*{re.escape(HOLE)}.*".join(re.escape(part.strip()) for part in quoted.split("…")), re.DOTALL
     )
@@ -65,7 +65,7 @@ def is_written(quoted: str, texts: tuple[str, ...]) -> bool:
 
 
 def quotes(page: str) -> list[str]:
-    """Return the messages of a page: headings in code style, and longer texts in code style."""
+    """Return the messages that a page quotes: headings and longer texts in code style."""
     text = re.sub(r"```.*?```", "", (DOCS / page).read_text(), flags=re.DOTALL)
     headings = re.findall(r"^### (`+)(.+?)\1$", text, re.MULTILINE)
     rest = re.sub(r"^### .*$", "", text, flags=re.MULTILINE)
@@ -76,7 +76,7 @@ def quotes(page: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_quoted_messages_are_written(page: str) -> None:
-    """Somebody searches for the message that a log shows; a reworded one would not be found."""
+    """Users search the page for a message in a log, and would not find one with other words."""
     quoted = quotes(page)
     assert len(quoted) > 40
 
@@ -87,7 +87,7 @@ def test_quoted_messages_are_written(page: str) -> None:
 
 @pytest.mark.parametrize("quoted", AIRFLOWS)
 def test_quoted_messages_are_airflows(quoted: str) -> None:
-    """Airflow may reword its messages, too."""
+    """Airflow may change its messages."""
     module, since = AIRFLOWS[quoted]
     if Version(airflow.__version__) < Version(since):
         pytest.skip(f"new in Airflow {since}")
@@ -98,7 +98,7 @@ def test_quoted_messages_are_airflows(quoted: str) -> None:
 
 
 def test_both_languages_have_the_same_messages() -> None:
-    """A new entry belongs into both pages."""
+    """A new entry must be added to both pages."""
     english, chinese = (
         {code for _, code in re.findall(r"^### (`+)(.+?)\1$", (DOCS / page).read_text(), re.MULTILINE)}
         for page in PAGES
