@@ -48,7 +48,7 @@ _POLL_INTERVAL = Arg(
 _EXIT_CODE = Arg(
     ("--exit-code",),
     action="store_true",
-    help="Exit with the exit code of the job (of several jobs: the first that is not 0)",
+    help="Exit with the exit code of the job (of several: the first that is not 0)",
 )
 _ENCODING = Arg(
     ("--encoding",), default="utf-8", help="The encoding of the log, such as gbk (default: %(default)s)"

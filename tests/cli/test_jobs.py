@@ -64,7 +64,7 @@ def test_every_output_format(ehpc: Ehpc, ehpc_emulator: Emulator, output: str) -
 
 
 def test_a_name_cannot_write_to_the_terminal(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
-    """Users of the cluster choose names. Rich interprets brackets, and terminals interpret escape sequences."""
+    """Users of the cluster choose names. Rich interprets brackets; terminals interpret escape sequences."""
     ehpc_emulator.submit("exit 0", name="[/red]a[b]\x1b[2J\u202e")
     ended = ehpc("jobs")
     assert ended.code == 0
