@@ -17,7 +17,7 @@ from airflow_provider_ehpc.exit_code import can_wrap, wrap
 
 _VARIABLE = re.compile(r"[^\s=\x00-\x1f\x7f]+")
 _TAKES_TEXT = re.compile(r"(?:sh|python[\d.]*)(?:\s|$)")
-"""Interpreters that run the text behind ``-c``."""
+"""Interpreters that run the text after ``-c``."""
 
 
 def job_fields(task: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prepare the package for the documentation site, which reads it without importing it.
 
-Docstrings are written for Sphinx: roles become code. Methods of hooks are made at runtime: they get the
+Docstrings use Sphinx roles, which become code. The methods of hooks are created at runtime, so they get the
 signature and the docstring of the function that builds their call, as in ``hooks/operations.py``.
 """
 

@@ -180,7 +180,7 @@ class RoleIssuer:
                 return (ServiceUnavailable if has_issued(self) else AuthenticationFailed)(
                     f"{_METADATA} cannot be reached",
                     hint="Only ECS instances have it. Elsewhere, set the connection's credentials to another "
-                    "type. A proxy in HTTP_PROXY hides it.",
+                    "type. If HTTP_PROXY is set, unset it: a proxy cannot reach this service.",
                 )
             endpoint = dict(self.options).get("sts_endpoint", "sts.aliyuncs.com")
             return ServiceUnavailable(
