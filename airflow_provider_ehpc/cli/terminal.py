@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import sys
 import time
@@ -27,6 +28,8 @@ _STYLES = {
 _ESCAPES = {"dim": "\x1b[2m", "yellow": "\x1b[33m", "red": "\x1b[31m"}
 _END = "\x1b[0m"
 _ERASE = "\r\x1b[2K"
+# Tab, backspace and CR stay within the line. C1 controls, such as U+009B for ESC [, work on some terminals.
+_CONTROL = re.compile(r"(\x1b\[[\d;:]*m)|[\x00-\x07\x0a-\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 class Terminal:
@@ -51,7 +54,13 @@ class Terminal:
         sys.stdout.flush()
 
     def prefixed(self, prefix: str, line: str) -> str:
-        """Return a log line with the prefix that names its stream."""
+        """Return a log line with the prefix that names its stream.
+
+        In a pipe, the line is as the job wrote it. On a terminal, it can set colors, and nothing else.
+        """
+        prefix = _printable(prefix)
+        if sys.stdout.isatty():
+            line = _colored(line)
         if prefix and self.colors:
             return f"{_ESCAPES['red']}{prefix}{_END}{line}"
         return prefix + line
@@ -103,7 +112,7 @@ class Terminal:
         if self._live and text != self._progress:
             self._progress = text
             width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(_ERASE + text[:width])
+            sys.stderr.write(_ERASE + _printable(text)[:width])
             sys.stderr.flush()
 
     def pause(self, seconds: float, text: Callable[[float], str]) -> None:
@@ -138,3 +147,12 @@ def _cell(value: Any, output: str) -> Any:
 def _printable(text: str) -> str:
     """Escape control characters, so that names and reasons cannot control the terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _colored(line: str) -> str:
+    """Return a log line whose only escape sequences are colors, which end with the line.
+
+    Others change the title or the clipboard, clear the screen, or let the terminal type an answer.
+    """
+    shown = _CONTROL.sub(lambda found: found[1] or repr(found[0])[1:-1], line)
+    return shown + _END if "\x1b" in shown else shown

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from airflow_provider_ehpc.cli.follow import LogSelection
+from airflow_provider_ehpc.cli.terminal import Terminal
 from airflow_provider_ehpc.cli.times import line_time
 from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.logs.lines import stream_prefix
 from tests.cli.conftest import FAST, Ehpc
 from tests.gates import Gate, eventually
 
@@ -120,6 +123,40 @@ def test_a_log_that_cannot_be_read_is_an_error(ehpc: Ehpc, ehpc_emulator: Emulat
     ended = ehpc("logs", "1.job", "--conn-id", "qingcloud_hpc_default")
     assert ended.code == 2
     assert "does not support reading the log of a job" in ended.err
+
+
+def test_a_log_can_only_set_colors_on_a_terminal(
+    ehpc: Ehpc, ehpc_on_terminal: Ehpc, ehpc_emulator: Emulator
+) -> None:
+    """Others can write to a job's log; a terminal answers some sequences as if the user had typed that."""
+    job_id = ehpc_emulator.submit(
+        r"printf '\033[1;31mred\033[2J\n'; printf '\033]52;c;eA==\a\302\2332J\n'; printf '9%%\r\t10%%\n'"
+    )
+    ehpc_emulator.wait_for(job_id)
+    lines = [
+        "\x1b[1;31mred\\x1b[2J\x1b[0m",
+        r"\x1b]52;c;eA==\x07\x9b2J",
+        "9%\r\t10%",
+    ]
+    shown = ehpc_on_terminal("logs", job_id, "--tail", "3").out
+    assert shown.rpartition("\x1b[2K")[2].split("\n")[:-1] == lines
+    # A pipe gets what the job wrote.
+    piped = ehpc("logs", job_id, "--tail", "3").out
+    assert piped == "\x1b[1;31mred\x1b[2J\n\x1b]52;c;eA==\a\x9b2J\n9%\r\t10%\n"
+
+
+@pytest.mark.parametrize("tty", [False, True])
+def test_the_name_of_a_stream_cannot_write_to_the_terminal(
+    tty: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: tty)
+    terminal = Terminal()
+    terminal.write([terminal.prefixed(stream_prefix("worker\x1b]0;x\a"), "line")])
+    terminal.progress("job 1\x1b[2J")
+    shown = capsys.readouterr()
+    assert r"worker\x1b]0;x\x07 | " in shown.out
+    assert "\x1b[2J" not in shown.err
 
 
 def test_a_progress_line_stands_below_the_log(ehpc_on_terminal: Ehpc, ehpc_emulator: Emulator) -> None:
