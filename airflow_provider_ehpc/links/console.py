@@ -8,7 +8,7 @@ page.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from airflow_provider_ehpc.apis.job import JobRef
 
@@ -86,15 +86,20 @@ def archive_url(folder: str | None, endpoint: str = "", region: str | None = Non
     :param folder: a URL in the format of ``ObjectStoragePath``.
     :param endpoint: the URL of the task's API. A bucket of the same cloud is assumed to be in its region.
     """
-    parts = urlsplit(folder or "")
+    try:
+        # A path is a folder, too.
+        parts = urlsplit(str(folder or ""))
+    except ValueError:
+        return ""
+    bucket = parts.netloc.rpartition("@")[2]
     if parts.scheme in ("http", "https"):
-        return quote(folder or "", safe=_RESERVED)
+        # Without the user, which is a connection or a key.
+        return quote(urlunsplit(parts._replace(netloc=bucket)), safe=_RESERVED)
     console, region = _console(endpoint, region)
     template = _STORES.get(parts.scheme, "")
     if console and console.storage == parts.scheme:
         template = console.folder
     path = parts.path.strip("/")
-    bucket = parts.netloc.rpartition("@")[2]
     return _filled(template, region=region, bucket=bucket, path=f"{path}/" if path else "", optional="path")
 
 

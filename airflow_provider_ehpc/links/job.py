@@ -97,5 +97,9 @@ def push_links(
     pushed = {link.xcom_key: addresses[type(link)] for link in links if addresses.get(type(link))}
     setattr(task, PUSHED, pushed)
     if (ti := context.get("ti")) is not None:
-        for key, address in pushed.items():
-            ti.xcom_push(key=key, value=address)
+        try:
+            for key, address in pushed.items():
+                ti.xcom_push(key=key, value=address)
+        except Exception as error:
+            # The job has been submitted: it is worth more than a link to it.
+            task.log.warning("the links of this task could not be saved (%s %s)", type(error).__name__, error)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, ObjectStoragePath
 
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.emulator.server import Emulator
@@ -18,7 +18,7 @@ from airflow_provider_ehpc.operators.job import StopJobOperator, SubmitJobOperat
 from airflow_provider_ehpc.operators.job_log import JobLogOperator
 from airflow_provider_ehpc.operators.operation_audit import OperationAuditOperator
 from airflow_provider_ehpc.sensors.job_state import JobStateSensor
-from tests.conftest import Connect
+from tests.conftest import Connect, TaskLog
 from tests.operators.tries import TaskInstance
 
 CLUSTER = "ehpc-hz-emulator"
@@ -84,6 +84,10 @@ def test_a_cluster_in_the_console(endpoint: str, cluster_id: str | None, url: st
         ("file:///logs/a", ALIYUN, ""),
         ("javascript:alert(1)", ALIYUN, ""),
         ("https://host/a b", ALIYUN, "https://host/a%20b"),
+        ("https://user:secret@host:8443/a?b#c", ALIYUN, "https://host:8443/a?b#c"),
+        (Path("/logs/a"), ALIYUN, ""),
+        (ObjectStoragePath("file:///logs/a"), ALIYUN, ""),
+        ("s3://[bucket]/a", ALIYUN, ""),
         (
             "s3://aws_default@bucket/a b/c/",
             ALIYUN,
@@ -103,7 +107,7 @@ def test_a_cluster_in_the_console(endpoint: str, cluster_id: str | None, url: st
         ),
     ],
 )
-def test_an_archive(folder: str | None, endpoint: str, url: str) -> None:
+def test_an_archive(folder: Any, endpoint: str, url: str) -> None:
     assert archive_url(folder, endpoint) == url
 
 
@@ -145,6 +149,24 @@ def test_links_are_pushed_before_the_first_poll(
         assert {link.xcom_key for link in task.operator_extra_links} == {
             key for key in ti.xcoms if key.startswith("_link_")
         }
+
+
+def test_a_link_that_cannot_be_saved_fails_no_task(
+    ehpc_emulator: Emulator,
+    connect: Connect,
+    console: None,
+    monkeypatch: pytest.MonkeyPatch,
+    task_log: TaskLog,
+) -> None:
+    def push(key: str, value: Any) -> None:
+        if key.startswith("_link_"):
+            raise RuntimeError("the database is away")
+
+    ti, conn_id = TaskInstance(), connect(ehpc_emulator.connection)
+    monkeypatch.setattr(ti, "xcom_push", push)
+    task = SubmitJobOperator(task_id="submit", conn_id=conn_id, command="true", poll_interval=0.1)
+    assert task.execute({"ti": ti})["state"] == "SUCCEEDED"
+    assert "links of this task could not be saved (RuntimeError the database is away)" in task_log.warnings[0]
 
 
 def test_of_many_jobs_only_the_cluster_is_linked(
