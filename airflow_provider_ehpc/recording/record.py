@@ -179,6 +179,9 @@ def _row(job: Mapping[str, Any], since: float) -> dict[str, Any]:
     }
     row |= {name: str(job[name])[:_LONGEST_TEXT] for name in _TEXTS if job.get(name)}
     row |= {name: job[name] for name in _OTHERS if job.get(name) is not None}
+    if "resources" in row:
+        # Their values are texts of the cloud, too.
+        row["resources"] = {name: str(value)[:_LONGEST_TEXT] for name, value in row["resources"].items()}
     if nodes := job.get("nodes"):
         row["nodes"] = len(nodes)
     began = job.get(_BEGINNINGS.get(JobState(job.get("state") or JobState.UNKNOWN), ""))

@@ -148,7 +148,7 @@ def _decode(text: str) -> tuple[int, str, int]:
     try:
         run, task_id, index = json.loads(base64.urlsafe_b64decode(text))
         return int(run), str(task_id), int(index)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         raise ValueError("after: not a position that this page returned") from None
 
 

@@ -77,6 +77,16 @@ def test_it_names_the_cause_of_a_failure() -> None:
     assert (job["cause"], job["exit_code"], job["since"]) == ("out of memory", 137, at(0))
 
 
+def test_the_size_is_bounded_whatever_the_cloud_reports() -> None:
+    long = "x" * 1_000_000
+    record = TaskRecord()
+    texts = {"name": long, "queue": long, "reason": long, "resources": {"cores": "2", "memory": long}}
+    record.saw([(REF, status(JobState.RUNNING, **texts), NOW)])
+    saved = record.as_dict(NOW)
+    assert len(json.dumps(saved)) < 2_000
+    assert saved["jobs"][0]["resources"]["cores"] == "2"
+
+
 def test_ten_thousand_jobs_make_a_small_record() -> None:
     nodes = tuple(f"node{n}" for n in range(1000))
     states = [JobState.FAILED if n == 9_999 else JobState.RUNNING for n in range(10_000)]
