@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 RECORD_KEY = "ehpc:submitted_job"
 """Key of the task state store for the job that the task submitted."""
+LONGEST_LIST = 3_000
+"""Characters of a list of members, at most: it is a part of the command, which E-HPC takes in a URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +108,15 @@ class JobRecords:
         if saved and saved.array and job.get("members") and array_size(saved.array):
             states = member_states(job["members"])
             left = failed_members_expression(saved.members or saved.array, states)
-            if left and array_size(again := range_of(left)) < array_size(saved.array):
+            # A list of too many members has the size 0.
+            if 0 < array_size(left) < array_size(saved.array):
+                again = range_of(left)
                 # A range loses the limit of members that run at the same time.
                 limit = re.search(r"%\d+$", saved.array.strip())
                 self.saved = dataclasses.replace(
                     saved,
                     members=again + (limit[0] if limit else ""),
-                    only=left if array_size(left) < array_size(again) else None,
+                    only=left if array_size(left) < array_size(again) and len(left) <= LONGEST_LIST else None,
                 )
         self.ended(JobState.FAILED)
 

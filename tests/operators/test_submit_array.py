@@ -25,6 +25,7 @@ from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobFailedRetryably
 from airflow_provider_ehpc.exit_code import take
 from airflow_provider_ehpc.job_arguments import job_spec
+from airflow_provider_ehpc.job_record import JobRecord, JobRecords
 from airflow_provider_ehpc.operators.job import SubmitJobOperator
 from airflow_provider_ehpc.waiting.conditions import WaitConditions
 from airflow_provider_ehpc.waiting.event import bounded_event
@@ -151,6 +152,39 @@ def test_each_retry_has_fewer_members(
     assert result["members"] == {"SUCCEEDED": "1-6,8-10", "FAILED": "7"}
     assert result["array"] == {"SUCCEEDED": 9, "FAILED": 1}
     assert members.runs == {1: 1, 2: 2, 3: 3, 4: 1, 5: 1, 6: 1, 7: 3, 8: 1, 9: 1, 10: 1}
+
+
+def test_members_between_the_first_and_the_last_do_not_run_again(
+    ehpc_emulator: Emulator, submit: Make, members: Members, run: Any
+) -> None:
+    """The range of the failed members is the whole array."""
+    members.fail(1, 2, 10)
+    task = submit()
+    with pytest.raises(JobFailedRetryably, match="7 SUCCEEDED, 3 FAILED"):
+        run(task)
+    members.fail()
+    assert run(task.next())["members"] == {"SUCCEEDED": "1-10"}
+    assert arrays(ehpc_emulator) == ["1-10", "1-10"]
+    assert members.runs == {index: 2 if index in (1, 2, 10) else 1 for index in range(1, 11)}
+
+
+@pytest.mark.parametrize(
+    ("array", "succeeded", "expected"),
+    [
+        ("1-1000%5", "100", ("1-1000%5", "1-99,101-1000")),
+        ("1-150000", "100", (None, None)),  # 149,999 members are not listed
+        ("1-9000", ",".join(map(str, range(2, 9000, 3))), ("1-9000", None)),  # the list is too long
+        ("1-9000", ",".join(map(str, range(2, 9000, 2))), ("1-9000", None)),
+    ],
+    ids=["limited", "huge", "long", "alternating"],
+)
+def test_the_members_of_a_large_array(
+    array: str, succeeded: str, expected: tuple[str | None, str | None]
+) -> None:
+    records = JobRecords({}, None, durable=False)  # type: ignore[typeddict-item]
+    records.saved = JobRecord("n", 1, 0.0, {"job_id": "1"}, array=array)
+    records.failed({"members": {"FAILED": "1", "SUCCEEDED": succeeded}})
+    assert (records.saved.members, records.saved.only) == expected
 
 
 @pytest.mark.parametrize(
