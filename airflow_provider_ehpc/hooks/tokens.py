@@ -4,7 +4,8 @@
 All hooks of a process share them, because clouds throttle clients that request too many. Invariants:
 
 * Credentials are replaced when a tenth of their lifetime is left, or ten minutes if that is less.
-* Only one request is sent to an issuer at a time: other calls wait for it and share the result.
+* Only one request is sent to an issuer at a time: other calls wait for it and share the result, also an error.
+  Otherwise, each of them would send a wrong password again, and lock the user.
 * If an issuer fails temporarily, the credentials are used until they expire.
 * Refused credentials are removed only if they are still the cached ones: another thread may have replaced
   them.
@@ -13,6 +14,7 @@ All hooks of a process share them, because clouds throttle clients that request 
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -140,18 +142,21 @@ class TokenAccount(Account):
         """Return credentials, and True if they were cached."""
         if grant := TOKENS.get(self.issuer):
             return grant, True
-        issued: tuple[Grant, bool] = yield Exclusive(self._issue(), TOKENS.mutex(self.issuer))
+        issued: tuple[Grant, bool] = yield Exclusive(self._issue(time.monotonic()), TOKENS.mutex(self.issuer))
         return issued
 
-    def _issue(self) -> Generator[Any, Any, tuple[Grant, bool]]:
+    def _issue(self, began: float) -> Generator[Any, Any, tuple[Grant, bool]]:
         if grant := TOKENS.get(self.issuer):
             return grant, True
+        if shared := TOKENS.failure(self.issuer, began):
+            raise shared
         try:
             with _not_sent():
                 grant = yield from self.issuer.issue()
-        except NotReached:
-            if grant := TOKENS.postpone(self.issuer):
+        except ApiError as error:
+            if isinstance(error, NotReached) and (grant := TOKENS.postpone(self.issuer)):
                 return grant, True
+            TOKENS.failed(self.issuer, error)
             raise
         TOKENS.save(self.issuer, grant)
         return grant, False
@@ -168,6 +173,8 @@ class TokenCache:
     def __init__(self) -> None:
         self._grants: dict[Issuer, tuple[Grant, datetime]] = {}
         self._mutexes: dict[Issuer, Mutex] = {}
+        self._failures: dict[Issuer, tuple[ApiError, float]] = {}
+        """The last error of an issuer, and when it happened (``time.monotonic``)."""
 
     def mutex(self, issuer: Issuer) -> Mutex:
         """Return the mutex that a flow holds while it requests credentials."""
@@ -186,6 +193,16 @@ class TokenCache:
         """Cache new credentials."""
         life = grant.expires_at - _now()
         self._grants[issuer] = grant, grant.expires_at - min(life / 10, LONGEST_MARGIN)
+        self._failures.pop(issuer, None)
+
+    def failed(self, issuer: Issuer, error: ApiError) -> None:
+        """Save an error for the calls that wait for the same request."""
+        self._failures[issuer] = _copy(error), time.monotonic()
+
+    def failure(self, issuer: Issuer, began: float) -> ApiError | None:
+        """Return the error of a request that ended after ``began``; None if there is none."""
+        error, at = self._failures.get(issuer, (None, 0.0))
+        return _copy(error) if error and at > began else None
 
     def postpone(self, issuer: Issuer) -> Grant | None:
         """Use the cached credentials for longer, and return them; return None if there are no valid ones."""
@@ -218,11 +235,17 @@ def _not_sent() -> Iterator[None]:
         if not error.transient:
             raise
         # The call itself was not sent.
-        failure = ApiError.from_dict({**error.as_dict(), "kind": NotReached.__name__})
-        failure.retry_after = error.retry_after
+        failure = _copy(error, NotReached)
     else:
         return
     raise failure
+
+
+def _copy(error: ApiError, kind: type[ApiError] | None = None) -> ApiError:
+    """Return an error of its own for another call, which completes it."""
+    copy = ApiError.from_dict({**error.as_dict(), "kind": (kind or type(error)).__name__})
+    copy.retry_after = error.retry_after
+    return copy
 
 
 def _now() -> datetime:

@@ -436,6 +436,27 @@ def test_many_calls_at_once_ask_for_one_token(ehpc_emulator: Emulator, user_hook
     assert ehpc_emulator.requests.count(TOKEN_CALL) == 1
 
 
+def test_many_calls_at_once_try_a_wrong_password_once(ehpc_emulator: Emulator, account: Connect) -> None:
+    """IAM locks a user after five wrong passwords."""
+    hook = ModelArtsHook(account(ehpc_emulator.iam_connection, password="no, this one"))
+
+    async def many() -> list[Any]:
+        try:
+            calls = [hook.asearch_training_jobs() for _ in range(20)]
+            return await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            await hook.aclose()
+
+    errors = asyncio.run(many())
+    assert {type(error) for error in errors} == {AuthenticationFailed}
+    assert len({str(error) for error in errors}) == 1
+    assert len({id(error) for error in errors}) == 20
+    assert ehpc_emulator.requests.count(TOKEN_CALL) == 1
+    with pytest.raises(AuthenticationFailed):
+        hook.search_training_jobs()
+    assert ehpc_emulator.requests.count(TOKEN_CALL) == 2, "a later call tries again"
+
+
 def test_a_token_is_replaced_before_it_runs_out(
     ehpc_emulator: Emulator, user_hook: ModelArtsHook, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
