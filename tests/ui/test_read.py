@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -161,3 +162,10 @@ def test_the_tab_needs_an_airflow_that_shows_it_on_our_tasks_only(
             job.StopJobOperator,
         )
         assert ours[:-1] == [kind.__name__ for kind in classes]
+
+
+@pytest.mark.parametrize("position", ['[Infinity, "t", -1]', "[" * 1_400], ids=["infinite", "deep"])
+def test_an_odd_position_is_refused(position: str) -> None:
+    after = base64.urlsafe_b64encode(position.encode()).decode()
+    with pytest.raises(ValueError, match="after: not a position"):
+        jobs._decode(after)
