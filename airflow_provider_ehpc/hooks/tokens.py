@@ -4,7 +4,7 @@
 All hooks of a process share them, because clouds throttle clients that request too many. Invariants:
 
 * Credentials are replaced when a tenth of their lifetime is left, or ten minutes if that is less.
-* Only one request is sent to an issuer at a time: other calls wait for it and share the result, also an error.
+* Only one request is sent to an issuer at a time: other calls wait for it and share its result or error.
   Otherwise, each of them would send a wrong password again, and lock the user.
 * If an issuer fails temporarily, the credentials are used until they expire.
 * Refused credentials are removed only if they are still the cached ones: another thread may have replaced
