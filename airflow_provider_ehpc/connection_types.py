@@ -46,7 +46,7 @@ def _choice(description: str, **values: str) -> dict[str, Any]:
     )
 
 
-_CLUSTER = _optional("Default Cluster ID", "The cluster of tasks that do not name one (ehpc-hz-…).")
+_CLUSTER = _optional("Default Cluster ID", "The cluster of tasks that do not name one, such as ehpc-…")
 
 ALIYUN_EHPC: dict[str, Any] = {
     "connection-type": "aliyun_ehpc",
