@@ -38,9 +38,13 @@ def test_a_connection_is_tested_from_the_command_line(airflow: LocalAirflow, clo
 @pytest.mark.parametrize("dag_id", ["wait_deferred", "log_deferred"])
 def test_deferred_tasks_run_in_dag_test_too(dag_id: str, airflow: LocalAirflow, cloud: Emulator) -> None:
     """``dag.test()`` runs triggers inline, in a loop of their own and without a task instance (F12)."""
-    job_id = cloud.submit("echo seen in dag.test; sleep 6")
     airflow.wait_until_known(dag_id)
-    reported = airflow.cli("dags", "test", dag_id, "--conf", json.dumps({"job_id": job_id}))
+    for _ in range(3):
+        job_id = cloud.submit("echo seen in dag.test; sleep 6")
+        reported = airflow.cli("dags", "test", dag_id, "--conf", json.dumps({"job_id": job_id}), check=False)
+        # On a busy machine, the scheduler of the same Airflow can resume the task first.
+        if "not in a state where it could be marked as running" not in reported:
+            break
     assert f"job {job_id} in cluster ehpc-hz-emulator is SUCCEEDED" in reported
     assert "state=success" in reported
     if dag_id == "log_deferred":
