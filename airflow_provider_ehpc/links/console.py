@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the addresses of pages in the consoles of clouds. Pure: no Airflow, no I/O.
 
-Every part that comes from a cloud or a user is percent-encoded. An address is empty if there is no such
-page.
+Every part that comes from a cloud or a user is percent-encoded. An address is empty if the console has no
+known page.
 """
 
 from __future__ import annotations

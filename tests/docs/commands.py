@@ -72,7 +72,7 @@ def _check(words: list[str]) -> None:
         case "airflow", _:
             _airflow(arguments)
         case "python" | "python3", ["-m", module, *rest]:
-            assert importlib.util.find_spec(module), f"there is no module {module}"
+            assert importlib.util.find_spec(module), f"the module {module} does not exist"
             if module == "airflow_provider_ehpc.emulator":
                 _emulator(rest)
         case "make", targets:

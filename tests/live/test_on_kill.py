@@ -96,7 +96,7 @@ def triggerers(tmp_path: Path) -> Iterator[Triggerers]:
 def assert_the_job_continues(triggerers: Triggerers) -> None:
     heir, airflow = triggerers.heir, triggerers.airflow
     eventually(lambda: airflow.started(heir, WAITS), timeout=120)
-    # A triggerer that was suspended for long may be unable to ask for the task's state.
+    # Either way, it has left the job alone: if Airflow does not report the state of the task, it warns.
     left = ("another triggerer has taken it over", "the jobs of this task were not stopped")
     eventually(lambda: any(line in triggerers.log(triggerers.owner) for line in left), timeout=240)
     polled = triggerers.cloud.requests.count("GetJob", "ok")
