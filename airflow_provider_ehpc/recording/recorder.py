@@ -7,6 +7,7 @@ A failed or slow write never fails or delays a wait.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -167,7 +168,8 @@ class TriggererRecorder(_Recorder):
         self._waiting.setdefault(self)
         writer = TriggererRecorder._writer
         if writer is None or writer.done() or writer.get_loop() is not asyncio.get_running_loop():
-            TriggererRecorder._writer = asyncio.create_task(self._write_all())
+            # Otherwise, its log lines would go into the log of the task whose trigger started it.
+            TriggererRecorder._writer = asyncio.create_task(self._write_all(), context=contextvars.Context())
 
     @classmethod
     async def _write_all(cls) -> None:
