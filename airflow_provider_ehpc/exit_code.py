@@ -26,45 +26,53 @@ _LONGEST_ARGUMENT = 100_000
 """Bytes. Linux allows 128 KiB for one argument of a program (``MAX_ARG_STRLEN``)."""
 _OWN_SHELL = re.compile(r"^#PBS\s(?:.*\s)?-S\s", re.MULTILINE)
 
-# Runs the command as a child, and traps the signals of the scheduler to outlive it. A signal to the whole job
-# reaches the child, too; one to the job's first process alone (Slurm's --signal=B:) is passed on. A canary
-# shows which it was: it dies of the former. Traps run at once only in a shell that waits for a background
-# process, and that ignores INT and QUIT: bash can undo this, other shells need the env of coreutils.
-# If a process dies at the moment at which a trap interrupts the wait of bash for it, bash may lose its end
-# and wait forever. A guard (ALRM, 142) ends that wait; the process died of the signal of the first trap.
+# Two shells, because the scheduler's signals must end neither. The first process of the job traps them and
+# waits. The recorder runs the command and writes the marker, even if the first process has been killed. A
+# signal to the whole job reaches the command, too; one to the job's first process alone (Slurm's
+# --signal=B:) is passed on. A canary shows which it was: it dies of the former. Traps run at once only in a
+# shell that waits for a background process, and that ignores INT and QUIT: bash can undo this, other shells
+# need the env of coreutils.
+# If a process ends at the moment at which a trap interrupts bash's "wait" for it, bash loses its exit code
+# and may wait forever. The recorder does not use "wait", so it knows the code, and after a signal it ends a
+# little later than the command. For other coincidences, a guard (ALRM, 142) ends the wait of the first
+# process.
 # Each line may be joined to the next by a space, so that a command of one line remains one.
 _WRAPPER = """\
-ehpc_signals= ehpc_code= ehpc_file= ehpc_env= ehpc_guard=;
+ehpc_signals= ehpc_code= ehpc_file= ehpc_env= ehpc_guard= ehpc_caught=;
 env --default-signal=INT,QUIT true 2>/dev/null && ehpc_env='env --default-signal=INT,QUIT';
 [ -z "$BASH_VERSION" ] || for ehpc_name in $(compgen -A function);
 do export -f "$ehpc_name" 2>/dev/null; done;
 {{ command exec 9<&0; }} 2>/dev/null || exec 9</dev/null;
-ehpc_watch() {{ ( trap - INT QUIT; exec </dev/null >/dev/null 2>&1 9<&-;
+if ( exec 8>&2 ); then exec 8>&2; else exec 8>/dev/null; fi;
+ehpc_watch() {{ ( trap - INT QUIT; exec </dev/null >/dev/null 2>&1 8>&- 9<&-;
 exec $ehpc_env sleep 2147483647 ) & ehpc_canary=$!; }};
 ehpc_watch;
 ehpc_pass() {{ sleep 0.2 2>/dev/null || sleep 1;
 read -r _ _ ehpc_state _ <"/proc/$ehpc_canary/stat" || ehpc_state=Z;
 if [ "$ehpc_state" = Z ]; then ehpc_watch;
-else for ehpc_name in $ehpc_signals; do kill -s "$ehpc_name" "$ehpc_child"; done; fi;
+else read -r ehpc_child _ <"/proc/$ehpc_recorder/task/$ehpc_recorder/children";
+for ehpc_name in $ehpc_signals; do kill -s "$ehpc_name" "$ehpc_child"; done; fi;
 ehpc_signals=;
-kill -0 "$ehpc_child" || {{ ( exec >/dev/null 2>&1; sleep 1; kill -s ALRM $$ ) & ehpc_guard=$!; }}; }};
+kill -0 "$ehpc_recorder" || {{ ( exec >/dev/null 2>&1; sleep 1; kill -s ALRM $$ ) & ehpc_guard=$!; }}; }};
 trap : ALRM;
 for ehpc_name in HUP INT QUIT TERM USR1 USR2;
 do trap 'ehpc_signals="$ehpc_signals '"$ehpc_name"'"' "$ehpc_name"; done;
 {prepare}
-( trap - INT QUIT; exec <&9 9<&-; exec $ehpc_env {run} "$@" ) & ehpc_child=$!;
-exec 9<&-;
+( trap 'ehpc_caught=1' HUP INT QUIT TERM USR1 USR2; exec 2>/dev/null;
+( trap - INT QUIT; exec <&9 2>&8 8>&- 9<&-; exec $ehpc_env {run} "$@" ); ehpc_code=$?; trap '' PIPE;
+[ -z "$ehpc_file" ] || rm -f "$ehpc_file";
+printf '[exit-code %s %s]\\n' {token} "$ehpc_code";
+[ -z "$ehpc_caught" ] || sleep 0.5 || sleep 1; exit "$ehpc_code" ) & ehpc_recorder=$!;
+exec 8>&- 9<&-;
 {{ while :; do
 [ -z "$ehpc_signals" ] || ehpc_pass;
-wait "$ehpc_child"; ehpc_name=$?;
+wait "$ehpc_recorder"; ehpc_name=$?;
 [ -n "$ehpc_guard" ] && [ "$ehpc_name" = 142 ] && break;
 [ -n "$ehpc_code" ] && [ "$ehpc_name" = 127 ] || ehpc_code=$ehpc_name;
 [ -n "$ehpc_signals" ] || break;
 done;
-trap '' HUP INT QUIT TERM USR1 USR2 ALRM PIPE;
+trap '' HUP INT QUIT TERM USR1 USR2 ALRM;
 kill -s KILL $ehpc_guard "$ehpc_canary"; wait "$ehpc_canary"; }} 2>/dev/null;
-[ -z "$ehpc_file" ] || rm -f "$ehpc_file";
-printf '[exit-code %s %s]\\n' {token} "$ehpc_code" 2>/dev/null;
 exit "$ehpc_code"
 """
 

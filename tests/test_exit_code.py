@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -141,7 +143,9 @@ def check(wrapped: tuple[bytes, bytes, int], plain: tuple[bytes, bytes, int], ho
 @pytest.mark.parametrize("name", BY_SHELL)
 def test_a_wrapped_command_does_the_same(tmp_path: Path, shell: str, name: str) -> None:
     command, arguments = BY_SHELL[name], ["name", "one", "t w o"]
-    plain = run([*program_of(shell), "-c", command, *arguments], tmp_path)
+    # A shell that does not say which program it is starts /bin/sh.
+    runs = "sh" if shell == "busybox" else shell
+    plain = run([*program_of(runs), "-c", command, *arguments], tmp_path)
     wrapped = wrap(command, TOKEN)
     check(run([*program_of(shell), "-c", wrapped, *arguments], tmp_path), plain, tmp_path)
     assert "\n" not in wrapped or "\n" in command.strip()
@@ -243,6 +247,62 @@ def test_a_signal_reaches_the_command_once(
     expected = 128 + number if code is None else code
     assert job.returncode == expected
     assert rest == ("" if code is None else "caught\n") + f"[exit-code {TOKEN} {expected}]\n"
+
+
+def test_the_code_of_a_command_that_ends_at_once_after_a_signal(tmp_path: Path) -> None:
+    """Bash loses the end of a process that it waits for if a trap interrupts it at that moment."""
+
+    def code(_: int) -> tuple[int, int | None]:
+        with subprocess.Popen(
+            [*program_of("bash"), "-c", wrap(f"trap 'exit 0' USR2; {WAITS}", TOKEN)],
+            stdout=subprocess.PIPE,
+            cwd=tmp_path,
+            start_new_session=True,
+            text=True,
+        ) as job:
+            assert job.stdout is not None
+            job.stdout.readline()
+            os.killpg(job.pid, signal.SIGUSR2)
+            return job.wait(20), find(job.stdout.read(), TOKEN)
+
+    # Many at once: it happens if the shell has to wait for a processor.
+    with ThreadPoolExecutor(16) as executor:
+        assert set(executor.map(code, range(160))) == {(0, 0)}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_first_process_may_be_killed_alone(tmp_path: Path, shell: str) -> None:
+    with subprocess.Popen(
+        [*program_of(shell), "-c", wrap("echo ready; sleep 0.5; exit 3", TOKEN)],
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        start_new_session=True,
+        text=True,
+    ) as job:
+        assert job.stdout is not None
+        job.stdout.readline()
+        job.kill()
+        assert job.stdout.readline() == f"[exit-code {TOKEN} 3]\n"
+        os.killpg(job.pid, signal.SIGKILL)  # the canary
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
+@pytest.mark.parametrize("shell", SHELLS)
+def test_closed_streams(tmp_path: Path, shell: str, closed: str) -> None:
+    wrapped = shlex.join([*program_of(shell), "-c", wrap("echo out; echo err >&2; exit 3", TOKEN)])
+    stdout, _, code = run(["sh", "-c", f"exec {wrapped} {closed}"], tmp_path)
+    assert take(stdout.decode(), TOKEN) == ("out\n\n", 3)
+    assert code == 3
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_nobody_reads_the_output(tmp_path: Path, shell: str) -> None:
+    with subprocess.Popen(
+        [*program_of(shell), "-c", wrap("sleep 0.2; exit 3", TOKEN)], stdout=subprocess.PIPE, cwd=tmp_path
+    ) as job:
+        assert job.stdout is not None
+        job.stdout.close()
+        assert job.wait(20) == 3
 
 
 @pytest.mark.parametrize("shell", SHELLS)
