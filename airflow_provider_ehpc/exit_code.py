@@ -36,6 +36,7 @@ _OWN_SHELL = re.compile(r"^#PBS\s(?:.*\s)?-S\s", re.MULTILINE)
 # and may wait forever. The recorder does not use "wait", so it knows the code, and after a signal it ends a
 # little later than the command. For other coincidences, a guard (ALRM, 142) ends the wait of the first
 # process.
+# The first process writes the marker of SIGKILL again, in case it was the recorder that was killed.
 # Each line may be joined to the next by a space, so that a command of one line remains one.
 _WRAPPER = """\
 ehpc_signals= ehpc_code= ehpc_file= ehpc_env= ehpc_guard= ehpc_caught=;
@@ -71,8 +72,9 @@ wait "$ehpc_recorder"; ehpc_name=$?;
 [ -n "$ehpc_code" ] && [ "$ehpc_name" = 127 ] || ehpc_code=$ehpc_name;
 [ -n "$ehpc_signals" ] || break;
 done;
-trap '' HUP INT QUIT TERM USR1 USR2 ALRM;
+trap '' HUP INT QUIT TERM USR1 USR2 ALRM PIPE;
 kill -s KILL $ehpc_guard "$ehpc_canary"; wait "$ehpc_canary"; }} 2>/dev/null;
+[ "$ehpc_code" != 137 ] || printf '[exit-code %s %s]' {token} 137 2>/dev/null;
 exit "$ehpc_code"
 """
 

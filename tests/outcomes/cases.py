@@ -42,6 +42,15 @@ def _signal(name: str, number: int) -> Case:
     )
 
 
+SHELL_KILLED = Case(
+    "the batch shell is killed by SIGKILL",
+    "echo before; kill -KILL $PPID; sleep 1",
+    "FAILED",
+    "137",
+    "JobLaunchFailure; ended by SIGKILL",
+    "before",
+    cause="killed",
+)
 PROGRAMS = (
     Case("done", "echo one; echo two", "SUCCEEDED"),
     Case("exit 3", "echo out; echo err >&2; exit 3", "FAILED", "3", "NonZeroExitCode", "out / err"),
@@ -56,15 +65,7 @@ PROGRAMS = (
     _signal("SEGV", 11),
     _signal("PIPE", 13),
     _signal("TERM", 15),
-    Case(
-        "the batch shell is killed by SIGKILL",
-        "echo before; kill -KILL $PPID; sleep 1",
-        "FAILED",
-        "137",
-        "JobLaunchFailure; ended by SIGKILL",
-        "before",
-        cause="killed",
-    ),
+    SHELL_KILLED,
     Case(
         "the command is not executable (126)",
         "touch plain; ./plain",
@@ -93,6 +94,17 @@ WALL_TIME = Case(
     "begun",
     spec={"wall_time": 60},
     cause="wall time exceeded",
+)
+OUT_OF_MEMORY = Case(
+    "more memory than requested",
+    'echo begun; python3 -c "import time; memory = bytes([1]) * 200_000_000; time.sleep(60)"',
+    "FAILED",
+    r"\d*",
+    # With cgroups; without them, Slurm kills the program or the batch shell first.
+    "OutOfMemory.*|NonZeroExitCode|JobLaunchFailure; ended by SIGKILL",
+    "begun",
+    spec={"memory": "64MB"},
+    cause="out of memory",
 )
 CANCELLED = Case(
     "cancelled while it runs",

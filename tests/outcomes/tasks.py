@@ -23,7 +23,7 @@ from airflow_provider_ehpc.triggers import base
 from airflow_provider_ehpc.waiting import watch
 from tests.gates import eventually
 from tests.operators.tries import TaskInstance, jobs_of
-from tests.outcomes.cases import Case
+from tests.outcomes.cases import NODE_DOWN, Case
 from tests.outcomes.table import Seen, cells
 
 MODES = ("worker", "deferred")
@@ -167,9 +167,10 @@ def found(ends: Ends, case: Case, api: str) -> Seen | None:
     """Return how a case's job ended, the same in both modes; None if the API does not support the job.
 
     Without what differs from job to job; of an array, with the indexes of the failed members. A job that is
-    killed from outside may have no time to write its exit code, which is captured from the log of ``ehpc``.
+    killed from outside may have no time to write its exit code, which is captured from the log of ``ehpc``;
+    if its node goes down, Slurm may or may not report the signal.
     """
-    killed = api == "ehpc" and "\\d" in case.exit_code
+    killed = "\\d" in case.exit_code and (api == "ehpc" or case == NODE_DOWN)
     if (case.name, api, "worker") not in ends:
         return None
     worker, deferred = (

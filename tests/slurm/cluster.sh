@@ -40,6 +40,16 @@ configure() {
         (umask 077 && head -c 1024 /dev/urandom >"$directory/munge.key")
     fi
     user=$(id -un)
+    # The kernel enforces the memory of jobs (OUT_OF_MEMORY), if this user may make cgroups; else Slurm looks
+    # at each job every second, and kills it (FAILED).
+    memory=/sys/fs/cgroup/memory/ehpc-$$
+    if mkdir "$memory" 2>/dev/null && rmdir "$memory"; then
+        limit='TaskPlugin=task/cgroup'
+        printf '%s\n' CgroupPlugin=cgroup/v1 ConstrainRAMSpace=yes ConstrainSwapSpace=yes >"$directory/cgroup.conf"
+    else
+        limit='TaskPlugin=task/none
+JobAcctGatherParams=OverMemoryKill'
+    fi
     # config_overrides lets the node have more CPUs than the machine; MinJobAge keeps ended jobs for a day,
     # because there is no accounting that would remember them.
     cat >"$directory/slurm.conf" <<CONF
@@ -58,13 +68,15 @@ SlurmdPidFile=$directory/slurmd-%n.pid
 SlurmctldLogFile=$directory/slurmctld.log
 SlurmdLogFile=$directory/slurmd-%n.log
 AccountingStorageType=accounting_storage/none
-JobAcctGatherType=jobacct_gather/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
 JobCompType=jobcomp/none
 MpiDefault=none
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+$limit
 SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
+SelectTypeParameters=CR_CPU_Memory
+DefMemPerCPU=1024
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
 SlurmdParameters=config_overrides
 ReturnToService=2
