@@ -16,13 +16,13 @@ from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.apis.listing import latest_moment, started_later
 from airflow_provider_ehpc.apis.schedulers.words import may_rerun
-from airflow_provider_ehpc.diagnosis import CANCELLED_BY_US
-from airflow_provider_ehpc.waiting.captured import tolerated
 from airflow_provider_ehpc.waiting.conditions import WaitConditions
+from airflow_provider_ehpc.waiting.final_status import ASSUMED_OUTCOMES, final_status
 from airflow_provider_ehpc.waiting.verdict import Note, Outcome, Verdict
-from airflow_provider_ehpc.waiting.wording import counts, description, lasted, own_duration, some
+from airflow_provider_ehpc.waiting.wording import change, counts, description, failure, lasted
 
 __all__ = [
+    "ASSUMED_OUTCOMES",
     "GONE_GRACE",
     "OUTAGE_GRACE",
     "JobSetWatch",
@@ -47,16 +47,6 @@ LATE_POLL = 10.0
 """Seconds by which a poll may be late before this is logged."""
 OLD_RECORD = 86400.0
 """Seconds. If a job ended that long before the wait began, a warning is logged: schedulers reuse IDs."""
-_RERUN = frozenset(JobState) - {JobState.UNKNOWN} - {state for state in JobState if state.terminal}
-_NONE: frozenset[str] = frozenset()
-_LOST = (JobState.FAILED, JobState.CANCELLED)
-ASSUMED_OUTCOMES = "docs/waiting.md#assumed-outcomes"
-"""The page that explains why an end may have no outcome."""
-_ORDINARY = "Job run at"
-"""The beginning of the comment that PBS writes about every job that has run (``comment`` in
-pbs_job_attributes(7B))."""
-_LONGEST_LIST = 2000
-"""Characters of the list of an array's failed members in a message."""
 
 
 def is_provisional(status: JobStatus) -> bool:
@@ -92,19 +82,15 @@ class JobWatch:
         """The exit code may still be found in the job's output."""
         self._started = started
         self._seen_before = seen_before
-        self._since = started
+        self.since = started
+        """Epoch seconds at which the job's state was first seen."""
         self._reported = started
-        self._unknown_words = _NONE
+        self._unknown_words: frozenset[str] = frozenset()
         self._restarts: int | None = None
         """The last count of requeues that was reported."""
         self._missing_since: float | None = None
         self._describe = describe
         self._description: list[str] = []
-
-    @property
-    def since(self) -> float:
-        """Return the time in epoch seconds at which the job's state was first seen."""
-        return self._since
 
     @property
     def settled(self) -> bool:
@@ -117,33 +103,29 @@ class JobWatch:
         """
         if status is None:
             return self._saw_nothing(now)
-        status, assumption = self._settle_outcome(status)
+        status, assumption = self._final(status)
         before, self.status = self.status, status
         notes = self._known_again(before, now)
         requeues = self._requeues(status)
         if before is None or before.state is not status.state:
             notes += self._header(status)
-            text = self._change(before, status, now) + requeues
-            notes.append(Note(text + assumption, warning=self._alarming(status, assumption)))
-            self._since = self._reported = now
+            text = change(before, status, now - self.since, final=not self._awaits_code(status))
+            text = f"{self.ref} {text}{requeues}{assumption.text}"
+            notes.append(Note(text, warning=assumption.warning))
+            self.since = self._reported = now
             notes += self._age(status, before)
         elif requeues:
             notes.append(Note(f"{self.ref} is {status.state} again{requeues}"))
-            self._since = self._reported = now
+            self.since = self._reported = now
         if status.state is JobState.UNKNOWN and status.raw_state not in self._unknown_words:
             self._unknown_words |= {status.raw_state}
-            notes.append(
-                Note(
-                    f"{self.ref}: the cloud reports the undocumented state {status.raw_state!r}. It does not "
-                    "count as terminal; the wait continues until its timeout.",
-                    warning=True,
-                )
-            )
+            hint = "It does not count as terminal; the wait continues until its timeout."
+            text = f"{self.ref}: the cloud reports the undocumented state {status.raw_state!r}. {hint}"
+            notes.append(Note(text, warning=True))
         if is_provisional(status) and not self.cancelled_by_us:
             if before is None or not before.state.terminal or started_later(status, before.started_at):
-                word = status.raw_state
-                text = f"{self.ref}: the scheduler may run it again after {word}; polling once more"
-                return None, [*notes, Note(text)]
+                text = f"the scheduler may run it again after {status.raw_state}; polling once more"
+                return None, [*notes, Note(f"{self.ref}: {text}")]
             self.status = status = dataclasses.replace(status, may_rerun=False)
         return self._ended(status), notes
 
@@ -152,15 +134,20 @@ class JobWatch:
         end of the wait.
         """
         self._captures = False
-        before, (status, assumption) = self.status, self._settle_outcome(ended)
+        before, (status, assumption) = self.status, self._final(ended)
         self.status = status
         more = "" if status.exit_code is None else f"; its output ends with exit code {status.exit_code}"
         if status.array:
             more += f"; sub-jobs: {counts(status.array)}"
-        more += assumption
+        more += assumption.text
         text = f"{self.ref} ended {status.state}{more}"
-        notes = [Note(text, warning=self._alarming(status, assumption))] if more and status != before else []
-        return self._ended(status) or self._verdict(Outcome.FAILED, self._failure(status)), notes
+        notes = [Note(text, warning=assumption.warning)] if more and status != before else []
+        return self._ended(status) or self._failed(status), notes
+
+    def _final(self, status: JobStatus) -> tuple[JobStatus, Note]:
+        return final_status(
+            status, self.conditions, cancelled_by_us=self.cancelled_by_us, captures=self._captures
+        )
 
     def _awaits_code(self, status: JobStatus) -> bool:
         """Return True if only the job's output can show how it ended."""
@@ -172,15 +159,19 @@ class JobWatch:
         if status.state in self.conditions.target_states:
             return Verdict(Outcome.REACHED, f"{self.ref} is {status.state}", (status.as_dict(),))
         if status.state.terminal:
-            return self._verdict(Outcome.FAILED, self._failure(status))
+            return self._failed(status)
         return None
+
+    def _failed(self, status: JobStatus) -> Verdict:
+        text = failure(status, self.conditions, cancelled_by_us=self.cancelled_by_us)
+        return self._verdict(Outcome.FAILED, f"{self.ref} {text}")
 
     def sign_of_life(self, now: float, more: str = "") -> list[Note]:
         """Return a line that reports the state, if nothing was logged for :data:`SIGN_OF_LIFE` seconds."""
         if self.status is None or now - self._reported < SIGN_OF_LIFE:
             return []
         self._reported = now
-        since = lasted(now - self._since)
+        since = lasted(now - self.since)
         return [Note(f"{self.ref} is still {self.status.state} after about {since}{more}")]
 
     def expired(self, now: float, error: ApiError | None = None) -> Verdict | None:
@@ -193,7 +184,7 @@ class JobWatch:
         if self._missing_since is not None and (self.status or self._seen_before):
             state = "is unknown to the cloud"
         elif self.status:
-            state = f"has been {self.status.state} for about {lasted(now - self._since)}"
+            state = f"has been {self.status.state} for about {lasted(now - self.since)}"
         else:
             state = "was never seen"
         text = f"{self.ref} {state}; timed out after {lasted(now - self._started)}; the job was not stopped."
@@ -241,82 +232,9 @@ class JobWatch:
             return []
         what = "ended" if status.ended_at else "last changed"
         submitted = f" (submitted {status.submitted_at:%Y-%m-%d})" if status.submitted_at else ""
-        return [
-            Note(
-                f"{self.ref} {what} {lasted(age)} before this wait began{submitted}. Schedulers reuse IDs: "
-                "check that it is the job you mean",
-                warning=True,
-            )
-        ]
-
-    def _settle_outcome(self, status: JobStatus) -> tuple[JobStatus, str]:
-        """Decide an end without an outcome by the exit code if it is known, otherwise by the policy.
-
-        Also return what to log about an assumption; an empty text if nothing was assumed.
-        """
-        if self.cancelled_by_us and status.state.terminal:
-            why = status.reason or ""
-            if not why.startswith(CANCELLED_BY_US):
-                why = f"{CANCELLED_BY_US}; {why}" if why else CANCELLED_BY_US
-            cancelled = dataclasses.replace(
-                status, state=JobState.CANCELLED, outcome_assumed=False, reason=why
-            )
-            return cancelled, ""
-        # If an array ended without an outcome, a sub-job may still have reported a failure.
-        if not status.outcome_assumed or status.state is not JobState.SUCCEEDED:
-            return tolerated(status, self.conditions.max_failed_members), ""
-        if status.exit_code is not None:
-            reported = JobState.FAILED if status.exit_code else JobState.SUCCEEDED
-            return dataclasses.replace(status, state=reported, outcome_assumed=False), ""
-        if self._awaits_code(status):
-            return status, ""
-        assumed = self._policy
-        fail, policy = assumed is JobState.FAILED, self.conditions.finished_without_exit_code
-        log = ""
-        if self.conditions.exit_token:
-            log = (
-                " and its log contains none (the job was killed before it could write it, or has another log)"
-            )
-        assumption = (
-            f". The cloud reports only that it ended, without an exit code{log}: by "
-            f"finished_without_exit_code={policy!r} it counts as {assumed}."
-        )
-        if status.reason:
-            assumption += f" The reason: {status.reason}."
-        assumption += f" See {ASSUMED_OUTCOMES}"
-        reason = status.reason or (
-            "no exit code is reported; finished_without_exit_code is 'fail'" if fail else None
-        )
-        return dataclasses.replace(status, state=assumed, reason=reason), assumption
-
-    def _alarming(self, status: JobStatus, assumption: str) -> bool:
-        """Return True for an assumed outcome that the task does not wait for, or that has a reason: something
-        could not be read."""
-        wanted = self._policy in self.conditions.target_states
-        return bool(assumption) and not (wanted and (status.reason or _ORDINARY).startswith(_ORDINARY))
-
-    @property
-    def _policy(self) -> JobState:
-        """Return the state of a job that ended without an outcome."""
-        fail = self.conditions.finished_without_exit_code == "fail"
-        return JobState.FAILED if fail else JobState.SUCCEEDED
-
-    def _change(self, before: JobStatus | None, status: JobStatus, now: float) -> str:
-        text = f"{self.ref} " + ("has ended" if self._awaits_code(status) else f"is {status.state}")
-        if before is not None and before.state.terminal and status.state in _RERUN:
-            text = f"{self.ref} runs again after {before.raw_state}; it is {status.state}"
-        # An array's raw state is that of its parent, not of the whole.
-        if status.raw_state.casefold() != status.state.casefold() and not status.array:
-            text += f" ({status.raw_state!r})"
-        if before is not None and not before.state.terminal:
-            exact = own_duration(before, status)
-            after = f"about {lasted(now - self._since)}" if exact is None else lasted(exact)
-            text += f", after {after} {before.state}"
-        if status.state is JobState.RUNNING and status.nodes:
-            text += f", on {some(status.nodes)}"
-        if status.array:
-            text += f"; sub-jobs: {counts(status.array)}"
-        return text
+        hint = "Schedulers reuse IDs: check that it is the job you mean"
+        text = f"{self.ref} {what} {lasted(age)} before this wait began{submitted}. {hint}"
+        return [Note(text, warning=True)]
 
     def _header(self, status: JobStatus) -> list[Note]:
         """Return the lines that describe the job, as far as they have changed since the last ones."""
@@ -335,28 +253,6 @@ class JobWatch:
             return ""
         times = "once" if new == 1 else f"{new} times"
         return f"; it was requeued {times} " + ("so far" if before is None else "since the last poll")
-
-    def _failure(self, status: JobStatus) -> str:
-        parts = [f"{self.ref} ended {status.state}"]
-        # An array's raw state is that of its parent; if this task cancelled the job, the reason names that.
-        if not status.array and not self.cancelled_by_us:
-            parts[0] += f" (the cloud reports {status.raw_state!r})"
-        if status.exit_code is not None:
-            parts.append(f"exit code {status.exit_code}")
-        if status.reason:
-            parts.append(f"reason: {status.reason}")
-        if status.array:
-            parts.append(f"sub-jobs: {counts(status.array)}")
-        if status.failed_members:
-            failed = (f"{job_id} ({how})" for job_id, how in status.failed_members.items())
-            parts.append(f"failed: {', '.join(failed)}")
-        lost = [status.members[state] for state in _LOST if state in status.members]
-        if lost and sum(status.array.get(state, 0) for state in _LOST) > len(status.failed_members):
-            parts.append(f"all failed members: {','.join(lost)[:_LONGEST_LIST]}")
-        if status.array and (most := self.conditions.max_failed_members):
-            parts.append(f"max_failed_members={most}")
-        wanted = ", ".join(self.conditions.target_states)
-        return "; ".join(parts) + f"; waited for {wanted}"
 
     def _verdict(self, outcome: Outcome, message: str) -> Verdict:
         known = (self.status.as_dict(),) if self.status else ()
@@ -475,13 +371,12 @@ class JobSetWatch:
                 self._reached[ref] = verdict.jobs[0]
             else:
                 failed = failed or verdict
-        if len(self._watches) > 1 and notes:
+        many = len(self._watches) > 1
+        if many and notes:
             states = Counter(w.status.state.value if w.status else "unseen" for w in self._watches.values())
             notes.append(Note(f"{len(self._watches)} jobs: {counts(states)}"))
         if failed is None and not self.waiting:
-            message = (
-                f"{len(self._watches)} jobs have reached a target state" if len(self._watches) > 1 else ""
-            )
+            message = f"{len(self._watches)} jobs have reached a target state" if many else ""
             return Verdict(Outcome.REACHED, message, self._known()), notes
         return self._over(failed, now), notes
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Format durations, counts and names for the task log."""
+"""Describe jobs in the words of the task log: durations, counts, changes, failures."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from airflow_provider_ehpc.apis.job import JobState, JobStatus
+from airflow_provider_ehpc.waiting.conditions import WaitConditions
 
 _LONGEST = 100
 """Characters of a name to show, at most."""
+_LONGEST_LIST = 2000
+"""Characters of the list of an array's failed members in a message."""
+_LOST = (JobState.FAILED, JobState.CANCELLED)
 
 
 def lasted(seconds: float) -> str:
@@ -62,3 +66,50 @@ def own_duration(before: JobStatus, status: JobStatus) -> float | None:
     if (begin.tzinfo is None) != (end.tzinfo is None) or end < begin:
         return None
     return (end - begin).total_seconds()
+
+
+def change(before: JobStatus | None, status: JobStatus, seconds: float, *, final: bool) -> str:
+    """Return what a job has become: ``is RUNNING ('R'), after 0:01:40 QUEUED, on node7``.
+
+    :param seconds: the time since the state ``before`` was first seen.
+    :param final: False if the state of an ended job may still change: the state is then left out.
+    """
+    text = f"is {status.state}" if final else "has ended"
+    live = not (status.state.terminal or status.state is JobState.UNKNOWN)
+    if before and before.state.terminal and live:
+        text = f"runs again after {before.raw_state}; it is {status.state}"
+    # An array's raw state is that of its parent, not of the whole.
+    if status.raw_state.casefold() != status.state.casefold() and not status.array:
+        text += f" ({status.raw_state!r})"
+    if before and not before.state.terminal:
+        exact = own_duration(before, status)
+        after = f"about {lasted(seconds)}" if exact is None else lasted(exact)
+        text += f", after {after} {before.state}"
+    if status.state is JobState.RUNNING and status.nodes:
+        text += f", on {some(status.nodes)}"
+    if status.array:
+        text += f"; sub-jobs: {counts(status.array)}"
+    return text
+
+
+def failure(status: JobStatus, conditions: WaitConditions, *, cancelled_by_us: bool) -> str:
+    """Return how a job ended that cannot reach a target state any more."""
+    parts = [f"ended {status.state}"]
+    # An array's raw state is that of its parent; if this task cancelled the job, the reason names that.
+    if not status.array and not cancelled_by_us:
+        parts[0] += f" (the cloud reports {status.raw_state!r})"
+    if status.exit_code is not None:
+        parts.append(f"exit code {status.exit_code}")
+    if status.reason:
+        parts.append(f"reason: {status.reason}")
+    if status.array:
+        parts.append(f"sub-jobs: {counts(status.array)}")
+    if status.failed_members:
+        failed = (f"{job_id} ({how})" for job_id, how in status.failed_members.items())
+        parts.append(f"failed: {', '.join(failed)}")
+    lost = [status.members[state] for state in _LOST if state in status.members]
+    if lost and sum(status.array.get(state, 0) for state in _LOST) > len(status.failed_members):
+        parts.append(f"all failed members: {','.join(lost)[:_LONGEST_LIST]}")
+    if status.array and (most := conditions.max_failed_members):
+        parts.append(f"max_failed_members={most}")
+    return "; ".join(parts) + f"; waited for {', '.join(conditions.target_states)}"
