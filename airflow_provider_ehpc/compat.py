@@ -143,14 +143,16 @@ def ran_before(task_instance: Any) -> bool:
     return reported is None or bool(reported.xcom_keys_to_clear)
 
 
+def xcom_address(ti: Any) -> dict[str, Any]:
+    """Return the arguments that name a task instance in requests for its XComs."""
+    return {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
+
+
 def own_xcom(context: Context, key: str) -> Any:
     """Return an XCom that this try of the task has pushed; None if there is none."""
     from airflow.sdk.execution_time.xcom import XCom
 
-    ti = context["ti"]
-    return XCom.get_one(
-        key=key, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
-    )
+    return XCom.get_one(key=key, **xcom_address(context["ti"]))
 
 
 def in_a_process_of_airflow() -> bool:
@@ -234,10 +236,8 @@ async def task_xcom(task_instance: Any, key: str) -> Any:
 
     if not _supervisor_knows("GetXCom"):
         return None
-    ti = task_instance
-    response = await task_runner.SUPERVISOR_COMMS.asend(
-        GetXCom(key=key, dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index)
-    )
+    request = GetXCom(key=key, **xcom_address(task_instance))
+    response = await task_runner.SUPERVISOR_COMMS.asend(request)
     if not isinstance(response, XComResult) or response.value is None:
         return None
     return BaseXCom.deserialize_value(response)

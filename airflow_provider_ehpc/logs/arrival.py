@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
-from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Pause, Step, Steps
+from airflow_provider_ehpc.logs.steps import Checkpoint, Emit, Pause, Step, Steps
 from airflow_provider_ehpc.waiting.verdict import Verdict
 
 ARRIVAL = 3.0

@@ -27,11 +27,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobApi, JobRef, JobStatus, LogPosition
+from airflow_provider_ehpc.logs.checkpoints import CheckpointPolicy, CheckpointSchedule
 from airflow_provider_ehpc.logs.cursor import LogStream, LogTotals, SavedCursor, StreamMark
 from airflow_provider_ehpc.logs.lines import stream_prefix
 from airflow_provider_ehpc.logs.marker import ExitCodeFilter
@@ -62,28 +63,6 @@ PROGRESS_EVERY = 10.0
 PIECE = 16 * 1024
 """Bytes that are made into lines at once. A checkpoint may come between two pieces: the triggerer's channel
 to the log is so slow that the 400 KiB of one reading can take a minute."""
-_CHECKPOINT_SLACK = 1.1
-"""Factor by which a checkpoint may be late: the pauses between cycles are not exact."""
-
-
-@dataclass(frozen=True, slots=True)
-class _LastCheckpoint:
-    at: float
-    every: float
-    """Seconds after which the next checkpoint should come."""
-    cursor: SavedCursor
-
-
-class CheckpointPolicy:
-    """Decide how often checkpoints are made. This one makes them at every opportunity."""
-
-    def every(self) -> float:
-        """Return the seconds between two checkpoints."""
-        return 0.0
-
-    def free(self) -> bool:
-        """Return True if an optional checkpoint can be made now."""
-        return True
 
 
 class LogFollower:
@@ -137,9 +116,7 @@ class LogFollower:
         self._reader.one_file = twins if marks else None
         self._last_notes: tuple[str, ...] = ()
         self._policy = checkpoint_policy or CheckpointPolicy()
-        self._checkpointed: _LastCheckpoint | None = None
-        self._uncounted_since: float | None = None
-        """When the first line was written that no checkpoint counts yet; None if there is none."""
+        self._checkpoints = CheckpointSchedule(self._policy, clock)
         self._behind = False
         self._log_fault = False
         self._last_byte = 0.0
@@ -167,9 +144,7 @@ class LogFollower:
         """Follow the job until it has ended and its log is read to the end, or until the wait is over."""
         if self._start:
             yield Note(_resumed(self._start))
-            if self._start.streams and self._start.cycle is not None:
-                every = min(self._policy.every(), self._start.cycle)
-                self._checkpointed = _LastCheckpoint(self._clock(), every, self._start)
+            self._checkpoints.resume(self._start)
         yield from self._checkpoint()
         while True:
             verdict, notes = yield from self._get_status()
@@ -290,7 +265,7 @@ class LogFollower:
             lines = self._streams[name].feed(piece, position, begin, old)
             if lines:
                 yield from self._emit(name, lines)
-                if self._overdue():
+                if self._checkpoints.overdue():
                     yield from self._checkpoint()
 
     def _verify(self, stream: LogStream, mark: StreamMark, chunk: Piece) -> Generator[Step, Any, None]:
@@ -337,24 +312,11 @@ class LogFollower:
 
     def _checkpoint(self) -> Generator[Step, Any, None]:
         cursor = self.cursor
-        self._uncounted_since = None
-        if self._checkpointed is None or cursor != self._checkpointed.cursor:
-            # The first lines are counted at once: until then, all of them would be repeated.
-            at = self._clock() if cursor.streams else -math.inf
-            self._checkpointed = _LastCheckpoint(at, self._policy.every(), cursor)
+        if self._checkpoints.reached(cursor):
             yield Checkpoint(cursor)
 
-    def _overdue(self, ahead: float = 0.0) -> bool:
-        """Return True if a line that no checkpoint counts is too old, or will be in ``ahead`` seconds."""
-        if self._uncounted_since is None or self._checkpointed is None:
-            return False
-        promised = self._checkpointed.cursor.cycle or 0.0
-        return self._clock() + ahead > self._uncounted_since + promised * _CHECKPOINT_SLACK
-
     def _rest(self, seconds: float) -> Generator[Step, Any, None]:
-        checked = self._checkpointed
-        due = checked is None or self._clock() - checked.at >= checked.every
-        if self._overdue(seconds) or (due and self._policy.free()):
+        if self._checkpoints.due(seconds):
             yield from self._checkpoint()
         yield Pause(seconds)
 
@@ -363,8 +325,7 @@ class LogFollower:
             self.totals.lines += len(lines)
             cut = sum(stream.assembler.cut for stream in self._streams.values())
             self.totals.cut_lines = self._cut_before + cut
-            if self._uncounted_since is None:
-                self._uncounted_since = self._clock()
+            self._checkpoints.wrote()
             yield Emit(name, lines, self._behind)
 
     def _flush(self) -> Generator[Step, Any, None]:

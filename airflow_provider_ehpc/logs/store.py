@@ -21,9 +21,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
-from airflow_provider_ehpc.compat import async_xcom, no_longer_ours, task_state_store
+from airflow_provider_ehpc.compat import async_xcom, no_longer_ours, task_state_store, xcom_address
+from airflow_provider_ehpc.logs.checkpoints import CheckpointPolicy
 from airflow_provider_ehpc.logs.cursor import SavedCursor
-from airflow_provider_ehpc.logs.follow import CheckpointPolicy
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -118,10 +118,7 @@ class WorkerStore(_Store):
         if self._state is None or (xcom := async_xcom()) is None:
             return
         try:
-            ti = self._context["ti"]
-            saved = xcom.get_one(
-                key=XCOM_KEY, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
-            )
+            saved = xcom.get_one(key=XCOM_KEY, **xcom_address(self._context["ti"]))
         except Exception as error:
             self._failed("read", error)
             return
@@ -208,7 +205,7 @@ class TriggerStore(_Store):
         await self._reads.take()
         try:
             async with asyncio.timeout(SUPERVISOR_TIMEOUT):
-                saved = await self._xcom.aget_one(key=XCOM_KEY, **self._address)
+                saved = await self._xcom.aget_one(key=XCOM_KEY, **xcom_address(self._ti))
         except Exception as error:
             self._failed("read", error)
             return None
@@ -254,17 +251,7 @@ class TriggerStore(_Store):
 
     async def _aset(self, cursor: SavedCursor) -> None:
         if self._xcom is not None:
-            await self._xcom.aset(key=XCOM_KEY, value=_xcom_value(self._ti, cursor), **self._address)
-
-    @property
-    def _address(self) -> dict[str, Any]:
-        ti = self._ti
-        return {
-            "dag_id": ti.dag_id,
-            "task_id": ti.task_id,
-            "run_id": ti.run_id,
-            "map_index": ti.map_index,
-        }
+            await self._xcom.aset(key=XCOM_KEY, value=_xcom_value(self._ti, cursor), **xcom_address(self._ti))
 
 
 def _xcom_value(ti: Any, cursor: SavedCursor | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_ehpc.compat import database_xcom, in_a_process_of_airflow
+from airflow_provider_ehpc.compat import database_xcom, in_a_process_of_airflow, xcom_address
 from airflow_provider_ehpc.logs.store import SUPERVISOR_TIMEOUT, WriteThrottle
 from airflow_provider_ehpc.recording.record import KEY, TaskRecord
 
@@ -85,11 +85,6 @@ class _Recorder:
         if isinstance(saved, dict) and saved.get("try_number") == self._try:
             self._record.resume(saved)
 
-    @property
-    def _address(self) -> dict[str, Any]:
-        ti = self._ti
-        return {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
-
     def _not_recorded(self, error: Exception) -> None:
         if not self._failed:
             self._failed = True
@@ -112,7 +107,7 @@ class WorkerRecorder(_Recorder):
         self._enabled = ti is not None and in_a_process_of_airflow()
         if resumed and self._enabled:
             try:
-                self._resume(database_xcom().get_one(key=KEY, **self._address))
+                self._resume(database_xcom().get_one(key=KEY, **xcom_address(self._ti)))
             except Exception as error:
                 self._not_recorded(error)
 
@@ -135,7 +130,7 @@ class WorkerRecorder(_Recorder):
         if not self._enabled:
             return
         try:
-            database_xcom().set(key=KEY, value=self._value(), **self._address)
+            database_xcom().set(key=KEY, value=self._value(), **xcom_address(self._ti))
         except Exception as error:
             self._not_recorded(error)
 
@@ -188,7 +183,7 @@ class TriggererRecorder(_Recorder):
                 saved = None
                 if not self._loaded:
                     self._loaded = True
-                    saved = await self._xcom.aget_one(key=KEY, **self._address)
+                    saved = await self._xcom.aget_one(key=KEY, **xcom_address(self._ti))
                     self._resume(saved)
                 value = self._value()
                 # The worker that deferred has usually written the same states.
@@ -196,6 +191,6 @@ class TriggererRecorder(_Recorder):
                     isinstance(saved, dict) and saved.get("counts") == value["counts"] and not self._totals
                 )
                 if self._xcom is not None and not known:
-                    await self._xcom.aset(key=KEY, value=value, **self._address)
+                    await self._xcom.aset(key=KEY, value=value, **xcom_address(self._ti))
         except Exception as error:
             self._not_recorded(error)
