@@ -219,3 +219,5 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "stderr_path": arguments.word,
     "options": _options,
 }
+TASK_ARGUMENTS = tuple("job_queue" if name == "queue" else name for name in _CHECKS)
+"""The arguments of a task that describe its job. The argument ``queue`` belongs to Airflow."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import ApiError, NotFound
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.compat import AirflowTaskTimeout
@@ -37,6 +38,7 @@ HEARTBEATS = 60.0
 class JobFollower(JobTask):
     """A mixin for operators that wait for one job and may copy its log into the task log."""
 
+    job_id: str
     poll_interval: float
     log_settle_time: float
     keep_log_at: str | None
@@ -47,10 +49,11 @@ class JobFollower(JobTask):
     _meter: LogMeter | None = None
     _watch: JobWatch | None = None
 
-    @property
-    @abstractmethod
+    @cached_property
     def ref(self) -> JobRef:
         """Return the job's address."""
+        (ref,) = self._refs([arguments.one_job_id(self.job_id)])
+        return ref
 
     # ------------------------------------------------------------------ with the log
 

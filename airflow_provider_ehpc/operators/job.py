@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from airflow_provider_ehpc.compat import (
     own_xcom,
 )
 from airflow_provider_ehpc.exceptions import JobFailure, TaskKilled, without_useless_retries
-from airflow_provider_ehpc.job_arguments import captures, exit_codes, job_fields, job_spec
+from airflow_provider_ehpc.job_arguments import TASK_ARGUMENTS, captures, exit_codes, job_fields, job_spec
 from airflow_provider_ehpc.links.job import JOB_LINKS
 from airflow_provider_ehpc.logs.lines import STDERR_LEVEL, line_encoding, line_level
 from airflow_provider_ehpc.operators.base import JobFollower
@@ -109,28 +109,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
     :raises InvalidArgument: naming the arguments that are wrong.
     """
 
-    template_fields: Sequence[str] = (
-        "command",
-        "script",
-        "job_name",
-        "conn_id",
-        "cluster_id",
-        "api",
-        "job_queue",
-        "user",
-        "nodes",
-        "cores",
-        "gpus",
-        "memory",
-        "wall_time",
-        "priority",
-        "array",
-        "environment",
-        "stdout_path",
-        "stderr_path",
-        "options",
-        "keep_log_at",
-    )
+    template_fields: Sequence[str] = (*TASK_ARGUMENTS, "conn_id", "cluster_id", "api", "keep_log_at")
     template_fields_renderers = {  # noqa: RUF012 - as in Airflow's operators
         "command": "bash",
         "script": "bash",
@@ -214,9 +193,8 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poll_interval = arguments.seconds("poll_interval", poll_interval, positive=True)
-        if timeout is None:
-            timeout = conf.getfloat("sensors", "default_timeout")
-        self.timeout = arguments.seconds("timeout", timeout)
+        default = conf.getfloat("sensors", "default_timeout")
+        self.timeout = arguments.seconds("timeout", default if timeout is None else timeout)
         self.get_logs = get_logs
         self.keep_log_at = keep_log_at
         self.log_settle_time = arguments.seconds("log_settle_time", log_settle_time)
@@ -250,8 +228,6 @@ class SubmitJobOperator(JobFollower, BaseOperator):
             partial.kwargs["queue"] = conf.get("operators", "default_queue", fallback="default")
         return partial
 
-    # ------------------------------------------------------------------ the job
-
     @property
     def ref(self) -> JobRef:
         """Return the job's address.
@@ -264,12 +240,13 @@ class SubmitJobOperator(JobFollower, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit the job, or rejoin that of an earlier try, and wait for its end."""
-        with without_useless_retries(), self._ends_job(context):
-            job_id = self._submit(context)
+        with without_useless_retries(), self._ends_job():
+            name = self._submit(context)
             if not self.wait_for_completion:
                 self._begin_record(context)
-                self._record_end([{**self.ref.as_dict(), "name": job_id}], "submitted")
-                return {**self.ref.as_dict(), "name": job_id}
+                job = {**self.ref.as_dict(), "name": name}
+                self._record_end([job], "submitted")
+                return job
             if self.get_logs and supports(self.hook.api.name, Capability.LOG):
                 return self._follow(context)
             if self.get_logs:
@@ -340,7 +317,7 @@ class SubmitJobOperator(JobFollower, BaseOperator):
 
         self._records = JobRecords(context, self.log, durable=self.durable)
         (self._ref,) = self._refs([arguments.one_job_id(own_xcom(context, JOB_ID_KEY))])
-        with self._ends_job(context):
+        with self._ends_job():
             return super().resume_execution(next_method, next_kwargs, context)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -349,14 +326,11 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         return super().execute_complete(context, event)
 
     def _conditions(self, started: float) -> WaitConditions:
-        return dataclasses.replace(
-            super()._conditions(started),
-            exit_token=self._exit_token,
-            max_failed_members=self.max_failed_members,
-        )
+        base = super()._conditions(started)
+        return replace(base, exit_token=self._exit_token, max_failed_members=self.max_failed_members)
 
     @contextmanager
-    def _ends_job(self, context: Context) -> Iterator[None]:
+    def _ends_job(self) -> Iterator[None]:
         """Stop the job if the time is over, and save that it was stopped, for a retry."""
         try:
             yield
@@ -373,27 +347,23 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         yield
 
     def _end_job(self) -> None:
-        if not self.stop_job_on_kill:
-            return
+        self._stop_submitted()
+        self._save_stop()
+
+    def _stop_submitted(self) -> None:
         if self._ref is not None:
             self._stop([self._ref])
-        elif self._submission:
+        elif self._submission and self.stop_job_on_kill:
             self._submission.stop_unknown(time.time() + STOP_SEARCH)
-        self._save_stop()
 
     def _save_stop(self) -> None:
         if self._records and self._ref in self._stopped:
             self._records.ended(JobState.CANCELLED)
 
     def on_kill(self) -> None:
-        """End the wait, and stop the job if ``stop_job_on_kill`` asks for it."""
+        """End the wait, and stop the job if ``stop_job_on_kill`` is set."""
         self._killed.interrupt()
-        if not self.stop_job_on_kill:
-            return
-        if self._ref is not None:
-            self._stop([self._ref])
-        elif self._submission:
-            self._submission.stop_unknown(time.time() + STOP_SEARCH)
+        self._stop_submitted()
 
     def _result(
         self,
@@ -407,24 +377,23 @@ class SubmitJobOperator(JobFollower, BaseOperator):
         if verdict.outcome is Outcome.TIMED_OUT and self.stop_job_on_kill:
             self._end_job()
             message = verdict.message.replace("; the job was not stopped", "; stop_job_on_kill stops the job")
-            verdict = dataclasses.replace(verdict, message=message)
+            verdict = replace(verdict, message=message)
         try:
             result = super()._result(verdict, event, totals, deadline)
         except JobFailure as failure:
             if self._records:
                 self._records.failed(failure.job)
-            if failure.job.get("exit_code") in self.skip_on_exit_code:
-                raise self._skipped(failure.job) from failure
+            self._skip_by_exit_code(failure.job, failure)
             raise
         if self._records:
             self._records.ended(JobState.SUCCEEDED)
             result = self._records.whole(result)
-        if result.get("exit_code") in self.skip_on_exit_code:
-            raise self._skipped(result)
+        self._skip_by_exit_code(result)
         return result
 
-    def _skipped(self, job: Mapping[str, Any]) -> AirflowSkipException:
-        """Return the exception that skips the task, and log why: Airflow's view hides its own line."""
-        why = f"skip_on_exit_code: {self.ref} ended with exit code {job['exit_code']}"
-        self.log.info("skipped by %s", why)
-        return AirflowSkipException(why)
+    def _skip_by_exit_code(self, job: Mapping[str, Any], failure: JobFailure | None = None) -> None:
+        if job.get("exit_code") in self.skip_on_exit_code:
+            why = f"skip_on_exit_code: {self.ref} ended with exit code {job['exit_code']}"
+            # Airflow's view hides its own line about this.
+            self.log.info("skipped by %s", why)
+            raise AirflowSkipException(why) from failure

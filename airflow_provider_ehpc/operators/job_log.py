@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
@@ -125,17 +124,10 @@ class JobLogOperator(JobFollower, BaseOperator):
         self.keep_log_at = keep_log_at
         self.stop_job_on_kill = stop_job_on_kill
         self.deferrable = deferrable
-        if timeout is None:
-            timeout = conf.getfloat("sensors", "default_timeout")
-        self.timeout = arguments.seconds("timeout", timeout)
+        default = conf.getfloat("sensors", "default_timeout")
+        self.timeout = arguments.seconds("timeout", default if timeout is None else timeout)
         self._stopped: set[JobRef] = set()
         self._killed = InterruptibleWait()
-
-    @cached_property
-    def ref(self) -> JobRef:
-        """Return the job's address."""
-        (ref,) = self._refs([arguments.one_job_id(self.job_id)])
-        return ref
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Poll the job and write the new lines, until the job has ended and its log is read."""

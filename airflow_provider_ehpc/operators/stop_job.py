@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
@@ -89,17 +88,10 @@ class StopJobOperator(JobFollower, BaseOperator):
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poll_interval = arguments.seconds("poll_interval", poll_interval, positive=True)
-        if timeout is None:
-            timeout = conf.getfloat("sensors", "default_timeout")
-        self.timeout = arguments.seconds("timeout", timeout)
+        default = conf.getfloat("sensors", "default_timeout")
+        self.timeout = arguments.seconds("timeout", default if timeout is None else timeout)
         self._stopped: set[JobRef] = set()
         self._killed = InterruptibleWait()
-
-    @cached_property
-    def ref(self) -> JobRef:
-        """Return the job's address."""
-        (ref,) = self._refs([arguments.one_job_id(self.job_id)])
-        return ref
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Stop the job and wait for its end."""

@@ -91,9 +91,8 @@ class JobStateSensor(JobTask, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         poke_interval = arguments.seconds("poke_interval", poke_interval, positive=True)
-        if timeout is None:
-            timeout = conf.getfloat("sensors", "default_timeout")
-        timeout = arguments.seconds("timeout", timeout)
+        default = conf.getfloat("sensors", "default_timeout")
+        timeout = arguments.seconds("timeout", default if timeout is None else timeout)
         super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
         if self.reschedule:
             self.poke_interval = max(self.poke_interval, SHORTEST_RESCHEDULE)
