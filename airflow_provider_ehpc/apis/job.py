@@ -75,8 +75,7 @@ class JobRef(NamedTuple):
 
     def as_dict(self) -> dict[str, str]:
         """Return the fields that are set. ``JobRef(**fields)`` is the inverse."""
-        fields = {"job_id": self.job_id, "cluster_id": self.cluster_id, "version_id": self.version_id}
-        return {name: value for name, value in fields.items() if value is not None}
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
     def __str__(self) -> str:
         version = f" version {self.version_id}" if self.version_id else ""
@@ -250,10 +249,9 @@ secret, and masking it in every error would make errors unreadable."""
 
 def confidential_values(value: Any) -> tuple[str, ...]:
     """Return all texts in JSON-like data, at any depth, that are long enough to be secrets."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return tuple(text for item in value for text in confidential_values(item))
+    if isinstance(value, Mapping | list | tuple):
+        items = value.values() if isinstance(value, Mapping) else value
+        return tuple(text for item in items for text in confidential_values(item))
     text = "" if value is None else str(value)
     return (text,) if len(text) >= SHORTEST_VALUE else ()
 
@@ -294,9 +292,7 @@ class JobSpec:
         return (self.password, *values) if self.password else values
 
     def refuse(self, api: str, *names: str, hint: str = "leave it out") -> None:
-        """Check that none of the fields ``names``, which ``api`` does not support, is set.
-
-        Silently ignored, a field would promise something that never happens.
+        """Check that none of the fields ``names`` is set: ``api`` would silently ignore them.
 
         :raises InvalidArgument: for the first of them that is set.
         """

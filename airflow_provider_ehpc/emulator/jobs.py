@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
@@ -135,3 +136,21 @@ def output_paths(home: Path, spec: JobSpec, number: str, index: str | None) -> t
     stdout = spec.stdout_path or str(home / f"{name}.o{number}")
     stderr = spec.stderr_path or str(home / f"{name}.e{number}")
     return Path(stdout + suffix), Path(stderr + suffix)
+
+
+def change_log(job: EmulatedJob, change: str, data: bytes, stream: str) -> None:
+    """See :meth:`~airflow_provider_ehpc.emulator.server.Emulator.change_log`."""
+    paths = {"stdout": job.stdout_path, "stderr": job.stderr_path}
+    if stream not in paths:
+        raise ValueError(f"stream: expected {' or '.join(paths)}, got {stream!r}")
+    path = paths[stream]
+    if change == "append":
+        with path.open("ab") as file:
+            file.write(data)
+    elif change == "truncate":
+        os.truncate(path, 0)
+    elif change == "rotate":
+        path.rename(path.with_name(path.name + ".1"))
+        path.write_bytes(data)
+    else:
+        raise ValueError(f"change: expected append, truncate or rotate, got {change!r}")

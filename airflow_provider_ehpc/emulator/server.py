@@ -6,9 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import fcntl
 import json
-import os
 import secrets
 import shutil
 import tempfile
@@ -16,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -32,7 +30,7 @@ from airflow_provider_ehpc.emulator.gateway import Gateway
 from airflow_provider_ehpc.emulator.guard import check_loopback, only_this_machine
 from airflow_provider_ehpc.emulator.guard import log as http_log
 from airflow_provider_ehpc.emulator.huawei.cloud import user_connection
-from airflow_provider_ehpc.emulator.jobs import EmulatedJob
+from airflow_provider_ehpc.emulator.jobs import EmulatedJob, change_log
 from airflow_provider_ehpc.emulator.journal import Journal
 from airflow_provider_ehpc.emulator.operation_log import OperationLog
 from airflow_provider_ehpc.emulator.operations import EmulatedOperation
@@ -42,7 +40,7 @@ from airflow_provider_ehpc.emulator.schedulers.local import LocalScheduler
 from airflow_provider_ehpc.emulator.schedulers.slurm import SlurmScheduler
 from airflow_provider_ehpc.emulator.schedulers.timetable import TimetableScheduler
 from airflow_provider_ehpc.emulator.services import CLOUDS
-from airflow_provider_ehpc.emulator.store import Store, reading
+from airflow_provider_ehpc.emulator.store import Store, lock_directory, reading
 
 T = TypeVar("T")
 
@@ -130,7 +128,7 @@ class Emulator:
         self._kill_jobs = self._temporary
         async with contextlib.AsyncExitStack() as undo:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            undo.callback(self._take_directory().close)
+            undo.callback(lock_directory(self.directory).close)
             store = self._open_store(undo, self.directory)
             with reading(store.file):
                 self.accounts = Accounts(store)
@@ -304,21 +302,7 @@ class Emulator:
         :raises ValueError: if ``change`` or ``stream`` is unknown.
         :raises OSError: if the file cannot be changed.
         """
-        job = self.job(job_id)
-        paths = {"stdout": job.stdout_path, "stderr": job.stderr_path}
-        if stream not in paths:
-            raise ValueError(f"stream: expected {' or '.join(paths)}, got {stream!r}")
-        path = paths[stream]
-        if change == "append":
-            with path.open("ab") as file:
-                file.write(data)
-        elif change == "truncate":
-            os.truncate(path, 0)
-        elif change == "rotate":
-            path.rename(path.with_name(path.name + ".1"))
-            path.write_bytes(data)
-        else:
-            raise ValueError(f"change: expected append, truncate or rotate, got {change!r}")
+        change_log(self.job(job_id), change, data, stream)
 
     # Faults and permissions
 
@@ -381,16 +365,6 @@ class Emulator:
         if self._scheduler_name == "timetable":
             return TimetableScheduler()
         return LocalScheduler(directory, home, self._slots)
-
-    def _take_directory(self) -> IO[bytes]:
-        """Lock the directory, because two emulators would run the same jobs."""
-        guard = (self.directory / "lock").open("ab")
-        try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            guard.close()
-            raise OSError(f"another emulator uses {self.directory}; choose another directory") from None
-        return guard
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from airflow_provider_ehpc.emulator.jobs import EmulatedJob, SubmittedJob
 from airflow_provider_ehpc.emulator.operations import EmulatedOperation
@@ -38,6 +39,20 @@ _JOB_FIELDS = tuple(
 
 class CorruptState(OSError):
     """A state file cannot be read. The message names the file, the error and what to do."""
+
+
+def lock_directory(directory: Path) -> IO[bytes]:
+    """Lock the emulator's directory until the result is closed: two emulators would run the same jobs.
+
+    :raises OSError: if another emulator uses it.
+    """
+    guard = (directory / "lock").open("ab")
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        guard.close()
+        raise OSError(f"another emulator uses {directory}; choose another directory") from None
+    return guard
 
 
 @contextlib.contextmanager
