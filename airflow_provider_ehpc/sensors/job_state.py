@@ -25,10 +25,12 @@ from airflow_provider_ehpc.exceptions import without_useless_retries
 from airflow_provider_ehpc.links.job import CloudConsoleLink, ClusterLink
 from airflow_provider_ehpc.task import DEFER_SLACK, JobTask
 from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, parse_policy, parse_states
-from airflow_provider_ehpc.waiting.watch import JobSetWatch, Verdict
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_ehpc.waiting.verdict import Verdict
+    from airflow_provider_ehpc.waiting.watch import JobSetWatch
 
 SHORTEST_RESCHEDULE = 10.0
 """Seconds. If a task resumes sooner, Airflow's scheduler can mistake the executor's "done" event of one poke
@@ -140,6 +142,8 @@ class JobStateSensor(JobTask, BaseSensorOperator):
         mode, the process continues to poll as long as another process could not continue the wait: during an
         outage, and while a job is unknown or its state needs a second poll.
         """
+        from airflow_provider_ehpc.waiting.watch import JobSetWatch
+
         first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
         if self._watch is None:
             started = first.timestamp() if first else time.time()
@@ -160,6 +164,7 @@ class JobStateSensor(JobTask, BaseSensorOperator):
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """End the task by the verdict in the trigger's event."""
         from airflow_provider_ehpc.waiting.event import not_reached
+        from airflow_provider_ehpc.waiting.verdict import Verdict
 
         verdict = Verdict.from_event(event)
         for note in verdict.news:
