@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import InvalidArgument
 from airflow_provider_ehpc.apis.operation import OperationRecord, OperationSource, Window
 from airflow_provider_ehpc.audit.pending import complete
@@ -70,11 +71,17 @@ def run_audit(
     """Read every operation of a window, check it and write it.
 
     :param path: a folder, as a path or a URL that ``ObjectStoragePath`` supports.
+    :raises InvalidArgument: if ``path`` is neither.
     :raises WindowIncomplete: if the window cannot be read completely. In this case, nothing is written.
     """
     from airflow.sdk import ObjectStoragePath
 
-    directory = ObjectStoragePath(path)
+    path = arguments.word("path", path)
+    try:
+        directory = ObjectStoragePath(path)
+        _ = directory.fs
+    except ValueError as error:
+        raise InvalidArgument(f"path: {error}") from None
     carried = carried_operations(directory, source.scope, window)
     now = datetime.now(UTC)
     reading = hook.drive(read_window(source, window, now=now, settle=settle, request_limit=request_limit))

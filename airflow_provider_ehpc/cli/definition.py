@@ -17,7 +17,7 @@ from airflow.cli.cli_config import (
     positive_int,
 )
 
-from airflow_provider_ehpc.cli.times import duration, moment, seconds
+from airflow_provider_ehpc.cli.times import duration, moment, past, seconds
 
 _CODES = """exit codes:
   0  success
@@ -56,7 +56,7 @@ _ENCODING = Arg(
 _START = Arg(
     ("start",),
     metavar="START",
-    type=moment,
+    type=past,
     help="ISO 8601, or a duration before now such as 1h or 7d; included",
 )
 _MAX_AGE = Arg(
@@ -110,7 +110,7 @@ _JOBS_COMMAND = _command(
     Arg(("--name",), help="Only jobs with this name, which may contain * and ?"),
     Arg(
         ("--since",),
-        type=moment,
+        type=past,
         default="1d",
         help="Of ended jobs, only those submitted since this time: ISO 8601,\n"
         "or a duration such as 2h or 7d (default: %(default)s)",
@@ -145,7 +145,7 @@ _LOGS_COMMAND = _command(
     Arg(("-f", "--follow"), action="store_true", help="Print new lines until the job has ended"),
     Arg(
         ("--since",),
-        type=moment,
+        type=past,
         help="Begin with the first line of a stream that starts with this time\n"
         "or a later one: ISO 8601, or a duration such as 10m",
     ),

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
-from airflow_provider_ehpc.apis.call import ApiError
-from airflow_provider_ehpc.apis.job import JobRef, JobStatus
+from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.cli.terminal import Terminal
 from airflow_provider_ehpc.cli.times import line_time
 from airflow_provider_ehpc.logs.follow import Emit, GetStatus, LogFollower, Pause, Step
@@ -55,7 +56,7 @@ class LogSelection:
         self._zone = zone
         self._begun: set[str] = set()
         """The streams that have had a line newer than ``since``."""
-        self._tail = tail
+        self._tail = None if tail is None else min(tail, sys.maxsize)
         self._last: dict[str, deque[str]] = {}
         self.undated = 0
         """The number of lines without a time that were not shown."""
@@ -128,6 +129,8 @@ class LogPrinter:
         self._follow = follow
         self._first = first
         self._began = time.time()
+        self._missing: str | None = None
+        """What was last reported about a stream that was not found."""
         self._read = False
         """The log has been read up to its end, and is not followed."""
         self._watch = JobWatch(ref, conditions, self._began)
@@ -148,9 +151,17 @@ class LogPrinter:
         return self._follower.totals.errors > 0
 
     def run(self) -> Verdict:
-        """Print the log and return how the wait ended."""
+        """Print the log and return how the wait ended.
+
+        :raises InvalidArgument: if the log was read, and the selected stream was not found.
+        """
         verdict = self._hook.drive(self._follower.steps(), self._do)
         self._catch_up()
+        if missing := self._missing_stream():
+            raise InvalidArgument(missing)
+        if not (self._follow or self.unreadable or self._follower.streams):
+            state = self._watch.status.state if self._watch.status else JobState.UNKNOWN
+            self._terminal.info("%s has no log: its state is %s", self._ref, state)
         return verdict
 
     def judged(self) -> JobStatus:
@@ -170,7 +181,9 @@ class LogPrinter:
         if isinstance(step, GetStatus):
             return self._watch.status if self._read else self._poll()
         if isinstance(step, Emit):
-            print_lines(self._terminal, self._selection, self._selection.take(step.stream, step.lines))
+            wanted = self._selection.stream
+            name = "stderr" if wanted == "stderr" and self._follower.one_file else step.stream
+            print_lines(self._terminal, self._selection, self._selection.take(name, step.lines))
             self._terminal.progress(self._progress())
         elif isinstance(step, Note):
             # Without --follow, only notes about the log itself are relevant.
@@ -179,6 +192,11 @@ class LogPrinter:
         elif isinstance(step, Pause):
             self._catch_up()
             if self._follow:
+                missing = self._missing_stream()
+                if missing and missing != self._missing:
+                    # Log files of ModelArts v1 may appear later.
+                    self._terminal.warning("%s so far", missing)
+                self._missing = missing
                 self._terminal.pause(step.seconds, lambda _left: self._progress())
             self._read = not self._follow
         return None
@@ -202,6 +220,12 @@ class LogPrinter:
                 "--since left out %d lines: none of them begins with a time", self._selection.undated
             )
             self._selection.undated = 0
+
+    def _missing_stream(self) -> str | None:
+        wanted, found = self._selection.stream, self._follower.streams
+        if wanted is None or not found or wanted in found:
+            return None
+        return f"--stream: {self._ref} has no stream {wanted!r}, only {', '.join(sorted(found))}"
 
     def _progress(self) -> str:
         state = self._watch.status.state if self._watch.status else "…"

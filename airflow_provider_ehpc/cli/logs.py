@@ -75,11 +75,15 @@ def logs(args: Namespace, terminal: Terminal) -> int:
 def _last_lines(
     hook: ApiHook, ref: JobRef, selection: LogSelection, tail: int, encoding: str, token: str | None
 ) -> list[Line] | None:
-    """Return the last lines of each stream, read from its end; None if they are too long for this."""
+    """Return the last lines of each stream, read from its end; None if this is not possible."""
     found: list[Line] = []
     seen: set[bytes] = set()
     encoding = "utf-8" if hook.api.log_limits.text else encoding
-    for chunk in hook.log_tail(ref, TAIL_SIZE):
+    chunks = hook.log_tail(ref, TAIL_SIZE)
+    if selection.stream and selection.stream not in {chunk.stream for chunk in chunks}:
+        # ModelArts returns only the ends of tasks that failed.
+        return None
+    for chunk in chunks:
         # Both streams may be in the same file.
         if selection.stream not in (None, chunk.stream) or chunk.data in seen:
             continue

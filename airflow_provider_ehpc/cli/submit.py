@@ -166,7 +166,7 @@ def _environment(items: list[str] | None) -> dict[str, str] | None:
 def _options(text: str | None) -> Any:
     try:
         return None if text is None else json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"--options: not JSON: {error}") from None
 
 

@@ -124,6 +124,17 @@ class LogFollower:
         self._exit_code = ExitCodeFilter(watch.conditions.exit_token)
 
     @property
+    def one_file(self) -> bool:
+        """True if stdout and stderr are the same file. It is read as stdout."""
+        return bool(self._reader.one_file)
+
+    @property
+    def streams(self) -> list[str]:
+        """The names of the streams that were found so far."""
+        both = ["stdout", "stderr"] if self.one_file else []
+        return list(dict.fromkeys([*both, *self._streams]))
+
+    @property
     def cursor(self) -> SavedCursor:
         """The log position after the step that was yielded last."""
         marks: dict[str, StreamMark] = {n: s.mark for n, s in self._streams.items() if s.mark is not None}

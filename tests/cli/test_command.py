@@ -83,6 +83,13 @@ def test_airflow_loads_the_commands() -> None:
     "words",
     [
         ("jobs", "--since", "yesterday"),
+        ("jobs", "--since", "1969-12-31"),
+        ("jobs", "--since", "0001-01-01T00:00+14:00"),
+        ("jobs", "--since", "99999w"),
+        ("logs", "1.manager", "--since", "2999-01-01"),
+        ("operations", "2999-01-01"),
+        ("operations", "1h", "9999-12-31T23:59-12:00"),
+        ("audit", "2h", "1h", "--path", "x", "--settle", "999999w"),
         ("jobs", "--output", "xml"),
         ("logs", "1.manager", "--tail", "-1"),
         ("logs",),

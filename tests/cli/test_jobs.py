@@ -36,8 +36,7 @@ def test_jobs_are_filtered(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> N
     assert listed("--name", "train-*") == [done, failed]
     assert listed("--user", "alice") == [running]
     # Jobs that have not ended are always listed.
-    tomorrow = datetime.now(UTC).replace(year=datetime.now(UTC).year + 1).isoformat()
-    assert listed("--since", tomorrow) == [running]
+    assert listed("--since", datetime.now(UTC).isoformat()) == [running]
     assert listed("--state", "cancelled") == []
 
 

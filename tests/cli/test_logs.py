@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import threading
@@ -65,6 +66,58 @@ def test_tail(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
     assert ehpc("logs", job_id, "--tail", "1", "-f", *FAST).out == "40000\nnew\nnewer\n"
     opener.join()
     assert ehpc("logs", job_id, "--tail", "1").out == "newer\n"
+    assert len(ehpc("logs", job_id, "--tail", "9" * 40, "-f", *FAST).lines) == 40002
+
+
+def test_an_unknown_stream_is_an_error(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
+    job_id = ehpc_emulator.submit(f"echo one; {gate.wait}")
+    ehpc_emulator.wait_for(job_id, "RUNNING")
+    eventually(lambda: ehpc("logs", job_id).out)
+    message = (
+        f"--stream: job {job_id} in cluster ehpc-hz-emulator has no stream 'STDERR', only stderr, stdout"
+    )
+    opener = threading.Timer(1.0, gate.open)
+    for words in ((), ("--tail", "1"), ("--since", "1h"), ("--exit-code",), ("-f", *FAST)):
+        if "-f" in words:
+            opener.start()
+        ended = ehpc("logs", job_id, "--stream", "STDERR", *words)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err.splitlines()[-1] == message
+    opener.join()
+    # A user who follows a job for days reads this at the beginning.
+    assert ended.err.splitlines().count(f"{message} so far") == 1
+    # A stream without lines is known.
+    ended = ehpc("logs", job_id, "--stream", "stderr")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+def test_the_streams_of_modelarts_are_tasks(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
+    ehpc_emulator.wait_for(ehpc_emulator.submit("echo one"))
+    words = ("--conn-id", "huawei_modelarts_default")
+    (row,) = json.loads(ehpc("jobs", *words, "-o", "json").out)
+    ended = ehpc("logs", row["job_id"], *words, "--stream", "stdout", "--tail", "9")
+    assert (ended.code, ended.out) == (2, "")
+    assert "has no stream 'stdout', only worker-0" in ended.err
+    assert ehpc("logs", row["job_id"], *words, "--stream", "worker-0").out == "one\n"
+
+
+@pytest.mark.parametrize("words", [(), ("--tail", "5"), ("-f", *FAST)])
+def test_stderr_in_the_same_file_as_stdout(
+    ehpc: Ehpc, ehpc_emulator: Emulator, words: tuple[str, ...]
+) -> None:
+    path = str(ehpc_emulator.directory / "both.log")
+    job_id = ehpc_emulator.submit("echo one; echo two >&2", stdout_path=path, stderr_path=path)
+    ehpc_emulator.wait_for(job_id)
+    for stream in ("stdout", "stderr"):
+        ended = ehpc("logs", job_id, "--stream", stream, *words)
+        assert (ended.code, ended.out) == (0, "one\ntwo\n")
+
+
+def test_a_job_without_a_log(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
+    job_id = ehpc_emulator.submit("echo one", cores=1000)
+    ended = ehpc("logs", job_id)
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err == f"job {job_id} in cluster ehpc-hz-emulator has no log: its state is QUEUED\n"
 
 
 def test_since(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:

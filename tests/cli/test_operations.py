@@ -75,10 +75,13 @@ def test_an_audit_as_by_the_operator(ehpc: Ehpc, tmp_path: Path, effect: str) ->
         (("1h", "1s"), "may still appear until"),
         ((*WINDOW, "--rules", "/no/such/file"), "No such file"),
         ((*WINDOW, "--conn-id", "huawei_modelarts_default"), "does not support"),
+        ((*WINDOW, "--path", "nope://folder"), "path: "),
+        ((*WINDOW, "--path", " "), "path: expected a non-empty text"),
+        ((*WINDOW, "--path", "a\udcff"), "path: 'a\\udcff' contains a character that is not printable"),
     ],
 )
 def test_wrong_windows(ehpc: Ehpc, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
-    ended = ehpc("audit", *words, "--path", str(tmp_path / "audit"))
+    ended = ehpc("audit", "--path", str(tmp_path / "audit"), *words)
     assert (ended.code, ended.out) == (2, "")
     assert message in ended.err
     assert len(ended.err.splitlines()) == 1

@@ -77,6 +77,7 @@ def test_a_lost_response_submits_no_second_job(ehpc: Ehpc, ehpc_emulator: Emulat
         (("--script", "/no/such/file"), "No such file"),
         (("--cores", "many", "--", "true"), "cores: expected a whole number, got 'many'"),
         (("--options", "{", "--", "true"), "--options: not JSON"),
+        (("--options", "[" * 100_000, "--", "true"), "--options: not JSON"),
         (("-e", "hunter2secret", "--", "true"), "--environment: expected NAME=VALUE"),
         (("--", "echo {{ ds }}"), "command: contains {{ or {%"),
         (("--encoding", "utf-16", "--", "true"), "encoding"),
