@@ -6,11 +6,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 from sqlalchemy import and_, or_, select
 
 from airflow_provider_ehpc.apis.job import JobState
@@ -48,16 +48,24 @@ _JOB_NUMBERS = ("exit_code", "restarts", "nodes")
 _JOB_COUNTS = ("array", "resources")
 
 
+# PostgreSQL rejects NUL in a text and larger integers; SQLite rejects integers of more than 64 bits. pydantic
+# rejects texts that are not UTF-8.
+_Text = Annotated[str, Field(max_length=250, pattern=r"^[^\x00]*$")]
+_MapIndex = Annotated[int, Field(ge=-1, lt=2**31)]
+_POSITION = TypeAdapter(tuple[Annotated[int, Field(ge=0, lt=2**31)], _Text, _MapIndex])
+"""The ID of a DAG run, a task and a map index: all tasks after them are on the next page."""
+
+
 class Filters(BaseModel):
     """Select the tasks to return."""
 
-    state: str | None = Field(None, max_length=20)
+    state: _Text | None = None
     """A state of a job, or :data:`ACTIVE`."""
-    dag: str | None = Field(None, max_length=250)
-    run: str | None = Field(None, max_length=250)
-    task: str | None = Field(None, max_length=250)
-    map_index: int | None = None
-    text: str | None = Field(None, max_length=250)
+    dag: _Text | None = None
+    run: _Text | None = None
+    task: _Text | None = None
+    map_index: _MapIndex | None = None
+    text: _Text | None = None
     """A part of a DAG, run, task, job ID, job name, cluster, queue or connection; the case is ignored."""
     limit: int = Field(50, ge=1, le=LARGEST_PAGE)
     """The number of tasks."""
@@ -146,9 +154,8 @@ def _encode(key: list[Any]) -> str:
 
 def _decode(text: str) -> tuple[int, str, int]:
     try:
-        run, task_id, index = json.loads(base64.urlsafe_b64decode(text))
-        return int(run), str(task_id), int(index)
-    except (TypeError, ValueError, OverflowError, RecursionError):
+        return _POSITION.validate_json(base64.urlsafe_b64decode(text))
+    except ValueError:
         raise ValueError("after: not a position that this page returned") from None
 
 

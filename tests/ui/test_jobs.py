@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_ehpc.ui.jobs import Filters
 from tests.ui.conftest import TASKS, Server
 from tests.ui.seed import scene
 
@@ -60,6 +63,72 @@ def test_filters(server: Server) -> None:
 def test_invalid_queries_are_rejected(server: Server, query: str) -> None:
     status, _, _ = server.get(f"/ehpc/jobs?{query}", "admin")
     assert status in (400, 422)
+
+
+ODD_VALUES = [
+    *(
+        "",
+        " ",
+        "-1",
+        "-2",
+        "0.5",
+        "1e400",
+        "NaN",
+        "true",
+        "\u0663",
+        "[]",
+        "%",
+        "'",
+        "a\0",
+        "\0",
+        "a" * 20_000,
+    ),
+    *("9" * digits for digits in (10, 19, 20, 400, 5000)),
+    *("-" + "9" * digits for digits in (10, 19, 400)),
+    "\U0001f600" * 250,
+]
+ODD_POSITIONS = [
+    *(
+        "null",
+        "[]",
+        "{}",
+        '[1, "t"]',
+        '[1, "t", 0, 0]',
+        '[1, "a\\u0000", 0]',
+        '[1, "\\ud800", 0]',
+        '[1, "t", "x"]',
+    ),
+    *(f'[{"9" * digits}, "t", 0]' for digits in (19, 20, 400)),
+    *(f'[1, "t", {sign}{"9" * digits}]' for digits in (10, 19, 20, 400) for sign in ("", "-")),
+]
+
+
+def test_no_value_of_a_parameter_is_an_error_of_the_server(server: Server) -> None:
+    token = server.token("admin")
+    queries = {urllib.parse.urlencode({name: value}) for name in Filters.model_fields for value in ODD_VALUES}
+    queries |= {f"{name}=%ED%A0%80%FF%zz" for name in Filters.model_fields}
+    queries |= {"after=" + base64.urlsafe_b64encode(position.encode()).decode() for position in ODD_POSITIONS}
+    failed = {}
+    for query in sorted(queries):
+        status, body, _ = server.get(f"/ehpc/jobs?{query}", token=token)
+        if status not in (200, 400, 422) or (status == 200 and "tasks" not in json.loads(body)):
+            failed[query[:80]] = status
+    assert not failed
+    for query in (
+        "map_index=2147483648",
+        "map_index=99999999999999999999",
+        "map_index=-2",
+        "run=%00",
+        "task=a%00",
+        "text=%00",
+        "limit=9e9",
+    ):
+        assert server.get(f"/ehpc/jobs?{query}", token=token)[0] == 422
+
+
+@pytest.mark.parametrize("path", ["%00", "jobs.js%00", "%ff", "a" * 300, "..%2fapp.py", "%2e%2e/app.py"])
+def test_no_path_is_an_error_of_the_server(server: Server, path: str) -> None:
+    assert server.get(f"/ehpc/{path}")[0] == 404
 
 
 def test_nobody_sees_jobs_without_signing_in(server: Server) -> None:
