@@ -106,7 +106,19 @@ def read_page(session: Session, readable: Iterable[str], filters: Filters) -> di
 
 def _query(dags: Iterable[str], filters: Filters) -> Any:
     """Return the query. It sorts by the primary key of XComs, with the newest runs first."""
-    xcom, task = XComModel, TaskInstance
+    xcom: Any = XComModel
+    task: Any = TaskInstance
+    # In Airflow 3.4, tasks of a loop have the same address, and XComs have the ID of the task instance.
+    same_task = (
+        xcom.task_instance_id == task.id
+        if hasattr(xcom, "task_instance_id")
+        else and_(
+            task.dag_id == xcom.dag_id,
+            task.task_id == xcom.task_id,
+            task.run_id == xcom.run_id,
+            task.map_index == xcom.map_index,
+        )
+    )
     query: Any = (
         select(
             xcom.dag_run_id,
@@ -118,15 +130,7 @@ def _query(dags: Iterable[str], filters: Filters) -> Any:
             task.state,
             task.try_number,
         )
-        .join(
-            task,
-            and_(
-                task.dag_id == xcom.dag_id,
-                task.task_id == xcom.task_id,
-                task.run_id == xcom.run_id,
-                task.map_index == xcom.map_index,
-            ),
-        )
+        .join(task, same_task)
         .where(xcom.key == KEY, xcom.dag_id.in_(dags))
     )
     for column, wanted in (

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import sys
+import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -127,30 +129,47 @@ class Seed:
         dicted = record.as_dict(self.now.timestamp(), outcome=outcome, lines=log // 61 if log else None)
         self.task(dag_id, run_id, task_id, _ENDS.get(state, "deferred"), dicted, index)
 
-    def insert(self) -> None:
-        """Write the rows."""
+    def tables(self) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+        """Return the tables to fill, and the columns of each row that this version of Airflow has."""
+        from airflow.models import xcom
         from airflow.models.dag import DagModel
-        from airflow.models.dagbundle import DagBundleModel
         from airflow.models.dagrun import DagRun
         from airflow.models.taskinstance import TaskInstance
-        from airflow.models.xcom import XComModel
+
+        stored: Any = xcom.XComModel
+        tasks, xcoms = self.tasks, self.xcoms
+        if hasattr(xcom, "XComModelV2"):
+            # Airflow 3.4 stores XComs by the ID of the try.
+            stored = xcom.XComModelV2
+            ids = [uuid.uuid4() for _ in tasks]
+            tasks = [
+                {**task, "id": id, "region_index": task["map_index"]}
+                for id, task in zip(ids, tasks, strict=True)
+            ]
+            xcoms = [{**each, "task_instance_id": id} for id, each in zip(ids, xcoms, strict=True)]
+        for model, rows in (
+            (DagModel, list(self.dags.values())),
+            (DagRun, list(self.runs.values())),
+            (TaskInstance, tasks),
+            (stored, xcoms),
+        ):
+            names = set(model.__table__.columns.keys())
+            yield (
+                model.__table__,
+                [{name: value for name, value in row.items() if name in names} for row in rows],
+            )
+
+    def insert(self) -> None:
+        """Write the rows."""
+        from airflow.models.dagbundle import DagBundleModel
         from airflow.utils.session import create_session
         from sqlalchemy import insert, select
-
-        def known(model: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            names = set(model.__table__.columns.keys())
-            return [{name: value for name, value in row.items() if name in names} for row in rows]
 
         with create_session() as session:
             if session.scalar(select(DagBundleModel.name)) is None:
                 session.execute(insert(DagBundleModel.__table__), [{"name": "dags-folder", "active": True}])
-            for model, rows in (
-                (DagModel, list(self.dags.values())),
-                (DagRun, list(self.runs.values())),
-                (TaskInstance, self.tasks),
-                (XComModel, self.xcoms),
-            ):
-                session.execute(insert(model.__table__), known(model, rows))
+            for table, rows in self.tables():
+                session.execute(insert(table), rows)
 
 
 def scene(seed: Seed | None = None) -> Seed:
@@ -165,6 +184,8 @@ def scene(seed: Seed | None = None) -> Seed:
     cfd, train, nightly = f"cfd_sweep/manual__{at}", f"train/scheduled__{at}", f"nightly_mesh/scheduled__{at}"
     hostile = "cfd_sweep/manual__2026-11-01T00:00:00+00:00/hostile"
     seed.job(hostile, "501", 8, JobState.RUNNING, name=HOSTILE, log=12_000, **small)
+    # Any task can write such a record.
+    seed.tasks[-1]["operator"] = "PythonOperator"
     seed.job(
         f"{nightly}/mesh", "88101", 95, JobState.SUCCEEDED, name="mesh-wing", queue="comp", log=184_000, **big
     )

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
 
 import pytest
 
+from airflow_provider_ehpc.compat import scopes_plugins
 from tests.ui.browser import CHROMIUM, chromium, signed_in
 from tests.ui.conftest import Server
 
@@ -243,3 +245,21 @@ def test_the_tab_shows_the_jobs_of_its_task(server: Server, browser: Browser) ->
             assert [text.split()[0] for text in page.locator("td.job").all_inner_texts()] == names
             assert not page.locator("#filters").is_visible()
             assert f"cfd_sweep · {task}" in page.locator("#scope").inner_text()
+
+
+@pytest.mark.skipif(not scopes_plugins(), reason="Airflow older than 3.4 shows a tab on all tasks or on none")
+def test_airflow_shows_the_tab_on_tasks_of_our_operators(server: Server, browser: Browser) -> None:
+    with signed_in(browser, server) as page:
+        for task, path, ours in (("hostile", "hostile", False), ("case", "case/mapped/2", True)):
+            run_id = server.jobs(f"task={task}")["tasks"][0]["run_id"]
+            page.goto(f"{server.url}/dags/cfd_sweep/runs/{quote(run_id, safe='')}/tasks/{path}")
+            page.get_by_role("link", name="Details").wait_for()
+            tab = page.get_by_role("link", name="HPC jobs")
+            if ours:
+                tab.click()
+                row = page.frame_locator("iframe").locator("tr.task")
+                row.wait_for()
+                assert row.locator("td.job").all_inner_texts() == ["case-2\n602"]
+            else:
+                page.get_by_text("PythonOperator").wait_for()
+                assert tab.count() == 0
