@@ -104,6 +104,8 @@ def test_ctrl_c_leaves_the_job_running(ehpc_emulator: Emulator, gate: Gate) -> N
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ,
+        # A shell without job control lets the processes that it starts in the background ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout
         assert process.stderr
