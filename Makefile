@@ -64,7 +64,7 @@ check-next:
 	.venv-next/bin/python -m pip install -q 'apache-airflow>=$(NEXT)' -e '.[dev]'
 	.venv-next/bin/mypy
 	.venv-next/bin/python -m pytest $(PYTEST_ARGS) \
-	  $(addprefix --ignore=tests/,apis docs emulator faults live outcomes packaging test_exit_code.py) \
+	  $(addprefix --ignore=tests/,apis docs emulator events faults live outcomes packaging polling test_exit_code.py) \
 	  --ignore-glob='tests/hooks/test_[!c]*' --ignore=tests/operators/test_log_memory.py
 
 # Check that source distribution and wheel are complete, accepted by a package index, and work in a clean environment.

@@ -103,14 +103,18 @@ class StopJobOperator(JobFollower, BaseOperator):
             try:
                 self.hook.stop(self.ref)
             except ApiError as error:
-                if ended := self._ended(error):
+                if ended := self._ended(error, context):
                     return ended
             else:
                 self._stopped.add(self.ref)
                 self.log.info("requested the stop of %s", self.ref)
-            return self._wait(context) if self.wait_for_completion else self.ref.as_dict()
+            if self.wait_for_completion:
+                return self._wait(context)
+            self._begin_record(context)
+            self._record_end([self.ref.as_dict()], "stop_requested")
+            return self.ref.as_dict()
 
-    def _ended(self, error: ApiError) -> dict[str, Any] | None:
+    def _ended(self, error: ApiError, context: Context) -> dict[str, Any] | None:
         """Return a job that could not be stopped because it has ended or is unknown.
 
         :raises ApiError: if it runs.
@@ -122,6 +126,8 @@ class StopJobOperator(JobFollower, BaseOperator):
         if not status.state.terminal:
             raise error
         self.log.info("%s has ended already: %s", self.ref, status.state)
+        self._begin_record(context)
+        self._record_end([status.as_dict()], "reached")
         return status.as_dict()
 
     def _conditions(self, started: float) -> WaitConditions:

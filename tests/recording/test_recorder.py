@@ -169,6 +169,21 @@ def test_a_job_that_is_stopped_is_recorded(
     assert database.last()["jobs"][0]["state"] == "CANCELLED"
 
 
+def test_a_job_is_recorded_by_a_task_that_does_not_wait_for_its_end(
+    ehpc_emulator: Emulator, conn_id: str, database: Database, gate: Gate
+) -> None:
+    job_id = ehpc_emulator.submit(gate.wait)
+    # PBS reports only that the job has ended.
+    for outcome, state in (("stop_requested", None), ("reached", "SUCCEEDED")):
+        StopJobOperator(task_id="stop", conn_id=conn_id, job_id=job_id, wait_for_completion=False).execute(
+            CONTEXT
+        )
+        record = database.last()
+        assert record["outcome"] == outcome
+        assert [(job["job_id"], job.get("state")) for job in record["jobs"]] == [(job_id, state)]
+        ehpc_emulator.wait_for(job_id)
+
+
 @pytest.mark.parametrize("kind", ["sensor", "log", "submit"])
 async def test_a_deferred_task_is_recorded_through_all_processes(
     ehpc_emulator: Emulator, conn_id: str, database: Database, gate: Gate, kind: str

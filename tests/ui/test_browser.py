@@ -244,6 +244,7 @@ def test_the_tab_shows_the_jobs_of_its_task(server: Server, browser: Browser) ->
             page.locator("tr.task").first.wait_for()
             assert [text.split()[0] for text in page.locator("td.job").all_inner_texts()] == names
             assert not page.locator("#filters").is_visible()
+            assert not page.get_by_text("DAG and task").is_visible()
             assert f"cfd_sweep · {task}" in page.locator("#scope").inner_text()
 
 

@@ -58,7 +58,7 @@ function applyLanguage() {
       return element("option", { value: name, selected: name === (params.get("state") ?? "") }, shown);
     }),
   );
-  find("heads").replaceChildren(...COLUMNS.map((name) => element("th", { scope: "col" }, t(name))));
+  find("heads").replaceChildren(...COLUMNS.map((name) => element("th", { scope: "col", class: name === "task" && name }, t(name))));
   show();
 }
 
@@ -181,7 +181,7 @@ function taskCell(task) {
   const index = task.map_index >= 0 ? ` [${task.map_index}]` : "";
   return element(
     "td",
-    {},
+    { class: "task" },
     foreign(`${task.dag_id} · ${task.task_id}${index}`),
     foreign(task.run_id, { class: "second" }),
   );
@@ -266,7 +266,7 @@ function rowsOf(task) {
       { class: "member" },
       element("td", { class: "state" }, badge(job.state)),
       jobCell(job),
-      element("td"),
+      element("td", { class: "task" }),
       placeCell(job, task),
       ...jobCells(job, task),
       element("td"),
@@ -282,6 +282,8 @@ function rowsOf(task) {
 function show() {
   const tasks = page?.tasks ?? [];
   find("rows").replaceChildren(...tasks.flatMap(rowsOf));
+  // In the tab of a task, only the map indexes of its instances are new to the reader.
+  document.documentElement.classList.toggle("one-task", params.has("tab") && tasks.length < 2);
   const number = positions.reduce((sum, each) => sum + each.shown, 0);
   find("range").textContent = tasks.length ? t("range", number + 1, number + tasks.length) : "";
   find("previous").disabled = !positions.length;

@@ -159,6 +159,7 @@ const TEXTS = {
       timed_out: "等待超时",
       error: "无法查询",
       submitted: "仅提交，不等待",
+      stop_requested: "仅请求停止，不等待",
     },
   },
 };
@@ -170,6 +171,7 @@ const OUTCOMES = {
   timed_out: "timed out",
   error: "the job could not be polled",
   submitted: "submitted; the task did not wait",
+  stop_requested: "the stop was requested; the task did not wait",
 };
 
 // The language that the user chose here, else Airflow's, else the browser's.
