@@ -4,6 +4,7 @@
 FastAPI evaluates the annotations, so they are not postponed.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,13 @@ POLICY = (
 
 
 class _Page(StaticFiles):
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        try:
+            return super().lookup_path(path)
+        except ValueError:
+            # A path with NUL. Older versions of Starlette do not catch this.
+            return "", None
+
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
         response.headers["Content-Security-Policy"] = POLICY
