@@ -22,6 +22,9 @@ CAPTURING_APIS = frozenset({"ehpc", "ehpc-classic"})
 of PBS that has ended. Serverless and ModelArts report the code; QingCloud has no log to read it from."""
 _COMMENT = re.compile(r"#|\s*$")
 _SHELLS = re.compile(r"(?:\S*/)?(?:env\s+)?(?:ba|da|k|z|a)?sh(?:\s|$)")
+ANY_TOKEN = "any"  # noqa: S105 - not a secret
+"""Stands for the token of any submission: that of a job which another task has submitted is unknown."""
+_BEGUN = re.compile(r"\[exit-code (?:[0-9a-f]{0,32}|[0-9a-f]{32} \d{0,3})$")
 _LONGEST_ARGUMENT = 100_000
 """Bytes. Linux allows 128 KiB for one argument of a program (``MAX_ARG_STRLEN``)."""
 _OWN_SHELL = re.compile(r"^#PBS\s(?:.*\s)?-S\s", re.MULTILINE)
@@ -150,18 +153,15 @@ def find(log: str | Iterable[str], token: str) -> int | None:
 
 def take(text: str, token: str) -> tuple[str, int | None]:
     """Return a text without its markers, and the exit code of the last one; None if there is none."""
-    if token not in text:
+    if "exit-code " not in text:
         return text, None
+    tokens = "[0-9a-f]{32}" if token == ANY_TOKEN else re.escape(token)
     # If a log is not UTF-8, decoding half a character before the marker may consume the marker's first byte.
-    marker = re.compile(rf"\[?exit-code {re.escape(token)} (\d{{1,3}})\]")
+    marker = re.compile(rf"\[?exit-code {tokens} (\d{{1,3}})\]")
     codes = marker.findall(text)
     return marker.sub("", text), int(codes[-1]) if codes else None
 
 
 def without_begun(text: str, token: str) -> str:
     """Return a piece of a line without its markers, and without an incomplete marker at its end."""
-    text, _ = take(text, token)
-    begin = text.rfind("[exit-code ")
-    if begin >= 0 and f"[exit-code {token} ".startswith(text[begin:].rstrip("0123456789")):
-        return text[:begin]
-    return text
+    return _BEGUN.sub("", take(text, token)[0])

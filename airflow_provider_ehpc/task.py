@@ -58,6 +58,8 @@ class JobTask(RecordsJobs, TextTemplates):
     """The last statuses of the jobs, when the wait is over."""
     failure: JobFailure | None = None
     """Why the job failed, if it did."""
+    resumed: bool = False
+    """True if this process continues the task after a deferral."""
     _stopped: set[JobRef]
     """The jobs that this try or an earlier try of the task stopped."""
 
@@ -67,6 +69,11 @@ class JobTask(RecordsJobs, TextTemplates):
         from airflow_provider_ehpc.hooks import job_hook
 
         return job_hook(arguments.text("conn_id", self.conn_id), arguments.api(self.api))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after the deferral, with the links that the task pushed before it."""
+        self.resumed = True
+        return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
 
     def _refs(self, job_ids: Iterable[str]) -> list[JobRef]:
         cluster_id = arguments.optional_identifier("cluster_id", self.cluster_id, what="cluster")

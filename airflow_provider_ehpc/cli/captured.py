@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read the exit codes of jobs that ``airflow ehpc submit`` has submitted.
+"""Read the exit codes of jobs that this package has submitted, if the cloud does not report them.
 
-The cloud may not report them. The token of the marker in the output of such a job is derived from the job's
-name, so that a later command finds the marker.
+The name of such a job shows that its command was wrapped. Then the last marker in its output is its own: it
+is written after everything else, even if the job copies the output of another one.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
-from airflow_provider_ehpc.exit_code import CAPTURING_APIS, find
+from airflow_provider_ehpc.exit_code import ANY_TOKEN, CAPTURING_APIS, find
 from airflow_provider_ehpc.logs.tail import TAIL_SIZE
-from airflow_provider_ehpc.submission import token_of
 from airflow_provider_ehpc.waiting.captured import with_exit_code
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _OUR_NAME = re.compile(r".*[-.][a-z2-7]{12}")
 def exit_token(api: str, status: JobStatus) -> str | None:
     """Return the token of the marker that the job may write; None if it writes none."""
     named = api in CAPTURING_APIS and status.name and _OUR_NAME.fullmatch(status.name)
-    return token_of(status.name or "") if named and not status.array else None
+    return ANY_TOKEN if named and not status.array else None
 
 
 def with_captured_code(hook: ApiHook, ref: JobRef, status: JobStatus | None) -> JobStatus | None:

@@ -14,9 +14,10 @@ from airflow.utils.cli import suppress_logs_and_warning
 
 from airflow_provider_ehpc import arguments
 from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
-from airflow_provider_ehpc.apis.job import JobRef, JobState
+from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.cli.terminal import Terminal
 from airflow_provider_ehpc.compat import AirflowException, AirflowNotFoundException
+from airflow_provider_ehpc.exceptions import JobNotFound
 
 if TYPE_CHECKING:
     from airflow_provider_ehpc.hooks.base import ApiHook
@@ -84,6 +85,22 @@ def refs_of(args: Namespace, hook: ApiHook) -> list[JobRef]:
     version_id = arguments.optional_identifier("--version-id", args.version_id, what="version")
     job_ids = args.job_id if isinstance(args.job_id, list) else [args.job_id]
     return [hook.job_ref(job_id, cluster_id, version_id) for job_id in arguments.job_ids(job_ids)]
+
+
+def status_of(hook: ApiHook, ref: JobRef) -> JobStatus:
+    """Return a job's status.
+
+    :raises JobNotFound: if the cloud does not know the job.
+    """
+    status = hook.job_statuses([ref])[ref]
+    if status is None:
+        raise not_found(ref)
+    return status
+
+
+def not_found(ref: JobRef) -> JobNotFound:
+    """Return the error for a job that the cloud does not know."""
+    return JobNotFound(f"{ref} does not exist or no longer exists: check its ID, --cluster-id and --conn-id")
 
 
 def job_exit_code(job: Mapping[str, Any], *, own: bool) -> int:

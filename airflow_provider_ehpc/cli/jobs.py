@@ -15,8 +15,17 @@ from airflow_provider_ehpc.apis.call import ApiError, InvalidArgument
 from airflow_provider_ehpc.apis.capabilities import Capability
 from airflow_provider_ehpc.apis.job import JobRef, JobState, JobStatus
 from airflow_provider_ehpc.cli.captured import with_captured_code
-from airflow_provider_ehpc.cli.command import ERROR, command, hook_of, jobs_exit_code, refs_of
+from airflow_provider_ehpc.cli.command import (
+    ERROR,
+    command,
+    hook_of,
+    jobs_exit_code,
+    not_found,
+    refs_of,
+    status_of,
+)
 from airflow_provider_ehpc.cli.terminal import Terminal
+from airflow_provider_ehpc.exceptions import JobNotFound
 from airflow_provider_ehpc.outcome import end_of_wait
 from airflow_provider_ehpc.summary import duration
 from airflow_provider_ehpc.waiting.conditions import WaitConditions
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_ehpc.hooks.base import ApiHook
     from airflow_provider_ehpc.waiting.verdict import Note, Verdict
 
+_ASSUMED = "assumed: the cloud reports only that it ended"
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
@@ -67,9 +77,7 @@ def state(args: Namespace, terminal: Terminal) -> int:
     for ref, status in _statuses(hook, refs).items():
         watch = JobWatch(ref, conditions, time.time())
         if status is None:
-            terminal.error(
-                "%s does not exist or no longer exists: check its ID, --cluster-id and --conn-id", ref
-            )
+            terminal.error("%s", not_found(ref))
             continue
         for note in watch.saw(status, time.time())[1]:
             if note.warning or status.outcome_assumed:
@@ -92,7 +100,11 @@ def stop(args: Namespace, terminal: Terminal) -> int | None:
         notes: list[Note] = []
         if not hook.drive(stop_jobs(hook.api, [ref]), notes.append):
             try:
-                status = hook.job_status(ref)
+                status = with_captured_code(hook, ref, status_of(hook, ref))
+            except JobNotFound as error:
+                terminal.error("%s", error)
+                code = ERROR
+                continue
             except ApiError:
                 status = None
             if status and status.state.terminal:
@@ -155,5 +167,5 @@ def _row(status: JobStatus) -> Mapping[str, Any]:
         "submitted_at": status.submitted_at,
         "started_at": status.started_at,
         "ended_at": status.ended_at,
-        "reason": status.reason,
+        "reason": status.reason or (_ASSUMED if status.outcome_assumed else None),
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_ehpc.apis.capabilities import Capability
 from airflow_provider_ehpc.cli.captured import exit_token
-from airflow_provider_ehpc.cli.command import ERROR, command, hook_of, job_exit_code, refs_of
+from airflow_provider_ehpc.cli.command import ERROR, command, hook_of, job_exit_code, refs_of, status_of
 from airflow_provider_ehpc.cli.follow import Line, LogPrinter, LogSelection, print_lines
 from airflow_provider_ehpc.cli.jobs import ENDED
 from airflow_provider_ehpc.cli.terminal import Terminal
@@ -38,7 +38,7 @@ def logs(args: Namespace, terminal: Terminal) -> int:
     hook.require(Capability.LOG, "--api")
     (ref,) = refs_of(args, hook)
     terminal.progress(f"polling {ref}")
-    first = hook.job_status(ref)
+    first = status_of(hook, ref)
     token = exit_token(hook.api.name, first)
     selection = LogSelection(args.stream, args.since, args.tail, zone=hook.account.local_zone)
     if args.tail and not (args.follow or args.since or args.exit_code):

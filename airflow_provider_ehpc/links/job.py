@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PUSHED = "pushed_links"
 """The attribute of a task with the addresses that it has pushed, by XCom key."""
+RESUMED = "resumed"
+"""The attribute of a task that is True if it continues after a deferral."""
 
 
 class _PushedLink(BaseOperatorLink):
@@ -33,12 +35,13 @@ class _PushedLink(BaseOperatorLink):
         """Return the address, or an empty text if there is none."""
         from airflow.sdk.execution_time.xcom import XCom
 
-        # A resumed task has pushed nothing in this process. It reads the address that it pushed before, so
-        # that Airflow does not replace it. Otherwise, read nothing: Airflow logs an error if the XCom does
-        # not exist.
-        if (pushed := getattr(operator, PUSHED, None)) is not None:
-            return str(pushed.get(self.xcom_key, ""))
-        return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
+        pushed = getattr(operator, PUSHED, None)
+        if pushed is None and getattr(operator, RESUMED, False):
+            # This process has pushed nothing. Return what an earlier one pushed, so that Airflow keeps it.
+            return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
+        # Read nothing, even if the task failed before it pushed a link: Airflow logs an error if the XCom
+        # does not exist.
+        return str((pushed or {}).get(self.xcom_key, ""))
 
 
 class CloudConsoleLink(_PushedLink):

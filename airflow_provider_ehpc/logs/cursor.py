@@ -58,7 +58,7 @@ class LogTotals:
     errors: int = 0
 
     def __str__(self) -> str:
-        text = f"{self.lines:,} lines, {self.bytes:,} bytes"
+        text = f"{self.lines:,} line{'' if self.lines == 1 else 's'}, {self.bytes:,} bytes"
         if self.cut_lines:
             text += f", {self.cut_lines:,} of the lines shortened"
         return text + (f", {self.errors:,} failed readings" if self.errors else "")

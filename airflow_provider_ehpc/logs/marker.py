@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from airflow_provider_ehpc.exit_code import take, without_begun
+from airflow_provider_ehpc.exit_code import ANY_TOKEN, take, without_begun
 
 
 class ExitCodeFilter:
     """Remove the markers from lines, and save the exit code of the last one.
 
-    :param token: the token of the job's markers; None if its exit code is not captured.
+    :param token: the token of the job's markers; None if its exit code is not captured. The markers of a job
+        that another task has submitted are removed, too.
     """
 
     def __init__(self, token: str | None) -> None:
@@ -18,15 +19,14 @@ class ExitCodeFilter:
 
     def lines(self, lines: list[str]) -> list[str]:
         """Return complete lines without markers."""
-        if self._token is None:
-            return lines
         left = []
         for line in lines:
-            text, code = take(line, self._token)
+            text, code = take(line, self._token or ANY_TOKEN)
             if code is None:
                 left.append(line)
                 continue
-            self.code = code
+            if self._token:
+                self.code = code
             # A marker is a line of its own, unless the output before it ends without a line feed.
             if text := text.removesuffix("\r"):
                 left.append(text)
@@ -34,4 +34,4 @@ class ExitCodeFilter:
 
     def half(self, text: str) -> str:
         """Return the beginning of a line without its markers, and without an incomplete marker at its end."""
-        return without_begun(text, self._token) if self._token else text
+        return without_begun(text, self._token or ANY_TOKEN)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from airflow_provider_ehpc.apis.job import LogChunk
-from airflow_provider_ehpc.exit_code import take
+from airflow_provider_ehpc.exit_code import ANY_TOKEN, take
 from airflow_provider_ehpc.text import unfold
 
 TAIL_SIZE = 16 * 1024
@@ -22,7 +22,7 @@ def last_lines(chunks: Iterable[LogChunk], encoding: str = "utf-8", token: str |
 
     If both streams are in one file, its lines appear once.
 
-    :param token: the token of the markers of exit codes, which are left out.
+    :param token: the token of the markers of exit codes, which are left out; None for those of any token.
     """
     shown: list[str] = []
     for stream, lines in _streams(chunks, encoding, token):
@@ -43,7 +43,7 @@ def _streams(chunks: Iterable[LogChunk], encoding: str, token: str | None) -> It
             continue
         seen.add(chunk.data)
         text = chunk.data.decode(encoding, errors="replace")
-        lines = (take(text, token)[0] if token else text).splitlines()
+        lines = take(text, token or ANY_TOKEN)[0].splitlines()
         if len(lines) > 1 and len(chunk.data) >= TAIL_SIZE:
             lines = lines[1:]  # its beginning was not read
         if lines := [line for line in lines if line.strip()]:

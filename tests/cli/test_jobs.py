@@ -12,8 +12,9 @@ import pytest
 import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from airflow_provider_ehpc.emulator.server import Emulator
+from airflow_provider_ehpc.exit_code import new_token, wrap
 from tests.cli.conftest import FAST, Ehpc
-from tests.gates import Gate
+from tests.gates import Gate, eventually
 
 
 def test_jobs_are_filtered(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
@@ -111,6 +112,20 @@ def test_an_assumed_outcome_is_named(ehpc: Ehpc, ehpc_emulator: Emulator) -> Non
     ended = ehpc("state", job_id, "--exit-code")
     assert ended.code == 0
     assert "reports only that it ended" in ended.err
+    (row,) = json.loads(ehpc("jobs", "-o", "json").out)
+    assert (row["state"], row["reason"]) == ("SUCCEEDED", "assumed: the cloud reports only that it ended")
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_the_exit_code_of_a_job_of_a_task(ehpc: Ehpc, ehpc_emulator: Emulator, code: int) -> None:
+    """Its token is known to the task only. The marker is hidden, and its name shows that there is one."""
+    command = wrap(f"echo out; exit {code}", new_token())
+    job_id = ehpc_emulator.submit(command, name="run-dadcwpmu5or2")
+    ehpc_emulator.wait_for(job_id)
+    assert ehpc("state", job_id, "--exit-code").code == code
+    for words in ((), ("-f", *FAST), ("--tail", "5")):
+        assert ehpc("logs", job_id, *words).out == "out\n"
+    assert ehpc("logs", job_id, "--exit-code").code == code
 
 
 def test_several_jobs_are_waited_for(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
@@ -136,7 +151,17 @@ def test_jobs_are_stopped(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
 
     ended = ehpc("stop", "99.manager")
     assert ended.code == 3
-    assert "could not stop job 99.manager" in ended.err
+    assert ended.err.splitlines() == [
+        "job 99.manager in cluster ehpc-hz-emulator does not exist or no longer exists: check its ID, "
+        "--cluster-id and --conn-id"
+    ]
+    # The same as that of the command that shows its state.
+    stopped = ehpc("submit", "--", "echo begun; sleep 600").out.strip()
+    eventually(lambda: ehpc("logs", stopped).out)
+    assert ehpc("stop", stopped).code == 0
+    ehpc_emulator.wait_for(stopped)
+    assert ehpc("state", stopped, "-o", "plain").lines[1].split()[2] == "FAILED"
+    assert f"job {stopped} in cluster ehpc-hz-emulator has already ended: FAILED" in ehpc("stop", stopped).err
 
 
 def test_a_terminal_shows_colors_and_fits(ehpc_on_terminal: Ehpc, ehpc_emulator: Emulator) -> None:

@@ -151,6 +151,15 @@ def test_links_are_pushed_before_the_first_poll(
         }
 
 
+def test_a_task_that_fails_before_it_pushes_links_reads_none() -> None:
+    """Airflow asks for the links of a failed task, too, and logs an error if an XCom does not exist."""
+    task = SubmitJobOperator(task_id="submit", conn_id="no_such_connection", command="true")
+    with pytest.raises(Exception, match="no_such_connection"):
+        task.execute({"ti": TaskInstance()})
+    # Outside of a task, reading an XCom fails.
+    assert CloudConsoleLink().get_link(task, ti_key=None) == ""
+
+
 def test_a_link_that_cannot_be_saved_fails_no_task(
     ehpc_emulator: Emulator,
     connect: Connect,

@@ -402,9 +402,7 @@ def test_a_quiet_wait_says_that_it_goes_on() -> None:
     cloud = Cloud(states=ends(2000))
     cloud.write(0, b"line\n")
     signs = [note for note in follow(cloud).notes() if "is still RUNNING" in note]
-    assert (
-        signs[0] == "job 7 in cluster c1 is still RUNNING after about 0:10:00; log so far: 1 lines, 5 bytes"
-    )
+    assert signs[0] == "job 7 in cluster c1 is still RUNNING after about 0:10:00; log so far: 1 line, 5 bytes"
     assert len(signs) == 3
 
 
@@ -593,8 +591,11 @@ def test_a_marker_behind_a_long_line_is_removed() -> None:
     assert line.endswith("xxx")
 
 
-def test_without_a_token_a_marker_is_a_line() -> None:
-    assert follow(finished(MARKER)).lines() == [MARKER.decode().rstrip()]
+def test_a_marker_of_another_tasks_job_is_removed_and_counts_for_nothing() -> None:
+    seen = follow(finished(b"out\n" + MARKER))
+    assert seen.lines() == ["out"]
+    assert seen.verdict is not None
+    assert "exit_code" not in seen.verdict.jobs[0]
 
 
 def test_another_token_is_output() -> None:
