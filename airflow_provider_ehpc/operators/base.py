@@ -212,7 +212,7 @@ class JobFollower(JobTask):
         self._store = WorkerStore(context, self.log)
         self._store.take_over()
         with without_useless_retries(), self._stops_at_execution_timeout(context):
-            return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
+            return super().resume_execution(next_method, next_kwargs, context)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """End the task by the verdict in the trigger's event."""
