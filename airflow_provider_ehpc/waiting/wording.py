@@ -13,6 +13,7 @@ _LONGEST = 100
 """Characters of a name to show, at most."""
 _LONGEST_LIST = 2000
 """Characters of the list of an array's failed members in a message."""
+_WAITS = (JobState.PENDING, JobState.QUEUED)
 _LOST = (JobState.FAILED, JobState.CANCELLED)
 
 
@@ -84,7 +85,9 @@ def change(before: JobStatus | None, status: JobStatus, seconds: float, *, final
     if before and not before.state.terminal:
         exact = own_duration(before, status)
         after = f"about {lasted(seconds)}" if exact is None else lasted(exact)
-        text += f", after {after} {before.state}"
+        unseen = before.state in _WAITS and status.state.terminal and status.started_at
+        # If no poll saw it run, it is unknown how long it was in the state before.
+        text += f", last seen {before.state}" if unseen else f", after {after} {before.state}"
     if status.state is JobState.RUNNING and status.nodes:
         text += f", on {some(status.nodes)}"
     if status.array:

@@ -677,6 +677,16 @@ def test_durations_are_the_jobs_own(zone: Any) -> None:
     assert texts(notes) == ["job 7 in cluster c1 is SUCCEEDED, after 0:01:40 RUNNING"]
 
 
+@pytest.mark.parametrize(
+    ("start", "after"), [(moment(2), "last seen QUEUED"), (None, "after about 0:00:09 QUEUED")]
+)
+def test_a_run_between_two_polls_is_not_time_in_the_queue(start: datetime | None, after: str) -> None:
+    job = watch()
+    job.saw(status("QUEUED"), START + 1)
+    _, notes = job.saw(status("FAILED", started_at=start), START + 10)
+    assert texts(notes) == [f"job 7 in cluster c1 is FAILED, {after}"]
+
+
 @pytest.mark.parametrize("ended", [None, moment(-5), moment(130, None)])
 def test_durations_that_the_polls_saw_are_approximate(ended: datetime | None) -> None:
     job = watch()
