@@ -21,11 +21,11 @@ from airflow_provider_ehpc.cli.times import duration, moment, past, seconds
 
 _CODES = """exit codes:
   0  success
-  1  the job failed, and its own exit code is unknown or --exit-code is not given
+  1  the job failed (logs: only with --exit-code; state: only with --wait or --exit-code)
   2  wrong arguments, or the connection does not exist
   3  the API reported an error, or the job is unknown
   4  the job has not ended (only with --exit-code)
-  with --exit-code, the exit code of the job itself; 130 after Ctrl-C"""
+  with --exit-code, the exit code of the job itself if it is known; 130 after Ctrl-C"""
 
 
 def _conn_id(default: str) -> Arg:
