@@ -128,6 +128,21 @@ def program_of(shell: str) -> list[str]:
     return ["env", "--default-signal", *(["busybox", "sh"] if shell == "busybox" else [shell])]
 
 
+def start(shell: str, command: str, home: Path) -> subprocess.Popen[str]:
+    """Start a wrapped command as the first process of a job, and wait until it has written a line."""
+    job = subprocess.Popen(
+        [*program_of(shell), "-c", wrap(command, TOKEN)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=home,
+        start_new_session=True,
+        text=True,
+    )
+    assert job.stdout is not None
+    assert job.stdout.readline() == "ready\n"
+    return job
+
+
 def check(wrapped: tuple[bytes, bytes, int], plain: tuple[bytes, bytes, int], home: Path) -> None:
     stdout, stderr, code = wrapped
     text, captured = take(stdout.decode("latin-1"), TOKEN)
@@ -227,16 +242,7 @@ def test_a_signal_reaches_the_command_once(
     tmp_path: Path, shell: str, send: Send, name: str, command: str, code: int | None
 ) -> None:
     number = signal.Signals[f"SIG{name}"]
-    with subprocess.Popen(
-        [*program_of(shell), "-c", wrap(command.format(name), TOKEN)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=tmp_path,
-        start_new_session=True,
-        text=True,
-    ) as job:
-        assert job.stdout is not None
-        assert job.stdout.readline() == "ready\n"
+    with start(shell, command.format(name), tmp_path) as job:
         time.sleep(0.2)  # a shell that has just started ignores QUIT
         send(job.pid, number)
         try:
@@ -253,17 +259,10 @@ def test_the_code_of_a_command_that_ends_at_once_after_a_signal(tmp_path: Path) 
     """Bash loses the end of a process that it waits for if a trap interrupts it at that moment."""
 
     def code(_: int) -> tuple[int, int | None]:
-        with subprocess.Popen(
-            [*program_of("bash"), "-c", wrap(f"trap 'exit 0' USR2; {WAITS}", TOKEN)],
-            stdout=subprocess.PIPE,
-            cwd=tmp_path,
-            start_new_session=True,
-            text=True,
-        ) as job:
-            assert job.stdout is not None
-            job.stdout.readline()
+        with start("bash", f"trap 'exit 0' USR2; {WAITS}", tmp_path) as job:
             os.killpg(job.pid, signal.SIGUSR2)
-            return job.wait(20), find(job.stdout.read(), TOKEN)
+            output = job.communicate(timeout=20)[0]
+            return job.returncode, find(output, TOKEN)
 
     # Many at once: it happens if the shell has to wait for a processor.
     with ThreadPoolExecutor(16) as executor:
@@ -272,15 +271,8 @@ def test_the_code_of_a_command_that_ends_at_once_after_a_signal(tmp_path: Path) 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_first_process_may_be_killed_alone(tmp_path: Path, shell: str) -> None:
-    with subprocess.Popen(
-        [*program_of(shell), "-c", wrap("echo ready; sleep 0.5; exit 3", TOKEN)],
-        stdout=subprocess.PIPE,
-        cwd=tmp_path,
-        start_new_session=True,
-        text=True,
-    ) as job:
+    with start(shell, "echo ready; sleep 0.5; exit 3", tmp_path) as job:
         assert job.stdout is not None
-        job.stdout.readline()
         job.kill()
         assert job.stdout.readline() == f"[exit-code {TOKEN} 3]\n"
         os.killpg(job.pid, signal.SIGKILL)  # the canary
@@ -317,15 +309,8 @@ def test_nothing_is_left_behind(tmp_path: Path, shell: str) -> None:
 
 
 def test_a_killed_job_writes_no_marker(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        ["bash", "-c", wrap(f"trap '' TERM; {WAITS}", TOKEN)],
-        stdout=subprocess.PIPE,
-        cwd=tmp_path,
-        start_new_session=True,
-        text=True,
-    ) as job:
+    with start("bash", f"trap '' TERM; {WAITS}", tmp_path) as job:
         assert job.stdout is not None
-        job.stdout.readline()
         os.killpg(job.pid, signal.SIGTERM)
         time.sleep(0.3)
         os.killpg(job.pid, signal.SIGKILL)
