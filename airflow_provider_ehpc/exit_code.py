@@ -40,8 +40,10 @@ _OWN_SHELL = re.compile(r"^#PBS\s(?:.*\s)?-S\s", re.MULTILINE)
 # little later than the command. For other coincidences, a guard (ALRM, 142) ends the wait of the first
 # process.
 # The first process writes the marker of SIGKILL again, in case it was the recorder that was killed.
+# ksh93 reports 256 + n for a command that signal n killed.
 # Each line may be joined to the next by a space, so that a command of one line remains one.
 _WRAPPER = """\
+set +euC; [ -z "$ZSH_VERSION" ] || emulate sh;
 ehpc_signals= ehpc_code= ehpc_file= ehpc_env= ehpc_guard= ehpc_caught=;
 env --default-signal=INT,QUIT true 2>/dev/null && ehpc_env='env --default-signal=INT,QUIT';
 [ -z "$BASH_VERSION" ] || for ehpc_name in $(compgen -A function);
@@ -64,6 +66,7 @@ do trap 'ehpc_signals="$ehpc_signals '"$ehpc_name"'"' "$ehpc_name"; done;
 {prepare}
 ( trap 'ehpc_caught=1' HUP INT QUIT TERM USR1 USR2; exec 2>/dev/null;
 ( trap - INT QUIT; exec <&9 2>&8 8>&- 9<&-; exec $ehpc_env {run} "$@" ); ehpc_code=$?; trap '' PIPE;
+[ "$ehpc_code" -lt 256 ] || ehpc_code=$((ehpc_code - 128));
 [ -z "$ehpc_file" ] || rm -f "$ehpc_file";
 printf '[exit-code %s %s]\\n' {token} "$ehpc_code";
 [ -z "$ehpc_caught" ] || sleep 0.5 || sleep 1; exit "$ehpc_code" ) & ehpc_recorder=$!;

@@ -22,6 +22,8 @@ from airflow_provider_ehpc.exit_code import can_wrap, find, take, without_begun,
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 SHELLS = [shell for shell in ("bash", "dash", "sh", "busybox") if shutil.which(shell)]
+LOGIN_SHELLS = [shell for shell in ("zsh", "ksh93", "mksh") if shutil.which(shell)]
+"""PBS starts a job with the user's login shell, whatever its script says. Not installed everywhere."""
 BY_SHELL = {
     "success": "true",
     "failure": "false",
@@ -215,6 +217,21 @@ def test_a_function_of_the_shell_is_there(tmp_path: Path) -> None:
         ["bash", "-c", "module() { echo loaded $2; }; " + wrap("module load x", TOKEN)], tmp_path
     )
     assert stdout.startswith(b"loaded x\n")
+
+
+@pytest.mark.parametrize("command", ["exit 3", "#!/usr/bin/env python3\nraise SystemExit(3)"])
+@pytest.mark.parametrize("option", ["-e", "-u", "-C"])
+@pytest.mark.parametrize("shell", [*SHELLS, *LOGIN_SHELLS])
+def test_an_option_of_the_outer_shell(tmp_path: Path, shell: str, option: str, command: str) -> None:
+    done = run([*program_of(shell), option, "-c", wrap(command, TOKEN)], tmp_path)
+    assert done == (f"[exit-code {TOKEN} 3]\n".encode(), b"", 3)
+
+
+@pytest.mark.parametrize("command", ["echo a; exit 3", "cat\nexit 4", "ulimit -c 0; kill -s QUIT $$"])
+@pytest.mark.parametrize("shell", LOGIN_SHELLS)
+def test_other_login_shells(tmp_path: Path, shell: str, command: str) -> None:
+    plain = run([*program_of("sh"), "-c", command], tmp_path)
+    check(run([*program_of(shell), "-c", wrap(command, TOKEN)], tmp_path), plain, tmp_path)
 
 
 WAITS = "echo ready; while :; do sleep 0.05; done"
