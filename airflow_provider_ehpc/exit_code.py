@@ -41,6 +41,8 @@ _OWN_SHELL = re.compile(r"^#PBS\s(?:.*\s)?-S\s", re.MULTILINE)
 # process.
 # The first process writes the marker of SIGKILL again, in case it was the recorder that was killed.
 # ksh93 reports 256 + n for a command that signal n killed.
+# The braces around the rest make a shell that reads this from its standard input read all of it before the
+# command reads the same input.
 # Each line may be joined to the next by a space, so that a command of one line remains one.
 _WRAPPER = """\
 set +euC; [ -z "$ZSH_VERSION" ] || emulate sh;
@@ -64,7 +66,7 @@ trap : ALRM;
 for ehpc_name in HUP INT QUIT TERM USR1 USR2;
 do trap 'ehpc_signals="$ehpc_signals '"$ehpc_name"'"' "$ehpc_name"; done;
 {prepare}
-( trap 'ehpc_caught=1' HUP INT QUIT TERM USR1 USR2; exec 2>/dev/null;
+{{ ( trap 'ehpc_caught=1' HUP INT QUIT TERM USR1 USR2; exec 2>/dev/null;
 ( trap - INT QUIT; exec <&9 2>&8 8>&- 9<&-; exec $ehpc_env {run} "$@" ); ehpc_code=$?; trap '' PIPE;
 [ "$ehpc_code" -lt 256 ] || ehpc_code=$((ehpc_code - 128));
 [ -z "$ehpc_file" ] || rm -f "$ehpc_file";
@@ -81,7 +83,7 @@ done;
 trap '' HUP INT QUIT TERM USR1 USR2 ALRM PIPE;
 kill -s KILL $ehpc_guard "$ehpc_canary"; wait "$ehpc_canary"; }} 2>/dev/null;
 [ "$ehpc_code" != 137 ] || printf '[exit-code %s %s]' {token} 137 2>/dev/null;
-exit "$ehpc_code"
+exit "$ehpc_code"; }}
 """
 
 

@@ -234,6 +234,21 @@ def test_other_login_shells(tmp_path: Path, shell: str, command: str) -> None:
     check(run([*program_of(shell), "-c", wrap(command, TOKEN)], tmp_path), plain, tmp_path)
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_script_on_standard_input(tmp_path: Path, shell: str) -> None:
+    """The command's standard input is the rest of the script, of which nothing may be missing."""
+    done = subprocess.run(
+        program_of(shell),
+        input=wrap("#SBATCH -n 1\ncat; exit 3", TOKEN),
+        capture_output=True,
+        cwd=tmp_path,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == (f"[exit-code {TOKEN} 3]\n", 3)
+
+
 WAITS = "echo ready; while :; do sleep 0.05; done"
 ONCE = WAITS.replace(":", "[ $n = 0 ]")
 Send = Callable[[int, int], None]
