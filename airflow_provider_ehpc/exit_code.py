@@ -54,7 +54,6 @@ do export -f "$ehpc_name" 2>/dev/null; done;
 if ( exec 8>&2 ); then exec 8>&2; else exec 8>/dev/null; fi;
 ehpc_watch() {{ ( trap - INT QUIT; exec </dev/null >/dev/null 2>&1 8>&- 9<&-;
 exec $ehpc_env sleep 2147483647 ) & ehpc_canary=$!; }};
-ehpc_watch;
 ehpc_pass() {{ sleep 0.2 2>/dev/null || sleep 1;
 read -r _ _ ehpc_state _ <"/proc/$ehpc_canary/stat" || ehpc_state=Z;
 if [ "$ehpc_state" = Z ]; then ehpc_watch;
@@ -66,6 +65,7 @@ trap : ALRM;
 for ehpc_name in HUP INT QUIT TERM USR1 USR2;
 do trap 'ehpc_signals="$ehpc_signals '"$ehpc_name"'"' "$ehpc_name"; done;
 {prepare}
+ehpc_watch;
 {{ ( trap 'ehpc_caught=1' HUP INT QUIT TERM USR1 USR2; exec 2>/dev/null;
 ( trap - INT QUIT; exec <&9 2>&8 8>&- 9<&-; exec $ehpc_env {run} "$@" ); ehpc_code=$?; trap '' PIPE;
 [ "$ehpc_code" -lt 256 ] || ehpc_code=$((ehpc_code - 128));

@@ -340,6 +340,19 @@ def test_nothing_is_left_behind(tmp_path: Path, shell: str) -> None:
         os.killpg(job.pid, 0)
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_nothing_is_left_behind_without_a_temporary_file(tmp_path: Path, shell: str) -> None:
+    missing = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path / "missing")}
+    wrapped = wrap(SCRIPTS["python"], TOKEN)
+    # Not even root can write to /proc.
+    with subprocess.Popen(
+        [*program_of(shell), "-c", wrapped], cwd="/proc", env=missing, start_new_session=True
+    ) as job:
+        assert job.wait() == 1
+    with pytest.raises(ProcessLookupError):
+        os.killpg(job.pid, 0)
+
+
 def test_a_killed_job_writes_no_marker(tmp_path: Path) -> None:
     with start("bash", f"trap '' TERM; {WAITS}", tmp_path) as job:
         assert job.stdout is not None
