@@ -77,7 +77,7 @@ exec 8>&- 9<&-;
 [ -z "$ehpc_signals" ] || ehpc_pass;
 wait "$ehpc_recorder"; ehpc_name=$?;
 [ -n "$ehpc_guard" ] && [ "$ehpc_name" = 142 ] && break;
-[ -n "$ehpc_code" ] && [ "$ehpc_name" = 127 ] || ehpc_code=$ehpc_name;
+[ -n "$ehpc_guard" ] && [ "$ehpc_name" = 127 ] || ehpc_code=$ehpc_name;
 [ -n "$ehpc_signals" ] || break;
 done;
 trap '' HUP INT QUIT TERM USR1 USR2 ALRM PIPE;

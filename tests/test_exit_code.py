@@ -263,12 +263,13 @@ Send = Callable[[int, int], None]
         # A shell that runs something ignores INT unless what it runs dies of it.
         ("ulimit -c 0; echo ready; exec sleep 30", None),
         (f"trap 'echo caught; exit 3' {{0}}; {WAITS}", 3),
+        (f"trap 'echo caught; sleep 0.5; exit 127' {{0}}; {WAITS}", 127),
         (
             f"n=0; trap 'n=$((n + 1)); echo caught' {{0}}; {ONCE}; sleep 0.5; exit $n",
             1,
         ),
     ],
-    ids=["default", "trap exits", "trap returns"],
+    ids=["default", "trap exits", "trap exits with 127", "trap returns"],
 )
 def test_a_signal_reaches_the_command_once(
     tmp_path: Path, shell: str, send: Send, name: str, command: str, code: int | None
