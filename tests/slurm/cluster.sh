@@ -40,8 +40,8 @@ configure() {
         (umask 077 && head -c 1024 /dev/urandom >"$directory/munge.key")
     fi
     user=$(id -un)
-    # The kernel enforces the memory of jobs (OUT_OF_MEMORY), if this user may make cgroups; else Slurm looks
-    # at each job every second, and kills it (FAILED).
+    # If this user may create cgroups, the kernel limits the memory of jobs (OUT_OF_MEMORY). Otherwise, Slurm
+    # checks each job every second and kills it (FAILED).
     memory=/sys/fs/cgroup/memory/ehpc-$$
     if mkdir "$memory" 2>/dev/null && rmdir "$memory"; then
         limit='TaskPlugin=task/cgroup'
