@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -198,6 +199,38 @@ def test_a_kill_during_the_submission_leaves_no_job(ehpc_emulator: Emulator, sub
     killing.join()
     assert len(jobs_of(ehpc_emulator)) == 1
     eventually(lambda: jobs_of(ehpc_emulator)[0].phase == "CANCELLED")
+
+
+class Ended(BaseException):
+    """The process ends, as after Airflow's handler of SIGTERM."""
+
+
+def test_a_process_that_ends_during_the_submission_leaves_no_job(
+    ehpc_emulator: Emulator, submit: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing runs after the signal handler: ``on_kill`` itself has to find the job and stop it."""
+    ehpc_emulator.fault("latency", operation="CreateJob", seconds=1)
+    task = submit("sleep 60")
+
+    def end(*_: Any) -> None:
+        task.operator.on_kill()
+        raise Ended
+
+    def kill() -> None:
+        eventually(lambda: task.operator._submission and task.operator._submission.unknown)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    monkeypatch.setattr("airflow_provider_ehpc.operators.job.STOP_SEARCH", 60.0)
+    before = signal.signal(signal.SIGUSR1, end)
+    try:
+        killing = threading.Thread(target=kill, daemon=True)
+        killing.start()
+        with pytest.raises(Ended):
+            task.run()
+        killing.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    eventually(lambda: [made.phase for made in jobs_of(ehpc_emulator)] == ["CANCELLED"])
 
 
 def test_the_raw_log_is_saved(submit: Make, tmp_path: Path) -> None:
