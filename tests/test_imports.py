@@ -109,7 +109,6 @@ PURE = (
     "logs.cursor",
     "logs.follow",
     "logs.arrival",
-    "logs.checkpoints",
     "logs.reader",
     "logs.rerun",
     "logs.steps",

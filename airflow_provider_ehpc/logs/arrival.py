@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Delay checkpoints, and the end of a wait, until the lines before them have reached the task log.
+"""Delay a worker's checkpoints, and the end of its wait, until the lines before them are in the task log.
 
 Airflow sends a process's lines and its requests to its supervisor through two channels. The supervisor reads
 4 KiB of lines between two requests (Airflow 3.3.2, ``make_buffered_socket_reader``). So a cursor that is sent
 right after some hundred lines is in the database before the lines are in a file. If the supervisor is killed
-at that moment, the lines are lost: no later process reads them again. A trigger's event is a request, too.
+at that moment, the lines are lost: no later process reads them again. A trigger's event is a request, too;
+:mod:`airflow_provider_ehpc.logs.saver` does the same for triggers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from airflow_provider_ehpc.waiting.verdict import Verdict
 ARRIVAL = 3.0
 """Seconds until written lines are in the log. The channel holds 208 KiB, which the supervisor reads in about
 fifty rounds; each took 5 to 20 ms on one busy machine and 50 ms on another."""
+SPACING = 1.0
+"""Seconds between two checkpoints in the middle of a backlog, at least: each is a request to Airflow's API
+server."""
 
 
 def arrived(steps: Steps, clock: Callable[[], float]) -> Steps:
@@ -35,6 +39,8 @@ def arrived(steps: Steps, clock: Callable[[], float]) -> Steps:
     error: ApiError | None = None
     arrival = -math.inf
     """When the newest line will be in the log."""
+    earliest = -math.inf
+    """When the next checkpoint of a backlog may be yielded."""
     while True:
         try:
             step = steps.throw(error) if error else steps.send(result)
@@ -48,7 +54,9 @@ def arrived(steps: Steps, clock: Callable[[], float]) -> Steps:
         result = error = None
         if isinstance(step, Checkpoint):
             held.append((arrival, step))
-        yield from _due(held, clock())
+        if clock() >= earliest and (due := _due(held, clock())):
+            earliest = clock() + SPACING
+            yield due
         if isinstance(step, Checkpoint):
             continue
         if isinstance(step, Pause):
@@ -62,26 +70,24 @@ def arrived(steps: Steps, clock: Callable[[], float]) -> Steps:
             arrival = clock() + ARRIVAL
 
 
-def _due(held: deque[tuple[float, Checkpoint]], now: float) -> Generator[Step, Any, None]:
+def _due(held: deque[tuple[float, Checkpoint]], now: float) -> Checkpoint | None:
+    """Remove the checkpoints that are due; return the newest of them."""
     due = None
     while held and held[0][0] <= now:
         due = held.popleft()[1]
-    if due:
-        yield due
+    return due
 
 
 def _pause(
     seconds: float, held: deque[tuple[float, Checkpoint]], clock: Callable[[], float]
 ) -> Generator[Step, Any, None]:
     """Pause, and yield the newest checkpoint that comes due meanwhile."""
-    now = clock()
-    due = [at for at, _ in held if at < now + seconds]
+    end = clock() + seconds
+    due = [at for at, _ in held if at < end]
     if due:
-        yield Pause(max(0.01, due[-1] - now))
-        # A trigger's pause ends early when the job's state changes.
-        if clock() < due[-1] - 0.01:
-            return
-        yield from _due(held, max(clock(), due[-1]))
-        seconds = now + seconds - clock()
-    if seconds > 0:
-        yield Pause(seconds)
+        if due[-1] > clock():
+            yield Pause(due[-1] - clock())
+        if checkpoint := _due(held, max(clock(), due[-1])):
+            yield checkpoint
+    if end > clock():
+        yield Pause(end - clock())

@@ -13,11 +13,11 @@ Invariants:
   while to reach the place where the cloud reads them.
 * The deadline of the wait applies to the log as well, with :data:`AFTER_DEADLINE` for the last lines.
 * A cycle reads on only while it gets something new, so no response makes it endless.
-* A checkpoint comes after the lines that it counts as written, and once before any line. So a follower that
-  starts from another's last checkpoint writes every line that the other did not. It repeats at most what the
-  other wrote after that checkpoint, and logs this first.
-* A checkpoint states how many seconds later the next one comes, if there are lines to count. It comes in time
-  in the middle of a backlog as well, and if other streams have slowed down checkpoints meanwhile.
+* A checkpoint comes after the lines that it counts as written, before anything else that takes time, and once
+  before any line. So a follower that starts from another's last checkpoint writes every line that the other
+  did not. It repeats at most what the other wrote after that checkpoint, and logs this first.
+* The driver decides which checkpoints are saved, and when. Each states how many seconds later the lines after
+  it are counted by another, at most.
 * An error in reading the log never ends the wait. It is counted, and logged when it begins and is over.
 * The marker of a captured exit code is removed from the lines. Its code decides how the job ended if the
   cloud does not report it. A code that was not read is left to the worker, which reads the end of the log.
@@ -32,7 +32,6 @@ from typing import Any
 
 from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobApi, JobRef, JobStatus, LogPosition
-from airflow_provider_ehpc.logs.checkpoints import CheckpointPolicy, CheckpointSchedule
 from airflow_provider_ehpc.logs.cursor import LogStream, LogTotals, SavedCursor, StreamMark
 from airflow_provider_ehpc.logs.lines import stream_prefix
 from airflow_provider_ehpc.logs.marker import ExitCodeFilter
@@ -45,7 +44,6 @@ from airflow_provider_ehpc.waiting.watch import JobWatch, Note, Outcome, Patienc
 __all__ = [
     "LOG_OUTAGE",
     "Checkpoint",
-    "CheckpointPolicy",
     "Emit",
     "GetStatus",
     "LogFollower",
@@ -74,7 +72,7 @@ class LogFollower:
     :param interval: seconds between two cycles.
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
     :param start: the position at which an earlier follower of the job stopped.
-    :param checkpoint_policy: decides how often checkpoints are made; read at each one.
+    :param save_delay: returns the seconds until a line is counted by a checkpoint that was saved, at most.
     :param encoding: the encoding of the job's output, if the API returns bytes.
     """
 
@@ -88,7 +86,7 @@ class LogFollower:
         interval: float,
         settle: float,
         start: SavedCursor | None = None,
-        checkpoint_policy: CheckpointPolicy | None = None,
+        save_delay: Callable[[], float] = lambda: 0.0,
         encoding: str = "utf-8",
     ) -> None:
         self.totals = replace(start.totals) if start else LogTotals()
@@ -115,8 +113,9 @@ class LogFollower:
         # The saved position shows whether the earlier process read two files, or one file under both names.
         self._reader.one_file = twins if marks else None
         self._last_notes: tuple[str, ...] = ()
-        self._policy = checkpoint_policy or CheckpointPolicy()
-        self._checkpoints = CheckpointSchedule(self._policy, clock)
+        self._save_delay = save_delay
+        self._reached = start
+        """The last checkpoint."""
         self._behind = False
         self._log_fault = False
         self._last_byte = 0.0
@@ -140,14 +139,14 @@ class LogFollower:
         marks: dict[str, StreamMark] = {n: s.mark for n, s in self._streams.items() if s.mark is not None}
         if self._reader.one_file and "stdout" in marks:
             marks["stderr"] = marks["stdout"]
-        every = self._policy.every()
         # An incomplete line has been read, but not written.
         pending = sum(stream.assembler.pending for stream in self._streams.values())
         return SavedCursor(
             self._api.name,
             self._ref.as_dict(),
             marks,
-            cycle=self._interval * max(1, math.ceil(every / self._interval)),
+            # A reading brings what the job wrote in an interval.
+            cycle=self._interval * max(1, math.ceil(self._save_delay() / self._interval)),
             totals=replace(self.totals, bytes=self.totals.bytes - pending),
         )
 
@@ -155,7 +154,6 @@ class LogFollower:
         """Follow the job until it has ended and its log is read to the end, or until the wait is over."""
         if self._start:
             yield Note(_resumed(self._start))
-            self._checkpoints.resume(self._start)
         yield from self._checkpoint()
         while True:
             verdict, notes = yield from self._get_status()
@@ -276,8 +274,7 @@ class LogFollower:
             lines = self._streams[name].feed(piece, position, begin, old)
             if lines:
                 yield from self._emit(name, lines)
-                if self._checkpoints.overdue():
-                    yield from self._checkpoint()
+                yield from self._checkpoint()
 
     def _verify(self, stream: LogStream, mark: StreamMark, chunk: Piece) -> Generator[Step, Any, None]:
         """Compare the stream with what an earlier follower wrote last, and continue behind that."""
@@ -323,12 +320,12 @@ class LogFollower:
 
     def _checkpoint(self) -> Generator[Step, Any, None]:
         cursor = self.cursor
-        if self._checkpoints.reached(cursor):
+        if cursor != self._reached:
+            self._reached = cursor
             yield Checkpoint(cursor)
 
     def _rest(self, seconds: float) -> Generator[Step, Any, None]:
-        if self._checkpoints.due(seconds):
-            yield from self._checkpoint()
+        yield from self._checkpoint()
         yield Pause(seconds)
 
     def _emit(self, name: str, lines: list[str]) -> Generator[Step, Any, None]:
@@ -336,7 +333,6 @@ class LogFollower:
             self.totals.lines += len(lines)
             cut = sum(stream.assembler.cut for stream in self._streams.values())
             self.totals.cut_lines = self._cut_before + cut
-            self._checkpoints.wrote()
             yield Emit(name, lines, self._behind)
 
     def _flush(self) -> Generator[Step, Any, None]:

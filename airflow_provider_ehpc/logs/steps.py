@@ -39,7 +39,8 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Save the cursor, which counts only written lines. Another process resumes there if this one ends."""
+    """Save the cursor, which counts only written lines, or a later one. Another process resumes there if this
+    one ends."""
 
     cursor: SavedCursor
 

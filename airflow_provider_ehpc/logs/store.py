@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
 from airflow_provider_ehpc.compat import async_xcom, no_longer_ours, task_state_store, xcom_address
-from airflow_provider_ehpc.logs.checkpoints import CheckpointPolicy
+from airflow_provider_ehpc.logs.arrival import ARRIVAL, SPACING
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 
 if TYPE_CHECKING:
@@ -33,10 +33,9 @@ if TYPE_CHECKING:
 STATE_KEY = "ehpc:log_cursor"
 XCOM_KEY = "ehpc_log_cursor"
 ENDED_KEY = "ended_with_max_tries"
-WORKER_EVERY = 1.0
-"""Seconds between two writes on a worker, at least; each is a request to Airflow's API server."""
-TRIGGER_EVERY = 10.0
-"""Seconds between two writes of a trigger, at least."""
+TRIGGER_EVERY = 7.0
+"""Seconds between two writes of a trigger, at least. So a line is counted after at most ten seconds, three of
+which it takes to reach the log."""
 WRITES_PER_SECOND = 5.0
 READS_PER_SECOND = 20.0
 """Writes and reads per second for all streams of a triggerer, whose one thread also does everything else. The
@@ -50,7 +49,7 @@ SUPERVISOR_TIMEOUT = 20.0
 """Seconds to wait for a response of the triggerer's supervisor. It never responds to unknown requests."""
 
 
-class _Store(CheckpointPolicy):
+class _Store:
     def __init__(self, log: Any) -> None:
         self._log = log
         self._warned = False
@@ -85,9 +84,9 @@ class WorkerStore(_Store):
         self.outdated = False
         """True if another try has begun, which continues the log from the last saved cursor."""
 
-    def every(self) -> float:
-        """Return the seconds between two writes."""
-        return WORKER_EVERY
+    def delay(self) -> float:
+        """Return the seconds until a written line is counted by a saved cursor, at most."""
+        return ARRIVAL + SPACING
 
     def load(self, api: str, ref: JobRef, *, log_missing: bool = True) -> SavedCursor | None:
         """Return the cursor of an earlier try for this job; log if Airflow cannot save one.
@@ -167,10 +166,6 @@ class WriteThrottle:
         self._clock = clock
         self._next = clock()
 
-    def free(self) -> bool:
-        """Return True if a request may be sent now."""
-        return self._clock() >= self._next
-
     async def take(self) -> None:
         """Wait until a request may be sent."""
         now = self._clock()
@@ -214,11 +209,13 @@ class TriggerStore(_Store):
             return None
         return SavedCursor.read(saved.get("cursor"), api, ref)
 
+    async def turn(self) -> None:
+        """Wait until this stream may write: all streams of the process take turns."""
+        if self._xcom is not None:
+            await self._writes.take()
+
     async def save(self, cursor: SavedCursor) -> None:
         """Save the cursor."""
-        if self._xcom is None:
-            return
-        await self._writes.take()
         try:
             async with asyncio.timeout(SUPERVISOR_TIMEOUT):
                 await self._aset(cursor)
@@ -241,9 +238,9 @@ class TriggerStore(_Store):
         """Return the seconds between two writes of this stream."""
         return max(TRIGGER_EVERY, len(self._open) / WRITES_PER_SECOND)
 
-    def free(self) -> bool:
-        """Return True if this stream can write now without waiting for others."""
-        return self._writes.free()
+    def delay(self) -> float:
+        """Return the seconds until a written line is counted by a saved cursor, at most."""
+        return self.every() + ARRIVAL
 
     def close(self) -> None:
         """Release this stream's share of the writes."""

@@ -93,7 +93,7 @@ class JobFollower(JobTask):
             interval=self.poll_interval,
             settle=self.log_settle_time,
             start=cursor,
-            checkpoint_policy=store,
+            save_delay=store.delay,
             encoding=self.encoding,
         )
         self._meter = LogMeter(self.hook.api.name, "worker", follower.totals, resumed=cursor is not None)

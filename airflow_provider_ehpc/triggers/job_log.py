@@ -14,11 +14,11 @@ from airflow_provider_ehpc.apis.capabilities import Capability, require
 from airflow_provider_ehpc.apis.job import JobRef, JobStatus
 from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.hooks.pool import POOL
-from airflow_provider_ehpc.logs.arrival import arrived
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.emission import emission_budget, records, write_record
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, GetStatus, LogFollower, Pause, Step
 from airflow_provider_ehpc.logs.lines import STDERR_LEVEL, stream_prefix
+from airflow_provider_ehpc.logs.saver import CursorSaver
 from airflow_provider_ehpc.logs.store import TriggerStore
 from airflow_provider_ehpc.metrics import LogMeter
 from airflow_provider_ehpc.polling.subscription import PollResult, Subscription
@@ -129,9 +129,10 @@ class JobLogTrigger(JobTrigger):
             interval=self.poll_interval,
             settle=self.settle,
             start=start,
-            checkpoint_policy=store,
+            save_delay=store.delay,
             encoding=self.encoding,
         )
+        saver = CursorSaver(store)
         meter = LogMeter(hook.api.name, "triggerer", follower.totals, resumed=start is not None)
         async with self.polling() as subscription:
             view = SubscriptionView(subscription, ref)
@@ -143,18 +144,20 @@ class JobLogTrigger(JobTrigger):
                     return await view.get_status()
                 if isinstance(step, Emit):
                     await self._write(step)
+                    saver.wrote()
                     meter.written()
                 elif isinstance(step, Note):
                     await self.log_notes(step)
                 elif isinstance(step, Checkpoint):
-                    await store.save(step.cursor)
+                    await saver.reached(step.cursor)
                 elif isinstance(step, Pause):
                     recorder.cycle()
                     await view.pause(step.seconds)
                 return None
 
             try:
-                verdict = await hook.adrive(arrived(follower.steps(), time.time), do)
+                async with saver.running():
+                    verdict = await hook.adrive(follower.steps(), do)
             except asyncio.CancelledError:
                 await store.save_in_parting(follower.cursor)
                 raise

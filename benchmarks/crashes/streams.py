@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 JOB = Path(__file__).with_name("job.py")
 SLACK = 5.0
-"""Seconds that a turn may be longer than reported: three until its lines have arrived, and the machine's."""
+"""Seconds that a cycle may be longer than reported, on a busy machine."""
 LONGEST = 420.0
 """Seconds after which a stream is given up that nobody has hit meanwhile."""
 

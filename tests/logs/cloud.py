@@ -22,7 +22,6 @@ from airflow_provider_ehpc.hooks.base import ApiHook
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.follow import (
     Checkpoint,
-    CheckpointPolicy,
     Emit,
     GetStatus,
     LogFollower,
@@ -170,20 +169,6 @@ def status_of(hook: ApiHook, ref: JobRef) -> JobStatus | ApiError | None:
         return error
 
 
-class Paced(CheckpointPolicy):
-    """Checkpoints so many seconds apart: the values in turn, then the last of them."""
-
-    def __init__(self, *every: float, free: bool = True) -> None:
-        self._every = list(every)
-        self._free = free
-
-    def every(self) -> float:
-        return self._every.pop(0) if len(self._every) > 1 else self._every[0]
-
-    def free(self) -> bool:
-        return self._free
-
-
 @dataclass
 class Followed:
     """What a follower did; no verdict if it was cut short."""
@@ -221,7 +206,7 @@ def follow(
     settle: float = 5.0,
     emit_cost: float = 0.0,
     start: SavedCursor | None = None,
-    checkpoint_policy: CheckpointPolicy | None = None,
+    save_delay: float = 0.0,
     cut_after: int = 100_000,
     encoding: str = "utf-8",
     **terms: Any,
@@ -240,7 +225,7 @@ def follow(
         interval=interval,
         settle=settle,
         start=start,
-        checkpoint_policy=checkpoint_policy,
+        save_delay=lambda: save_delay,
         encoding=encoding,
     )
     steps: list[Step] = []

@@ -132,12 +132,3 @@ def test_answers_and_errors_reach_the_follower() -> None:
     assert flow.throw(ServiceUnavailable("gone")) == Note("the answer")
     with pytest.raises(StopIteration):
         next(flow)
-
-
-def test_a_pause_that_ends_early_is_over() -> None:
-    """A trigger's does, when there is news of its job: they are not to wait for a place that is held."""
-    clock = Clock()
-    flow = arrived(follower([("line", 0.0), ("note", 0.0), ("pause", 60.0), ("line", 0.0)]), clock)
-    assert [type(step) for step in (next(flow), next(flow))] == [Emit, Pause]
-    clock.now += ARRIVAL / 2
-    assert next(flow) == Emit("stdout", ["2"])

@@ -21,7 +21,7 @@ from airflow_provider_ehpc.apis.job import LogLimits
 from airflow_provider_ehpc.logs.follow import LOG_OUTAGE, Checkpoint, Emit, GetStatus, Pause
 from airflow_provider_ehpc.logs.lines import LineAssembler
 from airflow_provider_ehpc.waiting.watch import Note, Outcome
-from tests.logs.cloud import Cloud, Paced, follow
+from tests.logs.cloud import Cloud, follow
 
 
 def ends(at: float, word: str = "SUCCEEDED") -> list[tuple[float, str]]:
@@ -485,14 +485,6 @@ def test_the_last_checkpoint_counts_every_line() -> None:
     assert [step.lines for step in seen.steps[last:] if isinstance(step, Emit)] == [["rest without end"]]
     again = follow(cloud, start=seen.cursor)
     assert again.lines() == ["rest without end"], "half a line is written, but never counted"
-
-
-def test_the_last_checkpoint_comes_however_seldom_they_are() -> None:
-    cloud = Cloud(states=ends(50))
-    cloud.write(5, b"first\n")
-    cloud.write(45, b"last\n")
-    seen = follow(cloud, checkpoint_policy=Paced(1000, free=False))
-    assert follow(cloud, start=seen.cursor).lines() == []
 
 
 def test_the_last_lines_of_an_unreadable_log_are_waited_for_as_promised() -> None:

@@ -16,7 +16,7 @@ from airflow_provider_ehpc.apis.call import ApiError, Flow, InvalidRequest, Serv
 from airflow_provider_ehpc.apis.job import JobRef, LogBatch, LogChunk, LogCursor, LogLimits, LogPosition
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit
 from airflow_provider_ehpc.waiting.watch import Outcome
-from tests.logs.cloud import Cloud, Paced, follow
+from tests.logs.cloud import Cloud, follow
 
 LINES = b"".join(b"line %d of the job\n" % n for n in range(40))
 
@@ -270,7 +270,6 @@ def test_any_server_comes_to_an_end(answers: list[Any], states: list[str | None]
     faults=st.lists(st.integers(0, 250), max_size=6),
     reported=st.sampled_from(["right", "none", "zero", "half", "double", "huge", "late"]),
     more=st.sampled_from([True, False, None]),
-    every=st.sampled_from([0.0, 25.0]),
 )
 def test_an_honest_server_loses_and_repeats_nothing(
     writes: list[tuple[int, bytes]],
@@ -279,7 +278,6 @@ def test_an_honest_server_loses_and_repeats_nothing(
     faults: list[int],
     reported: str,
     more: bool | None,
-    every: float,
 ) -> None:
     """Random pieces, stalls, faults, and sizes that are wrong: each line once and in order."""
     reads = iter(range(10**6))
@@ -302,7 +300,7 @@ def test_an_honest_server_loses_and_repeats_nothing(
     for at, data in writes:
         server.write(at, data)
         server.write(at, data[::-1] + b"e", "stderr")
-    seen = follow(server, interval=5, settle=12, checkpoint_policy=Paced(every))
+    seen = follow(server, interval=5, settle=12)
     for stream in ("stdout", "stderr"):
         shown = [
             line.rstrip("\r") for line in server.files[stream].decode(errors="backslashreplace").split("\n")

@@ -14,9 +14,9 @@ import pytest
 
 from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.emulator.server import Emulator
-from airflow_provider_ehpc.logs import store
+from airflow_provider_ehpc.logs import emission, store
 from airflow_provider_ehpc.logs.store import XCOM_KEY
-from airflow_provider_ehpc.triggers import base
+from airflow_provider_ehpc.triggers import base, job_log
 from airflow_provider_ehpc.triggers.base import JobTrigger
 from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
 from airflow_provider_ehpc.triggers.job_state import JobStateTrigger
@@ -331,6 +331,42 @@ async def test_a_trigger_goes_on_where_the_one_before_was_killed(
     assert [line for line in lines if line.isdigit()] == [str(n) for n in range(1, 101)]
     assert any(line.startswith("--- resumed at byte 292 of stdout; up to one cycle") for line in lines)
     assert event["log"] == {"bytes": 296, "lines": 101, "cut_lines": 0, "errors": 0}
+
+
+async def test_lines_are_counted_while_the_next_reading_waits(
+    ehpc_emulator: Emulator,
+    make: Make,
+    quick_triggers: None,
+    task_log: TaskLog,
+    monkeypatch: pytest.MonkeyPatch,
+    gate: Gate,
+) -> None:
+    """An account that is throttled pauses for a minute; a triggerer that is killed then repeated two."""
+    xcoms = XComs()
+    monkeypatch.setattr(store, "async_xcom", lambda: xcoms)
+    monkeypatch.setattr(store, "TRIGGER_EVERY", 1.0)
+
+    def written(*arguments: Any) -> None:
+        emission.write_record(*arguments)
+        if "200" in lines_of(task_log):
+            ehpc_emulator.fault("latency", operation="GetJobLog", seconds=12)
+
+    def saved() -> int:
+        streams = xcoms.values.get(XCOM_KEY, {}).get("cursor", {}).get("streams")
+        return sum(streams["stdout"][part] for part in ("position", "written")) if streams else 0
+
+    monkeypatch.setattr(job_log, "write_record", written)
+    job_id = ehpc_emulator.submit(f"seq 100; {gate.wait}; seq 101 200; sleep 1; seq 201 300; sleep 60")
+    trigger = make(JobLogTrigger, job_id)
+    trigger.task_instance = TI
+    running = asyncio.create_task(fire(trigger))
+    await until(lambda: saved() == 292)
+    gate.open()
+    await until(lambda: saved() == 692)
+    assert "201" not in lines_of(task_log), "the reading still waits"
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 def lines_of(task_log: TaskLog) -> list[str]:
