@@ -169,7 +169,7 @@ class LogFollower:
             if verdict is not None:
                 break
             if not behind:
-                yield from self._rest(self._until_next_cycle())
+                yield Pause(self._until_next_cycle())
         yield from (note for note in notes if note.header)
         notes = [note for note in notes if not note.header]
         if verdict.outcome in (Outcome.REACHED, Outcome.FAILED):
@@ -182,7 +182,6 @@ class LogFollower:
                 notes += judged
         else:
             yield from self._show_incomplete_lines()
-        yield from self._checkpoint()
         # The end is logged last, below the lines that the job wrote before it.
         yield from notes
         yield Note(f"log of {self._ref}: {self.totals}")
@@ -324,10 +323,6 @@ class LogFollower:
             self._reached = cursor
             yield Checkpoint(cursor)
 
-    def _rest(self, seconds: float) -> Generator[Step, Any, None]:
-        yield from self._checkpoint()
-        yield Pause(seconds)
-
     def _emit(self, name: str, lines: list[str]) -> Generator[Step, Any, None]:
         if lines := self._exit_code.lines(lines):
             self.totals.lines += len(lines)
@@ -372,7 +367,7 @@ class LogFollower:
                 )
                 return
             if not behind:
-                yield from self._rest(min(self._interval, max(0.2, self._settle / 2)))
+                yield Pause(min(self._interval, max(0.2, self._settle / 2)))
 
     def _log_failed(self, error: ApiError) -> Generator[Step, Any, None]:
         self.totals.errors += 1

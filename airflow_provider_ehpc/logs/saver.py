@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Save a deferred stream's cursor in the background, so that it is in time whatever the follower waits for.
+"""Save a deferred stream's cursor in the background, on time even while its follower waits for a response.
 
-A call can take minutes: if the API answers 429, all requests of the account pause for as long as it says. The
-lines that were written before that pause must be counted in it.
+That can take minutes: if the API throttles the account, all requests pause for as long as it demands. A
+triggerer that is killed then must not repeat the lines of the whole pause.
 """
 
 from __future__ import annotations

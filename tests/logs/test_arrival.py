@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_ehpc.apis.aliyun.ehpc import get_job
 from airflow_provider_ehpc.apis.call import ServiceUnavailable
-from airflow_provider_ehpc.logs.arrival import ARRIVAL, arrived
+from airflow_provider_ehpc.logs.arrival import ARRIVAL, SPACING, arrived
 from airflow_provider_ehpc.logs.cursor import SavedCursor
 from airflow_provider_ehpc.logs.follow import Checkpoint, Emit, Pause, Step
 from airflow_provider_ehpc.waiting.watch import Note, Outcome, Verdict
@@ -79,7 +79,7 @@ def test_no_place_is_noted_before_its_lines_are_in_the_log(
 def test_a_backlog_without_a_pause_is_noted_as_well() -> None:
     """Else a crash in the middle of a large log would repeat all of it."""
     clock = Clock()
-    noted = 0
+    noted = checkpoints = 0
     for step in arrived(follower([("line", 0.0), ("note", 0.0)] * 100), clock):
         if isinstance(step, Emit):
             clock.now += 0.5
@@ -87,8 +87,10 @@ def test_a_backlog_without_a_pause_is_noted_as_well() -> None:
             clock.now += step.seconds
         elif isinstance(step, Checkpoint):
             noted = int(step.cursor.job["lines"])
-            assert clock.passed / 0.5 - noted <= ARRIVAL / 0.5 + 1
+            checkpoints += 1
+            assert clock.passed - noted * 0.5 <= ARRIVAL + SPACING + 0.5
     assert noted == 100
+    assert checkpoints <= 50 / SPACING + 1, "each is a request to Airflow's API server"
 
 
 def test_a_place_without_new_lines_is_noted_at_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -375,7 +376,10 @@ def test_a_retry_goes_on_where_the_try_before_was_killed(
     result = make(job_id).execute(context)
     again = written(task_log)[written_before:]
     assert again[-1] == "end"
-    assert task_log.lines[before].startswith("--- resumed at byte 292 of stdout; up to one cycle")
+    # One second between two saves, and 0.05 in these tests until a line is in the log.
+    assert re.match(
+        r"--- resumed at byte 292 of stdout; up to one cycle \(about 1\.\d+ s\)", task_log.lines[before]
+    )
     assert [line for line in task_log.lines if line.isdigit()] == [str(n) for n in range(1, 101)]
     assert result["log"] == {"bytes": 296, "lines": 101, "cut_lines": 0, "errors": 0}
     assert states[STATE_KEY][ENDED_KEY] == TI.max_tries

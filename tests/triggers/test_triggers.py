@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from airflow_provider_ehpc.apis.job import JobState
 from airflow_provider_ehpc.emulator.server import Emulator
-from airflow_provider_ehpc.logs import emission, store
+from airflow_provider_ehpc.logs import emission, saver, store
 from airflow_provider_ehpc.logs.store import XCOM_KEY
 from airflow_provider_ehpc.triggers import base, job_log
 from airflow_provider_ehpc.triggers.base import JobTrigger
@@ -329,7 +330,9 @@ async def test_a_trigger_goes_on_where_the_one_before_was_killed(
     event = await fire(second)
     lines = [line for record in task_log.lines for line in record.split("\n")]
     assert [line for line in lines if line.isdigit()] == [str(n) for n in range(1, 101)]
-    assert any(line.startswith("--- resumed at byte 292 of stdout; up to one cycle") for line in lines)
+    (mark,) = (line for line in lines if line.startswith("--- resumed"))
+    # Seven seconds between two saves, and 0.05 in these tests until a line is in the log.
+    assert re.match(r"--- resumed at byte 292 of stdout; up to one cycle \(about 7\.\d+ s\)", mark)
     assert event["log"] == {"bytes": 296, "lines": 101, "cut_lines": 0, "errors": 0}
 
 
@@ -367,6 +370,29 @@ async def test_lines_are_counted_while_the_next_reading_waits(
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_the_event_waits_until_the_last_line_is_in_the_log(
+    ehpc_emulator: Emulator,
+    make: Make,
+    quick_triggers: None,
+    task_log: TaskLog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the end of a log without LF is written so late; a triggerer that is killed would lose it."""
+    monkeypatch.setattr(saver, "ARRIVAL", 1.5)
+    wrote_at = 0.0
+
+    def written(*arguments: Any) -> None:
+        nonlocal wrote_at
+        emission.write_record(*arguments)
+        wrote_at = time.monotonic()
+
+    monkeypatch.setattr(job_log, "write_record", written)
+    await fire(make(JobLogTrigger, ehpc_emulator.submit("printf end")))
+    assert "end" in task_log.lines
+    # A slow machine makes it later, not earlier.
+    assert time.monotonic() - wrote_at >= 1.4
 
 
 def lines_of(task_log: TaskLog) -> list[str]:
