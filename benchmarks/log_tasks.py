@@ -110,12 +110,8 @@ class Raw(BaseOperator):
         with _Noting("raw", self.plan.notes):
             hook = job_hook(CONN_ID)
             reader = LogReader(hook.api, hook.job_ref(self.plan.job_id))
-            more = True
-            while more:
-                batch = hook.drive(reader.read())
-                more = batch.more
-                for chunk in batch.chunks:
-                    reader.cursor = reader.cursor.moved(chunk.stream, chunk.next)
+            while hook.drive(reader.read()).more:
+                pass
 
 
 class Ours(JobLogOperator):

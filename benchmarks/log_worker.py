@@ -72,7 +72,7 @@ def cost_of_a_log(megabytes: float, size: int, rounds: int) -> dict[str, Cost]:
         notes = [Note(**json.loads(line)) for line in Path(plan.notes).read_text().splitlines()]
 
     def median(kind: str, what: str) -> float:
-        return statistics.median(getattr(note, what) for note in notes if note.kind == kind)
+        return float(statistics.median(getattr(note, what) for note in notes if note.kind == kind))
 
     return {
         kind: Cost(median(kind, "wall"), median(kind, "cpu"), median(kind, "supervisor")) for kind in KINDS

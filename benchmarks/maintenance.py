@@ -85,7 +85,7 @@ async def wait_through(
         )
         logger = logging.Logger(f"wait {number}")
         logger.addHandler(_Warnings(number, outcomes.warnings))
-        trigger._log = logger
+        trigger._log = logger  # type: ignore[assignment]
         try:
             outcomes.events += [json.loads(json.dumps(event.payload)) async for event in trigger.run()]
         finally:

@@ -77,7 +77,7 @@ def requeue(cloud: Emulator, moments: Sequence[float]) -> Requeued:
         for number, moment in enumerate(moments, 1):
             time.sleep(moment)
             _scontrol("requeue", job_id)
-            _until(lambda run=number: _starts(job_id, f"{run} 0\n", side), job_id)  # type: ignore[misc]
+            _until(lambda run=number: _starts(job_id, f"{run} 0\n", side), job_id)
         lines = shown.result()
     return _judge(lines, _text(side), moments)
 
@@ -122,7 +122,7 @@ def _follow(job_id: str, handler: _Lines) -> list[str]:
         log_settle_time=2,
         timeout=300,
     )
-    task.execute({})  # type: ignore[typeddict-item]
+    task.execute({})
     return handler.lines
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from airflow_provider_ehpc.emulator.server import Emulator
 from benchmarks.deferred_tasks import LOGS, WAITS, Plan
-from benchmarks.triggerers import Deferred, task_logs, usage, wait_until
+from benchmarks.triggerers import Deferred, Record, task_logs, usage, wait_until
 from benchmarks.two_triggerers import Check
 from tests.faults.catalogue import APIS, FAULTS, Kind
 from tests.faults.server import Exchange, FaultServer
@@ -184,7 +184,7 @@ def run(
         waiting = airflow.waiting(*DAG_IDS)
         triggerers.end()
         check = Check()
-        logs: dict[int, list] = {index: [] for index in range(streams)}
+        logs: dict[int, list[list[Record]]] = {index: [] for index in range(streams)}
         for job in airflow.triggerers():
             for index, records in task_logs(airflow.airflow, LOGS, job):
                 logs[index].append(records)

@@ -8,6 +8,7 @@ The jobs are read from the file that ``EHPC_BENCHMARK`` names
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.providers.http.sensors.http import HttpSensor
 from airflow.sdk import DAG
@@ -18,7 +19,10 @@ from benchmarks.deferred_tasks import HTTP, LOGS, LOOP, WAITS, Plan
 from benchmarks.loop_watch import WatchLoop
 
 plan = Plan.read()
-settings = {"max_active_tasks": 10_000, "default_args": {"retries": 1, "retry_delay": timedelta(seconds=1)}}
+settings: dict[str, Any] = {
+    "max_active_tasks": 10_000,
+    "default_args": {"retries": 1, "retry_delay": timedelta(seconds=1)},
+}
 
 with DAG(WAITS, schedule=None, **settings) as waits:
     JobStateSensor.partial(

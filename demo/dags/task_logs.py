@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from airflow.sdk import DAG
 
@@ -13,7 +14,7 @@ from airflow_provider_ehpc.operators.job import SubmitJobOperator
 HEAT = f"{sys.executable} {Path(__file__).parents[1] / 'heat_equation.py'}"
 
 with DAG("simulation", schedule=None, doc_md=__doc__):
-    arguments = {
+    arguments: dict[str, Any] = {
         "cores": 1,
         "memory": "2GB",
         "wall_time": "01:00:00",

@@ -117,7 +117,14 @@ def other_job(reported: Any) -> Any:
 
 def malformed_rows(reported: Any) -> Any:
     """Put rows that are none into the lists of jobs and of operations."""
-    junk = [None, "text", 17, [], {}, {"JobName": {"a": 1}, "JobSpec": "x", "metadata": 3, "status": []}]
+    junk: list[Any] = [
+        None,
+        "text",
+        17,
+        [],
+        {},
+        {"JobName": {"a": 1}, "JobSpec": "x", "metadata": 3, "status": []},
+    ]
 
     def new(name: str, old: Any) -> Any:
         return [*junk, *old, *junk] if name in JOB_LISTS and isinstance(old, list) else old
