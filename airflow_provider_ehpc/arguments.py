@@ -173,13 +173,13 @@ def identifier(argument: str, value: Any, *, what: str = "job") -> str:
             f"{argument}: {found!r} is the text of a missing value; check the task or the variable that the "
             "template reads"
         )
+    if is_template(value):
+        raise InvalidArgument(f"{argument}: {shown(value)} is a template that was not rendered")
     if found[0] in "[{(":
         raise InvalidArgument(
             f"{argument}: {shown(value)} is a list or a dict as text; pass the output of the task itself "
             "(an XComArg), or set render_template_as_native_obj"
         )
-    if is_template(value):
-        raise InvalidArgument(f"{argument}: {shown(value)} is a template that was not rendered")
     if " " in found or not found.isprintable():
         raise InvalidArgument(f"{argument}: {shown(value)} contains a blank or a character that no ID has")
     return found

@@ -100,6 +100,12 @@ def test_what_is_no_id_is_rejected_before_any_request(value: Any, monkeypatch: p
         arguments.job_ids(["7", value])
 
 
+@pytest.mark.parametrize("value", ["{{ job }}", "1{% if x %}"])
+def test_a_template_that_was_not_rendered_is_named_as_one(value: str) -> None:
+    with pytest.raises(InvalidArgument, match="is a template that was not rendered"):
+        arguments.identifier("job_id", value)
+
+
 @pytest.mark.parametrize("value", ["123_4", "5.manager", "007", "1e3", "77[].pbs", "训练-1", "  9\n", 12])
 def test_an_id_stays_the_text_it_was(value: Any) -> None:
     assert arguments.identifier("job_id", value) == str(value).strip()

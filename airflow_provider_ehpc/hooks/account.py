@@ -20,6 +20,11 @@ T = TypeVar("T")
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 """Seconds. GetJobLog queries an agent on the cluster, which may be slow."""
+LONGEST_TIMEOUT = 86400.0
+"""Seconds. Much longer ones overflow the clocks of threads and of event loops."""
+_ON = ("true", "yes", "on", "1")
+_OFF = ("false", "no", "off", "0")
+"""Connections in URI form hold only texts."""
 _HOST_NAME = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?")
 """Names that can be resolved (lengths: RFC 1035). requests and aiohttp fail differently with others."""
 
@@ -54,27 +59,36 @@ class TransportOptions:
         if isinstance(proxy, Mapping):
             proxy = proxy.get(scheme) or proxy.get("all")
         verify = extra.get("verify", extra.get("verify_ssl"))
-        if isinstance(verify, str) and verify.strip().lower() in ("true", "false"):
-            verify = verify.strip().lower() == "true"
-        if isinstance(verify, str) and verify and not os.path.exists(verify):
+        is_path = isinstance(verify, str) and verify.strip().lower() not in ("", *_ON, *_OFF)
+        if is_path and not os.path.exists(verify):
             raise InvalidArgument(f"connection {conn_id!r}: verify names {verify!r}, which does not exist")
         timeout = extra.get("timeout")
         try:
-            seconds = None if timeout in (None, "") else float(timeout)
-        except (TypeError, ValueError):
+            seconds = None if timeout in (None, "") else -1 if isinstance(timeout, bool) else float(timeout)
+        except (OverflowError, TypeError, ValueError):
             seconds = -1
-        if seconds is not None and not 0 < seconds < float("inf"):
+        if seconds is not None and not 0 < seconds <= LONGEST_TIMEOUT:
             raise InvalidArgument(
-                f"connection {conn_id!r}: timeout is {timeout!r}; expected a number of seconds above 0"
+                f"connection {conn_id!r}: timeout is {timeout!r}; expected a number of seconds above 0, and "
+                f"at most {LONGEST_TIMEOUT:g}"
             )
         return cls(
             proxy=proxy_url(f"connection {conn_id!r}", proxy) if proxy else None,
-            # null and an empty text do not disable the check of certificates.
-            verify=True if verify in (None, "") else verify if isinstance(verify, str) else bool(verify),
+            verify=verify if is_path else _flag(conn_id, "verify", verify),
             connect_timeout=min(seconds or CONNECT_TIMEOUT, CONNECT_TIMEOUT),
             read_timeout=seconds or READ_TIMEOUT,
-            trust_env=str(extra.get("trust_env", True)).lower() != "false",
+            trust_env=_flag(conn_id, "trust_env", extra.get("trust_env")),
         )
+
+
+def _flag(conn_id: str, name: str, value: Any) -> bool:
+    """Return the value of an extra field that is on by default: null and an empty text do not disable the
+    check of certificates.
+    """
+    text = "" if value is None else str(value).strip().lower()
+    if text not in ("", *_ON, *_OFF):
+        raise InvalidArgument(f"connection {conn_id!r}: {name} is {value!r}; expected true or false")
+    return text not in _OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +195,11 @@ def key_text(conn_id: str, name: str, value: Any, *, ascii_only: bool = False, c
     :param ascii_only: for what is sent in a header.
     :param chosen: a password that a person chose: it may contain spaces, and only line ends around it are
         removed.
-    :raises InvalidArgument: if the value contains characters that no request can carry.
+    :raises InvalidArgument: if the value is a list or an object, or contains characters that no request can
+        carry.
     """
+    if isinstance(value, Mapping | list):
+        raise InvalidArgument(f"connection {conn_id!r}: {name} is not a text but a {type(value).__name__}")
     text = str(value or "").strip("\r\n" if chosen else None)
     for position, character in enumerate(text, 1):
         bad = not character.isprintable() or (ascii_only and not character.isascii())
@@ -230,14 +247,14 @@ def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: in
             "alone, and the key into login and password"
         )
     if "://" not in text:
-        text = f"{scheme or 'https'}://{text}"
+        text = f"{(scheme or 'https').strip().removesuffix('://')}://{text}"
     try:
         parts = urlsplit(text)
         port = parts.port or port
         host = parts.hostname or ""
         valid = parts.scheme in ("http", "https") and not parts.query and not parts.path
-        # urlsplit removes line breaks and tabs.
-        valid = valid and is_host(host) and text.isprintable()
+        # urlsplit removes line breaks and tabs. The host is sent in a header.
+        valid = valid and is_host(host) and text.isprintable() and host.isascii()
     except ValueError:
         valid = False
     if not valid:
@@ -245,5 +262,7 @@ def base_url(conn_id: str, endpoint: str, *, scheme: str | None = None, port: in
             f"connection {conn_id!r}: {endpoint!r} is not an endpoint; write a host name such as "
             "ehpc.cn-hangzhou.aliyuncs.com, or http://host:port"
         )
+    if port and not 0 < port < 65536:
+        raise InvalidArgument(f"connection {conn_id!r}: port is {port}; expected 1 to 65535")
     name = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{name}" + (f":{port}" if port else "")

@@ -58,8 +58,14 @@ def test_unknown_connection(ask: Ask) -> None:
             "connection 'ehpc_test': timeout is 'soon'; expected a number of seconds above 0",
         ),
         ({"extra": {"timeout": 0}}, "timeout is 0; expected a number of seconds above 0"),
+        ({"extra": {"timeout": 1e300}}, "timeout is 1e+300; expected a number of seconds above 0"),
+        ({"extra": {"timeout": True}}, "timeout is True; expected a number of seconds above 0"),
+        ({"extra": {"verify": {}}}, "verify is {}; expected true or false"),
+        ({"extra": {"trust_env": "maybe"}}, "trust_env is 'maybe'; expected true or false"),
+        ({"extra": {"cluster_id": ["a"]}}, "cluster_id is not a text but a list"),
+        ({"host": "10.0.0.1", "port": 70000}, "port is 70000; expected 1 to 65535"),
+        ({"host": "10.0.0.1", "port": -1}, "port is -1; expected 1 to 65535"),
     ],
-    ids=["type", "login", "password", "region", "timeout word", "timeout zero"],
 )
 def test_a_connection_that_lacks_something(
     ehpc_emulator: Emulator, connect: Connect, ask: Ask, changes: dict[str, Any], message: str
@@ -85,6 +91,7 @@ def test_a_connection_that_lacks_something(
         "http://" + "a" * 64,
         "https://host/path",
         "https://host?query",
+        "https://\u4f8b\u5b50.example",
     ],
 )
 def test_an_endpoint_that_is_no_address(
@@ -111,6 +118,35 @@ def test_an_endpoint_that_is_no_address(
 )
 def test_endpoints(ehpc_emulator: Emulator, connect: Connect, host: str | None, url: str) -> None:
     assert EhpcHook(connect(ehpc_emulator.connection, host=host)).account.base_url == url
+
+
+@pytest.mark.parametrize("schema", ["http", "HTTP", "http://"])
+def test_the_schema_field_counts(ehpc_emulator: Emulator, connect: Connect, schema: str) -> None:
+    account = EhpcHook(connect(ehpc_emulator.connection, host="10.0.0.1", schema=schema)).account
+    assert account.base_url == "http://10.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["verify", "trust_env"])
+@pytest.mark.parametrize(
+    ("value", "on"),
+    [(True, True), ("True", True), ("1", True), ("", True), (None, True)]
+    + [(False, False), (0, False), ("0", False), ("no", False), ("off", False), (" False ", False)],
+)
+def test_a_switch_may_be_a_text(
+    ehpc_emulator: Emulator, connect: Connect, name: str, value: Any, on: bool
+) -> None:
+    """Connections in URI form hold only texts."""
+    account = EhpcHook(connect(ehpc_emulator.connection, extra={name: value})).account
+    assert getattr(account.transport, name) is on
+
+
+@pytest.mark.parametrize("extra", ['{"region": "cn-hang', '["region"]', '"region=cn-hangzhou"', "null"])
+def test_extra_fields_that_are_no_object(
+    ehpc_emulator: Emulator, ask: Ask, monkeypatch: pytest.MonkeyPatch, extra: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps({**ehpc_emulator.connection, "extra": extra}))
+    with pytest.raises(InvalidArgument, match="connection 'odd': extra is not a JSON object"):
+        ask(EhpcHook("odd"), *GetJob)
 
 
 def test_the_port_field_counts(ehpc_emulator: Emulator, connect: Connect) -> None:
