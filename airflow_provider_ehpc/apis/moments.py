@@ -12,7 +12,10 @@ _LIMIT = re.compile(r"(?:(\d{1,6})-)?(\d{1,6}):(\d\d):(\d\d)")
 
 
 def aware(name: str, time: datetime) -> datetime:
-    """Check that ``time`` is a datetime with a time zone, and return it.
+    """Check that ``time`` is a datetime with a time zone, and return it as one of the standard library.
+
+    A ``pendulum.DateTime``, such as Airflow's ``data_interval_start``, loses its zone by
+    ``time.astimezone(UTC) + timedelta(...)`` (pendulum 3.3).
 
     :param name: name of the argument in an error.
     :raises InvalidArgument: for any other value.
@@ -22,7 +25,7 @@ def aware(name: str, time: datetime) -> datetime:
         raise InvalidArgument(f"{name}: expected a datetime with a time zone, got {given}")
     if time.utcoffset() is None:
         raise InvalidArgument(f"{name}: {time.isoformat()} has no time zone; add one")
-    return time
+    return datetime.fromisoformat(time.isoformat())
 
 
 def epoch_seconds(name: str, time: datetime | int | None) -> int | None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, tzinfo
 from enum import StrEnum
@@ -102,6 +102,10 @@ class Rule:
 
         :raises InvalidArgument: naming the key that is missing, unknown or unreadable.
         """
+        if not isinstance(fields, Mapping):
+            raise InvalidArgument(
+                f"rules: expected a list of rules, each a dict; one of them is {fields!r:.80}"
+            )
         known = {"name", "action", "resource", "status", "operator", "hours", "time_zone", "effect"}
         unknown = sorted(fields.keys() - known)
         if unknown:
@@ -186,6 +190,8 @@ def _matches(text: str, globs: tuple[str, ...]) -> bool:
 
 def _globs(fields: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = fields.get(key) or ()
+    if not isinstance(value, Collection):
+        raise InvalidArgument(f"rules: {key}: expected a text or a list of texts, got {value!r:.80}")
     return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
 
 
@@ -201,5 +207,5 @@ def _zone(fields: Mapping[str, Any]) -> tzinfo:
     name = str(fields.get("time_zone") or "UTC")
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidArgument(f"time_zone: unknown time zone {name!r}") from None

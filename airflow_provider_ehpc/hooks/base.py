@@ -109,8 +109,7 @@ class ApiHook(Client):
         # Of a text that is not JSON, Airflow only logs an error, and returns an empty dict.
         if not isinstance(extra, dict) or (not extra and (connection.extra or "").strip("{} \r\n\t")):
             raise InvalidArgument(
-                f"connection {self.conn_id!r}: extra is not a JSON object such as "
-                '{"region": "cn-hangzhou"}'
+                f'connection {self.conn_id!r}: extra is not a JSON object such as {{"region": "cn-hangzhou"}}'
             )
         return self._understand(connection, extra)
 

@@ -93,10 +93,11 @@ class OperationAuditOperator(TextTemplates, BaseOperator):
         self.cluster_id = cluster_id
         self.start = start
         self.end = end
-        if not formats or (unknown := sorted(set(formats) - FORMATS.keys())):
+        formats = [formats] if isinstance(formats, str) else formats
+        if not formats or (unknown := [name for name in formats if name not in (*FORMATS,)]):
             wrong = f"unknown format {unknown[0]!r}" if formats else "the list is empty"
             raise InvalidArgument(f"formats: {wrong}; expected {' or '.join(FORMATS)}")
-        self.formats = tuple(formats)
+        self.formats = tuple(dict.fromkeys(formats))
         self.rules = rules
         self.settle = timedelta(seconds=arguments.seconds("settle", settle))
         self.max_age = timedelta(seconds=arguments.seconds("max_age", max_age, positive=True))

@@ -113,12 +113,21 @@ def test_an_operation_that_ended_later_breaks_a_rule_once() -> None:
         ({"hours": "25:00-26:00"}, "hours"),
         ({"hours": "foo 08:00-18:00"}, "hours"),
         ({"hours": "08:00-18:00", "time_zone": "Mars/Olympus"}, "time_zone"),
+        ({"hours": "08:00-18:00", "time_zone": "Asia"}, "time_zone"),
+        ({"action": 5}, "rules: action: expected a text or a list of texts, got 5"),
     ],
 )
 def test_a_mistyped_rule_is_refused_by_name(reported: dict[str, Any], named: str) -> None:
     """A rule that is read wrongly finds nothing, for ever."""
     with pytest.raises(InvalidArgument, match=named):
         Rule.parse({"name": "rule", **reported})
+
+
+@pytest.mark.parametrize("rules", ['[{"name": "n"}]', {"name": "n"}, ["n"]])
+def test_rules_that_are_no_dicts(rules: Any) -> None:
+    """A template without native rendering turns a list into a text."""
+    with pytest.raises(InvalidArgument, match="rules: expected a list of rules, each a dict"):
+        [Rule.parse(rule) for rule in rules]
 
 
 def test_all_statuses_are_meant_where_none_is_named() -> None:

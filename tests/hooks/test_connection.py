@@ -129,8 +129,10 @@ def test_the_schema_field_counts(ehpc_emulator: Emulator, connect: Connect, sche
 @pytest.mark.parametrize("name", ["verify", "trust_env"])
 @pytest.mark.parametrize(
     ("value", "on"),
-    [(True, True), ("True", True), ("1", True), ("", True), (None, True)]
-    + [(False, False), (0, False), ("0", False), ("no", False), ("off", False), (" False ", False)],
+    [
+        *((value, True) for value in (True, "True", "1", "", None)),
+        *((value, False) for value in (False, 0, "0", "no", "off", " False ")),
+    ],
 )
 def test_a_switch_may_be_a_text(
     ehpc_emulator: Emulator, connect: Connect, name: str, value: Any, on: bool

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
@@ -413,6 +414,20 @@ def test_the_data_interval_is_the_window_where_none_is_given(tmp_path: Path) -> 
     assert reported["window"] == {"start": MIDNIGHT.isoformat(), "end": (MIDNIGHT + DAY).isoformat()}
 
 
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_native_rendering_passes_the_data_interval_itself(
+    zone: str, ehpc_emulator: Emulator, tmp_path: Path
+) -> None:
+    """The times are then pendulum's, which loses their zone: ``astimezone(UTC) + timedelta`` is naive."""
+    with DAG("native", schedule=None, render_template_as_native_obj=True) as dag:
+        audit = OperationAuditOperator(task_id="audit", path=f"file://{tmp_path}")
+    begin = pendulum.instance(MIDNIGHT).in_timezone(zone)
+    context = {"data_interval_start": begin, "data_interval_end": begin.add(days=1), "dag": dag}
+    audit.render_template_fields(context, dag.get_template_env())  # type: ignore[arg-type]
+    window = audit.execute({})["window"]  # type: ignore[typeddict-item]
+    assert window == {"start": MIDNIGHT.isoformat(), "end": (MIDNIGHT + DAY).isoformat()}
+
+
 def test_a_run_without_a_data_interval_says_so(tmp_path: Path) -> None:
     """A run that an asset triggered has none; Jinja would only call it undefined."""
     with DAG("d", schedule=None):
@@ -442,12 +457,17 @@ def test_ocsf_events_are_written_beside(ehpc_emulator: Emulator, audit: Audit) -
     assert [file["format"] for file in reported["files"]] == ["jsonl", "ocsf"]
 
 
-@pytest.mark.parametrize("formats", [(), ("csv",)])
-def test_an_unknown_format_is_refused_while_the_dag_is_parsed(
-    formats: tuple[str, ...], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("formats", [(), ("csv",), "csv", [["jsonl"]]])
+def test_an_unknown_format_is_refused_while_the_dag_is_parsed(formats: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="jsonl or ocsf"):
         _operator(tmp_path, formats=formats)
+
+
+def test_one_format_may_be_given_alone_and_none_is_written_twice(
+    ehpc_emulator: Emulator, audit: Audit
+) -> None:
+    assert [file["format"] for file in audit(formats="ocsf")["files"]] == ["ocsf"]
+    assert [file["format"] for file in audit(formats=["ocsf", "ocsf"])["files"]] == ["ocsf"]
 
 
 def test_a_rule_that_cannot_be_read_is_refused_before_any_request(
