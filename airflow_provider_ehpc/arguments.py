@@ -200,7 +200,7 @@ def job_ids(value: Any) -> list[str]:
         return [identifier("job_id", value)]
     if not len(value):
         raise InvalidArgument("job_id: an empty list names no job")
-    return list(dict.fromkeys(identifier("job_id", item) for item in value))
+    return list(dict.fromkeys(identifier("job_id", item) for item in ordered(value)))
 
 
 def one_job_id(value: Any) -> str:
@@ -243,6 +243,11 @@ def api(value: Any, *, needs: Capability | None = None) -> str | None:
 def is_list(value: Any) -> bool:
     """Return True for a list, a tuple, a set or the results of mapped tasks."""
     return isinstance(value, Collection) and not isinstance(value, str | bytes | bytearray | Mapping)
+
+
+def ordered(value: Collection[Any]) -> list[Any]:
+    """Return the items of a list; those of a set in the same order in every process."""
+    return sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
 
 
 def shown(value: Any) -> str:

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -113,6 +116,27 @@ def test_an_id_stays_the_text_it_was(value: Any) -> None:
 
 def test_ids_keep_their_order_and_occur_once() -> None:
     assert arguments.job_ids(["3", "1", "3", 2, "1", " 2 "]) == ["3", "1", "2"]
+
+
+def test_a_set_has_the_same_order_in_every_process() -> None:
+    """The worker and the triggerer match the states of a large event with the jobs by their order."""
+    code = """if True:
+        from airflow_provider_ehpc import arguments
+        from airflow_provider_ehpc.triggers.job_finished import JobFinishedTrigger
+        ids, states = {f"{n}.manager" for n in range(9)}, {"FAILED", "CANCELLED"}
+        print(arguments.job_ids(ids), JobFinishedTrigger(job_id=ids, states=states).identity)
+    """
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()[-1]
+        for seed in ("1", "2")
+    }
+    assert len(runs) == 1
 
 
 @pytest.mark.parametrize("value", [[], (), set()])

@@ -234,7 +234,7 @@ def _job_ids(job_id: str | Sequence[str] | None) -> list[str] | None:
         return None
     if arguments.is_list(job_id) and not job_id:
         raise InvalidArgument("job_id: the list is empty; omit job_id to report every job")
-    items = job_id if arguments.is_list(job_id) else [job_id]
+    items = arguments.ordered(job_id) if arguments.is_list(job_id) else [job_id]
     return list(dict.fromkeys(_identifier("job_id", item, "job") for item in items))
 
 
@@ -249,15 +249,14 @@ def _filter(argument: str, value: str | None, job_ids: list[str] | None) -> str 
 def _ends(states: Sequence[str] | None) -> list[str] | None:
     if states is None:
         return None
-    try:
-        parsed = [JobState.parse(state) for state in ([states] if isinstance(states, str) else states)]
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InvalidArgument(f"states: {error}") from None
+    from airflow_provider_ehpc.waiting.conditions import parse_states
+
+    if arguments.is_list(states) and not states:
+        raise InvalidArgument("states: the list is empty; omit states to report every end")
+    parsed = parse_states(states, "states")
     for state in parsed:
         if not state.terminal and state is not JobState.UNKNOWN:
             raise InvalidArgument(f"states: {state} is not a terminal state")
-    if not parsed:
-        raise InvalidArgument("states: the list is empty; omit states to report every end")
     return [state.value for state in dict.fromkeys(parsed)]
 
 

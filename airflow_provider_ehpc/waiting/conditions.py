@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -54,17 +54,23 @@ class WaitConditions:
         return cls(**fields)
 
 
-def parse_states(states: Sequence[str]) -> tuple[JobState, ...]:
-    """Read the ``target_states`` of a task.
+def parse_states(states: Collection[str], argument: str = "target_states") -> tuple[JobState, ...]:
+    """Read a state or a list of states.
 
+    :param argument: name of the argument in an error.
     :raises InvalidArgument: if a word is not a state, or the list is empty.
     """
+    words = [states] if isinstance(states, str) else states
+    # The order of a set differs between processes.
+    words = sorted(words, key=str) if isinstance(words, set | frozenset) else words
     try:
-        parsed = tuple(JobState.parse(state) for state in ([states] if isinstance(states, str) else states))
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InvalidArgument(f"target_states: {error}") from None
+        parsed = tuple(JobState.parse(word) for word in words)
+    except ValueError as error:
+        raise InvalidArgument(f"{argument}: {error}") from None
+    except (AttributeError, TypeError):
+        raise InvalidArgument(f"{argument}: expected states as texts, got {states!r:.80}") from None
     if not parsed:
-        raise InvalidArgument("target_states: name at least one state")
+        raise InvalidArgument(f"{argument}: name at least one state")
     return parsed
 
 

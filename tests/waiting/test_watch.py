@@ -507,9 +507,11 @@ def test_states_are_read_in_any_case_and_alone() -> None:
     [
         (["DONE"], "target_states: there is no job state 'DONE'; the states are PENDING, QUEUED, RUNNING"),
         ([], "target_states: name at least one state"),
+        ([None], r"target_states: expected states as texts, got \[None\]"),
+        (5, "target_states: expected states as texts, got 5"),
     ],
 )
-def test_states_that_are_none(states: list[str], message: str) -> None:
+def test_states_that_are_none(states: Any, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         parse_states(states)
 
