@@ -22,7 +22,7 @@ from airflow_provider_ehpc.templates import TextTemplates
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_ehpc.apis.job import JobRef
+    from airflow_provider_ehpc.apis.job import JobRef, JobStatus
     from airflow_provider_ehpc.hooks.base import ApiHook
     from airflow_provider_ehpc.waiting.conditions import FinishedPolicy, WaitConditions
     from airflow_provider_ehpc.waiting.verdict import Verdict
@@ -108,16 +108,26 @@ class JobTask(RecordsJobs, TextTemplates):
             deadline=started + self._limit,
         )
 
-    def _poll(self, watch: JobSetWatch) -> Verdict | None:
-        """Poll the jobs once; return the verdict if the wait is over."""
+    def _statuses(self, refs: list[JobRef], deadline: float) -> dict[JobRef, JobStatus | None]:
+        """Poll jobs once.
+
+        :param deadline: epoch seconds at which the wait ends.
+        :raises ApiError: if there is no result by then, the last error.
+        """
         from airflow_provider_ehpc.waiting.deadline import by_deadline
 
-        watch.cancelled_by_us(self._stopped)
         # A poll that begins late may still find the job in a target state.
-        deadline = max(watch.started + self._limit, time.time() + LAST_POLL)
+        deadline = max(deadline, time.time() + LAST_POLL)
+        hook = self.hook
+        return by_deadline(
+            deadline, lambda: hook.job_statuses(refs, deadline=deadline), lambda: hook.last_error
+        )
+
+    def _poll(self, watch: JobSetWatch) -> Verdict | None:
+        """Poll the jobs once; return the verdict if the wait is over."""
+        watch.cancelled_by_us(self._stopped)
         try:
-            hook, refs = self.hook, watch.waiting
-            statuses = by_deadline(deadline, lambda: hook.job_statuses(refs, deadline=deadline))
+            statuses = self._statuses(watch.waiting, watch.started + self._limit)
         except ApiError as error:
             verdict, notes = watch.poll_failed(error, time.time())
         else:

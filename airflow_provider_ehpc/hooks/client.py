@@ -69,6 +69,8 @@ class Client(HttpHook):
         self.conn_id = conn_id
         self.requests: Counter[str] = Counter()
         """Requests sent so far, by operation."""
+        self.last_error: ApiError | None = None
+        """The error of the last attempt; None if it succeeded."""
         self._session: requests.Session | None = None
         self._loop: _Loop | None = None
 
@@ -296,7 +298,9 @@ class Client(HttpHook):
             subject = f" of {call.subject}" if call.subject else ""
             error.where = f"{call.operation}{subject} (connection {self.conn_id!r}, {account.base_url})"
             error.hint = exchange.hint(error)
+            self.last_error = error
             raise
+        self.last_error = None
         limiter.succeeded()
         self._count(call, account)
 

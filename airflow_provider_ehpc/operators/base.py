@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ehpc import arguments
-from airflow_provider_ehpc.apis.call import ApiError, NotFound
+from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.job import JobRef
 from airflow_provider_ehpc.compat import AirflowTaskTimeout
 from airflow_provider_ehpc.exceptions import JobTimedOut, TaskKilled, without_useless_retries
@@ -69,7 +70,7 @@ class JobFollower(JobTask):
         recorder = self._begin_record(context)
         started = time.time()
         conditions = self._conditions(started)
-        first = self._first_status() if self.deferrable else None
+        first = self._first_status(started) if self.deferrable else None
         deferred = self.deferrable and not (first and first.state.terminal)
         store = self._store = WorkerStore(context, self.log)
         cursor = store.load(self.hook.api.name, self.ref, log_missing=not deferred)
@@ -105,12 +106,10 @@ class JobFollower(JobTask):
             raise
         return self._result(verdict, {}, dataclasses.asdict(follower.totals), conditions.deadline)
 
-    def _first_status(self) -> JobStatus | None:
+    def _first_status(self, started: float) -> JobStatus | None:
         """Poll once before deferring: the log of an ended job is read faster here."""
         try:
-            return self.hook.job_status(self.ref)
-        except NotFound:
-            return None
+            return self._statuses([self.ref], started + self._limit)[self.ref]
         except ApiError as error:
             if error.transient:
                 return None
@@ -137,11 +136,11 @@ class JobFollower(JobTask):
         from airflow_provider_ehpc.logs.lines import stream_prefix
         from airflow_provider_ehpc.waiting.verdict import Note
 
-        if isinstance(step, GetStatus):
+        if isinstance(step, GetStatus) and self._watch:
+            if self.ref in self._stopped:
+                self._watch.cancelled_by_us = True
             try:
-                if self._watch and self.ref in self._stopped:
-                    self._watch.cancelled_by_us = True
-                return self.hook.job_statuses([self.ref])[self.ref]
+                return self._statuses([self.ref], self._watch.conditions.deadline or math.inf)[self.ref]
             except ApiError as error:
                 return error
         if isinstance(step, Emit):

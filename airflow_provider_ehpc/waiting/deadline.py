@@ -9,7 +9,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from airflow_provider_ehpc.apis.call import ServiceUnavailable
+from airflow_provider_ehpc.apis.call import ApiError, ServiceUnavailable
 
 T = TypeVar("T")
 
@@ -17,14 +17,15 @@ LONGEST_CALL = 600.0
 """Seconds that a poll takes at most, including retries and pauses for the rate limit."""
 
 
-def by_deadline(deadline: float, poll: Callable[[], T]) -> T:
+def by_deadline(deadline: float, poll: Callable[[], T], last_error: Callable[[], ApiError | None]) -> T:
     """Return the result of a poll, or stop waiting for it at the deadline.
 
     Near the deadline, the poll runs in a thread, which is abandoned if it is late. The poll must not write
     anything.
 
     :param deadline: epoch seconds.
-    :raises ServiceUnavailable: if there is no result by the deadline.
+    :param last_error: returns the error that the poll still tries to overcome, if there is one.
+    :raises ApiError: if there is no result by the deadline: that error, or a :class:`ServiceUnavailable`.
     """
     left = deadline - time.time()
     if left > LONGEST_CALL:
@@ -42,6 +43,8 @@ def by_deadline(deadline: float, poll: Callable[[], T]) -> T:
     try:
         result, error = results.get(timeout=max(0.0, left))
     except Empty:
+        if (cause := last_error()) and cause.transient:
+            raise cause.with_traceback(None) from None
         raise ServiceUnavailable("the API did not respond before the deadline of the wait") from None
     if error is not None:
         raise error

@@ -7,6 +7,7 @@ import datetime as dt
 import itertools
 import re
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -201,6 +202,19 @@ def test_a_rotated_log_is_followed(
 def test_an_unknown_job(make: Make) -> None:
     with pytest.raises(JobNotFound, match="check job_id, cluster_id and the region"):
         make("99.manager", not_found_grace=0.2).execute({})
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_timeout_holds_within_a_poll(
+    ehpc_emulator: Emulator, make: Make, task_log: TaskLog, deferrable: bool
+) -> None:
+    job_id = ehpc_emulator.submit("sleep 60")
+    ehpc_emulator.fault("latency", operation="GetJob", seconds=20, times=9)
+    began = time.monotonic()
+    with pytest.raises((JobTimedOut, TaskDeferred)) as caught:
+        make(job_id, timeout=2.5, deferrable=deferrable).execute({})
+    assert deferrable or "The last error: the API did not respond" in str(caught.value)
+    assert time.monotonic() - began < 8
 
 
 def test_the_time_is_over(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:

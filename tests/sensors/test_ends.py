@@ -145,7 +145,8 @@ def test_the_timeout_holds_within_a_poke(ehpc_emulator: Emulator, make: Make, fa
     kind = fault.pop("kind")
     ehpc_emulator.fault(kind, operation="GetJob", **fault)
     began = time.monotonic()
-    with pytest.raises(AirflowSensorTimeout):
+    cause = "Throttling.User" if kind == "throttle" else "the API did not respond before the deadline"
+    with pytest.raises(AirflowSensorTimeout, match=f"The last error: .*{cause}"):
         make(job_id, timeout=2.5, poke_interval=1).execute({})
     assert time.monotonic() - began < 8
 
