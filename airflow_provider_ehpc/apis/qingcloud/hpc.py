@@ -7,6 +7,7 @@ API has no job log: a job's output is in two files of the cluster's file system,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
@@ -60,6 +61,8 @@ __all__ = [
     "submit_job",
 ]
 
+_ID = re.compile(r"[A-Za-z0-9][\w-]*", re.ASCII)
+
 
 class QingCloudHpcApi(JobApi):
     """The common interface for QingCloud HPC in one zone.
@@ -80,6 +83,11 @@ class QingCloudHpcApi(JobApi):
         ref = JobRef(job_id.strip(), cluster_id.strip() if cluster_id else None)
         if not ref.job_id:
             raise InvalidArgument("job_id: must not be empty")
+        if not _ID.fullmatch(ref.job_id):
+            # In a path, other characters may be signed differently: the API would reject the key.
+            raise InvalidArgument(
+                f"job_id: {ref.job_id!r} is not an ID of the API {self.name!r}, such as hpcjob-cz8ngntp"
+            )
         if not ref.cluster_id and not _is_operation(ref):
             raise InvalidArgument(
                 f"cluster_id: the API {self.name!r} needs the cluster of job {ref.job_id}; pass cluster_id, "

@@ -162,6 +162,8 @@ def test_jobs_and_operations_can_be_polled_together() -> None:
         (("hpcjob-1", None, None), "cluster_id"),
         (("hpcjob-1", "ehpc-1", "v1"), "version_id"),
         (("  ", "ehpc-1", None), "job_id"),
+        (("hpcjob-1,hpcjob-2", "ehpc-1", None), "job_id: .* is not an ID of the API 'qingcloud'"),
+        (("../hpcjob-1", "ehpc-1", None), "job_id: .* is not an ID of the API 'qingcloud'"),
     ],
 )
 def test_the_error_of_an_invalid_address_names_the_argument(arguments: Any, named: str) -> None:
