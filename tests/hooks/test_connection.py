@@ -10,6 +10,7 @@ import traceback
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_ehpc.apis.call import (
     ApiError,
@@ -143,12 +144,10 @@ def test_a_switch_may_be_a_text(
 
 
 @pytest.mark.parametrize("extra", ['{"region": "cn-hang', '["region"]', '"region=cn-hangzhou"', "null"])
-def test_extra_fields_that_are_no_object(
-    ehpc_emulator: Emulator, ask: Ask, monkeypatch: pytest.MonkeyPatch, extra: str
-) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps({**ehpc_emulator.connection, "extra": extra}))
+def test_extra_fields_that_are_no_object(extra: str) -> None:
+    connection = Connection(conn_id="odd", conn_type="aliyun_ehpc", extra=extra)
     with pytest.raises(InvalidArgument, match="connection 'odd': extra is not a JSON object"):
-        ask(EhpcHook("odd"), *GetJob)
+        EhpcHook("odd")._read(connection, connection.extra_dejson)
 
 
 def test_the_port_field_counts(ehpc_emulator: Emulator, connect: Connect) -> None:
