@@ -86,8 +86,9 @@ class ModelArtsApi(ProjectApi):
                 f"version_id: the API {self.name!r} has no job versions; leave it out, or set "
                 "api='modelarts-v1'"
             )
-        if not job_id.strip():
-            raise InvalidArgument("job_id: must not be empty")
+        # HTTP clients remove "." and ".." from a path, and the signature no longer matches.
+        if job_id.strip() in ("", ".", ".."):
+            raise InvalidArgument(f"job_id: {job_id!r} is not an ID of the API {self.name!r}")
         return JobRef(job_id.strip())
 
     def job_status(self, ref: JobRef) -> Flow[JobStatus]:

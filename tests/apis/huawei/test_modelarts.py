@@ -140,6 +140,7 @@ class TestJobRef:
             (("j1", "c1", None), "cluster_id"),
             (("j1", None, "10"), "version_id"),
             ((" ", None, None), "job_id"),
+            (("..", None, None), "job_id"),
         ],
     )
     def test_the_error_names_the_unsupported_argument(
