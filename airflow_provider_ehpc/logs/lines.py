@@ -17,7 +17,7 @@ LONGEST_LINE = 16 * 1024
 """Bytes of a line to show, at most. Airflow loses records of megabytes (GH-66158)."""
 _END = 4
 """Of the bytes shown of a longer line, one in this many is from its end, with a progress bar's last state."""
-
+_BYTE_ORDER_MARK = "\ufeff"
 
 STDERR_LEVELS = ("debug", "info", "warning", "error")
 """The levels of Airflow's log that the lines of a standard error can have."""
@@ -27,8 +27,9 @@ STDERR_LEVEL = "warning"
 class LineAssembler:
     """Assemble the lines of one stream.
 
-    A line ends with LF or CRLF. Bytes that are invalid in the encoding are shown as ``\\xff``. A lone CR and
-    all other control characters stay as the job wrote them.
+    A line ends with LF or CRLF. Bytes that are invalid in the encoding are shown as ``\\xff``. A byte order
+    mark before a line is left out: a program on Windows writes one at the beginning of each file. A lone CR
+    and all other control characters stay as the job wrote them.
 
     :param encoding: an encoding that :func:`line_encoding` accepts.
     """
@@ -105,12 +106,12 @@ class LineAssembler:
         return f"{begin} …[+{length - shown - len(end)} bytes]… {self._decode(end)}"
 
     def _decode(self, data: bytes) -> str:
-        return data.decode(self._encoding, errors="backslashreplace")
+        return data.decode(self._encoding, errors="backslashreplace").removeprefix(_BYTE_ORDER_MARK)
 
     def _whole_begin(self, data: bytes) -> tuple[str, int]:
         """Return the text of ``data`` without an incomplete character at its end, and its length in bytes."""
         decoder = codecs.getincrementaldecoder(self._encoding)("backslashreplace")
-        text = decoder.decode(data)
+        text = decoder.decode(data).removeprefix(_BYTE_ORDER_MARK)
         return text, len(data) - len(decoder.getstate()[0])
 
     def _whole_end(self, data: bytes) -> bytes:
@@ -133,7 +134,7 @@ def line_encoding(name: str) -> str:
         byte, as in UTF-16.
     """
     try:
-        encoding = codecs.lookup(name).name
+        encoding = codecs.lookup(name).name.removesuffix("-sig")
         usable = "a\r\n".encode(encoding) == b"a\r\n" and all(
             _leaves_newline(byte, encoding) for byte in range(0x20, 0x100)
         )

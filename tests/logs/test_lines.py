@@ -95,7 +95,18 @@ def test_lines_are_what_the_job_wrote(data: bytes, borders: list[int], longest: 
 )
 def test_valid_text_is_shown_unchanged(text: str) -> None:
     data = text.encode() + b"\n"
-    assert assembled([data[i : i + 1] for i in range(len(data))]) == ([text], 0)
+    assert assembled([data[i : i + 1] for i in range(len(data))]) == ([text.removeprefix("\ufeff")], 0)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+def test_a_byte_order_mark_is_no_text(encoding: str) -> None:
+    """A file that was appended to another brings its own."""
+    long = "x" * (lines.LONGEST_LINE + 1)
+    data = f"\ufeffone\ntwo\n\ufeffthree\n\ufeff{long}\n".encode(encoding.removesuffix("-sig"))
+    assembler = LineAssembler(line_encoding(encoding))
+    reported = [line for i in range(len(data)) for line in assembler.feed(data[i : i + 1])]
+    assert reported[:3] == ["one", "two", "three"]
+    assert reported[3].startswith("xxx")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +262,6 @@ def test_encodings_that_python_knows(name: str) -> None:
         "utf-16",
         "UTF-16LE",
         "utf_32",
-        "utf-8-sig",
         "cp037",
         "hz",
         "base64",
