@@ -190,7 +190,9 @@ class LogPrinter:
             if self._follow or step.warning or step.text.startswith("---"):
                 step.log(self._terminal)
         elif isinstance(step, Pause):
-            self._catch_up()
+            # An ended job's last line may be incomplete, and comes after the last pause.
+            if not (self._watch.status and self._watch.status.state.terminal):
+                self._catch_up()
             if self._follow:
                 missing = self._missing_stream()
                 if missing and missing != self._missing:

@@ -69,6 +69,14 @@ def test_tail(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
     assert len(ehpc("logs", job_id, "--tail", "9" * 40, "-f", *FAST).lines) == 40002
 
 
+def test_an_incomplete_last_line_is_one_of_the_last(ehpc: Ehpc, ehpc_emulator: Emulator) -> None:
+    job_id = ehpc_emulator.submit("printf 'one\\ntwo\\nthree'")
+    ehpc_emulator.wait_for(job_id)
+    for words in ((), ("--exit-code",), ("-f", *FAST)):
+        assert ehpc("logs", job_id, "--tail", "2", *words).out == "two\nthree\n"
+        assert ehpc("logs", job_id, "--tail", "0", *words).out == ""
+
+
 def test_an_unknown_stream_is_an_error(ehpc: Ehpc, ehpc_emulator: Emulator, gate: Gate) -> None:
     job_id = ehpc_emulator.submit(f"echo one; {gate.wait}")
     ehpc_emulator.wait_for(job_id, "RUNNING")
