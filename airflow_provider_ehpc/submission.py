@@ -60,6 +60,9 @@ _REFUSALS = (AuthenticationFailed, PermissionDenied, NotFound, InvalidRequest, T
 _NO_SECOND = frozenset({"AgentError.Job.SubmitFailure"})
 """Codes for a job that the scheduler did not accept. The job is still searched for: ``sbatch`` may time out
 after slurmctld has accepted it. But the submission is not repeated, because it would fail again."""
+_UNREADABLE = frozenset({400, 413, 414, 431})
+"""Statuses of a gateway for a request that is malformed or too large (RFC 9110, RFC 6585): it would be so
+again."""
 _SOON = 10.0
 """The duration of that search, in seconds."""
 _DUPLICATE_NAME = frozenset({"ModelArts.2751"})
@@ -282,7 +285,7 @@ class Submission:
                 self._log.warning(
                     "it is unknown whether the job %r was submitted: %s Searching for it.", spec.name, error
                 )
-                refused = error.code in _NO_SECOND
+                refused = error.code in _NO_SECOND or error.status in _UNREADABLE
                 if ref := self._search(spec.name, until=time.time() + (_SOON if refused else VISIBLE)):
                     self._log.info("%s was submitted under this name", ref)
                     return ref

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_ehpc import submission
+from airflow_provider_ehpc.apis.call import ApiError
 from airflow_provider_ehpc.apis.submit_rules import RULES, unique_name
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobTimedOut, SubmissionUnknown
@@ -112,6 +113,20 @@ def test_it_gives_up_after_some_submissions(
     with pytest.raises(Exception, match="ServiceUnavailable"):
         submit().run()
     assert ehpc_emulator.requests.count("CreateJob") == submission.SUBMISSIONS
+
+
+@pytest.mark.parametrize("size", [10, 70_000])
+def test_a_request_that_no_gateway_takes_is_not_repeated(
+    ehpc_emulator: Emulator, submit: Make, pauses: Pauses, soon: None, task_log: TaskLog, size: int
+) -> None:
+    """The first has a proxy with a limit; of the second, aiohttp answers that the line is too long."""
+    if size < 100:
+        ehpc_emulator.fault("html", operation="CreateJob", times=9, status=414)
+    with pytest.raises(ApiError, match=r"the endpoint answered text/.*, not the API"):
+        submit(f"true {'x' * size}").run()
+    assert not any("submitting it again" in line for line in task_log.lines)
+    assert ehpc_emulator.requests.count("CreateJob") == (size < 100)
+    assert not jobs_of(ehpc_emulator)
 
 
 def test_without_a_list_nothing_is_sent_again(
