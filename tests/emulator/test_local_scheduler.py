@@ -75,6 +75,12 @@ def test_output_goes_to_the_requested_paths(ehpc_emulator: Emulator, tmp_path: P
     assert [(tmp_path / f"array.{index}").read_text() for index in (1, 2)] == ["1\n", "2\n"]
 
 
+def test_output_may_be_discarded(ehpc_emulator: Emulator) -> None:
+    for paths in ({"stderr_path": "/dev/null"}, {"stdout_path": "/dev/null", "stderr_path": "/dev/null"}):
+        job = ehpc_emulator.wait_for(ehpc_emulator.submit("echo one; echo two >&2", **paths))
+        assert job.exit_code == 0
+
+
 def test_a_job_that_cannot_write_its_output_fails(ehpc_emulator: Emulator) -> None:
     """It does not stop anything else."""
     lost = ehpc_emulator.submit("true", stdout_path="/no/such/directory/out")

@@ -134,11 +134,9 @@ class LocalScheduler:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # Append mode, so that a job whose log is truncated continues at offset 0.
                 outputs = [
-                    files.enter_context(open(path, "ab", buffering=0))
+                    files.enter_context(open(path, "ab", buffering=0, opener=_truncating))
                     for path in (job.stdout_path, job.stderr_path)
                 ]
-                for output in outputs:
-                    output.truncate(0)
                 command = shell_command(job.spec)
                 self._children[job.key] = subprocess.Popen(  # noqa: S603 - running the command is the purpose
                     [
@@ -248,6 +246,11 @@ class LocalScheduler:
                 "SLURM_ARRAY_TASK_ID": str(job.index),
             }
         return environment | dict(spec.environment)
+
+
+def _truncating(path: str, flags: int) -> int:
+    # Unlike ftruncate(2), this is possible for a device such as /dev/null.
+    return os.open(path, flags | os.O_TRUNC, 0o666)
 
 
 def _time_up(job: EmulatedJob) -> float:
