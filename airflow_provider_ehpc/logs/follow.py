@@ -350,7 +350,7 @@ class LogFollower:
             requested, before = self._clock(), self._changes
             behind = yield from self._read_log(give_up)
             now = self._clock()
-            if self._log_fault and now - ended > LOG_OUTAGE:
+            if self._log_fault and now > min(ended + LOG_OUTAGE, give_up):
                 yield Note(
                     "the log could not be read to the end; its last lines are missing here", warning=True
                 )

@@ -134,6 +134,13 @@ def test_a_log_that_is_never_readable_is_given_up_after_the_end() -> None:
     assert seen.notes(warning=True)[-1].startswith("the log could not be read to the end")
 
 
+def test_an_unreadable_log_is_not_called_a_growing_one_at_the_timeout() -> None:
+    cloud = Cloud(states=ends(20), log_fault=lambda passed: ServiceUnavailable("agent is away"))
+    seen = follow(cloud, deadline=cloud.clock() + 60)
+    assert cloud.clock.passed < 100
+    assert seen.notes(warning=True)[-1].startswith("the log could not be read to the end")
+
+
 def test_a_log_fault_at_the_end_is_waited_out() -> None:
     cloud = Cloud(
         states=ends(5), log_fault=lambda passed: ServiceUnavailable("x") if 5 <= passed < 100 else None
