@@ -12,7 +12,7 @@ from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from airflow_provider_ehpc.apis.call import Flow, InvalidArgument, Together
+from airflow_provider_ehpc.apis.call import ApiError, Flow, InvalidArgument, Together
 from airflow_provider_ehpc.apis.capabilities import Capability, unsupported
 from airflow_provider_ehpc.apis.json_text import clean_text
 
@@ -230,6 +230,8 @@ class LogBatch:
     """True if more of the log can be read at once."""
     notes: tuple[str, ...] = ()
     """Notes for readers of the log: a missing piece, a log that was started again."""
+    error: ApiError | None = None
+    """Why a stream is missing that could not be read, unlike the others."""
 
 
 @dataclass(frozen=True, slots=True)

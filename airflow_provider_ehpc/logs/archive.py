@@ -83,6 +83,8 @@ def _copy(
     with ExitStack() as stack:
         while True:
             reading = hook.drive(reader.read())
+            if reading.error:
+                raise reading.error
             for piece in reading.pieces:
                 if piece.changed or piece.stopped:
                     stopped = stopped or f"{piece.stream}: {piece.stopped or piece.changed + ' than before'}"

@@ -230,7 +230,7 @@ class LogFollower:
             if not waiting:
                 yield from self._log_failed(error)
             return None
-        if self._log_fault:
+        if self._log_fault and not reading.error:
             self._log_fault = False
             yield Note("the log can be read again; reading continues where it stopped")
         notes, self._last_notes = self._last_notes, reading.notes
@@ -241,6 +241,8 @@ class LogFollower:
             self._rerun = False
         for piece in reading.pieces:
             yield from self._take(piece, rerun)
+        if reading.error and not waiting:
+            yield from self._log_failed(reading.error)
         return reading
 
     def _take(self, piece: Piece, rerun: bool) -> Generator[Step, Any, None]:

@@ -57,6 +57,8 @@ class LogReading:
     pieces: tuple[Piece, ...]
     more: bool
     notes: tuple[str, ...] = ()
+    error: ApiError | None = None
+    """Why a stream is missing that could not be read, unlike the others."""
 
 
 @dataclass(slots=True)
@@ -150,6 +152,9 @@ class LogReader:
         :param waiting: the job waits for its rerun: a log that seems shorter may only be out of reach.
         """
         batch, overlaps = yield from self._batch()
+        if batch.error and self.one_file is not False and not self.paths_agree:
+            # Without both streams, one file cannot be distinguished from two.
+            raise batch.error
         chunks = self._wanted(batch)
         split = self._split_streams(chunks, len(overlaps.get("stdout", b"")))
         if self.one_file:
@@ -173,7 +178,7 @@ class LogReader:
             pieces += (Piece("stderr", b"", 0, unsettled=True),)
         begun = split or any(piece.changed for piece in pieces)
         more = batch.more and any(piece.data for piece in pieces)
-        return LogReading(pieces, begun or more, batch.notes)
+        return LogReading(pieces, begun or more, batch.notes, batch.error)
 
     def _batch(self) -> Flow[tuple[LogBatch, dict[str, bytes]]]:
         while True:
@@ -249,6 +254,8 @@ class LogReader:
         cursor = LogCursor(beyond)
         try:
             batch = yield from self._api.read_log(self._ref, cursor, self._size)
+            if batch.error:
+                raise batch.error
         except ApiError as error:
             if error.transient:
                 raise

@@ -19,7 +19,7 @@ from airflow_provider_ehpc.apis.aliyun import ehpc as ehpc_api
 from airflow_provider_ehpc.apis.call import InvalidArgument, PermissionDenied
 from airflow_provider_ehpc.emulator.server import Emulator
 from airflow_provider_ehpc.exceptions import JobFailed, JobNotFound, JobTimedOut, TaskKilled
-from airflow_provider_ehpc.logs import store
+from airflow_provider_ehpc.logs import follow, store
 from airflow_provider_ehpc.logs.store import ENDED_KEY, STATE_KEY, XCOM_KEY
 from airflow_provider_ehpc.operators.job_log import JobLogOperator
 from airflow_provider_ehpc.triggers.job_log import JobLogTrigger
@@ -64,6 +64,33 @@ def test_the_log_is_what_the_job_wrote(ehpc_emulator: Emulator, make: Make, task
 def test_errors_are_distinguished(ehpc_emulator: Emulator, make: Make, task_log: TaskLog) -> None:
     make(ehpc_emulator.submit("echo out; echo err >&2")).execute({})
     assert sorted(written(task_log)) == ["out", "stderr | err"]
+
+
+@pytest.mark.parametrize(("unreadable", "shown"), [("stderr", "out"), ("stdout", "stderr | err")])
+def test_one_stream_is_shown_if_the_other_cannot_be_read(
+    ehpc_emulator: Emulator,
+    make: Make,
+    task_log: TaskLog,
+    pauses: Pauses,
+    monkeypatch: pytest.MonkeyPatch,
+    gate: Gate,
+    unreadable: str,
+    shown: str,
+) -> None:
+    monkeypatch.setattr(follow, "LOG_OUTAGE", 0.5)
+    job_id = ehpc_emulator.submit(f"{gate.wait}; echo out; echo err >&2; exit 3")
+    file = getattr(ehpc_emulator.wait_for(job_id, "RUNNING"), f"{unreadable}_path")
+    file.unlink()
+    file.mkdir()
+    gate.open()
+    ehpc_emulator.wait_for(job_id)
+    folder = ehpc_emulator.directory / "kept"
+    with pytest.raises(JobFailed, match=shown.removeprefix("stderr | ")):
+        make(job_id, keep_log_at=f"file://{folder}").execute({})
+    assert written(task_log).count(shown) == 1
+    assert any(line.startswith("cannot read the log: ") for line in task_log.warnings)
+    assert any(line.startswith("cannot save the log ") for line in task_log.warnings)
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("level", [None, "debug", "info", "warning", "ERROR"])

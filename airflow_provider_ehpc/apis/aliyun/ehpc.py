@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
 
@@ -41,7 +41,7 @@ from airflow_provider_ehpc.apis.aliyun.ehpc_calls import (
 from airflow_provider_ehpc.apis.aliyun.states import may_rerun, outcome_unreported, scheduler_state
 from airflow_provider_ehpc.apis.aliyun.window import tail
 from airflow_provider_ehpc.apis.array import array_size, with_members
-from airflow_provider_ehpc.apis.call import Flow, NotFound, UnexpectedResponse
+from airflow_provider_ehpc.apis.call import ApiError, Flow, NotFound, ServiceUnavailable, UnexpectedResponse
 from airflow_provider_ehpc.apis.job import (
     ClusterJob,
     JobRef,
@@ -133,21 +133,17 @@ class EhpcApi:
 
     def read_log(self, ref: JobRef, cursor: LogCursor, size: int) -> Flow[LogBatch]:
         """Read each stream from its own offset; the two files are independent."""
-        chunks = []
-        for stream in _STREAMS:
-            position = cursor.position(stream)
-            offset = position if isinstance(position, int) else 0
-            chunks.append((yield from self._read_stream(ref, stream, offset, size)))
-        return LogBatch(tuple(chunks), more=any(_goes_on(chunk, size) for chunk in chunks))
+        positions = [cursor.position(stream) for stream in _STREAMS]
+        offsets = [position if isinstance(position, int) else 0 for position in positions]
+        chunks, failed = yield from _readable(
+            self._read_stream(ref, stream, offset, size)
+            for stream, offset in zip(_STREAMS, offsets, strict=True)
+        )
+        return LogBatch(tuple(chunks), more=any(_goes_on(chunk, size) for chunk in chunks), error=failed)
 
     def log_tail(self, ref: JobRef, size: int) -> Flow[tuple[LogChunk, ...]]:
         """Read the end of each file."""
-        chunks = []
-        for stream in _STREAMS:
-            chunk = yield from self._read_stream(ref, stream, 0, size)
-            if len(chunk.data) >= size:
-                chunk = yield from self._end_of_stream(ref, stream, size, chunk.size or 0)
-            chunks.append(chunk)
+        chunks, _ = yield from _readable(self._stream_tail(ref, stream, size) for stream in _STREAMS)
         return tuple(chunks)
 
     def submit(self, spec: JobSpec, cluster_id: str | None) -> Flow[JobRef]:
@@ -185,6 +181,12 @@ class EhpcApi:
         )
         data = log_bytes(content, stream, response.request_id)
         return LogChunk(stream, data, offset + len(data), total)
+
+    def _stream_tail(self, ref: JobRef, stream: str, size: int) -> Flow[LogChunk]:
+        chunk = yield from self._read_stream(ref, stream, 0, size)
+        if len(chunk.data) < size:
+            return chunk
+        return (yield from self._end_of_stream(ref, stream, size, chunk.size or 0))
 
     def _end_of_stream(self, ref: JobRef, stream: str, size: int, reported: int) -> Flow[LogChunk]:
         """Read a long file's end at the position that the reported size gives, or search for it.
@@ -254,6 +256,25 @@ def _cluster_job(cluster_id: str, row: ListedJob, *, ended: bool) -> ClusterJob:
     in_array = bool(spec.array_request)
     ref = JobRef(whole_array_id(spec.id) if in_array else spec.id, cluster_id)
     return ClusterJob(_from_list_jobs(ref, row), ended, whole=not in_array)
+
+
+def _readable(reads: Iterable[Flow[LogChunk]]) -> Flow[tuple[list[LogChunk], ApiError | None]]:
+    """Return the streams that can be read, and the error of one that cannot.
+
+    The cluster's agent reports what is wrong with a single file, for example that it may not read it.
+
+    :raises ApiError: if no stream can be read, or for a reason that concerns them all.
+    """
+    chunks: list[LogChunk] = []
+    failed: ApiError | None = None
+    for read in reads:
+        try:
+            chunks.append((yield from read))
+        except ServiceUnavailable as error:
+            if failed or not (error.code or "").startswith("AgentError"):
+                raise
+            failed = error
+    return chunks, failed
 
 
 def _goes_on(chunk: LogChunk, size: int) -> bool:
