@@ -209,7 +209,8 @@ def test_a_process_that_ends_during_the_submission_leaves_no_job(
     ehpc_emulator: Emulator, submit: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing runs after the signal handler: ``on_kill`` itself has to find the job and stop it."""
-    ehpc_emulator.fault("latency", operation="CreateJob", seconds=1)
+    ehpc_emulator.fault("reset", operation="CreateJob", effect=True)
+    ehpc_emulator.fault("latency", operation="ListJobs", seconds=2)
     task = submit("sleep 60")
 
     def end(*_: Any) -> None:
@@ -217,7 +218,7 @@ def test_a_process_that_ends_during_the_submission_leaves_no_job(
         raise Ended
 
     def kill() -> None:
-        eventually(lambda: task.operator._submission and task.operator._submission.unknown)
+        eventually(lambda: jobs_of(ehpc_emulator))
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     monkeypatch.setattr("airflow_provider_ehpc.operators.job.STOP_SEARCH", 60.0)
