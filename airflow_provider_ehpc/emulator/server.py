@@ -374,11 +374,20 @@ class Emulator:
 
     def _end_thread(self) -> None:
         if self._loop and self._thread:
+            self._call(_cancel_others())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             with contextlib.suppress(RuntimeError):
                 self._loop.close()
         self._thread = self._loop = None
+
+
+async def _cancel_others() -> None:
+    """Cancel the other tasks of the loop: requests whose response is late by a fault."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _done(work: Callable[[], T]) -> T:
