@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from importlib.metadata import files
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
@@ -23,6 +24,9 @@ def main(readme: Path) -> None:
         import airflow_provider_ehpc as package
 
         assert "site-packages" in package.__file__, f"{package.__file__} is not the installed package"
+        packed = {path.parts[0] for path in files("airflow-provider-ehpc") or ()}
+        others = {name for name in packed - {package.__name__} if not name.endswith(".dist-info")}
+        assert not others, f"the wheel also installs {others}"
         assert list((Path(package.__file__).parent / "example_dags").glob("*.py")), "no example DAGs"
         names = [module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
         with warnings.catch_warnings():
