@@ -61,8 +61,8 @@ _NO_SECOND = frozenset({"AgentError.Job.SubmitFailure"})
 """Codes for a job that the scheduler did not accept. The job is still searched for: ``sbatch`` may time out
 after slurmctld has accepted it. But the submission is not repeated, because it would fail again."""
 _UNREADABLE = frozenset({400, 413, 414, 431})
-"""Statuses of a gateway for a request that is malformed or too large (RFC 9110, RFC 6585): it would be so
-again."""
+"""Statuses of a gateway for a request that is malformed or too large (RFC 9110, RFC 6585). Sending it again
+does not help."""
 _SOON = 10.0
 """The duration of that search, in seconds."""
 _DUPLICATE_NAME = frozenset({"ModelArts.2751"})

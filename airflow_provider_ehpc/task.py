@@ -112,7 +112,7 @@ class JobTask(RecordsJobs, TextTemplates):
         """Poll jobs once.
 
         :param deadline: epoch seconds at which the wait ends.
-        :raises ApiError: if there is no result by then, the last error.
+        :raises ApiError: the last error, if the API has not responded by the deadline.
         """
         from airflow_provider_ehpc.waiting.deadline import by_deadline
 

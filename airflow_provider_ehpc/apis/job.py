@@ -231,7 +231,7 @@ class LogBatch:
     notes: tuple[str, ...] = ()
     """Notes for readers of the log: a missing piece, a log that was started again."""
     error: ApiError | None = None
-    """Why a stream is missing that could not be read, unlike the others."""
+    """The error of a stream that could not be read although the others could."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ _LIMIT = re.compile(r"(?:(\d{1,6})-)?(\d{1,6}):(\d\d):(\d\d)")
 def aware(name: str, time: datetime) -> datetime:
     """Check that ``time`` is a datetime with a time zone, and return it as one of the standard library.
 
-    A ``pendulum.DateTime``, such as Airflow's ``data_interval_start``, loses its zone by
-    ``time.astimezone(UTC) + timedelta(...)`` (pendulum 3.3).
+    If ``time`` is a ``pendulum.DateTime``, such as Airflow's ``data_interval_start``, the result of
+    ``time.astimezone(UTC) + timedelta(...)`` has no time zone (pendulum 3.3).
 
     :param name: name of the argument in an error.
     :raises InvalidArgument: for any other value.

@@ -82,8 +82,11 @@ class TransportOptions:
 
 
 def _flag(conn_id: str, name: str, value: Any) -> bool:
-    """Return the value of an extra field that is on by default: null and an empty text do not disable the
-    check of certificates.
+    """Return an extra field that is true by default.
+
+    null and an empty text are true, so that they do not disable the check of certificates.
+
+    :raises InvalidArgument: for any value that is neither true nor false.
     """
     text = "" if value is None else str(value).strip().lower()
     if text not in ("", *_ON, *_OFF):

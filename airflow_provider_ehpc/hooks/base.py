@@ -106,7 +106,7 @@ class ApiHook(Client):
                 f"connection {self.conn_id!r} is of type {connection.conn_type!r}; {type(self).__name__} "
                 f"needs one of type {' or '.join(self.conn_types)}"
             )
-        # Of a text that is not JSON, Airflow only logs an error, and returns an empty dict.
+        # If the text is not JSON, Airflow only logs an error and returns an empty dict.
         if not isinstance(extra, dict) or (not extra and (connection.extra or "").strip("{} \r\n\t")):
             raise InvalidArgument(
                 f'connection {self.conn_id!r}: extra is not a JSON object such as {{"region": "cn-hangzhou"}}'

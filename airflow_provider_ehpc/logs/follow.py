@@ -16,8 +16,8 @@ Invariants:
 * A checkpoint comes after the lines that it counts as written, before anything else that takes time, and once
   before any line. So a follower that starts from another's last checkpoint writes every line that the other
   did not. It repeats at most what the other wrote after that checkpoint, and logs this first.
-* The driver decides which checkpoints are saved, and when. Each states how many seconds later the lines after
-  it are counted by another, at most.
+* The driver decides which checkpoints are saved, and when. Each states within how many seconds another one
+  counts the lines after it.
 * An error in reading the log never ends the wait. It is counted, and logged when it begins and is over.
 * The marker of a captured exit code is removed from the lines. Its code decides how the job ended if the
   cloud does not report it. A code that was not read is left to the worker, which reads the end of the log.
@@ -72,7 +72,7 @@ class LogFollower:
     :param interval: seconds between two cycles.
     :param settle: seconds without a new byte after which an ended job's log counts as complete.
     :param start: the position at which an earlier follower of the job stopped.
-    :param save_delay: returns the seconds until a line is counted by a checkpoint that was saved, at most.
+    :param save_delay: returns the number of seconds within which a saved checkpoint counts a written line.
     :param encoding: the encoding of the job's output, if the API returns bytes.
     """
 

@@ -58,7 +58,7 @@ class LogReading:
     more: bool
     notes: tuple[str, ...] = ()
     error: ApiError | None = None
-    """Why a stream is missing that could not be read, unlike the others."""
+    """The error of a stream that could not be read although the others could."""
 
 
 @dataclass(slots=True)

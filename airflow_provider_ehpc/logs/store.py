@@ -34,8 +34,8 @@ STATE_KEY = "ehpc:log_cursor"
 XCOM_KEY = "ehpc_log_cursor"
 ENDED_KEY = "ended_with_max_tries"
 TRIGGER_EVERY = 7.0
-"""Seconds between two writes of a trigger, at least. So a line is counted after at most ten seconds, three of
-which it takes to reach the log."""
+"""Seconds between two writes of a trigger, at least. A line takes three more to reach the log, so it is
+counted within ten."""
 WRITES_PER_SECOND = 5.0
 READS_PER_SECOND = 20.0
 """Writes and reads per second for all streams of a triggerer, whose one thread also does everything else. The
@@ -85,7 +85,7 @@ class WorkerStore(_Store):
         """True if another try has begun, which continues the log from the last saved cursor."""
 
     def delay(self) -> float:
-        """Return the seconds until a written line is counted by a saved cursor, at most."""
+        """Return the number of seconds within which a saved cursor counts a written line."""
         return ARRIVAL + SPACING
 
     def load(self, api: str, ref: JobRef, *, log_missing: bool = True) -> SavedCursor | None:
@@ -239,7 +239,7 @@ class TriggerStore(_Store):
         return max(TRIGGER_EVERY, len(self._open) / WRITES_PER_SECOND)
 
     def delay(self) -> float:
-        """Return the seconds until a written line is counted by a saved cursor, at most."""
+        """Return the number of seconds within which a saved cursor counts a written line."""
         return self.every() + ARRIVAL
 
     def close(self) -> None:

@@ -68,7 +68,7 @@ def parse_states(states: Collection[str], argument: str = "target_states") -> tu
     except ValueError as error:
         raise InvalidArgument(f"{argument}: {error}") from None
     except (AttributeError, TypeError):
-        raise InvalidArgument(f"{argument}: expected states as texts, got {states!r:.80}") from None
+        raise InvalidArgument(f"{argument}: expected names of states, got {states!r:.80}") from None
     if not parsed:
         raise InvalidArgument(f"{argument}: name at least one state")
     return parsed

@@ -24,8 +24,9 @@ def by_deadline(deadline: float, poll: Callable[[], T], last_error: Callable[[],
     anything.
 
     :param deadline: epoch seconds.
-    :param last_error: returns the error that the poll still tries to overcome, if there is one.
-    :raises ApiError: if there is no result by the deadline: that error, or a :class:`ServiceUnavailable`.
+    :param last_error: returns the error of the last attempt, after which the poll is being retried.
+    :raises ApiError: the error of the poll. If there is no result by the deadline: the last error if it is
+        transient, otherwise :class:`ServiceUnavailable`.
     """
     left = deadline - time.time()
     if left > LONGEST_CALL:

@@ -507,8 +507,8 @@ def test_states_are_read_in_any_case_and_alone() -> None:
     [
         (["DONE"], "target_states: there is no job state 'DONE'; the states are PENDING, QUEUED, RUNNING"),
         ([], "target_states: name at least one state"),
-        ([None], r"target_states: expected states as texts, got \[None\]"),
-        (5, "target_states: expected states as texts, got 5"),
+        ([None], r"target_states: expected names of states, got \[None\]"),
+        (5, "target_states: expected names of states, got 5"),
     ],
 )
 def test_states_that_are_none(states: Any, message: str) -> None:

@@ -261,7 +261,8 @@ def _cluster_job(cluster_id: str, row: ListedJob, *, ended: bool) -> ClusterJob:
 def _readable(reads: Iterable[Flow[LogChunk]]) -> Flow[tuple[list[LogChunk], ApiError | None]]:
     """Return the streams that can be read, and the error of one that cannot.
 
-    The cluster's agent reports what is wrong with a single file, for example that it may not read it.
+    An AgentError comes from the agent on the cluster that reads the files. It may concern only one of them,
+    for example a file that it is not allowed to read.
 
     :raises ApiError: if no stream can be read, or for a reason that concerns them all.
     """
